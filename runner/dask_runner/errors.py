@@ -1,0 +1,69 @@
+"""Every error that ends a rank, each with its exit status.
+
+::
+
+    RunnerError
+    ├── UsageError        2   wrong options or arguments
+    ├── ConfigError      78   the environment cannot work (EX_CONFIG)
+    ├── AssemblyError    75   ranks or workers did not arrive in time (EX_TEMPFAIL)
+    └── LostError        69   the hub or the scheduler is gone (EX_UNAVAILABLE)
+
+Each message has three parts: what was seen, what was needed, and what the
+reader can do about it. The statuses follow ``sysexits.h``.
+"""
+
+from __future__ import annotations
+
+
+class RunnerError(Exception):
+    """A failure that ends the cluster with one message and one exit status.
+
+    Parameters
+    ----------
+    saw : str
+        What was found, with names and values.
+    needed : str
+        What would have been right.
+    do : str
+        What the reader can do about it, a command line where there is one.
+    """
+
+    status = 70
+
+    def __init__(self, saw: str, needed: str = "", do: str = "") -> None:
+        super().__init__(saw, needed, do)
+        self.saw = saw
+        self.needed = needed
+        self.do = do
+
+    def __str__(self) -> str:
+        lines = [self.saw]
+        if self.needed:
+            lines.append(f"  needed: {self.needed}")
+        if self.do:
+            lines.append(f"  you can: {self.do}")
+        return "\n".join(lines)
+
+
+class UsageError(RunnerError):
+    """Options or arguments that make no sense, alone or together."""
+
+    status = 2
+
+
+class ConfigError(RunnerError):
+    """An environment, a file or a setting with which no cluster can start."""
+
+    status = 78
+
+
+class AssemblyError(RunnerError):
+    """Ranks or workers that did not arrive before the deadline."""
+
+    status = 75
+
+
+class LostError(RunnerError):
+    """The hub or the scheduler went away while the cluster was needed."""
+
+    status = 69
