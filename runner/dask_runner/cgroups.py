@@ -1,0 +1,154 @@
+"""The control groups and mounts of this process, from ``/proc`` and ``/sys``."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+# Controller -> files that limit it: version 1's, then version 2's.
+_LIMIT_FILES = {
+    "memory": (("memory.limit_in_bytes",), ("memory.max", "memory.high")),
+    "cpu": (("cpu.cfs_quota_us",), ("cpu.max",)),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """One limit that a control group puts on this process.
+
+    Attributes
+    ----------
+    resource : str
+        "memory" or "cpu".
+    group : str
+        The group's path as ``/proc/self/cgroup`` would write it.
+    file : str
+        Name of the file in that group's directory.
+    text : str
+        What it said. A version 1 CPU quota and its period are joined as
+        version 2 writes them: "200000 100000".
+    """
+
+    resource: str
+    group: str
+    file: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """One line of ``/proc/self/mountinfo``."""
+
+    root: str
+    point: str
+    kind: str
+    options: tuple[str, ...]
+
+
+def read(path: Path) -> str:
+    """Return a file's text, empty if there is none to be had."""
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def mounts_of(mountinfo: str) -> Iterator[Mount]:
+    """Read ``/proc/self/mountinfo``; lines in another form are left out."""
+    for line in mountinfo.splitlines():
+        left, dash, right = line.partition(" - ")
+        fields, tail = left.split(" "), right.split(" ")
+        if not dash or len(fields) < 5 or len(tail) < 3:  # noqa: PLR2004 - proc(5)
+            continue
+        yield Mount(
+            _unescape(fields[3]),
+            _unescape(fields[4]),
+            tail[0],
+            tuple(tail[2].split(",")),
+        )
+
+
+def _unescape(text: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), text)
+
+
+def limits_of(base: Path, cgroup: str, mounts: tuple[Mount, ...]) -> Iterator[Limit]:
+    """Follow each line of ``/proc/self/cgroup`` up its tree, the nearest first.
+
+    Parameters
+    ----------
+    base : Path
+        The directory that holds ``sys``.
+    cgroup : str
+        Text of ``/proc/self/cgroup``.
+    mounts : tuple of Mount
+        Where the hierarchies are mounted.
+
+    Yields
+    ------
+    Limit
+    """
+    for line in cgroup.splitlines():
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        for resource, (first, second) in _LIMIT_FILES.items():
+            if not controllers:
+                kind, files, option = "cgroup2", second, None
+            elif resource in controllers.split(","):
+                kind, files, option = "cgroup", first, resource
+            else:
+                continue
+            places = [
+                _place(base, mount, path)
+                for mount in mounts
+                if mount.kind == kind and option in (None, *mount.options)
+            ]
+            if places:
+                # The mount that shows most of the way shows the group itself.
+                point, root, parts = max(places, key=lambda place: len(place[2]))
+                yield from _climb(point, root, parts, resource, files)
+
+
+def _place(base: Path, mount: Mount, path: str) -> tuple[Path, str, list[str]]:
+    # A container may see only its own part of the tree: the mount's root says
+    # which part. A path outside of it (or one with "..", from a foreign
+    # namespace) leaves the mount point itself as the only group in sight.
+    point = base / mount.point.lstrip("/")
+    below = path.removeprefix(mount.root) if is_below(path, mount.root) else ""
+    parts = [name for name in below.split("/") if name]
+    if ".." in parts or not os.access(point.joinpath(*parts), os.X_OK):
+        parts = []
+    return point, mount.root, parts
+
+
+def _climb(
+    point: Path, root: str, parts: list[str], resource: str, files: tuple[str, ...]
+) -> Iterator[Limit]:
+    for depth in range(len(parts), -1, -1):
+        here = point.joinpath(*parts[:depth])
+        group = "/".join([root.rstrip("/"), *parts[:depth]]) or "/"
+        for file in files:
+            text = read(here / file).strip()
+            if text and file == "cpu.cfs_quota_us":
+                text = f"{text} {read(here / 'cpu.cfs_period_us').strip()}"
+            if text:
+                yield Limit(resource, group, file, text)
+    if resource == "memory" and files == _LIMIT_FILES["memory"][0]:
+        # Version 1 sums up the whole way here, also the part of it that a
+        # container cannot see.
+        stat = read(point.joinpath(*parts) / "memory.stat")
+        pattern = r"^(hierarchical_memory_limit) (\d+)$"
+        if found := re.search(pattern, stat, re.MULTILINE):
+            group = "/".join([root.rstrip("/"), *parts]) or "/"
+            yield Limit(resource, group, found[1], found[2])
+
+
+def is_below(path: str, root: str) -> bool:
+    """Tell whether a path is another one or lies below it."""
+    return root in ("/", path) or path.startswith(root + "/")
