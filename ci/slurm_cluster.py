@@ -1,0 +1,434 @@
+"""A Slurm cluster in containers: a controller to log in to, and compute nodes.
+
+::
+
+    with Cluster(name="mine", nodes=2, cpus=16) as cluster:
+        done = cluster.run("srun -N2 hostname", timeout=60)
+        cluster.node("c1").kill()
+
+A cluster is its containers, and nothing is kept beside them: any process can
+attach to one that is up, with ``Cluster(name).attach()`` or by ``up()``.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tarfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, Self
+
+from docker.errors import APIError, NotFound
+
+from ci.commands import Completed, Running
+from ci.docker_engine import ensure, locked, say, tail
+from ci.entry import ROOT
+from ci.slurm_conf import slurm_conf
+from ci.slurm_image import ensure_slurm_image
+from dask_runner.errors import AssemblyError, ConfigError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import TracebackType
+
+    import docker
+    from docker.models.containers import Container
+
+NAME = "dask-runner"
+LOGIN = "login"
+USER = "user"
+HOME = "/home/user"
+LABEL = "dask-runner.cluster"
+SHAPE = "dask-runner.shape"
+UP_SECONDS = 60
+# Node states in which slurmctld gives a node work, or has given it some.
+WORKING = {"idle", "mixed", "allocated", "completing"}
+# A node's packets vanish without a word, as when a cable is cut; its own loopback
+# goes on. The established connections survive if it is mended soon enough.
+CUT = "for chain in INPUT OUTPUT; do iptables -w -I $chain ! -i lo -j DROP; done"
+_CHAINS = (("INPUT", "-i"), ("OUTPUT", "-o"))
+
+
+class Node:
+    """One container of a cluster, and what can happen to it.
+
+    Parameters
+    ----------
+    cluster : Cluster
+        The cluster it belongs to.
+    name : str
+        Its host name: ``login``, ``c1``, ``c2`` ...
+    """
+
+    def __init__(self, cluster: Cluster, name: str) -> None:
+        self.cluster = cluster
+        self.name = name
+
+    @property
+    def container(self) -> Container:
+        """The node's container."""
+        try:
+            return self.cluster.client.containers.get(
+                f"{self.cluster.name}-{self.name}"
+            )
+        except NotFound:
+            known = ", ".join(self.cluster.members()) or "none, it is not up"
+            raise UsageError(
+                f'cluster "{self.cluster.name}" has no node "{self.name}"',
+                f"one of its nodes: {known}",
+                "ci/cluster up",
+            ) from None
+
+    def kill(self) -> None:
+        """Let it lose power: every process on it is gone at once."""
+        self.container.kill()
+
+    def stop(self) -> None:
+        """Shut it down in order: slurmd gets SIGTERM first."""
+        self.container.stop(timeout=10)
+
+    def freeze(self) -> None:
+        """Stop all its processes where they are; connections stay open."""
+        self.container.pause()
+
+    def cut(self) -> None:
+        """Cut its network: packets vanish both ways, nothing is told."""
+        self._filter("-I")
+
+    def restore(self) -> None:
+        """Undo what was done to it, and wait until Slurm uses it again."""
+        container = self.container
+        if container.status == "paused":
+            container.unpause()
+        elif container.status != "running":
+            container.start()
+        self._filter("-D")
+        self.cluster.wait_ready(self.name)
+
+    def _filter(self, action: str) -> None:
+        container = self.container
+        for chain, interface in _CHAINS:
+            rule = [chain, "!", interface, "lo", "-j", "DROP"]
+            present = container.exec_run(["iptables", "-w", "-C", *rule]).exit_code == 0
+            if present == (action == "-I"):
+                continue
+            done = container.exec_run(["iptables", "-w", action, *rule])
+            if done.exit_code:
+                raise ConfigError(
+                    f"iptables on {self.name}: {done.output.decode().strip()}",
+                    "an engine whose containers may filter packets",
+                )
+
+
+class Cluster:
+    """A Slurm cluster in containers.
+
+    Entering brings it up, leaving takes it down, also after a half-done enter.
+
+    Parameters
+    ----------
+    name : str
+        Names its containers, network and volume, so that several can be up.
+    nodes : int
+        Number of compute nodes, ``c1``, ``c2`` ...
+    cpus : int
+        CPUs that each node claims to have; more than the machine's are fine.
+    images : path, optional
+        Folder shown as ``/images``; by default ``CLUSTER_IMAGES`` of the
+        environment, else ``build`` of the checkout.
+    client : docker.DockerClient, optional
+        The engine, if not the default one.
+    """
+
+    def __init__(
+        self,
+        name: str = NAME,
+        *,
+        nodes: int = 2,
+        cpus: int = 16,
+        images: Path | None = None,
+        client: docker.DockerClient | None = None,
+    ) -> None:
+        self.name = name
+        self.nodes = nodes
+        self.cpus = cpus
+        self.images = images or Path(os.environ.get("CLUSTER_IMAGES") or ROOT / "build")
+        self._client = client
+
+    @property
+    def client(self) -> docker.DockerClient:
+        """The engine."""
+        if self._client is None:
+            self._client = ensure()
+        return self._client
+
+    def __enter__(self) -> Self:
+        self.up()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.down()
+
+    def up(self) -> None:
+        """Bring it up, or find it up.
+
+        Raises
+        ------
+        ConfigError
+            One of that name is up with another number of nodes or CPUs.
+        AssemblyError
+            It did not become ready; the message has the ends of the logs.
+        """
+        image = ensure_slurm_image(self.client)
+        with locked(f"cluster-{self.name}"):
+            if self._found():
+                return
+            try:
+                self._create(image.id)
+                self.wait_ready()
+            except BaseException:
+                self._remove()
+                raise
+
+    def down(self) -> None:
+        """Remove its containers, its network and its home."""
+        with locked(f"cluster-{self.name}"):
+            self._remove()
+
+    def node(self, name: str) -> Node:
+        """Return the node of that host name."""
+        return Node(self, name)
+
+    def members(self) -> list[str]:
+        """Return the host names of its containers, the login node last."""
+        return sorted(container.labels[LABEL + ".node"] for container in self._all())
+
+    def start(
+        self,
+        command: str | Sequence[str],
+        *,
+        node: str = LOGIN,
+        user: str = USER,
+        timeout: float | None = 60,
+        env: Mapping[str, str] | None = None,
+        cwd: str = HOME,
+        **options: Any,
+    ) -> Running:
+        """Start a command on a node and return at once.
+
+        Parameters
+        ----------
+        command : str or sequence of str
+            A line for bash, or a program with its arguments.
+        node, user : str
+            Where and as whom.
+        timeout : float or None
+            Seconds after which it is ended.
+        env : mapping of str to str, optional
+            Variables beside those of a login.
+        cwd : str
+            Where it starts; the shared home by default.
+        **options
+            More of :class:`ci.commands.Running`.
+        """
+        return Running(
+            self.node(node).container,
+            command,
+            user=user,
+            timeout=timeout,
+            env=env,
+            cwd=cwd,
+            **options,
+        )
+
+    def run(
+        self,
+        command: str | Sequence[str],
+        *,
+        timeout: float = 60,
+        **options: Any,
+    ) -> Completed:
+        """Run a command to its end; parameters as for :meth:`start`.
+
+        Raises
+        ------
+        CommandTimeoutError
+            It was ended at its deadline.
+        """
+        return self.start(command, timeout=timeout, **options).wait()
+
+    def write(self, path: str, text: str, *, mode: int = 0o644) -> None:
+        """Write a file as the ordinary user, in the home if the path is relative."""
+        target = PurePosixPath(HOME) / path
+        member = tarfile.TarInfo(target.name)
+        content = text.encode()
+        member.size, member.mode = len(content), mode
+        member.uid = member.gid = 1000
+        member.mtime = int(time.time())
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as tar:
+            tar.addfile(member, io.BytesIO(content))
+        self.node(LOGIN).container.put_archive(str(target.parent), buffer.getvalue())
+
+    def logs(self, lines: int | str = "all") -> str:
+        """Return what the Slurm daemons logged, node by node."""
+        return "\n".join(
+            f"== {container.labels[LABEL + '.node']} ({container.status})\n"
+            f"{container.logs(tail=lines).decode(errors='replace')}"
+            for container in self._all()
+        )
+
+    def wait_ready(self, *names: str) -> None:
+        """Wait until the controller answers and the nodes take work.
+
+        Parameters
+        ----------
+        *names : str
+            Nodes to wait for; all by default.
+
+        Raises
+        ------
+        AssemblyError
+            They do not within the deadline, or a container ended.
+        """
+        wanted = set(names or self._names()) - {LOGIN}
+        login = self.node(LOGIN).container
+        deadline = time.monotonic() + UP_SECONDS
+        seen = "no word from slurmctld"
+        while time.monotonic() < deadline:
+            # sinfo asks slurmctld, which may not be there yet: bounded too.
+            code, output = login.exec_run(["timeout", "5", "sinfo", "-hNo", "%N %T"])
+            seen = output.decode(errors="replace").strip()
+            states = (
+                dict(line.split() for line in seen.splitlines()) if not code else {}
+            )
+            if all(states.get(name) in WORKING for name in wanted):
+                return
+            for container in self._all():
+                if container.status in {"exited", "dead"} and (
+                    container.labels[LABEL + ".node"] in {*wanted, LOGIN}
+                ):
+                    raise self._not_ready(f"{container.name} ended")
+            time.sleep(0.05)
+        raise self._not_ready(f"after {UP_SECONDS} s sinfo says: {seen}")
+
+    def _not_ready(self, saw: str) -> AssemblyError:
+        return AssemblyError(
+            f'cluster "{self.name}": {saw}; the logs end with\n{tail(self.logs(20), 80)}',
+            f"{self.nodes} nodes that take work within {UP_SECONDS} s",
+            "see ci/README.md, how to debug the cluster",
+        )
+
+    def _names(self) -> list[str]:
+        return [f"c{number}" for number in range(1, self.nodes + 1)]
+
+    def _shape(self) -> str:
+        return json.dumps(
+            {"nodes": self.nodes, "cpus": self.cpus, "images": str(self.images)}
+        )
+
+    def _all(self) -> list[Container]:
+        found = self.client.containers.list(
+            all=True, filters={"label": f"{LABEL}={self.name}"}
+        )
+        return sorted(found, key=lambda container: str(container.name))
+
+    def _found(self) -> bool:
+        """Tell whether it is up already; what is left of a broken one is removed."""
+        containers = self._all()
+        running = [one for one in containers if one.status == "running"]
+        if len(running) != self.nodes + 1 and not running:
+            self._remove()
+            return False
+        shapes = {container.labels[SHAPE] for container in running}
+        if shapes != {self._shape()}:
+            raise ConfigError(
+                f'cluster "{self.name}" is up as {", ".join(sorted(shapes))}',
+                f"one as {self._shape()}",
+                f"ci/cluster down --name {self.name}, or choose another --name",
+            )
+        for name in self._names():
+            self.node(name).restore()
+        self.wait_ready()
+        return True
+
+    def _create(self, image: str) -> None:
+        self.images.mkdir(parents=True, exist_ok=True)
+        labels = {LABEL: self.name}
+        self.client.networks.create(self.name, driver="bridge", labels=labels)
+        self.client.volumes.create(f"{self.name}-home", labels=labels)
+        memory = self.client.info()["MemTotal"] // 2**20 // self.nodes
+        conf = slurm_conf(self._names(), self.cpus, memory)
+        # slurmctld looks its nodes up as it starts, so they are there first.
+        with ThreadPoolExecutor() as pool:
+            starts = [
+                pool.submit(self._start, image, name, "slurmd", conf)
+                for name in self._names()
+            ]
+            for start in starts:
+                start.result()
+        self._start(image, LOGIN, "slurmctld", conf)
+
+    def _start(self, image: str, name: str, daemon: str, conf: str) -> None:
+        api = self.client.api
+        host = api.create_host_config(
+            binds={
+                f"{self.name}-home": {"bind": "/home", "mode": "rw"},
+                str(self.images.resolve()): {"bind": "/images", "mode": "ro"},
+                str(ROOT / "examples"): {"bind": "/examples", "mode": "ro"},
+            },
+            cap_add=["ALL"],
+            # Not every machine has it to give, and nothing here needs it.
+            cap_drop=["SYS_RESOURCE"],
+            security_opt=["seccomp=unconfined", "apparmor=unconfined"],
+            devices=["/dev/fuse"],
+            shm_size="4g",
+            init=True,
+            network_mode=self.name,
+        )
+        # What the command line calls systempaths=unconfined: user namespaces may
+        # mount a proc of their own only where none of it is masked.
+        host["MaskedPaths"] = []
+        host["ReadonlyPaths"] = []
+        created = api.create_container(
+            image,
+            command=[daemon],
+            name=f"{self.name}-{name}",
+            hostname=name,
+            labels={LABEL: self.name, LABEL + ".node": name, SHAPE: self._shape()},
+            host_config=host,
+            networking_config=api.create_networking_config(
+                {self.name: api.create_endpoint_config(aliases=[name])}
+            ),
+        )
+        content = io.BytesIO()
+        with tarfile.open(fileobj=content, mode="w") as tar:
+            member = tarfile.TarInfo("slurm.conf")
+            member.size, member.mode = len(conf), 0o644
+            tar.addfile(member, io.BytesIO(conf.encode()))
+        api.put_archive(created["Id"], "/etc/slurm", content.getvalue())
+        try:
+            api.start(created["Id"])
+        except APIError as error:
+            raise ConfigError(
+                f"{self.name}-{name} does not start: {error.explanation}",
+                "an engine with /dev/fuse that grants capabilities (ci/README.md)",
+                "modprobe fuse, if the device is missing",
+            ) from None
+
+    def _remove(self) -> None:
+        for container in self._all():
+            container.remove(force=True, v=True)
+        mine = {"label": f"{LABEL}={self.name}"}
+        for network in self.client.networks.list(filters=mine):
+            network.remove()
+        for volume in self.client.volumes.list(filters=mine):
+            volume.remove()
