@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,6 +16,12 @@ _LIMIT_FILES = {
     "memory": (("memory.limit_in_bytes",), ("memory.max", "memory.high")),
     "cpu": (("cpu.cfs_quota_us",), ("cpu.max",)),
 }
+
+# Version 1's minimum over all ancestors, the hidden ones too.
+_WHOLE_WAY = "hierarchical_memory_limit"
+
+# Slurm's group of a task, and a container's.
+_OF_ONE = re.compile(r"/(task_\d+|[^/]*(apptainer|singularity|libpod)[^/]*(/\d+)?)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +39,17 @@ class Limit:
     text : str
         What it said. A version 1 CPU quota and its period are joined as
         version 2 writes them: "200000 100000".
+    own : bool
+        Whether the rank is alone in the group: it is named as one that is made
+        for a single task, and the parent process is outside of it. A parent
+        inside is a rank's own launcher, with more ranks beside this one.
     """
 
     resource: str
     group: str
     file: str
     text: str
+    own: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +89,9 @@ def _unescape(text: str) -> str:
     return re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), text)
 
 
-def limits_of(base: Path, cgroup: str, mounts: tuple[Mount, ...]) -> Iterator[Limit]:
+def limits_of(
+    base: Path, cgroup: str, parent: str, mounts: tuple[Mount, ...]
+) -> Iterator[Limit]:
     """Follow each line of ``/proc/self/cgroup`` up its tree, the nearest first.
 
     Parameters
@@ -87,6 +100,8 @@ def limits_of(base: Path, cgroup: str, mounts: tuple[Mount, ...]) -> Iterator[Li
         The directory that holds ``sys``.
     cgroup : str
         Text of ``/proc/self/cgroup``.
+    parent : str
+        The same of the parent process, empty if unknown.
     mounts : tuple of Mount
         Where the hierarchies are mounted.
 
@@ -94,9 +109,8 @@ def limits_of(base: Path, cgroup: str, mounts: tuple[Mount, ...]) -> Iterator[Li
     ------
     Limit
     """
-    for line in cgroup.splitlines():
-        _, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
+    outside = _groups(parent)
+    for controllers, path in _groups(cgroup).items():
         for resource, (first, second) in _LIMIT_FILES.items():
             if not controllers:
                 kind, files, option = "cgroup2", second, None
@@ -112,7 +126,21 @@ def limits_of(base: Path, cgroup: str, mounts: tuple[Mount, ...]) -> Iterator[Li
             if places:
                 # The mount that shows most of the way shows the group itself.
                 point, root, parts = max(places, key=lambda place: len(place[2]))
-                yield from _climb(point, root, parts, resource, files)
+                above = outside.get(controllers)
+                for limit in _climb(point, root, parts, resource, files):
+                    own = (
+                        limit.group == path
+                        and limit.file != _WHOLE_WAY
+                        and _OF_ONE.search(path) is not None
+                        and above is not None
+                        and not is_below(above, path)
+                    )
+                    yield replace(limit, own=own)
+
+
+def _groups(cgroup: str) -> dict[str, str]:
+    lines = (line.split(":", 2) for line in cgroup.splitlines())
+    return {fields[1]: fields[2] for fields in lines if len(fields) == 3}  # noqa: PLR2004 - cgroups(7)
 
 
 def _place(base: Path, mount: Mount, path: str) -> tuple[Path, str, list[str]]:
@@ -143,10 +171,9 @@ def _climb(
         # Version 1 sums up the whole way here, also the part of it that a
         # container cannot see.
         stat = read(point.joinpath(*parts) / "memory.stat")
-        pattern = r"^(hierarchical_memory_limit) (\d+)$"
-        if found := re.search(pattern, stat, re.MULTILINE):
+        if found := re.search(rf"^{_WHOLE_WAY} (\d+)$", stat, re.MULTILINE):
             group = "/".join([root.rstrip("/"), *parts]) or "/"
-            yield Limit(resource, group, found[1], found[2])
+            yield Limit(resource, group, _WHOLE_WAY, found[1])
 
 
 def is_below(path: str, root: str) -> bool:

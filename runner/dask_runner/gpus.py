@@ -11,6 +11,7 @@ rank, or if it says nothing of the node but was asked for GPUs per task.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,12 +20,14 @@ from dask_runner.found import Found, part, variable
 if TYPE_CHECKING:
     from dask_runner.snapshot import Snapshot
 
+_SLURMS = "SLURM_STEP_GPUS"
+
 #: Variables that list devices, in the order in which they are believed.
 GPU_VARIABLES = (
     "CUDA_VISIBLE_DEVICES",
     "ROCR_VISIBLE_DEVICES",
     "ZE_AFFINITY_MASK",
-    "SLURM_STEP_GPUS",
+    _SLURMS,
 )
 
 _NO_GPU = frozenset({"", "-1", "NoDevFiles", "none", "void"})
@@ -42,11 +45,14 @@ class Gpus:
         All that the rank sees, its neighbours' included.
     variables : tuple of str
         Variables to set for a worker so that it sees its GPUs.
+    sharers : int
+        Ranks that start workers from the same GPUs.
     """
 
     own: tuple[str, ...] = ()
     visible: tuple[str, ...] = ()
     variables: tuple[str, ...] = ()
+    sharers: int = 1
 
 
 def gpus(snapshot: Snapshot, local_size: int, local_rank: int = 0) -> Found[Gpus]:
@@ -56,24 +62,28 @@ def gpus(snapshot: Snapshot, local_size: int, local_rank: int = 0) -> Found[Gpus
         for name in GPU_VARIABLES
         if name in snapshot.environ
     }
+    if len(lists) > 1:
+        # Whoever empties a device variable hides what Slurm lists.
+        lists.pop(_SLURMS, None)
     name = next((name for name, devices in lists.items() if devices), "")
     if not name:
         return Found(Gpus(), "no device variable names one")
     visible = lists[name]
     # Slurm sets the variables of all vendors alike. Its own is no device
     # variable: what it lists goes to CUDA's.
-    alike = tuple(k for k, v in lists.items() if v == visible and k[:5] != "SLURM")
+    alike = tuple(k for k, v in lists.items() if v == visible and k != _SLURMS)
     variables = alike or GPU_VARIABLES[:1]
     source = f"{name}={','.join(visible)}"
     if local_size == 1 or _are_own_gpus(snapshot, len(visible), local_size):
         return Found(Gpus(visible, visible, variables), source)
-    own = part(visible, local_rank, local_size)
-    warnings: tuple[str, ...] = ()
-    if len(visible) < local_size:
-        own = (visible[local_rank * len(visible) // local_size],)
-        warnings = (f"{local_size} ranks share {len(visible)} GPUs",)
     source += f", shared by {local_size} ranks"
-    return Found(Gpus(tuple(own), visible, variables), source, warnings)
+    if len(visible) >= local_size:
+        own = tuple(part(visible, local_rank, local_size))
+        return Found(Gpus(own, visible, variables), source)
+    one = (visible[local_rank * len(visible) // local_size],)
+    sharers = math.ceil(local_size / len(visible))
+    warning = f"{local_size} ranks share {len(visible)} GPUs"
+    return Found(Gpus(one, visible, variables, sharers), source, (warning,))
 
 
 def _are_own_gpus(snapshot: Snapshot, seen: int, local_size: int) -> bool:

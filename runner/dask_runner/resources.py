@@ -6,12 +6,11 @@ Pure functions of a :class:`~dask_runner.snapshot.Snapshot`. The rules:
 their number; a limit of this rank alone is not. Where nothing proves that a
 limit is this rank's own, it is divided: too little is slow, too much is killed.
 
-- A control group named ``task_N`` (Slurm's, under ``step_S``) or
-  ``apptainer-PID.scope`` is the rank's own. Every other group is shared.
+- A control group is the rank's own if it is named as one task's (``task_N`` of a
+  Slurm step, a container's) and the parent process is outside of it.
 - An affinity mask is the rank's own if the masks of the other local ranks are
-  known and do not overlap it; or if the parent process has a wider one (the
-  launcher's daemon runs on all CPUs and has bound this rank); or if Slurm gave
-  the node at least this many CPUs for each local rank. Otherwise it is shared.
+  known and do not overlap it; or if the parent process has a wider one; or if
+  Slurm gave the node at least this many CPUs for each local rank.
 
 **CPUs** are hardware threads in the affinity mask, as Dask counts them; then at
 most the CPU quotas on the way up the cgroup tree (rounded down), then what the
@@ -36,13 +35,14 @@ import math
 import re
 from collections import defaultdict
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from dask_runner.found import GIB, MIB, Found, in_words, number, part, variable
 from dask_runner.gpus import Gpus, gpus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from dask_runner.cgroups import Limit
     from dask_runner.snapshot import Snapshot
@@ -50,7 +50,6 @@ if TYPE_CHECKING:
 #: Limits from here on mean "none": version 1 writes 2**63 less a page.
 UNLIMITED = 2**60
 
-_OWN_GROUP = re.compile(r"/(step_[^/]+/(.*/)?task_\d+|(apptainer|singularity)-[^/]+)$")
 _SLURM_GROUP = re.compile(r"/job_\d+(/|$)")
 
 
@@ -110,18 +109,18 @@ def cpus(
 ) -> Found[int]:
     """Count the CPUs of one rank, at least one; see the rules above."""
     warnings: list[str] = []
-    best = _from_affinity(snapshot, local_size, local_rank, masks, warnings)
-    for count, source in (
-        *_quotas(snapshot, local_size, local_rank, warnings),
-        *_given_cpus(snapshot, local_size, local_rank, warnings),
-    ):
-        if count < best.value:
-            best = Found(count, source)
-    if best.value < 1:
-        warnings.append(
-            f"{local_size} ranks share fewer CPUs than ranks ({best.source})"
-        )
-    return Found(max(1, best.value), best.source, tuple(warnings))
+    # Of equal values the first names the source.
+    value, source = min(
+        (
+            *_from_affinity(snapshot, local_size, local_rank, masks, warnings),
+            *_quotas(snapshot, local_size, local_rank, warnings),
+            *_given_cpus(snapshot, local_size, local_rank, warnings),
+        ),
+        key=itemgetter(0),
+    )
+    if value < 1:
+        warnings.append(f"there are more ranks than CPUs ({source})")
+    return Found(max(1, value), source, tuple(warnings))
 
 
 def cpu_sets(masks: Sequence[Sequence[int]]) -> tuple[tuple[int, ...], ...]:
@@ -153,7 +152,7 @@ def memory(
     """Find the memory of one rank in bytes; see the rules above."""
     warnings: list[str] = []
     total = snapshot.memory or GIB * local_size
-    best = Found(total // local_size, _divided("memory of the node", total, local_size))
+    best = Found(total // local_size, _divided("memory of the node", local_size))
     if not snapshot.memory:
         warnings.append("the node's memory is unknown: 1 GiB a rank is assumed")
     in_slurm_group = False
@@ -162,13 +161,13 @@ def memory(
         if size is None or size >= UNLIMITED:
             continue
         in_slurm_group = in_slurm_group or bool(_SLURM_GROUP.search(limit.group))
-        ranks = 1 if _is_own(limit) else local_size
+        ranks = 1 if limit.own else local_size
         if size // ranks < best.value:
             name = f"cgroup {limit.group} {limit.file}"
-            best = Found(size // ranks, _divided(name, size, ranks))
+            best = Found(size // ranks, _divided(name, ranks))
     if not in_slurm_group:
         count = cpus(snapshot, local_size, local_rank, masks).value
-        cards = len(gpus(snapshot, local_size, local_rank).value.own)
+        cards = gpus(snapshot, local_size, local_rank).value
         for size, source in _given_memory(snapshot, local_size, count, cards, warnings):
             if size < best.value:
                 best = Found(size, source)
@@ -180,18 +179,19 @@ def without_hub(share: RankShare) -> RankShare:
     count, size = share.cpus.value, share.memory.value
     taken_cpus = 2 if count >= 16 else min(1, count - 1)  # noqa: PLR2004 - the rule
     taken = min(max(size // 8, 512 * MIB), 8 * GIB, size // 2)
-    words = "less {} for scheduler and client"
+    fewer = f"less {taken_cpus}" if taken_cpus else "none to spare"
+    less = f"less {in_words(taken)}"
     return replace(
         share,
         cpus=replace(
             share.cpus,
             value=count - taken_cpus,
-            source=f"{share.cpus.source}, {words.format(taken_cpus)}",
+            source=f"{share.cpus.source}, {fewer} for scheduler and client",
         ),
         memory=replace(
             share.memory,
             value=size - taken,
-            source=f"{share.memory.source}, {words.format(in_words(taken))}",
+            source=f"{share.memory.source}, {less} for scheduler and client",
         ),
     )
 
@@ -202,20 +202,25 @@ def _from_affinity(
     local_rank: int,
     masks: Sequence[Sequence[int]] | None,
     warnings: list[str],
-) -> Found[int]:
+) -> Iterator[tuple[int, str]]:
     mask = snapshot.cpus or tuple(range(snapshot.online))
     words = f"affinity mask, {len(mask)} of {snapshot.online}"
+    on_node = variable(snapshot.environ, "SLURM_CPUS_ON_NODE", warnings)
     if masks is not None:
-        count = len(cpu_sets(masks)[local_rank])
-        if count < len(mask):
-            words += f", shared with other ranks: {count}"
-        return Found(count, words)
-    on_node = variable(snapshot.environ, "SLURM_CPUS_ON_NODE", warnings) or 0
-    bound = set(mask) < set(snapshot.parent_cpus)
-    if local_size == 1 or bound or len(mask) * local_size <= on_node:
-        return Found(len(mask), words)
-    own = part(mask, local_rank, local_size)
-    return Found(len(own), f"{words}, shared by {local_size} ranks")
+        sets = cpu_sets(masks)
+        count, used = len(sets[local_rank]), sum(map(len, sets))
+        yield count, words if count == len(mask) else _divided(words, local_size)
+    elif set(mask) < set(snapshot.parent_cpus):
+        count, used = len(mask), 0
+        yield count, words
+    else:
+        used = len(mask) * local_size
+        own = local_size == 1 or used <= (on_node or 0)
+        count = len(mask if own else part(mask, local_rank, local_size))
+        yield count, words if own else _divided(words, local_size)
+    if on_node is not None and used > on_node:
+        own_part = part(range(on_node), local_rank, local_size)
+        yield len(own_part), _divided(f"SLURM_CPUS_ON_NODE={on_node}", local_size)
 
 
 def _quotas(
@@ -232,12 +237,9 @@ def _quotas(
             continue
         whole = quota / period
         words = f"cgroup quota {whole:.1f} ({limit.group} {limit.file})"
-        count = max(1, math.floor(whole))
-        if _is_own(limit) or local_size == 1:
-            yield count, words
-        else:
-            own = part(range(count), local_rank, local_size)
-            yield len(own), f"{words}, shared by {local_size} ranks"
+        ranks = 1 if limit.own else local_size
+        own = part(range(max(1, math.floor(whole))), local_rank % ranks, ranks)
+        yield len(own), _divided(words, ranks)
 
 
 def _given_cpus(
@@ -246,52 +248,43 @@ def _given_cpus(
     count = variable(snapshot.environ, "SLURM_CPUS_PER_TASK", warnings)
     if count is not None:
         yield count, f"SLURM_CPUS_PER_TASK={count}"
-    shared = ["SLURM_CPUS_ON_NODE"]
-    if "PBS_JOBID" in snapshot.environ:  # users set NCPUS for other ends, too
-        shared.append("NCPUS")
-    for name in shared:
-        count = variable(snapshot.environ, name, warnings)
+    # Only PBS itself gives its NCPUS a meaning; users set it to other ends.
+    if "PBS_JOBID" in snapshot.environ:
+        count = variable(snapshot.environ, "NCPUS", warnings)
         if count is not None:
             own = part(range(count), local_rank, local_size)
-            yield len(own), _divided(name, count, local_size)
+            yield len(own), _divided(f"NCPUS={count}", local_size)
 
 
 def _given_memory(
     snapshot: Snapshot,
     local_size: int,
     count: int,
-    cards: int,
+    cards: Gpus,
     warnings: list[str],
 ) -> Iterator[tuple[int, str]]:
-    rules: dict[str, tuple[Callable[[int], int], str]] = {
-        "SLURM_MEM_PER_NODE": (
-            lambda size: size // local_size,
-            f" MiB / {local_size} ranks",
-        ),
-        "SLURM_MEM_PER_CPU": (lambda size: size * count, f" MiB x {count} CPUs"),
-        "SLURM_MEM_PER_GPU": (lambda size: size * cards, f" MiB x {cards} GPUs"),
-    }
-    for name, (rule, words) in rules.items():
+    environ = snapshot.environ
+    # Every rank counts at least one CPU, also where it shares it: what the node
+    # was given is the limit then.
+    on_node = variable(environ, "SLURM_CPUS_ON_NODE", warnings)
+    fair = count if on_node is None else min(count, on_node / local_size)
+    cards_each = len(cards.own) / cards.sharers
+    for name, factor, words in (
+        ("SLURM_MEM_PER_NODE", 1 / local_size, f"/ {local_size} ranks"),
+        ("SLURM_MEM_PER_CPU", fair, f"x {fair:g} CPUs"),
+        ("SLURM_MEM_PER_GPU", cards_each, f"x {cards_each:g} GPUs"),
+    ):
         # "--mem=0" asks for all memory of the node.
-        if snapshot.environ.get(name) == "0":
+        if environ.get(name) == "0":
             continue
-        size = variable(snapshot.environ, name, warnings)
-        if size is not None and rule(size):
-            yield rule(size) * MIB, f"{name}={size}{words}"
+        size = variable(environ, name, warnings)
+        if size is not None and factor:
+            yield int(size * factor * MIB), f"{name}={size} MiB {words}"
 
 
 def _limits(snapshot: Snapshot, resource: str) -> Iterator[Limit]:
     return (limit for limit in snapshot.limits if limit.resource == resource)
 
 
-def _is_own(limit: Limit) -> bool:
-    # The hierarchical limit may be an ancestor's.
-    return (
-        limit.file != "hierarchical_memory_limit"
-        and _OWN_GROUP.search(limit.group) is not None
-    )
-
-
-def _divided(name: str, size: int, ranks: int) -> str:
-    words = name if "SLURM" not in name else f"{name}={size}"
+def _divided(words: str, ranks: int) -> str:
     return words if ranks == 1 else f"{words} / {ranks} ranks"

@@ -173,7 +173,14 @@ def take(
         parent_cpus=_affinity(os.getppid()),
         online=os.cpu_count() or len(own),
         memory=_total(read(base / "proc/meminfo")),
-        limits=tuple(limits_of(base, read(base / "proc/self/cgroup"), mounts)),
+        limits=tuple(
+            limits_of(
+                base,
+                read(base / "proc/self/cgroup"),
+                read(base / f"proc/{os.getppid()}/cgroup"),
+                mounts,
+            )
+        ),
         directories=tuple(_directories(environ, local_directory, mounts)),
         environ={k: environ[k] for k in VARIABLES if k in environ},
     )

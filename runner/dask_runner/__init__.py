@@ -1,0 +1,50 @@
+"""A whole Dask cluster from one container image and one srun or mpiexec line.
+
+Importing this package does nothing: no signal handler, no ``MPI_Init``, no
+configuration. The names of the Python interface are loaded when first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dask_runner.compat import execute, initialize
+    from dask_runner.library import (
+        BaseRunner,
+        MPIRunner,
+        Runner,
+        SlurmRunner,
+        SLURMRunner,
+    )
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BaseRunner",
+    "MPIRunner",
+    "Runner",
+    "SLURMRunner",
+    "SlurmRunner",
+    "__version__",
+    "execute",
+    "initialize",
+]
+
+_HOMES = {
+    "BaseRunner": "library",
+    "MPIRunner": "library",
+    "Runner": "library",
+    "SLURMRunner": "library",
+    "SlurmRunner": "library",
+    "execute": "compat",
+    "initialize": "compat",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # PEP 562: a thin rank imports this package and must not pay for Dask.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,6 @@
+"""``python -m dask_runner`` is ``dask-runner``."""
+
+from dask_runner.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""The rendezvous over MPI, as its top process sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+from typing import TYPE_CHECKING
+
+from dask_runner import messages as m
+from dask_runner.errors import ConfigError
+from dask_runner.processes import Ended, Event, Process
+from dask_runner.programs.broadcast import UNUSABLE
+from dask_runner.rendezvous import Meeting, RelayMeeting
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from dask_runner.rendezvous import Record
+    from dask_runner.world import World
+
+#: Variables with descriptors by which an MPI library speaks to its launcher.
+DESCRIPTORS = ("PMI_FD", "HYDI_CONTROL_FD")
+
+#: What the user can do where MPI and launcher disagree, by launcher.
+WAYS_OUT = {
+    "slurm": "srun --mpi=pmix (Open MPI) or srun --mpi=pmi2 (MPICH); srun --mpi=list "
+    "tells what the site has",
+    "openmpi": "start with the mpiexec of the image's MPI family, or use an image of "
+    "the family openmpi",
+    "hydra": "start with the mpiexec of the image's MPI family, or use an image of "
+    "the family mpich",
+}
+
+
+class MPIUnusableError(Exception):
+    """There is no MPI in this environment, which is no error by itself."""
+
+
+class BroadcastMeeting:
+    """The record travels by an MPI broadcast, or as *otherwise* without MPI.
+
+    Parameters
+    ----------
+    world : World
+    environ : mapping
+        With the launcher's variables.
+    otherwise : Meeting or None
+        How the ranks meet where MPI cannot be used. All ranks come to the same
+        choice, because they run the same image.
+    """
+
+    def __init__(
+        self, world: World, environ: Mapping[str, str], otherwise: Meeting | None
+    ) -> None:
+        self._world = world
+        self._environ = environ
+        self._otherwise = otherwise
+        self._chosen: Meeting = RelayMeeting(self._broadcast)
+        self._settled = False
+
+    async def publish(self, record: Record) -> None:
+        """Broadcast the record."""
+        try:
+            await self._chosen.publish(record)
+        except MPIUnusableError as error:
+            self._chosen = self._instead(error)
+            await self._chosen.publish(record)
+
+    async def records(self) -> AsyncIterator[Record]:
+        """Receive the broadcast."""
+        try:
+            async for record in self._chosen.records():
+                yield record
+        except MPIUnusableError as error:
+            self._chosen = self._instead(error)
+            async for record in self._chosen.records():
+                yield record
+
+    def withdraw(self) -> None:
+        """Leave nothing behind."""
+        self._chosen.withdraw()
+
+    @property
+    def trouble(self) -> str:
+        """What was seen last."""
+        return self._chosen.trouble
+
+    def _instead(self, error: MPIUnusableError) -> Meeting:
+        if self._otherwise is None:
+            raise ConfigError(
+                f"{self._world.launcher} started this, and {error}",
+                "an MPI for mpi4py to find, or a file by which the ranks can meet",
+                "name a file on a shared file system with --scheduler-file FILE",
+            ) from error
+        return self._otherwise
+
+    async def _broadcast(self, text: str | None) -> str:
+        if importlib.util.find_spec("mpi4py") is None:
+            raise MPIUnusableError("mpi4py is not installed")
+        events: asyncio.Queue[Event] = asyncio.Queue()
+        process = Process("broadcast", events)
+        await process.start(self._environ, os.devnull, pass_fds=_descriptors(self._environ))
+        process.send(m.Run({"text": text or "", "size": self._world.size}))
+        try:
+            _, answer = await events.get()
+        finally:
+            await process.stop(ask=None) if process.running else None
+        if isinstance(answer, m.Relay):
+            return answer.record
+        if isinstance(answer, m.Failed) and answer.status == UNUSABLE:
+            raise MPIUnusableError(answer.saw)
+        saw, needed = "the MPI broadcast failed", "an MPI that starts under its launcher"
+        if isinstance(answer, m.Failed):
+            saw, needed = answer.saw, answer.needed
+        elif isinstance(answer, Ended):
+            saw = f"the process of the MPI broadcast {answer}"
+        raise ConfigError(
+            saw,
+            needed,
+            WAYS_OUT.get(self._world.launcher, "use an image of the launcher's family")
+            + "; or let the ranks meet without MPI: --scheduler-file FILE",
+        )
+
+
+def _descriptors(environ: Mapping[str, str]) -> list[int]:
+    found = []
+    for name in DESCRIPTORS:
+        text = environ.get(name, "")
+        if text.isdecimal() and os.path.exists(f"/proc/self/fd/{text}"):
+            found.append(int(text))
+    return found

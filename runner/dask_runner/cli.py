@@ -1,0 +1,176 @@
+"""The command line: ``dask-runner [run] [OPTIONS] SCRIPT [ARGS]…`` and ``info``.
+
+It is also ``dask runner``, so every ``dask`` command loads this module: it imports
+nothing heavy at the top.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from dask_runner import __version__
+from dask_runner.errors import RunnerError, UsageError
+from dask_runner.launchers import speaks
+from dask_runner.options import OPTIONS, configured, settle
+from dask_runner.report import say
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from dask_runner.options import Option
+
+_GRAMMAR = "[OPTIONS] SCRIPT [ARGS]... | -m MODULE [ARGS]... | -c CODE [ARGS]..."
+_KINDS = {"-m": "module", "-c": "code", "--": "command"}
+_HELP = ("--help", "--version")
+
+
+class _RunByDefault(click.Group):
+    """``dask-runner script.py`` means ``dask-runner run script.py``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in _HELP:
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+class _RunCommand(click.Command):
+    """Our options end where the user's program begins, whatever follows it."""
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return [_GRAMMAR, "|", "-- COMMAND [ARGS]..."]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ours, program = self._split(ctx, args)
+        ctx.obj = {"program": program, "args": list(args)}
+        return super().parse_args(ctx, ours)
+
+    def _split(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[list[str], tuple[str, list[str]] | None]:
+        valued = {
+            name
+            for parameter in self.get_params(ctx)
+            if isinstance(parameter, click.Option) and not parameter.is_flag
+            for name in parameter.opts
+        }
+        at = 0
+        while at < len(args):
+            word = args[at]
+            if word in _KINDS:
+                return args[:at], (_KINDS[word], args[at + 1 :])
+            if not word.startswith("-") or word == "-":
+                return args[:at], ("script", args[at:])
+            at += 2 if word in valued else 1
+        return args, None
+
+
+def _options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in reversed(OPTIONS):
+        command = _click_option(option)(command)
+    return command
+
+
+def _click_option(option: Option) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    if not option.metavar:
+        return click.option(
+            f"--{option.name}/--no-{option.name}",
+            option.key,
+            default=None,
+            help=f"{option.help} [default: {str(option.default).lower()}]",
+        )
+    names = [f"--{option.name}", *filter(None, [option.short])]
+    shown = "" if option.default in (None, ()) else f" [default: {option.default}]"
+    return click.option(
+        *names,
+        option.key,
+        metavar=option.metavar,
+        multiple=option.multiple,
+        help=option.help + shown,
+    )
+
+
+@click.group(cls=_RunByDefault, context_settings={"help_option_names": ["--help"]})
+@click.version_option(__version__, prog_name="dask-runner")
+def cli() -> None:
+    """Run a program on a Dask cluster made of all the tasks that srun started."""
+
+
+@cli.command(cls=_RunCommand)
+@_options
+@click.pass_obj
+def run(obj: dict[str, Any], **given: Any) -> NoReturn:
+    """Run SCRIPT once, as the client of a Dask cluster of all ranks.
+
+    Every option is also a key of Dask's configuration under "runner:", and a
+    variable such as DASK_RUNNER__TIMEOUT.
+    """
+
+    def play() -> int:
+        from dask_runner import runner  # noqa: PLC0415  --help needs no event loop
+
+        settings = settle(given, configured(os.environ))
+        return runner.run(_program(obj["program"]), settings, os.environ, obj["args"])
+
+    _end(play, str(given.get("launcher") or "auto"))
+
+
+def _program(found: tuple[str, list[str]] | None) -> Any:
+    from dask_runner.rank import Program  # noqa: PLC0415  as above
+
+    kind, words = found or ("script", [])
+    if not words:
+        raise UsageError(
+            "no program to run" if found is None else f"nothing after the {kind} flag",
+            f"dask-runner {_GRAMMAR}",
+            "dask-runner --help lists the options",
+        )
+    return Program(kind, words[0], tuple(words[1:]))
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
+@click.option("--launcher", default="auto", metavar="NAME", help="As for run.")
+def info(*, as_json: bool, launcher: str) -> NoReturn:
+    """Tell what was detected here, each value with where it came from."""
+
+    def play() -> int:
+        from dask_runner.info import collect, table  # noqa: PLC0415  as above
+
+        found = collect(os.environ, launcher)
+        if as_json:
+            click.echo(json.dumps({"version": 1, "info": found}, indent=1))
+        else:
+            click.echo(table(found))
+        return 0
+
+    _end(play, launcher)
+
+
+def _end(play: Callable[[], int], launcher: str) -> NoReturn:
+    try:
+        status = play()
+    except RunnerError as error:
+        # All ranks see this error alike, so one of them says it.
+        if speaks(os.environ, launcher):
+            say(f"error: {error}")
+        status = error.status
+    sys.exit(status)
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command line as a program of its own."""
+    try:
+        cli.main(args, prog_name="dask-runner", standalone_mode=False)
+    except click.ClickException as error:
+        if speaks(os.environ):
+            say(f"error: {error.format_message()}")
+            say("  you can: dask-runner --help")
+        sys.exit(UsageError.status)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)

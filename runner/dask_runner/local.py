@@ -1,0 +1,82 @@
+"""``dask-runner -n 4 script.py``: this process is the launcher of local ranks.
+
+They are started with the same command and go through the same stages as the
+ranks of any launcher.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import shutil
+import signal
+import sys
+import tempfile
+from typing import TYPE_CHECKING
+
+from dask_runner.processes import Ended
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+#: Where the local ranks meet.
+DIRECTORY = "DASKRUNNER_DIRECTORY"
+
+_SIGNALS = (
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGHUP,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+)
+
+
+async def launch(nranks: int, args: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Start *nranks* ranks on this machine; return the status of rank 0.
+
+    Parameters
+    ----------
+    nranks : int
+    args : sequence of str
+        The arguments of ``dask-runner``, as the user gave them.
+    environ : mapping
+    """
+    directory = tempfile.mkdtemp(prefix="dask-runner-local-")
+    common = {
+        **environ,
+        "DASKRUNNER_SIZE": str(nranks),
+        "DASKRUNNER_JOB_ID": f"{os.getpid()}-{secrets.token_hex(4)}",
+        DIRECTORY: directory,
+    }
+    ranks: list[asyncio.subprocess.Process] = []
+    loop = asyncio.get_running_loop()
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, _forward, ranks, number)
+    try:
+        for rank in range(nranks):
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-P",
+                "-m",
+                "dask_runner",
+                *args,
+                env={**common, "DASKRUNNER_RANK": str(rank)},
+                stdin=None if rank == 0 else asyncio.subprocess.DEVNULL,
+                # Ctrl-C reaches this process alone, which passes it on once.
+                process_group=0,
+            )
+            ranks.append(process)
+        statuses = await asyncio.gather(*(rank.wait() for rank in ranks))
+    finally:
+        for process in ranks:
+            if process.returncode is None:
+                process.kill()
+        shutil.rmtree(directory, ignore_errors=True)
+    return Ended(statuses[0]).shell_status
+
+
+def _forward(ranks: Sequence[asyncio.subprocess.Process], number: int) -> None:
+    for rank in ranks:
+        if rank.returncode is None:
+            rank.send_signal(number)

@@ -1,0 +1,185 @@
+"""What our own processes say to each other.
+
+A message travels as JSON. The class name is its name on the wire, the fields
+are plain JSON values, and a message with other fields or types is refused.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar
+
+
+class ProtocolError(Exception):
+    """What arrived is not a message of ours."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """Base of all messages."""
+
+    kinds: ClassVar[dict[str, type[Message]]] = {}
+
+    def __init_subclass__(cls) -> None:
+        Message.kinds[cls.__name__] = cls
+
+
+# --- a rank to the hub ------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Hello(Message):
+    """A rank says who and where it is.
+
+    ``placed`` says whether its launcher told it its local rank and size.
+    """
+
+    rank: int
+    node: str
+    placed: bool
+
+
+@dataclass(frozen=True)
+class SchedulerUp(Message):
+    """The scheduler listens at *address*; *dashboard* is its port, or 0."""
+
+    address: str
+    dashboard: int
+
+
+@dataclass(frozen=True)
+class WorkersUp(Message):
+    """A rank's workers are registered: names, threads, bytes (0: no limit)."""
+
+    names: list[str]
+    nthreads: int
+    memory: int
+
+
+@dataclass(frozen=True)
+class ClientEnded(Message):
+    """The client has ended with *status*; *said* tells why if it was killed."""
+
+    status: int
+    said: str
+
+
+@dataclass(frozen=True)
+class SchedulerClosed(Message):
+    """The scheduler ended in order, because a client asked it to."""
+
+
+@dataclass(frozen=True)
+class Failed(Message):
+    """A rank cannot go on: the three parts of the error, and its status."""
+
+    saw: str
+    needed: str
+    do: str
+    status: int
+
+
+@dataclass(frozen=True)
+class Note(Message):
+    """A line for the user, which rank 0 prints."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Bye(Message):
+    """A rank has stopped its client and its workers."""
+
+
+# --- the hub to a rank ------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Start(Message):
+    """The scheduler is up, so workers may start.
+
+    ``local_rank`` and ``local_size`` are counted by node name.
+    """
+
+    address: str
+    local_rank: int
+    local_size: int
+
+
+@dataclass(frozen=True)
+class Ready(Message):
+    """The cluster is complete, so the client may begin."""
+
+    address: str
+    dashboard: str
+    nworkers: int
+
+
+@dataclass(frozen=True)
+class Close(Message):
+    """The cluster ends with *status*: stop client and workers, say bye."""
+
+    status: int
+
+
+@dataclass(frozen=True)
+class Finish(Message):
+    """All ranks have said bye: stop the scheduler and leave."""
+
+
+# --- both ways --------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Ping(Message):
+    """I am alive."""
+
+
+@dataclass(frozen=True)
+class Signalled(Message):
+    """A rank got this signal; or: the client is to get it."""
+
+    number: int
+
+
+# --- a rank and its own processes ------------------------------------------
+
+
+@dataclass(frozen=True)
+class Run(Message):
+    """What a process is to do, as plain data (see the process's module)."""
+
+    spec: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Relay(Message):
+    """A rendezvous record that goes to or comes from an MPI broadcast."""
+
+    record: str
+
+
+def encode(message: Message) -> bytes:
+    """Write a message as JSON."""
+    return json.dumps([type(message).__name__, asdict(message)]).encode()
+
+
+def decode(payload: bytes) -> Message:
+    """Read a message.
+
+    Raises
+    ------
+    ProtocolError
+        If it is not JSON, not a known message, or has wrong fields.
+    """
+    try:
+        name, values = json.loads(payload)
+        kind = Message.kinds[name]
+        wanted = {field.name: str(field.type).partition("[")[0] for field in fields(kind)}
+        found = {key: type(value).__name__ for key, value in values.items()}
+        if found != wanted:
+            raise ProtocolError(f"{name} with wrong fields: {found}")
+        return kind(**values)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ProtocolError(f"not a message: {payload[:60]!r}") from error

@@ -1,0 +1,158 @@
+"""The processes of a rank, seen from its top process.
+
+Each is a fresh Python in a process group of its own, joined to the top process
+by a socket pair: messages go over it, and its end of file tells either side at
+once that the other is gone. None is the launcher's child, so the launcher does
+not take the job down when one of them dies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dask_runner.channel import Channel, open_channel
+from dask_runner.messages import Message, ProtocolError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+#: Variables that name file descriptors which only the top process has. A child
+#: that calls MPI_Init must not take a stranger's descriptor for its launcher.
+DESCRIPTORS = (
+    "PMI_FD",
+    "PMI_RANK",
+    "PMI_SIZE",
+    "PMI_PORT",
+    "HYDI_CONTROL_FD",
+)
+
+#: Seconds between SIGTERM and SIGKILL for our own processes.
+PATIENCE = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A process has ended; *status* is negative for a signal, as in subprocess."""
+
+    status: int
+
+    def __str__(self) -> str:
+        if self.status < 0:
+            return f"was killed by {signal.Signals(-self.status).name}"
+        return f"ended with status {self.status}"
+
+    @property
+    def shell_status(self) -> int:
+        """The status as a shell says it: 128 + signal."""
+        return 128 - self.status if self.status < 0 else self.status
+
+
+Event = tuple[str, "Message | Ended"]
+
+
+class Process:
+    """One process of a rank.
+
+    Parameters
+    ----------
+    name : str
+        "agent", "scheduler" or "client": also its module in
+        :mod:`dask_runner.programs` and its name in the events.
+    events : asyncio.Queue
+        Gets ``(name, message)`` for each message and ``(name, Ended)`` once.
+    """
+
+    def __init__(self, name: str, events: asyncio.Queue[Event]) -> None:
+        self.name = name
+        self._events = events
+        self._process: asyncio.subprocess.Process | None = None
+        self._channel: Channel | None = None
+        self._over = asyncio.Event()
+
+    async def start(
+        self,
+        environ: Mapping[str, str],
+        log: str,
+        *,
+        stdin: int | None = subprocess.DEVNULL,
+        pass_fds: Sequence[int] = (),
+    ) -> None:
+        """Start it, logging into the file *log*; what to do is sent to it later."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                # Not the working directory: a random.py there is the user's.
+                "-P",
+                "-m",
+                f"dask_runner.programs.{self.name}",
+                str(theirs.fileno()),
+                log,
+                env=dict(environ),
+                stdin=stdin,
+                pass_fds=(theirs.fileno(), *pass_fds),
+                process_group=0,
+            )
+        self._channel = await open_channel(ours)
+        self._pump = asyncio.create_task(self._listen(), name=f"listen to {self.name}")
+
+    async def _listen(self) -> None:
+        assert self._channel is not None  # noqa: S101  started
+        assert self._process is not None  # noqa: S101
+        try:
+            while (message := await self._channel.receive()) is not None:
+                await self._events.put((self.name, message))
+        except ProtocolError:
+            # The process wrote garbage into its lifeline: it is of no use.
+            self.signal(signal.SIGKILL)
+        status = await self._process.wait()
+        self._channel.close()
+        self._over.set()
+        await self._events.put((self.name, Ended(status)))
+
+    @property
+    def running(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and not self._over.is_set()
+
+    def send(self, message: Message) -> None:
+        """Send it a message."""
+        if self._channel is not None:
+            self._channel.send(message)
+
+    def signal(self, number: int) -> None:
+        """Send a signal to it and to all that it has started."""
+        if self._process is None or self._process.returncode is not None:
+            return
+        try:
+            os.killpg(self._process.pid, number)
+        except ProcessLookupError:
+            return
+
+    async def stop(self, patience: float = PATIENCE, *, ask: Message | None) -> None:
+        """End it: ask by a message, or by SIGTERM; after *patience* by SIGKILL."""
+        if not self.running:
+            return
+        if ask is None:
+            self.signal(signal.SIGTERM)
+        else:
+            self.send(ask)
+        try:
+            async with asyncio.timeout(patience):
+                await self._over.wait()
+        except TimeoutError:
+            self.signal(signal.SIGKILL)
+            await self._over.wait()
+
+
+def inherited(environ: Mapping[str, str], extra: Mapping[str, str]) -> dict[str, str]:
+    """Return a child's environment: ours, less what only we may use."""
+    kept = {name: value for name, value in environ.items() if name not in DESCRIPTORS}
+    return {**kept, **extra}

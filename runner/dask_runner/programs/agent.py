@@ -1,0 +1,125 @@
+"""The node agent: it imports Dask and starts a rank's workers.
+
+Gets ``Run`` with ``nanny`` at once, so that it can warm up, and ``Run`` with
+``workers`` and what they need when the scheduler is up. Answers ``WorkersUp`` or
+``Failed``. Ends, with its workers, at ``Close`` or at the end of its lifeline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import multiprocessing.forkserver
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from dask_runner import messages as m
+from dask_runner.programs import lifeline
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dask_runner.channel import Channel
+
+#: What a worker process imports in any case; the fork server does it once.
+PRELOAD = ["distributed", "distributed.nanny", "distributed.worker"]
+
+#: ``distributed.nanny.pre-spawn-environ``, whose default is known only once
+#: distributed is imported. A nanny sets these before it spawns a worker; a forked
+#: worker has them only if the fork server had them when it started.
+PRE_SPAWN = {
+    "MALLOC_TRIM_THRESHOLD_": 65536,
+    "OMP_NUM_THREADS": 1,
+    "MKL_NUM_THREADS": 1,
+    "OPENBLAS_NUM_THREADS": 1,
+}
+
+
+async def main() -> None:
+    """Warm up, start the workers, wait for the end."""
+    channel = await lifeline.channel()
+    run = (await lifeline.expect(channel, m.Run)).spec
+    lifeline.log_to_file()
+    import dask.config  # noqa: PLC0415  after the lifeline: importing takes a while
+
+    nanny = run["nanny"]
+    if nanny:
+        _start_fork_server(dask.config)
+    import distributed.nanny  # noqa: F401, PLC0415
+
+    work = (await lifeline.expect(channel, m.Run)).spec
+    lifeline.configure(work["environ"])
+    dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
+    # As `dask worker` does, and as a script's own directory does for Python.
+    sys.path[:0] = [path for path in work["path"] if path not in sys.path]
+
+    started: list[Any] = []
+    end = asyncio.ensure_future(_end(channel))
+    start = asyncio.ensure_future(_start(work, nanny=nanny, started=started))
+    await asyncio.wait({end, start}, return_when=asyncio.FIRST_COMPLETED)
+    if start.done():
+        channel.send(_outcome(start, work["workers"]))
+        await end
+    start.cancel()
+    await asyncio.gather(*(_close(server) for server in started))
+
+
+def _start_fork_server(config: Any) -> None:
+    """Import in the fork server while this process imports as well."""
+    wanted = config.get("distributed.nanny.pre-spawn-environ", PRE_SPAWN)
+    for name, value in wanted.items():
+        if value is not None:
+            os.environ.setdefault(name, str(value))
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOAD)
+    multiprocessing.forkserver.ensure_running()
+
+
+async def _start(
+    work: Mapping[str, Any], *, nanny: bool, started: list[Any]
+) -> list[Any]:
+    from distributed import Nanny  # noqa: PLC0415  imported by main already
+    from distributed.utils import import_term  # noqa: PLC0415
+
+    kind = import_term(work["worker_class"])
+    for one in work["workers"]:
+        common = {**work["common"], **one}
+        if not nanny:
+            server = kind(work["scheduler"], **common)
+        elif isinstance(kind, type) and issubclass(kind, Nanny):
+            server = kind(work["scheduler"], **common)
+        else:
+            server = Nanny(work["scheduler"], worker_class=kind, **common)
+        started.append(server)
+    return await asyncio.gather(*started)
+
+
+def _outcome(start: asyncio.Future[Any], workers: list[dict[str, Any]]) -> m.Message:
+    error = start.exception()
+    if error is None:
+        first = workers[0]
+        memory = first["memory_limit"]
+        return m.WorkersUp(
+            [str(worker["name"]) for worker in workers], first["nthreads"], memory
+        )
+    cause = error.__cause__ or error
+    return m.Failed(
+        f"its workers did not start: {type(cause).__name__}: {cause}",
+        "workers that start with the options given",
+        "",
+        78,
+    )
+
+
+async def _end(channel: Channel) -> None:
+    while isinstance(await channel.receive(), m.Ping):
+        pass
+
+
+async def _close(server: Any) -> None:
+    await server.close(reason="dask-runner: the cluster ends")
+
+
+if __name__ == "__main__":
+    lifeline.run(main)

@@ -1,0 +1,138 @@
+"""The user's program, in a process of its own.
+
+Gets ``Run`` with what to run at once, so that it can warm up, and ``Ready``
+when the cluster is. Then it is, as far as the program can tell, an ordinary
+``python script.py``: the top process takes its exit status.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib.util
+import os
+import runpy
+import signal
+import sys
+import types
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from dask_runner import messages as m
+from dask_runner.programs import lifeline
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Wait for the cluster, then become the user's program."""
+    # The program may be anything, and may never look at a lifeline: let the
+    # kernel end it with the top process (prctl(2)).
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    channel = lifeline.blocking_channel()
+    run = channel.receive()
+    if not isinstance(run, m.Run):
+        raise SystemExit(0)
+    spec = run.spec
+    if spec["kind"] != "command":
+        import distributed  # noqa: F401, PLC0415  warm while the others start
+    ready = channel.receive()
+    if not isinstance(ready, m.Ready):
+        raise SystemExit(0)
+    os.environ["DASK_SCHEDULER_ADDRESS"] = ready.address
+    if spec["kind"] == "command":
+        _become(spec["target"], spec["args"])
+    with _default_client(ready.address, spec.get("report")):
+        KINDS[spec["kind"]](spec["target"], spec["args"])
+
+
+def _become(command: str, args: list[str]) -> NoReturn:
+    try:
+        os.execvp(command, [command, *args])  # noqa: S606  the user's own command
+    except OSError as error:
+        # The statuses of a shell for "not found" and "cannot run".
+        raise SystemExit(_cannot(command, error)) from None
+
+
+def _cannot(command: str, error: OSError) -> int:
+    from dask_runner.report import say  # noqa: PLC0415
+
+    say(f"error: {command}: {error.strerror}")
+    return 127 if isinstance(error, FileNotFoundError) else 126
+
+
+@contextlib.contextmanager
+def _default_client(address: str, report: str | None) -> Iterator[None]:
+    """Connect, so that ``.compute()`` alone uses the cluster as well."""
+    import dask  # noqa: PLC0415
+    from distributed import Client, performance_report  # noqa: PLC0415
+
+    dask.config.refresh()
+    client = Client(address, name="dask-runner")
+    watched = performance_report(report) if report else contextlib.nullcontext()
+    try:
+        with watched:
+            yield
+    finally:
+        if client.status == "running":
+            client.close()
+
+
+def _script(path: str, args: list[str]) -> None:
+    sys.argv = [path, *args]
+    sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
+    with open(path, "rb") as file:
+        source = file.read()
+    _execute(source, path, {"__file__": path, "__cached__": None})
+
+
+def _code(code: str, args: list[str]) -> None:
+    sys.argv = ["-c", *args]
+    sys.path.insert(0, "")
+    _execute(code.encode(), "<string>", {})
+
+
+def _execute(source: bytes, name: str, values: Mapping[str, Any]) -> None:
+    # A real __main__ module, where runpy.run_path has a passing one: pickled
+    # functions and multiprocessing look it up.
+    module = types.ModuleType("__main__")
+    vars(module).update(values)
+    sys.modules["__main__"] = module
+    with _users_traceback():
+        exec(compile(source, name, "exec"), vars(module))  # noqa: S102  the user's own
+
+
+def _module(name: str, args: list[str]) -> None:
+    sys.argv = ["-m", *args]
+    sys.path.insert(0, "")
+    with _users_traceback():
+        if importlib.util.find_spec(name) is None:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        runpy.run_module(name, run_name="__main__", alter_sys=True)
+
+
+KINDS = {"script": _script, "code": _code, "module": _module}
+
+
+@contextlib.contextmanager
+def _users_traceback() -> Iterator[None]:
+    """Let an exception show the user's frames and not ours."""
+    try:
+        yield
+    except Exception as error:
+        trace = error.__traceback__
+        while trace is not None and _is_ours(trace.tb_frame):
+            trace = trace.tb_next
+        sys.excepthook(type(error), error.with_traceback(trace), trace)
+        raise SystemExit(1) from None
+
+
+def _is_ours(frame: types.FrameType) -> bool:
+    ours = (__file__, runpy.__file__, "<frozen runpy>", contextlib.__file__)
+    return frame.f_code.co_filename in ours
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""What the programs share: their end of the socket pair, and quiet logs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+from typing import TYPE_CHECKING, Any
+
+from dask_runner.channel import BlockingChannel, Channel, open_channel
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def _socket() -> socket.socket:
+    sock = socket.socket(fileno=int(sys.argv[1]))
+    sock.set_inheritable(False)  # noqa: FBT003  the standard library's signature
+    return sock
+
+
+async def channel() -> Channel:
+    """Return the lifeline for a program with an event loop."""
+    return await open_channel(_socket())
+
+
+def blocking_channel() -> BlockingChannel:
+    """Return the lifeline for a program without one."""
+    return BlockingChannel(_socket())
+
+
+async def expect(lifeline: Channel, kind: type[Any]) -> Any:
+    """Wait for a message of one kind; others, and the end, end the program."""
+    message = await lifeline.receive()
+    if not isinstance(message, kind):
+        # The top process is gone or on its way out.
+        raise SystemExit(0)
+    return message
+
+
+def log_to_file() -> None:
+    """Let Dask log into the file that the rank names, before Dask is imported.
+
+    A run's stderr belongs to the user's program. What Dask logs is kept until
+    the end, for the report of a failure; a ``logging`` configuration of the
+    user's own is left as it is. A variable carries it, because a fork server
+    must have it as well.
+    """
+    import dask.config  # noqa: PLC0415  after the lifeline: importing takes a while
+
+    if not {"logging", "logging-file-config"} & dask.config.config.keys():
+        os.environ["DASK_LOGGING"] = repr(_to_file(sys.argv[2]))
+        dask.config.refresh()
+
+
+def configure(environ: Mapping[str, str]) -> None:
+    """Let Dask read the cluster's variables."""
+    import dask.config  # noqa: PLC0415  as above
+
+    os.environ.update(environ)
+    dask.config.refresh()
+
+
+def _to_file(path: str) -> dict[str, Any]:
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "plain": {"format": "%(asctime)s %(name)s %(levelname)s %(message)s"}
+        },
+        "handlers": {
+            "file": {
+                "class": "logging.FileHandler",
+                "filename": path,
+                "formatter": "plain",
+                "delay": True,
+            }
+        },
+        "loggers": {
+            name: {"handlers": ["file"], "level": level, "propagate": False}
+            for name, level in _LEVELS.items()
+        },
+    }
+
+
+# Dask's own default levels (distributed.config), but for tornado and asyncio,
+# whose last words at a connection's end are for the file as well.
+_LEVELS = {
+    "distributed": "INFO",
+    "distributed.client": "WARNING",
+    "bokeh": "ERROR",
+    "tornado": "ERROR",
+    "asyncio": "ERROR",
+}
+
+
+def run(main: Any) -> None:
+    """Run a program's coroutine function as its main."""
+    asyncio.run(main())

@@ -1,0 +1,70 @@
+"""The Dask scheduler, in a process of its own.
+
+Gets ``Run`` with ``host, protocol, dashboard, dashboard_address, log`` and
+answers ``SchedulerUp``; ends at ``Finish``, at the end of its lifeline, or when
+a client shuts the cluster down (then it says ``SchedulerClosed``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import socket
+from typing import Any
+
+from dask_runner import messages as m
+from dask_runner.programs import lifeline
+
+
+async def main() -> None:
+    """Serve until told to finish."""
+    channel = await lifeline.channel()
+    lifeline.log_to_file()
+    from distributed import Scheduler  # noqa: PLC0415  before it is needed: it takes long
+
+    spec = (await lifeline.expect(channel, m.Run)).spec
+    lifeline.configure(spec["environ"])
+
+    # Without bokeh Dask serves no dashboard and warns.
+    dashboard = spec["dashboard"] and importlib.util.find_spec("bokeh") is not None
+    scheduler = Scheduler(
+        host=spec["host"],
+        protocol=spec["protocol"],
+        dashboard=dashboard,
+        dashboard_address=_free(spec["dashboard_address"]),
+        **spec["options"],
+    )
+    await scheduler
+    port = scheduler.services["dashboard"].port if dashboard else 0
+    channel.send(m.SchedulerUp(scheduler.address, port))
+
+    told = asyncio.ensure_future(_told_to_finish(channel))
+    ended = asyncio.ensure_future(scheduler.finished())
+    await asyncio.wait({told, ended}, return_when=asyncio.FIRST_COMPLETED)
+    if told.done():
+        await scheduler.close(reason="dask-runner: the cluster ends")
+    else:
+        channel.send(m.SchedulerClosed())
+        await channel.closed()
+
+
+async def _told_to_finish(channel: Any) -> None:
+    while isinstance(await channel.receive(), m.Ping):
+        pass
+
+
+def _free(address: str) -> str:
+    """Return the address, or any port of the host if that one is taken.
+
+    Dask would do the same, with a warning on stderr.
+    """
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_server((host or "", int(port))):
+            return address
+    except (OSError, ValueError):
+        return f"{host}:0"
+
+
+if __name__ == "__main__":
+    lifeline.run(main)

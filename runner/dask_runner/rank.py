@@ -1,0 +1,652 @@
+"""A rank's top process: from the rendezvous to the exit status.
+
+It is the launcher's child and the parent of everything else on this rank. It
+imports no Dask, so that it is there within a tenth of a second and stays small.
+All that happens comes to it as an event, ``(source, what)``, and is handled by
+one row of a table.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from dask_runner import link, security
+from dask_runner import messages as m
+from dask_runner.addresses import of_interface, own_address
+from dask_runner.errors import ConfigError, LostError, RunnerError
+from dask_runner.hub import PING, SILENCE, STOP, Hub
+from dask_runner.messages import ProtocolError
+from dask_runner.processes import Ended, Event, Process, inherited
+from dask_runner.rendezvous import Record, waited, with_address
+from dask_runner.report import Reporter, say
+from dask_runner.resources import rank_share
+from dask_runner.roles import Role
+from dask_runner.scratch import scratch
+from dask_runner.shares import worker_shares
+from dask_runner.snapshot import take
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from dask_runner.channel import Channel
+    from dask_runner.options import Settings
+    from dask_runner.rendezvous import Meeting
+    from dask_runner.roles import Plan
+    from dask_runner.shares import WorkerShare
+    from dask_runner.world import World
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+#: Signals that the script gets and that do not end the cluster by themselves.
+PASSED_ON = (signal.SIGUSR1, signal.SIGUSR2)
+
+#: Seconds for one attempt to reach a hub that a record names.
+ATTEMPT = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What the client runs: "script", "module", "code" or "command"."""
+
+    kind: str
+    target: str
+    args: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """All that is known before anything is started."""
+
+    world: World
+    plan: Plan
+    settings: Settings
+    environ: Mapping[str, str]
+    layout: str
+    program: Program | None = None
+    scheduler_options: Mapping[str, Any] = field(default_factory=dict)
+    worker_options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Linked:
+    """The rank has reached the hub."""
+
+    record: Record
+    channel: Channel
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """The rendezvous failed."""
+
+    error: RunnerError
+
+
+class Client(Protocol):
+    """The client as its rank sees it: a child process, or the process above."""
+
+    @property
+    def running(self) -> bool:
+        """Whether it has begun and not ended."""
+
+    def send(self, message: m.Message) -> None:
+        """Send it a message."""
+
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+
+    async def stop(self, patience: float, *, ask: m.Message | None) -> None:
+        """End it."""
+
+
+class Rank:
+    """The top process of one rank.
+
+    Parameters
+    ----------
+    launch : Launch
+    meeting : Meeting
+    above : Client, optional
+        The process that holds the client or waits for the end, where it is not
+        ours to start (the library's way in).
+    events : asyncio.Queue
+        Where all that happens arrives.
+    """
+
+    def __init__(
+        self,
+        launch: Launch,
+        meeting: Meeting,
+        events: asyncio.Queue[Any],
+        above: Client | None = None,
+    ) -> None:
+        self._launch = launch
+        self._world = launch.world
+        self._settings = launch.settings
+        self._roles = launch.plan.roles(launch.world.rank)
+        self._meeting = meeting
+        self._events: asyncio.Queue[tuple[str, Any]] = events
+        self._above = above
+        self._node = socket.gethostname()
+        self._began = time.monotonic()
+        self._hub: Hub | None = None
+        self._hub_task: asyncio.Task[int] | None = None
+        self._record: Record | None = None
+        self._link: Channel | None = None
+        self._heard = 0.0
+        self._agent = Process("agent", events)
+        self._scheduler = Process("scheduler", events)
+        self._client: Client = above or Process("client", events)
+        self._client_told = False
+        self._client_signal = 0
+        self._scheduler_closed = False
+        self._start: m.Start | None = None
+        self._closing = False
+        self._status: int | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._directory: Path | None = None
+
+    async def run(self) -> int:
+        """Live through the whole cluster; return this rank's exit status."""
+        loop = asyncio.get_running_loop()
+        for number in SIGNALS:
+            loop.add_signal_handler(
+                number, self._events.put_nowait, ("signal", m.Signalled(number))
+            )
+        try:
+            await self._begin()
+            while self._status is None:
+                source, what = await self._events.get()
+                self._handle(source, what)
+            if self._hub_task is not None and self._link is not None:
+                self._status = await self._hub_task
+        except RunnerError as error:
+            # Nobody else may know of it: this rank has no link to say it over.
+            say(f"error: {error}")
+            self._status = error.status
+        finally:
+            await self._leave()
+        return self._status
+
+    # --- the beginning ------------------------------------------------------
+
+    async def _begin(self) -> None:
+        snapshot = take(self._launch.environ, self._settings.local_directory)
+        place = scratch(snapshot)
+        self._directory = Path(tempfile.mkdtemp(prefix="dask-runner-", dir=place.path))
+        # Each imports Dask while the ranks still look for each other.
+        if Role.worker in self._roles:
+            await self._agent.start(self._environment(), self._log("agent"))
+            self._agent.send(m.Run({"nanny": self._settings.nanny}))
+        if Role.scheduler in self._roles:
+            await self._scheduler.start(self._environment(), self._log("scheduler"))
+        if self._world.rank == 0:
+            await self._open_hub()
+        self._later(self._meet())
+
+    def _environment(self, **extra: str) -> dict[str, str]:
+        return inherited(self._launch.environ, extra)
+
+    def _log(self, name: str) -> str:
+        return str(self._private / f"{name}.log")
+
+    @property
+    def _private(self) -> Path:
+        assert self._directory is not None  # noqa: S101  made in _begin
+        return self._directory
+
+    async def _open_hub(self) -> None:
+        report = Reporter(quiet=self._settings.quiet)
+        report.start(self._world, self._launch.layout)
+        host = own_address(self._world, self._settings.interface)
+        self._hub = Hub(self._world, self._launch.plan, self._settings, report)
+        port = await self._hub.open(host)
+        certificate, key = (
+            security.material() if self._settings.security == "tls" else ("", "")
+        )
+        self._record = Record(
+            self._world.key,
+            secrets.token_hex(16),
+            self._node,
+            host,
+            port,
+            self._hub.secret.hex(),
+            certificate,
+            key,
+        )
+        self._hub_task = asyncio.create_task(self._hub.finished(), name="hub")
+
+    async def _meet(self) -> None:
+        """Reach the hub, and say so as an event."""
+        try:
+            if self._record is not None:
+                publish = asyncio.create_task(self._meeting.publish(self._record))
+                self._keep(publish)
+                channel = await link.connect(self._record, ATTEMPT)
+                await publish
+                found: Linked | Broken = Linked(self._record, channel)
+            else:
+                async with asyncio.timeout(self._settings.timeout):
+                    found = await self._find()
+        except TimeoutError:
+            found = Broken(
+                waited(self._world.rank, self._node, self._began, self._meeting)
+            )
+        except RunnerError as error:
+            found = Broken(error)
+        await self._events.put(("rendezvous", found))
+
+    async def _find(self) -> Linked:
+        async for record in self._meeting.records():
+            try:
+                return Linked(record, await link.connect(record, ATTEMPT))
+            except (OSError, TimeoutError, link.StrangerError):
+                continue  # a stale record: the meeting says so if time runs out
+        raise AssertionError("a meeting offers records for ever")
+
+    # --- events -------------------------------------------------------------
+
+    def _handle(self, source: str, what: object) -> None:
+        handler = self._TABLE.get((source, type(what)))
+        if handler is not None:
+            handler(self, what)
+
+    def _on_linked(self, found: Linked) -> None:
+        self._record, self._link = found.record, found.channel
+        self._heard = time.monotonic()
+        placed = self._world.local_size is not None
+        self._say(m.Hello(self._world.rank, self._node, placed))
+        self._later(self._listen(found.channel))
+        self._later(self._beat())
+        try:
+            self._start_what_needs_the_record(found)
+        except RunnerError as error:
+            self._fail(error)
+
+    def _start_what_needs_the_record(self, found: Linked) -> None:
+        if Role.scheduler in self._roles:
+            self._scheduler.send(m.Run(self._scheduler_spec(found)))
+        if Role.client in self._roles and self._launch.program is not None:
+            _check(self._launch.program, self._launch.environ)
+            self._later(self._start_client(self._launch.program))
+
+    async def _start_client(self, program: Program) -> None:
+        stdin = subprocess.DEVNULL if _stdin_is_unusable() else None
+        process = self._client
+        assert isinstance(process, Process)  # noqa: S101  a program is ours to start
+        await process.start(
+            self._environment(**self._tls(), DASK_TEMPORARY_DIRECTORY=str(self._private)),
+            self._log("client"),
+            stdin=stdin,
+        )
+        process.send(
+            m.Run(
+                {
+                    "kind": program.kind,
+                    "target": program.target,
+                    "args": list(program.args),
+                    "report": self._settings.report,
+                }
+            )
+        )
+
+    def _tls(self) -> dict[str, str]:
+        """Return the variables that give the cluster's TLS material to Dask."""
+        assert self._record is not None  # noqa: S101  linked
+        if not self._record.certificate:
+            return {}
+        directory = self._private / "tls"
+        if not directory.exists():
+            security.write(
+                directory, self._record.certificate, self._record.private_key
+            )
+        return security.variables(directory)
+
+    def _scheduler_spec(self, found: Linked) -> dict[str, Any]:
+        return {
+            "host": self._host(found.channel),
+            "protocol": self._protocol,
+            "dashboard": self._settings.dashboard,
+            "dashboard_address": self._settings.dashboard_address,
+            "options": dict(self._launch.scheduler_options),
+            "environ": self._tls(),
+        }
+
+    def _host(self, channel: Channel) -> str:
+        if self._settings.interface:
+            return of_interface(self._settings.interface)
+        return channel.local_host
+
+    @property
+    def _protocol(self) -> str:
+        return str(
+            self._settings.protocol
+            or ("tls" if self._settings.security == "tls" else "tcp")
+        )
+
+    def _on_broken(self, broken: Broken) -> None:
+        error = broken.error
+        if self._hub is not None:
+            self._hub.fail(error)
+        elif self._speaks:
+            say(f"error: {error}")
+        self._status = error.status
+
+    @property
+    def _speaks(self) -> bool:
+        # All ranks but 0 miss rank 0 alike, so one of them says it; a rank that
+        # found a record and cannot reach its hub has more to say.
+        return self._world.rank <= 1 or "that does not answer" in self._meeting.trouble
+
+    def _on_start(self, start: m.Start) -> None:
+        self._start = start
+        if self._hub is not None and self._record is not None:
+            self._later(self._republish(with_address(self._record, start.address)))
+        if Role.worker not in self._roles:
+            return
+        try:
+            self._agent.send(m.Run(self._work(start)))
+        except RunnerError as error:
+            self._fail(error)
+
+    async def _republish(self, record: Record) -> None:
+        try:
+            await self._meeting.publish(record)
+        except ConfigError as error:
+            # The ranks have met; only clients from outside miss the address.
+            self._say(m.Note(str(error)))
+
+    def _work(self, start: m.Start) -> dict[str, Any]:
+        settings = self._settings
+        world = self._world
+        local_size = world.local_size or start.local_size
+        local_rank = start.local_rank if world.local_rank is None else world.local_rank
+        hosts_hub = world.rank == 0 and Role.worker in self._roles
+        snapshot = take(self._launch.environ, settings.local_directory)
+        share = rank_share(snapshot, local_size, local_rank, hosts_hub=hosts_hub)
+        workers = worker_shares(
+            share, settings.nworkers, settings.nthreads, settings.memory_limit
+        )
+        for warning in (*share.warnings, *workers.warnings):
+            self._say(m.Note(warning))
+        assert self._link is not None  # noqa: S101  the hub has spoken
+        common = {
+            "host": self._host(self._link),
+            "protocol": self._protocol,
+            "local_directory": str(self._private),
+            "preload": list(settings.preload) or None,
+            "resources": settings.resources,
+        }
+        return {
+            "scheduler": start.address,
+            "worker_class": settings.worker_class,
+            "path": self._search_path(),
+            "common": {
+                **{key: value for key, value in common.items() if value is not None},
+                **self._launch.worker_options,
+            },
+            "environ": self._tls(),
+            "workers": [
+                _worker(world.rank, number, worker)
+                for number, worker in enumerate(workers.value)
+            ],
+        }
+
+    def _search_path(self) -> list[str]:
+        """Where the workers look for the user's modules: as the script does."""
+        program = self._launch.program
+        if program is not None and program.kind == "script":
+            return [os.path.dirname(os.path.abspath(program.target))]
+        return [os.getcwd()]
+
+    def _on_ready(self, ready: m.Ready) -> None:
+        if self._closing:
+            return
+        self._client_told = True
+        self._client.send(ready)
+        if self._client_signal:
+            self._client.signal(self._client_signal)
+
+    def _on_client_ended(self, ended: Ended) -> None:
+        said = ""
+        if ended.status < 0 and not self._client_signal:
+            said = f"the client on {self._node} {ended}"
+        self._say(m.ClientEnded(ended.shell_status, said))
+
+    def _on_client_says(self, message: m.ClientEnded) -> None:
+        self._say(message)
+
+    def _on_scheduler_up(self, message: m.SchedulerUp) -> None:
+        self._say(message)
+
+    def _on_scheduler_closed(self, message: m.SchedulerClosed) -> None:
+        self._scheduler_closed = True
+        self._say(message)
+
+    def _on_scheduler_ended(self, ended: Ended) -> None:
+        if self._closing or self._scheduler_closed:
+            return
+        self._fail(
+            LostError(
+                f"the scheduler on {self._node} {ended}{_tail(self._log('scheduler'))}",
+                "a scheduler for as long as the script runs",
+                "if it was killed for its memory, give rank 0 more; keep large results "
+                "on the workers (persist, not compute)",
+            )
+        )
+
+    def _on_workers_up(self, message: m.WorkersUp) -> None:
+        self._say(message)
+
+    def _on_agent_failed(self, message: m.Failed) -> None:
+        self._say(message)
+
+    def _on_agent_ended(self, ended: Ended) -> None:
+        if not self._closing and not self._scheduler_closed:
+            self._say(
+                m.Failed(f"its node agent {ended}{_tail(self._log('agent'))}", "", "", 69)
+            )
+
+    def _on_signal(self, message: m.Signalled) -> None:
+        if message.number in PASSED_ON:
+            self._say(message)
+        elif self._link is None:
+            self._status = 128 + message.number
+        else:
+            self._say(message)
+
+    def _on_signalled(self, message: m.Signalled) -> None:
+        """Give the client a signal that some rank got."""
+        if message.number not in PASSED_ON:
+            self._client_signal = message.number
+        if self._client_told:
+            self._client.signal(message.number)
+
+    def _on_close(self, message: m.Close) -> None:
+        del message
+        if not self._closing:
+            self._closing = True
+            self._later(self._stop())
+
+    async def _stop(self) -> None:
+        patience = self._settings.grace if not self._client_signal else 0.0
+        if not self._client_told:
+            patience = 0.0
+        await asyncio.gather(
+            self._client.stop(patience, ask=None),
+            self._agent.stop(STOP / 2, ask=m.Close(0)),
+        )
+        self._say(m.Bye())
+
+    def _on_finish(self, message: m.Finish) -> None:
+        del message
+        self._status = 0
+
+    def _on_link_gone(self, ended: Ended) -> None:
+        del ended
+        if self._closing:
+            self._status = 0
+            return
+        if self._world.local_rank in (0, None):
+            say(
+                f"error: rank {self._world.rank} on {self._node} lost the hub (rank 0"
+                f"{' on ' + self._record.node if self._record else ''})"
+            )
+        self._status = LostError.status
+
+    def _on_above_gone(self, ended: Ended) -> None:
+        """Leave when the process above is gone: the launcher's rank is."""
+        del ended
+        if Role.client in self._roles:
+            self._say(
+                m.ClientEnded(
+                    128 + signal.SIGKILL, f"the client on {self._node} was killed"
+                )
+            )
+        elif not self._closing:
+            self._status = LostError.status
+
+    _TABLE: Mapping[tuple[str, type], Callable[[Rank, Any], None]] = {
+        ("rendezvous", Linked): _on_linked,
+        ("rendezvous", Broken): _on_broken,
+        ("link", m.Start): _on_start,
+        ("link", m.Ready): _on_ready,
+        ("link", m.Signalled): _on_signalled,
+        ("link", m.Close): _on_close,
+        ("link", m.Finish): _on_finish,
+        ("link", Ended): _on_link_gone,
+        ("client", Ended): _on_client_ended,
+        ("above", m.ClientEnded): _on_client_says,
+        ("above", Ended): _on_above_gone,
+        ("scheduler", m.SchedulerUp): _on_scheduler_up,
+        ("scheduler", m.SchedulerClosed): _on_scheduler_closed,
+        ("scheduler", Ended): _on_scheduler_ended,
+        ("agent", m.WorkersUp): _on_workers_up,
+        ("agent", m.Failed): _on_agent_failed,
+        ("agent", Ended): _on_agent_ended,
+        ("signal", m.Signalled): _on_signal,
+    }
+
+    # --- the link -----------------------------------------------------------
+
+    def _say(self, message: m.Message) -> None:
+        if self._link is not None:
+            self._link.send(message)
+
+    def _fail(self, error: RunnerError) -> None:
+        self._say(m.Failed(error.saw, error.needed, error.do, error.status))
+
+    async def _listen(self, channel: Channel) -> None:
+        try:
+            while (message := await channel.receive()) is not None:
+                self._heard = time.monotonic()
+                await self._events.put(("link", message))
+        except ProtocolError:
+            # Sealed by the hub, so a bug or another version: as good as gone.
+            channel.close()
+        await self._events.put(("link", Ended(0)))
+
+    async def _beat(self) -> None:
+        while self._link is not None:
+            self._say(m.Ping())
+            await asyncio.sleep(PING)
+            if time.monotonic() - self._heard > SILENCE:
+                self._link.close()
+                return
+
+    # --- the end ------------------------------------------------------------
+
+    async def _leave(self) -> None:
+        """Leave nothing behind, whatever happened before."""
+        self._closing = True
+        if self._above is None:
+            await self._client.stop(0.0, ask=None)
+        await asyncio.gather(
+            self._agent.stop(ask=m.Close(0)), self._scheduler.stop(ask=m.Finish())
+        )
+        for task in self._tasks:
+            task.cancel()
+        if self._link is not None:
+            await self._link.closed()
+        if self._hub is not None:
+            await self._hub.shut()
+        self._meeting.withdraw()
+        if self._directory is not None:
+            shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _later(self, coroutine: Any) -> None:
+        self._keep(asyncio.create_task(coroutine))
+
+    def _keep(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _worker(rank: int, number: int, share: WorkerShare) -> dict[str, Any]:
+    return {
+        "name": rank if number == 0 else f"{rank}-{number}",
+        "nthreads": share.nthreads,
+        "memory_limit": share.memory_limit or 0,
+        **({"env": share.environ} if share.environ else {}),
+    }
+
+
+def _check(program: Program, environ: Mapping[str, str]) -> None:
+    """Refuse a program that cannot be run, before the cluster is up.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if program.kind == "command":
+        if shutil.which(program.target, path=environ.get("PATH")) is None:
+            raise ConfigError(
+                f"the command {program.target!r} is not on the PATH",
+                "a command that exists where rank 0 runs",
+                "check its name, and that it is in the image",
+            )
+        return
+    if program.kind != "script":
+        return
+    path = Path(program.target)
+    try:
+        with path.open("rb") as file:
+            file.read(1)
+    except IsADirectoryError:
+        saw = f"the script {program.target!r} is a directory"
+    except OSError as error:
+        saw = f"the script {program.target!r}: {error.strerror}"
+    else:
+        return
+    raise ConfigError(
+        saw,
+        f"a Python file that {socket.gethostname()} can read (working directory "
+        f"{os.getcwd()})",
+        "check the path; in a container, bind the directory that it is in "
+        "(apptainer run --bind DIR)",
+    )
+
+
+def _stdin_is_unusable() -> bool:
+    # The client is in a background process group: reading from a terminal
+    # would stop it (SIGTTIN). An error is better than a program that hangs.
+    return sys.stdin is None or sys.stdin.closed or sys.stdin.isatty()
+
+
+def _tail(log: str, lines: int = 10) -> str:
+    try:
+        text = Path(log).read_text(errors="replace").splitlines()[-lines:]
+    except OSError:
+        return ""
+    return "".join(f"\n  | {line}" for line in text)

@@ -1,0 +1,337 @@
+"""How the ranks find rank 0: one record, and the ways by which it travels.
+
+Rank 0 publishes the record; the others look for it until they have spoken to
+the hub that it names. A record may be stale (its hub is dead), foreign or half
+written; none of these is believed, and each is named when time runs out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import stat
+import time
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from dask_runner.errors import AssemblyError, ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Mapping
+
+    from dask_runner.world import World
+
+#: Seconds between looks at a directory: a thousand nodes must not hammer a file
+#: system, and a cluster of two must not wait for it.
+FIRST_POLL = 0.02
+LAST_POLL = 1.0
+#: Bytes; a record is about 2 kB.
+LARGEST = 1 << 16
+
+DIRECTORY = ".dask-runner"
+
+
+class BadRecordError(Exception):
+    """What was found is no record to believe; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Where the hub is, and what proves that one may speak to it.
+
+    Attributes
+    ----------
+    key : str
+        The World's key: a record of another launch is not for us.
+    nonce : str
+        New at every start.
+    node, host, port
+        The hub's node name and TCP address.
+    secret : str
+        Hexadecimal; authenticates all that goes over the hub.
+    certificate, private_key : str
+        TLS material in PEM, or empty. It travels in the record and not over
+        the hub, which authenticates but does not encrypt.
+    address : str
+        The Dask scheduler's address; empty until it is known.
+    """
+
+    key: str
+    nonce: str
+    node: str
+    host: str
+    port: int
+    secret: str
+    certificate: str
+    private_key: str
+    address: str = ""
+
+    def dump(self) -> str:
+        """Write as JSON that is also a Dask scheduler file.
+
+        ``address`` is left out until it is known: Dask's readers retry on a
+        file without it (``distributed.Client``, ``scheduler_file``).
+        """
+        dask = {"type": "Scheduler", "id": f"dask-runner-{self.nonce}", "workers": {}}
+        if self.address:
+            dask["address"] = self.address
+        return json.dumps({**dask, "runner": asdict(self)}, indent=1)
+
+    @classmethod
+    def load(cls, text: str) -> Record:
+        """Read what :meth:`dump` wrote.
+
+        Raises
+        ------
+        BadRecordError
+            If the text is anything else.
+        """
+        try:
+            values = json.loads(text)["runner"]
+            record = cls(**values)
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise BadRecordError("is half-written or no record of ours") from error
+        for field in fields(cls):
+            if type(getattr(record, field.name)).__name__ != field.type:
+                raise BadRecordError(f"has a wrong value for {field.name!r}")
+        if not 0 < record.port < 1 << 16:
+            raise BadRecordError(f"names the port {record.port}")
+        return record
+
+
+class Meeting(Protocol):
+    """A way for the record to travel from rank 0 to the others."""
+
+    async def publish(self, record: Record) -> None:
+        """Make the record known (rank 0)."""
+
+    def records(self) -> AsyncIterator[Record]:
+        """Yield what is found, again and again, for as long as it is asked."""
+
+    def withdraw(self) -> None:
+        """Leave nothing behind (rank 0)."""
+
+    @property
+    def trouble(self) -> str:
+        """What was seen last instead of a good record."""
+
+
+class FileMeeting:
+    """The record is a file in a directory that all ranks share.
+
+    Parameters
+    ----------
+    paths : iterable of Path
+        Where it may be. Rank 0 writes the first that it can, the others look
+        at all: a home that only some nodes can write must not stop the job.
+    key : str
+    """
+
+    def __init__(self, paths: Iterable[Path], key: str) -> None:
+        self._paths = tuple(paths)
+        self._key = key
+        self._written: tuple[Path, str] | None = None
+        self._trouble: dict[Path, str] = {}
+
+    async def publish(self, record: Record) -> None:
+        """Write the file aside, mode 0600, and move it into place.
+
+        Raises
+        ------
+        ConfigError
+            If no directory takes it.
+        """
+        if self._written:
+            _write(self._written[0], record.dump())
+            return
+        refusals = []
+        for path in self._paths:
+            try:
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                _write(path, record.dump())
+            except OSError as error:
+                refusals.append(f"{path}: {error.strerror or error}")
+                continue
+            self._written = (path, record.nonce)
+            return
+        raise ConfigError(
+            "rank 0 cannot write the file by which the ranks meet: "
+            + "; ".join(refusals),
+            "a directory that all nodes share and rank 0 can write",
+            "name one with --scheduler-file DIR/scheduler-{job_id}.json",
+        )
+
+    async def records(self) -> AsyncIterator[Record]:
+        """Look into the directories, less and less often."""
+        pause = FIRST_POLL
+        while True:
+            for path in self._paths:
+                try:
+                    yield self._read(path)
+                except FileNotFoundError:
+                    self._trouble[path] = "does not exist"
+                except OSError as error:
+                    self._trouble[path] = f"cannot be read: {error.strerror}"
+                except BadRecordError as error:
+                    self._trouble[path] = str(error)
+            await asyncio.sleep(pause * random.uniform(0.7, 1.3))  # noqa: S311
+            pause = min(pause * 1.5, LAST_POLL)
+
+    def _read(self, path: Path) -> Record:
+        # Reading the directory makes an NFS client ask its server anew, where it
+        # would go on to believe for half a minute that the file does not exist.
+        if path.name not in os.listdir(path.parent):
+            raise FileNotFoundError(path)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with os.fdopen(descriptor) as file:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
+                raise BadRecordError("is no regular file")
+            if found.st_uid != os.geteuid():
+                raise BadRecordError(f"belongs to uid {found.st_uid}, not to us")
+            if stat.S_IMODE(found.st_mode) & 0o077:
+                mode = stat.S_IMODE(found.st_mode)
+                raise BadRecordError(f"can be read by others (mode {mode:04o})")
+            try:
+                record = Record.load(file.read(LARGEST))
+            except UnicodeDecodeError as error:
+                raise BadRecordError("is no text") from error
+        if record.key != self._key:
+            raise BadRecordError(f"belongs to another launch ({record.key})")
+        self._trouble[path] = (
+            f"names a hub on {record.node} ({record.host}:{record.port}) "
+            "that does not answer"
+        )
+        return record
+
+    def withdraw(self) -> None:
+        """Remove the file if it is still the one that we wrote."""
+        if self._written is None:
+            return
+        path, nonce = self._written
+        self._written = None
+        try:
+            if self._read(path).nonce == nonce:
+                path.unlink()
+            path.parent.rmdir() if path.parent.name == DIRECTORY else None
+        except (OSError, BadRecordError):
+            # Gone, replaced, or the directory has other records in it.
+            return
+
+    @property
+    def trouble(self) -> str:
+        """What was last seen at each path."""
+        return "; ".join(
+            f"{path} {self._trouble.get(path, 'was not looked at')}"
+            for path in self._paths
+        )
+
+
+def _write(path: Path, text: str) -> None:
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(descriptor)
+        aside.replace(path)
+    except OSError:
+        aside.unlink(missing_ok=True)
+        raise
+
+
+def file_meeting(
+    world: World, environ: Mapping[str, str], scheduler_file: str | None
+) -> FileMeeting:
+    """Choose the places for the file.
+
+    With a ``scheduler_file`` that one alone; otherwise the home directory and
+    the working directory, which sites share over their nodes.
+    """
+    if scheduler_file:
+        name = scheduler_file.replace("{job_id}", world.job_id)
+        return FileMeeting([Path(name).expanduser().absolute()], world.key)
+    name = f"{world.key}.json"
+    places = [Path.cwd() / DIRECTORY]
+    if environ.get("HOME"):
+        places.insert(0, Path(environ["HOME"]) / DIRECTORY)
+    return FileMeeting([place / name for place in places], world.key)
+
+
+class NoMeeting:
+    """There is one rank, which knows its own hub."""
+
+    trouble = "there is nobody to meet"
+
+    async def publish(self, record: Record) -> None:
+        """Nobody looks for it."""
+
+    async def records(self) -> AsyncIterator[Record]:
+        """Offer nothing."""
+        return
+        yield  # a generator, that never does
+
+    def withdraw(self) -> None:
+        """There is nothing to remove."""
+
+
+class RelayMeeting:
+    """The record travels by somebody else's hand: an MPI broadcast.
+
+    Parameters
+    ----------
+    hand_over : callable
+        Coroutine function: rank 0 gives the record's text, the others None;
+        returns the text of the record at every rank.
+    """
+
+    def __init__(self, hand_over: HandOver) -> None:
+        self._hand_over = hand_over
+        self._published = False
+        self.trouble = "the MPI broadcast has not come"
+
+    async def publish(self, record: Record) -> None:
+        """Broadcast, once; what is new later goes over the hub."""
+        if not self._published:
+            self._published = True
+            await self._hand_over(record.dump())
+
+    async def records(self) -> AsyncIterator[Record]:
+        """Receive the broadcast, then offer it again and again."""
+        record = Record.load(await self._hand_over(None))
+        self.trouble = f"the hub on {record.node} ({record.host}:{record.port}) is silent"
+        pause = FIRST_POLL
+        while True:
+            yield record
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, LAST_POLL)
+
+    def withdraw(self) -> None:
+        """There is nothing to remove."""
+
+
+class HandOver(Protocol):
+    """A collective broadcast from rank 0."""
+
+    async def __call__(self, text: str | None) -> str:
+        """Give (rank 0) or receive (None) the record's text."""
+
+
+def with_address(record: Record, address: str) -> Record:
+    """Return the record, completed with the scheduler's address."""
+    return replace(record, address=address)
+
+
+def waited(rank: int, node: str, since: float, meeting: Meeting) -> AssemblyError:
+    """Say that the record was not found in time."""
+    seconds = time.monotonic() - since
+    return AssemblyError(
+        f"rank {rank} on {node} waited {seconds:.0f} s for rank 0: {meeting.trouble}",
+        "rank 0 running, and a way to it",
+        "look for an error of rank 0 above; if the nodes share another directory, "
+        "name it with --scheduler-file; more time: --timeout",
+    )

@@ -1,0 +1,121 @@
+"""What a run prints: a few lines on stderr, all from rank 0.
+
+Nothing else of ours prints, so a clean run has at most six lines.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from dask_runner.errors import RunnerError
+    from dask_runner.messages import SchedulerUp
+    from dask_runner.world import World
+
+NAME = "dask-runner"
+
+
+def say(text: object, stream: TextIO | None = None) -> None:
+    """Write one message, each line of it marked as ours, in a single write."""
+    stream = stream or sys.stderr
+    stream.write("".join(f"{NAME}: {line}\n" for line in str(text).splitlines()))
+    stream.flush()
+
+
+class Reporter:
+    """Tells the user what happens.
+
+    Parameters
+    ----------
+    quiet : bool
+        Print errors and warnings only.
+    """
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._bar: _Bar | None = None
+
+    def start(self, world: World, layout: str) -> None:
+        """Say what was detected."""
+        ranks = f"{world.size} rank{'s' if world.size > 1 else ''}"
+        job = f" job {world.job_id}" if world.launcher != "local" else ""
+        self.note(f"{world.launcher}{job}: {ranks}, layout {layout}")
+
+    def progress(self, up: int, planned: int) -> None:
+        """Move the bar, if stderr is a terminal."""
+        if self._quiet or not sys.stderr.isatty():
+            return
+        self._bar = self._bar or _Bar(planned)
+        self._bar.move(up, planned)
+
+    def ready(
+        self,
+        seconds: float,
+        workers: int,
+        nodes: int,
+        share: tuple[int, int],
+        scheduler: SchedulerUp,
+    ) -> str:
+        """Say that the client begins; return the dashboard's link, or ''."""
+        self._end_bar()
+        nthreads, memory = share
+        limit = f"{memory / 2**30:.1f} GiB" if memory else "no memory limit"
+        self.note(
+            f"ready after {seconds:.1f} s: {workers} worker"
+            f"{'s' if workers > 1 else ''} on {nodes} node{'s' if nodes > 1 else ''}, "
+            f"each {nthreads} thread{'s' if nthreads > 1 else ''}, {limit}"
+        )
+        if not scheduler.dashboard:
+            return ""
+        port = scheduler.dashboard
+        link = f"http://127.0.0.1:{port}/status"
+        user = os.environ.get("USER") or os.environ.get("LOGNAME") or "you"
+        tunnel = f"ssh -N -L {port}:127.0.0.1:{port} {user}@{socket.gethostname()}"
+        self.note(f"dashboard {link} (from elsewhere: {tunnel})")
+        return link
+
+    def ended(self, status: int, seconds: float) -> None:
+        """Say how the script ended."""
+        self.note(f"ended with status {status} after {seconds:.1f} s")
+
+    def note(self, text: str) -> None:
+        """Print a line of information."""
+        if not self._quiet:
+            self._end_bar()
+            say(text)
+
+    def warn(self, text: str) -> None:
+        """Print a line about trouble that does not end the job."""
+        self._end_bar()
+        say(f"warning: {text}")
+
+    def error(self, error: RunnerError | str) -> None:
+        """Print what ends the job."""
+        self._end_bar()
+        say(f"error: {error}")
+
+    def _end_bar(self) -> None:
+        if self._bar:
+            self._bar.end()
+            self._bar = None
+
+
+class _Bar:
+    """A progress bar while workers arrive."""
+
+    def __init__(self, planned: int) -> None:
+        from rich.console import Console  # noqa: PLC0415  imported late: DESIGN 5
+        from rich.progress import Progress  # noqa: PLC0415
+
+        self._progress = Progress(console=Console(stderr=True), transient=True)
+        self._task = self._progress.add_task("workers", total=planned)
+        self._progress.start()
+
+    def move(self, up: int, planned: int) -> None:
+        self._progress.update(self._task, completed=up, total=planned)
+
+    def end(self) -> None:
+        self._progress.stop()

@@ -1,0 +1,81 @@
+"""Who plays what: from a World and a layout to a Plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from dask_runner.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Role(StrEnum):
+    """A part that a rank plays; one rank may play several."""
+
+    scheduler = "scheduler"
+    client = "client"
+    worker = "worker"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The parts of all ranks.
+
+    Attributes
+    ----------
+    scheduler, client : int or None
+        The ranks that play them; None for a part that nobody plays.
+    workers : tuple of int
+        The ranks that work, in ascending order.
+    """
+
+    scheduler: int | None
+    client: int | None
+    workers: tuple[int, ...]
+
+    def roles(self, rank: int) -> frozenset[Role]:
+        """Return the parts of one rank."""
+        parts = {Role.scheduler: self.scheduler, Role.client: self.client}
+        roles = {role for role, holder in parts.items() if holder == rank}
+        if rank in self.workers:
+            roles.add(Role.worker)
+        return frozenset(roles)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A named way to give the parts to the ranks."""
+
+    client: int
+    first_worker: int
+    minimum: int
+    meaning: str
+
+
+LAYOUTS: Mapping[str, Layout] = {
+    "shared": Layout(0, 0, 1, "every rank works, rank 0 also schedules and runs you"),
+    "dedicated": Layout(1, 2, 3, "rank 0 schedules, rank 1 runs you, the rest work"),
+}
+
+
+def plan(size: int, layout: str) -> Plan:
+    """Give each of *size* ranks its parts.
+
+    Raises
+    ------
+    ConfigError
+        If the layout needs more ranks than there are.
+    """
+    chosen = LAYOUTS[layout]
+    if size < chosen.minimum:
+        raise ConfigError(
+            f"{size} rank{'s' if size != 1 else ''} for the layout {layout!r}",
+            f"at least {chosen.minimum} ranks ({chosen.meaning})",
+            f"start {chosen.minimum} or more tasks (srun -n {chosen.minimum}, "
+            f"mpiexec -n {chosen.minimum}), or choose the layout 'shared', "
+            "which works from 1 rank up",
+        )
+    return Plan(0, chosen.client, tuple(range(chosen.first_worker, size)))

@@ -1,0 +1,78 @@
+"""The pipeline, for the command line: environ → World → Plan → cluster → status."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dask_runner import local, roles
+from dask_runner.broadcast import BroadcastMeeting
+from dask_runner.launchers import detect
+from dask_runner.local import DIRECTORY
+from dask_runner.rank import Launch, Rank
+from dask_runner.rendezvous import FileMeeting, NoMeeting, file_meeting
+from dask_runner.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from dask_runner.options import Settings
+    from dask_runner.rank import Program
+    from dask_runner.rendezvous import Meeting
+
+
+def run(
+    program: Program,
+    settings: Settings,
+    environ: Mapping[str, str],
+    args: Sequence[str],
+) -> int:
+    """Play this process's part in the cluster; return its exit status.
+
+    Parameters
+    ----------
+    program : Program
+        What the client runs.
+    settings : Settings
+    environ : mapping
+    args : sequence of str
+        The arguments of ``dask-runner``, for ranks that it starts itself and for
+        messages.
+    """
+    world = detect(environ, settings.launcher, args)
+    if world is None and (settings.nranks or 1) > 1:
+        return asyncio.run(local.launch(settings.nranks, args, environ))
+    if world is None:
+        world = alone()
+    plan = roles.plan(world.size, settings.layout)
+    launch = Launch(world, plan, settings, environ, settings.layout, program)
+    return asyncio.run(_live(launch))
+
+
+async def _live(launch: Launch) -> int:
+    meeting = choose_meeting(launch.world, launch.environ, launch.settings)
+    return await Rank(launch, meeting, asyncio.Queue()).run()
+
+
+def alone() -> World:
+    """Return the World of a process that no launcher started."""
+    job = str(os.getpid())
+    return World("local", 0, 1, 0, 1, job, f"local-{job}", "private")
+
+
+def choose_meeting(
+    world: World, environ: Mapping[str, str], settings: Settings
+) -> Meeting:
+    """Choose how the ranks meet: as the user says, else as the launcher's row."""
+    file = settings.scheduler_file
+    if file or world.rendezvous == "file":
+        return file_meeting(world, environ, file)
+    if world.size == 1:
+        return NoMeeting()
+    if world.rendezvous == "private":
+        path = Path(environ[DIRECTORY]) / f"{world.key}.json"
+        return FileMeeting([path], world.key)
+    otherwise = file_meeting(world, environ, None) if world.key else None
+    return BroadcastMeeting(world, environ, otherwise)
