@@ -9,8 +9,9 @@ limit is this rank's own, it is divided: too little is slow, too much is killed.
 - A control group is the rank's own if it is named as one task's (``task_N`` of a
   Slurm step, a container's) and the parent process is outside of it.
 - An affinity mask is the rank's own if the masks of the other local ranks are
-  known and do not overlap it; or if the parent process has a wider one; or if
-  Slurm gave the node at least this many CPUs for each local rank.
+  known and do not overlap it; or if the parent process has a wider one; or if it
+  leaves out some of the node's CPUs and Slurm gave the node at least this many
+  for each local rank.
 
 **CPUs** are hardware threads in the affinity mask, as Dask counts them; then at
 most the CPU quotas on the way up the cgroup tree (rounded down), then what the
@@ -215,7 +216,9 @@ def _from_affinity(
         yield count, words
     else:
         used = len(mask) * local_size
-        own = local_size == 1 or used <= (on_node or 0)
+        # A mask of all CPUs is no binding, whatever Slurm believes the node has.
+        narrow = len(mask) < snapshot.online
+        own = local_size == 1 or (narrow and used <= (on_node or 0))
         count = len(mask if own else part(mask, local_rank, local_size))
         yield count, words if own else _divided(words, local_size)
     if on_node is not None and used > on_node:

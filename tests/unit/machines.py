@@ -1,0 +1,41 @@
+"""Machines for the tests: captured trees of /proc and /sys, and made-up snapshots."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from dask_runner.snapshot import Snapshot, take
+
+DATA = Path(__file__).parents[1] / "data" / "machines"
+GIB = 2**30
+MIB = 2**20
+
+#: A node of 64 CPUs and 64 GiB without limits, as one unbound rank sees it.
+NODE = Snapshot(
+    cpus=tuple(range(64)),
+    parent_cpus=tuple(range(64)),
+    online=64,
+    memory=64 * GIB,
+    limits=(),
+    directories=(),
+    environ={},
+)
+
+
+def captured(name: str, root: Path, **changes: object) -> Snapshot:
+    """Lay out a captured tree below ``root`` and take its snapshot.
+
+    Affinity does not come from files; ``changes`` says what it is.
+    """
+    text = (DATA / f"{name}.txt").read_text()
+    for section in text.split("\n== ")[1:]:
+        path, _, content = section.partition("\n")
+        file = root / path.replace("PARENT", str(os.getppid()))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(content)
+    sixteen = {
+        "cpus": tuple(range(16)),
+        "parent_cpus": tuple(range(16)),
+        "online": 16,
+    }
+    return replace(take({}, root=str(root)), **(sixteen | changes))
