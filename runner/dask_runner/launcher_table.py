@@ -179,14 +179,23 @@ def _slurm_local_size(environ: Environ) -> Found[Any]:
 
 
 def in_slurm_step(environ: Environ) -> bool:
-    """Tell whether srun started this process, and not just Slurm."""
-    step = environ.get("SLURM_STEP_ID")
-    if step is None:
-        return False
+    """Tell whether the variables of a step are there, and the step is an srun."""
     try:
-        return _digits(step) < _FIRST_PSEUDO_STEP
+        return _digits(environ["SLURM_STEP_ID"]) < _FIRST_PSEUDO_STEP
+    except KeyError:
+        return False
     except ValueError:
+        # Not ours to say here what is wrong with it.
         return True
+
+
+def _slurm_step_is_inherited(environ: Environ) -> bool:
+    if not in_slurm_step(environ):
+        return True
+    # sbatch in a task of srun hands the step's variables on to the batch
+    # script. srun itself makes these two equal (unless told --preserve-env).
+    job, step = "SLURM_TASKS_PER_NODE", "SLURM_STEP_TASKS_PER_NODE"
+    return job in environ and step in environ and environ[job] != environ[step]
 
 
 def _open_mpi_is_foreign(environ: Environ) -> bool:
@@ -397,7 +406,7 @@ LAUNCHERS: tuple[Launcher, ...] = (
         rendezvous="file",
         start="srun -n 4 dask-runner script.py",
         hint="start the ranks with srun",
-        foreign=lambda environ: not in_slurm_step(environ),
+        foreign=_slurm_step_is_inherited,
         special=(("local_size", _slurm_local_size),),
     ),
     Launcher(

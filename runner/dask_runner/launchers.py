@@ -151,7 +151,7 @@ def _row(environ: Environ, choice: str, argv: Sequence[str]) -> Launcher | None:
             f"one of {', '.join(CHOICES)}",
             "leave --launcher out; it is found by itself",
         )
-    if choice == "slurm":
+    if choice == "slurm" and not in_slurm_step(environ):
         _refuse_forgotten_srun(environ, argv)
     row = rows[choice]
     missing = [name for name in row.marks if name not in environ]
@@ -194,7 +194,7 @@ def _disagree(environ: Environ, one: Launcher, other: Launcher) -> bool:
 
 def _refuse_forgotten_srun(environ: Environ, argv: Sequence[str]) -> None:
     """Refuse to be one process where Slurm gave room for several."""
-    if "SLURM_JOB_ID" not in environ or in_slurm_step(environ):
+    if "SLURM_JOB_ID" not in environ:
         return
     for name in ("SLURM_NTASKS", "SLURM_JOB_NUM_NODES", "SLURM_NNODES"):
         if name in environ and number(environ, name, 1) > 1:
