@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import secrets
 import signal
+import socket
 import threading
 import time
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from docker.utils.socket import STDERR, STDOUT, frames_iter
 
@@ -20,6 +21,7 @@ from ci.docker_engine import tail
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import docker
     from docker.models.containers import Container
 
 # How long after its deadline a command may ignore SIGTERM.
@@ -117,7 +119,7 @@ class Running:
         self.timeout = timeout
         self._container = container
         self._user = user
-        self._pid_file = f"/tmp/.command-{secrets.token_hex(8)}"  # noqa: S108 - the container's
+        self._pid_file = f"/run/commands/{secrets.token_hex(8)}"
         self._kept = {STDOUT: bytearray(), STDERR: bytearray()}
         self._sinks = dict(zip((STDOUT, STDERR), sinks or (), strict=False))
         self._news = threading.Condition()
@@ -125,8 +127,7 @@ class Running:
         argv = ["bash", "-c", command] if isinstance(command, str) else list(command)
         recorded = ["sh", "-c", _RECORD_PID, self._pid_file, *argv]
         limited = ["timeout", f"--kill-after={KILL_AFTER}", str(timeout), *recorded]
-        api = container.client.api
-        self._api = api
+        self._api = api = cast("docker.DockerClient", container.client).api
         self.id: str = api.exec_create(
             container.id,
             recorded if timeout is None else limited,
@@ -137,9 +138,9 @@ class Running:
             environment=_login(user) | dict(env or {}),
         )["Id"]
         self._started_at = time.monotonic()
-        stream = api.exec_start(self.id, tty=tty, socket=True)
+        stream: Any = api.exec_start(self.id, tty=tty, socket=True)
         # The SDK offers a reader; only the socket below it can be written to.
-        self._socket = getattr(stream, "_sock", stream)
+        self._socket: socket.socket = getattr(stream, "_sock", stream)
         self._socket.settimeout(None)
         self._reader = threading.Thread(
             target=self._read, args=(stream, tty), daemon=True
@@ -167,19 +168,17 @@ class Running:
 
     def close_stdin(self) -> None:
         """Let it read end-of-file."""
-        self._socket.shutdown(1)
+        self._socket.shutdown(socket.SHUT_WR)
 
     def signal(self, number: int, timeout: float = 10) -> None:
         """Send it a signal, as ``kill`` does from another terminal."""
         name = signal.Signals(number).name.removeprefix("SIG")
-        code, output = self._container.exec_run(
+        code, output = execute(
+            self._container,
             ["timeout", str(timeout), "sh", "-c", _SIGNAL, self._pid_file, name],
-            user="root",
         )
         if code:
-            raise ProcessLookupError(
-                f"cannot send {name} to {self.command}: {output.decode().strip()}"
-            )
+            raise ProcessLookupError(f"cannot send {name} to {self.command}: {output}")
 
     def resize(self, rows: int, columns: int) -> None:
         """Tell its terminal the size of ours."""
@@ -220,7 +219,6 @@ class Running:
             and completed.seconds >= self.timeout
         ):
             raise CommandTimeoutError(completed, self.timeout)
-        self._container.exec_run(["rm", "-f", self._pid_file], user="root", detach=True)
         return completed
 
     def _status(self) -> int:
@@ -239,7 +237,7 @@ class Running:
 
     def _read(self, stream: Any, tty: bool) -> None:
         try:
-            for number, data in frames_iter(stream, tty):
+            for number, data in frames_iter(stream, tty):  # type: ignore[no-untyped-call]
                 if sink := self._sinks.get(number):
                     sink.write(data)
                     sink.flush()
@@ -252,6 +250,13 @@ class Running:
                 self._ended_at = time.monotonic()
                 self._news.notify_all()
             stream.close()
+
+
+def execute(container: Container, command: Sequence[str]) -> tuple[int, str]:
+    """Run a short command as root; return its status and all that it printed."""
+    result = container.exec_run(list(command), user="root")
+    output = cast("bytes", result.output or b"").decode(errors="replace")
+    return cast("int", result.exit_code), output.strip()
 
 
 def _login(user: str) -> dict[str, str]:

@@ -19,12 +19,12 @@ import tarfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 from docker.errors import APIError, NotFound
 
-from ci.commands import Completed, Running
-from ci.docker_engine import ensure, locked, say, tail
+from ci.commands import Completed, Running, execute
+from ci.docker_engine import ensure, locked, tail
 from ci.entry import ROOT
 from ci.slurm_conf import slurm_conf
 from ci.slurm_image import ensure_slurm_image
@@ -48,7 +48,6 @@ UP_SECONDS = 60
 WORKING = {"idle", "mixed", "allocated", "completing"}
 # A node's packets vanish without a word, as when a cable is cut; its own loopback
 # goes on. The established connections survive if it is mended soon enough.
-CUT = "for chain in INPUT OUTPUT; do iptables -w -I $chain ! -i lo -j DROP; done"
 _CHAINS = (("INPUT", "-i"), ("OUTPUT", "-o"))
 
 
@@ -100,25 +99,29 @@ class Node:
 
     def restore(self) -> None:
         """Undo what was done to it, and wait until Slurm uses it again."""
+        self.mend()
+        self.cluster.wait_ready(self.name)
+
+    def mend(self) -> None:
+        """Undo what was done to it."""
         container = self.container
         if container.status == "paused":
             container.unpause()
         elif container.status != "running":
             container.start()
         self._filter("-D")
-        self.cluster.wait_ready(self.name)
 
     def _filter(self, action: str) -> None:
         container = self.container
         for chain, interface in _CHAINS:
             rule = [chain, "!", interface, "lo", "-j", "DROP"]
-            present = container.exec_run(["iptables", "-w", "-C", *rule]).exit_code == 0
-            if present == (action == "-I"):
+            absent, _ = execute(container, ["iptables", "-w", "-C", *rule])
+            if bool(absent) == (action == "-D"):
                 continue
-            done = container.exec_run(["iptables", "-w", action, *rule])
-            if done.exit_code:
+            code, output = execute(container, ["iptables", "-w", action, *rule])
+            if code:
                 raise ConfigError(
-                    f"iptables on {self.name}: {done.output.decode().strip()}",
+                    f"iptables on {self.name}: {output}",
                     "an engine whose containers may filter packets",
                 )
 
@@ -192,7 +195,7 @@ class Cluster:
             if self._found():
                 return
             try:
-                self._create(image.id)
+                self._create(image.tags[0])
                 self.wait_ready()
             except BaseException:
                 self._remove()
@@ -278,7 +281,7 @@ class Cluster:
             tar.addfile(member, io.BytesIO(content))
         self.node(LOGIN).container.put_archive(str(target.parent), buffer.getvalue())
 
-    def logs(self, lines: int | str = "all") -> str:
+    def logs(self, lines: int | Literal["all"] = "all") -> str:
         """Return what the Slurm daemons logged, node by node."""
         return "\n".join(
             f"== {container.labels[LABEL + '.node']} ({container.status})\n"
@@ -305,8 +308,7 @@ class Cluster:
         seen = "no word from slurmctld"
         while time.monotonic() < deadline:
             # sinfo asks slurmctld, which may not be there yet: bounded too.
-            code, output = login.exec_run(["timeout", "5", "sinfo", "-hNo", "%N %T"])
-            seen = output.decode(errors="replace").strip()
+            code, seen = execute(login, ["timeout", "5", "sinfo", "-hNo", "%N %T"])
             states = (
                 dict(line.split() for line in seen.splitlines()) if not code else {}
             )
@@ -322,7 +324,8 @@ class Cluster:
 
     def _not_ready(self, saw: str) -> AssemblyError:
         return AssemblyError(
-            f'cluster "{self.name}": {saw}; the logs end with\n{tail(self.logs(20), 80)}',
+            f'cluster "{self.name}": {saw}; the logs end with\n'
+            f"{tail(self.logs(20), 80)}",
             f"{self.nodes} nodes that take work within {UP_SECONDS} s",
             "see ci/README.md, how to debug the cluster",
         )
@@ -344,19 +347,19 @@ class Cluster:
     def _found(self) -> bool:
         """Tell whether it is up already; what is left of a broken one is removed."""
         containers = self._all()
-        running = [one for one in containers if one.status == "running"]
-        if len(running) != self.nodes + 1 and not running:
+        running = [one for one in containers if one.status != "exited"]
+        if not running and len(containers) != self.nodes + 1:
             self._remove()
             return False
-        shapes = {container.labels[SHAPE] for container in running}
+        shapes = {container.labels[SHAPE] for container in containers}
         if shapes != {self._shape()}:
             raise ConfigError(
                 f'cluster "{self.name}" is up as {", ".join(sorted(shapes))}',
                 f"one as {self._shape()}",
                 f"ci/cluster down --name {self.name}, or choose another --name",
             )
-        for name in self._names():
-            self.node(name).restore()
+        for name in (LOGIN, *self._names()):
+            self.node(name).mend()
         self.wait_ready()
         return True
 
@@ -398,6 +401,9 @@ class Cluster:
         # mount a proc of their own only where none of it is masked.
         host["MaskedPaths"] = []
         host["ReadonlyPaths"] = []
+        network: Any = api.create_networking_config(
+            cast("Any", {self.name: api.create_endpoint_config(aliases=[name])})
+        )
         created = api.create_container(
             image,
             command=[daemon],
@@ -405,9 +411,7 @@ class Cluster:
             hostname=name,
             labels={LABEL: self.name, LABEL + ".node": name, SHAPE: self._shape()},
             host_config=host,
-            networking_config=api.create_networking_config(
-                {self.name: api.create_endpoint_config(aliases=[name])}
-            ),
+            networking_config=network,
         )
         content = io.BytesIO()
         with tarfile.open(fileobj=content, mode="w") as tar:

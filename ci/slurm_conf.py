@@ -12,6 +12,8 @@ ClusterName=containers
 SlurmctldHost=login
 SlurmUser=slurm
 AuthType=auth/munge
+# A requeued job waits this long before it starts again; the default is 120.
+AuthInfo=cred_expire=15
 StateSaveLocation=/var/lib/slurm/ctld
 SlurmdSpoolDir=/var/lib/slurm/d
 SlurmctldPidFile=/run/slurmctld.pid
@@ -25,6 +27,8 @@ MpiDefault=none
 
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
+# Pending jobs are looked at often: tests wait for them.
+SchedulerParameters=sched_interval=2
 DefMemPerCPU={memory_per_cpu}
 # A node may claim more CPUs and memory than its machine has.
 SlurmdParameters=config_overrides
@@ -32,7 +36,7 @@ SlurmdParameters=config_overrides
 # A node that was lost comes back to work as soon as it answers.
 ReturnToService=2
 # A lost node is noticed while a test waits for it; the default is 300.
-SlurmdTimeout=20
+SlurmdTimeout=30
 # A task that fails leaves the others alone, as by default.
 KillOnBadExit=0
 
