@@ -11,7 +11,7 @@ import termios
 import threading
 import tty
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, cast
 
 from ci.docker_engine import say
 from ci.slurm_cluster import HOME, LOGIN, NAME, USER, Cluster
@@ -53,7 +53,8 @@ def act(cluster: Cluster, options: argparse.Namespace) -> int:
 
 def execute(cluster: Cluster, options: argparse.Namespace) -> int:
     """Run a command on a node and return its status."""
-    terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    # Python has None for a stream that was closed before it started.
+    terminal = all(stream and stream.isatty() for stream in (sys.stdin, sys.stdout))
     running = cluster.start(
         options.argv,
         node=options.node,
@@ -63,17 +64,23 @@ def execute(cluster: Cluster, options: argparse.Namespace) -> int:
         env={"TERM": os.environ.get("TERM", "dumb")} if terminal else None,
         stdin=True,
         tty=terminal,
-        sinks=(sys.stdout.buffer, sys.stderr.buffer),
+        sinks=(_unbuffered(sys.stdout), _unbuffered(sys.stderr)),
     )
     # A daemon, because a read from stdin cannot be called off.
-    threading.Thread(target=_feed, args=(running,), daemon=True).start()
+    threading.Thread(target=_feed, args=(running, sys.stdin), daemon=True).start()
     with _raw_terminal(running) if terminal else _forwarding(running):
         return running.wait().returncode
 
 
-def _feed(running: Running) -> None:
+def _unbuffered(stream: TextIO | None) -> BinaryIO:
+    # Bytes as they come; a buffer would complain of a closed pipe at the very end.
+    target = stream.fileno() if stream else os.devnull
+    return cast("BinaryIO", open(target, "wb", buffering=0, closefd=not stream))
+
+
+def _feed(running: Running, stdin: TextIO | None) -> None:
     try:
-        while data := os.read(sys.stdin.fileno(), 2**16):
+        while stdin and (data := os.read(stdin.fileno(), 2**16)):
             running.write(data)
         running.close_stdin()
     except OSError:

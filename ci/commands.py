@@ -98,7 +98,7 @@ class Running:
         Whether :meth:`write` will feed it; without, it reads end-of-file.
     tty : bool
         Give it a terminal; stdout and stderr are then one stream.
-    sinks : tuple of two binary streams, optional
+    sinks : tuple of two unbuffered binary streams, optional
         Where its stdout and stderr go as they arrive, instead of being kept.
     """
 
@@ -121,7 +121,9 @@ class Running:
         self._user = user
         self._pid_file = f"/run/commands/{secrets.token_hex(8)}"
         self._kept = {STDOUT: bytearray(), STDERR: bytearray()}
-        self._sinks = dict(zip((STDOUT, STDERR), sinks or (), strict=False))
+        self._sinks: dict[int, IO[bytes] | None] = dict(
+            zip((STDOUT, STDERR), sinks or (), strict=False)
+        )
         self._news = threading.Condition()
         self._ended_at = 0.0
         argv = ["bash", "-c", command] if isinstance(command, str) else list(command)
@@ -235,15 +237,28 @@ class Running:
         seconds = (self._ended_at or time.monotonic()) - self._started_at
         return Completed(self.command, status, self.stdout, self.stderr, seconds)
 
+    def _pour(self, number: int, data: bytes) -> None:
+        sink = self._sinks[number]
+        if sink is None:
+            return
+        try:
+            while data:
+                data = data[sink.write(data) :]
+        except BrokenPipeError:
+            # Nobody reads on: the command learns it as it would outside.
+            self._sinks[number] = None
+            threading.Thread(
+                target=self.signal, args=(signal.SIGPIPE,), daemon=True
+            ).start()
+
     def _read(self, stream: Any, tty: bool) -> None:
         try:
             for number, data in frames_iter(stream, tty):  # type: ignore[no-untyped-call]
-                if sink := self._sinks.get(number):
-                    sink.write(data)
-                    sink.flush()
+                if self._sinks:
+                    self._pour(number, data)
+                    continue
                 with self._news:
-                    if not self._sinks:
-                        self._kept[number] += data
+                    self._kept[number] += data
                     self._news.notify_all()
         finally:
             with self._news:
