@@ -33,7 +33,7 @@ class _RunByDefault(click.Group):
     """``dask-runner script.py`` means ``dask-runner run script.py``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if args and args[0] not in self.commands and args[0] not in _HELP:
+        if not args or (args[0] not in self.commands and args[0] not in _HELP):
             args = ["run", *args]
         return super().parse_args(ctx, args)
 
@@ -76,7 +76,9 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def _click_option(option: Option) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def _click_option(
+    option: Option,
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     if not option.metavar:
         return click.option(
             f"--{option.name}/--no-{option.name}",
@@ -104,7 +106,7 @@ def cli() -> None:
 @cli.command(cls=_RunCommand)
 @_options
 @click.pass_obj
-def run(obj: dict[str, Any], **given: Any) -> NoReturn:
+def run(obj: dict[str, Any], /, **given: Any) -> NoReturn:
     """Run SCRIPT once, as the client of a Dask cluster of all ranks.
 
     Every option is also a key of Dask's configuration under "runner:", and a
@@ -169,8 +171,14 @@ def main(args: Sequence[str] | None = None) -> None:
         cli.main(args, prog_name="dask-runner", standalone_mode=False)
     except click.ClickException as error:
         if speaks(os.environ):
-            say(f"error: {error.format_message()}")
-            say("  you can: dask-runner --help")
+            context = getattr(error, "ctx", None)
+            path = context.command_path if context else "dask-runner"
+            wrong = UsageError(
+                error.format_message().rstrip("."),
+                f"{path} and options that it has",
+                f"{path} --help lists them",
+            )
+            say(f"error: {wrong}")
         sys.exit(UsageError.status)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)

@@ -78,21 +78,29 @@ async def connect(record: Record, seconds: float) -> Channel:
         reader, writer = await asyncio.open_connection(record.host, record.port)
     try:
         async with asyncio.timeout(min(seconds, HANDSHAKE)):
-            greeting = await reader.readexactly(len(GREETING))
-            if greeting != GREETING:
-                raise StrangerError(f"greeted by {greeting!r}")
-            theirs = await reader.readexactly(NONCE)
-            mine = os.urandom(NONCE)
-            writer.write(mine + _proof(secret, b"rank", theirs, mine))
-            proof = await reader.readexactly(SEAL)
-        if not hmac.compare_digest(proof, _proof(secret, b"hub", mine, theirs)):
-            raise StrangerError("the hub's proof is wrong")
-    except (asyncio.IncompleteReadError, StrangerError, TimeoutError) as error:
+            key = await _shake_hands(reader, writer, secret)
+    except BaseException as error:
         writer.close()
-        raise StrangerError(str(error)) from error
-    key = _proof(secret, b"session", theirs, mine)
+        if isinstance(error, (asyncio.IncompleteReadError, TimeoutError)):
+            raise StrangerError("what listens there is no hub") from error
+        raise
     _quicken(writer)
     return Channel(reader, writer, (Seal(key, b"rank"), Seal(key, b"hub")))
+
+
+async def _shake_hands(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, secret: bytes
+) -> bytes:
+    greeting = await reader.readexactly(len(GREETING))
+    if greeting != GREETING:
+        raise StrangerError(f"greeted by {greeting!r}")
+    theirs = await reader.readexactly(NONCE)
+    mine = os.urandom(NONCE)
+    writer.write(mine + _proof(secret, b"rank", theirs, mine))
+    proof = await reader.readexactly(SEAL)
+    if not hmac.compare_digest(proof, _proof(secret, b"hub", mine, theirs)):
+        raise StrangerError("the hub's proof is wrong")
+    return _proof(secret, b"session", theirs, mine)
 
 
 def _quicken(writer: asyncio.StreamWriter) -> None:

@@ -10,9 +10,9 @@ there are any.
 from __future__ import annotations
 
 import ast
-import os
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dask_runner.errors import ConfigError, UsageError
@@ -168,7 +168,9 @@ OPTIONS: tuple[Option, ...] = (
         _choice(*SECURITY),
         "|".join(SECURITY),
     ),
-    Option("report", "Write a Dask performance report to FILE.", None, str, "FILE.html"),
+    Option(
+        "report", "Write a Dask performance report to FILE.", None, str, "FILE.html"
+    ),
     Option("quiet", "Print errors only.", False, _flag, ""),
     Option(
         "nworkers",
@@ -178,7 +180,9 @@ OPTIONS: tuple[Option, ...] = (
         _nworkers,
         "N|auto",
     ),
-    Option("nthreads", "Threads a worker; default: all its CPUs.", None, _positive, "N"),
+    Option(
+        "nthreads", "Threads a worker; default: all its CPUs.", None, _positive, "N"
+    ),
     Option(
         "memory-limit",
         "Memory a worker: bytes with a unit, a fraction of its share, auto, or 0 for "
@@ -187,7 +191,9 @@ OPTIONS: tuple[Option, ...] = (
         str,
         "BYTES",
     ),
-    Option("nanny", "Restart workers that die or outgrow their memory.", True, _flag, ""),
+    Option(
+        "nanny", "Restart workers that die or outgrow their memory.", True, _flag, ""
+    ),
     Option(
         "worker-class",
         "The class of the workers.",
@@ -315,7 +321,7 @@ def settle(given: Mapping[str, Any], configured: Mapping[str, Setting]) -> Setti
     for key, option in BY_KEY.items():
         if given.get(key) is not None and given[key] != ():
             found[key] = _parsed(option, given[key], f"--{option.name}", UsageError)
-        elif key in configured:
+        elif key in configured and configured[key].value is not None:
             setting = configured[key]
             found[key] = _parsed(option, setting.value, setting.source, ConfigError)
         else:
@@ -344,9 +350,7 @@ def configured(environ: Mapping[str, str]) -> dict[str, Setting]:
     """
     found: dict[str, Setting] = {}
     if any(_yaml_files(environ)):
-        import dask.config  # noqa: PLC0415  250 ms, only where there are files
-
-        for name, value in (dask.config.get("runner", {}) or {}).items():
+        for name, value in _from_files().items():
             key = str(name).replace("-", "_")
             found[key] = Setting(value, f"Dask's configuration, runner.{name}")
     for name, text in environ.items():
@@ -355,27 +359,50 @@ def configured(environ: Mapping[str, str]) -> dict[str, Setting]:
     return found
 
 
+def _from_files() -> Mapping[str, Any]:
+    # 250 ms, only where there are files
+    try:
+        import dask.config  # noqa: PLC0415
+    except (ValueError, SyntaxError) as error:
+        # Dask reads its files when it is imported, and says which is wrong.
+        raise ConfigError(
+            f"{str(error).partition(', original')[0]}",
+            "YAML files that Dask can read",
+            "mend or remove the file; `python -c 'import dask'` shows the whole error",
+        ) from error
+    found = dask.config.get("runner", {}) or {}
+    if not isinstance(found, dict):
+        raise ConfigError(
+            f"Dask's configuration, runner = {found!r}",
+            "options below it, as `runner: {timeout: 120}`",
+            "mend or remove it",
+        )
+    return found
+
+
 def _literal(text: str) -> Any:
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text  # as much too deep as it may be nested, it is no literal
+
+
+_SUFFIXES = (".yaml", ".yml", ".json")
 
 
 def _yaml_files(environ: Mapping[str, str]) -> Iterator[str]:
     # The same places as dask.config.paths.
-    home = environ.get("HOME") or os.path.expanduser("~")
     places = [
         environ.get("DASK_ROOT_CONFIG", "/etc/dask"),
-        os.path.join(sys.prefix, "etc", "dask"),
-        os.path.join(home, ".config", "dask"),
+        f"{sys.prefix}/etc/dask",
+        f"{environ.get('HOME') or '~'}/.config/dask",
         *filter(None, [environ.get("DASK_CONFIG")]),
     ]
-    for place in places:
-        if place.endswith((".yaml", ".yml", ".json")):
-            yield place
+    for place in map(Path, places):
+        if place.suffix in _SUFFIXES:
+            yield str(place)
         try:
-            names = os.listdir(place)
-        except OSError:
+            found = list(place.expanduser().iterdir())
+        except (OSError, RuntimeError):  # RuntimeError: a user without a home
             continue
-        yield from (n for n in names if n.endswith((".yaml", ".yml", ".json")))
+        yield from (str(path) for path in found if path.suffix in _SUFFIXES)

@@ -8,9 +8,12 @@ written; none of these is believed, and each is named when time runs out.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ipaddress
 import json
 import os
 import random
+import secrets
 import stat
 import time
 from dataclasses import asdict, dataclass, fields, replace
@@ -32,6 +35,13 @@ LAST_POLL = 1.0
 LARGEST = 1 << 16
 
 DIRECTORY = ".dask-runner"
+
+#: Bytes of the hub's secret.
+SECRET = 32
+
+#: Times that a directory is made anew: another cluster of the same user removes
+#: it when it leaves and finds it empty, between our making and our writing.
+TRIES = 10
 
 
 class BadRecordError(Exception):
@@ -99,6 +109,13 @@ class Record:
                 raise BadRecordError(f"has a wrong value for {field.name!r}")
         if not 0 < record.port < 1 << 16:
             raise BadRecordError(f"names the port {record.port}")
+        try:
+            ipaddress.ip_address(record.host)
+            secret = bytes.fromhex(record.secret)
+        except ValueError as error:
+            raise BadRecordError("has a wrong value for 'host' or 'secret'") from error
+        if len(secret) != SECRET:
+            raise BadRecordError(f"has a secret of {len(secret)} bytes, not {SECRET}")
         return record
 
 
@@ -144,14 +161,10 @@ class FileMeeting:
         ConfigError
             If no directory takes it.
         """
-        if self._written:
-            _write(self._written[0], record.dump())
-            return
         refusals = []
-        for path in self._paths:
+        for path in [self._written[0]] if self._written else self._paths:
             try:
-                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                _write(path, record.dump())
+                _place(path, record.dump())
             except OSError as error:
                 refusals.append(f"{path}: {error.strerror or error}")
                 continue
@@ -183,10 +196,12 @@ class FileMeeting:
     def _read(self, path: Path) -> Record:
         # Reading the directory makes an NFS client ask its server anew, where it
         # would go on to believe for half a minute that the file does not exist.
-        if path.name not in os.listdir(path.parent):
+        if path.name not in os.listdir(path.parent):  # noqa: PTH208  names only
             raise FileNotFoundError(path)
+        if path.is_symlink():
+            raise BadRecordError("is a symbolic link")
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with os.fdopen(descriptor) as file:
+        try:
             found = os.fstat(descriptor)
             if not stat.S_ISREG(found.st_mode):
                 raise BadRecordError("is no regular file")
@@ -196,9 +211,11 @@ class FileMeeting:
                 mode = stat.S_IMODE(found.st_mode)
                 raise BadRecordError(f"can be read by others (mode {mode:04o})")
             try:
-                record = Record.load(file.read(LARGEST))
+                record = Record.load(os.read(descriptor, LARGEST).decode())
             except UnicodeDecodeError as error:
                 raise BadRecordError("is no text") from error
+        finally:
+            os.close(descriptor)
         if record.key != self._key:
             raise BadRecordError(f"belongs to another launch ({record.key})")
         self._trouble[path] = (
@@ -230,17 +247,32 @@ class FileMeeting:
         )
 
 
+def _place(path: Path, text: str) -> None:
+    for left in reversed(range(TRIES)):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            _write(path, text)
+        except FileNotFoundError:
+            if not left:
+                raise
+        else:
+            return
+
+
 def _write(path: Path, text: str) -> None:
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    # The directory may be one in which others can write, as /tmp: a name that
+    # nobody can guess and lay a file or a link under.
+    aside = path.with_name(f".{secrets.token_hex(8)}.aside")
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(descriptor)
         aside.replace(path)
     except OSError:
-        aside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # what went wrong first is what counts
+            aside.unlink()
         raise
 
 
@@ -302,8 +334,17 @@ class RelayMeeting:
 
     async def records(self) -> AsyncIterator[Record]:
         """Receive the broadcast, then offer it again and again."""
-        record = Record.load(await self._hand_over(None))
-        self.trouble = f"the hub on {record.node} ({record.host}:{record.port}) is silent"
+        try:
+            record = Record.load(await self._hand_over(None))
+        except BadRecordError as error:
+            raise ConfigError(
+                f"the record that rank 0 broadcast {error}",
+                "the same dask-runner in all ranks",
+                "start all ranks from one image",
+            ) from error
+        self.trouble = (
+            f"the hub on {record.node} ({record.host}:{record.port}) is silent"
+        )
         pause = FIRST_POLL
         while True:
             yield record

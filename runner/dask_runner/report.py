@@ -21,8 +21,14 @@ NAME = "dask-runner"
 def say(text: object, stream: TextIO | None = None) -> None:
     """Write one message, each line of it marked as ours, in a single write."""
     stream = stream or sys.stderr
-    stream.write("".join(f"{NAME}: {line}\n" for line in str(text).splitlines()))
-    stream.flush()
+    if stream is None:  # started with a closed stderr
+        return
+    try:
+        stream.write("".join(f"{NAME}: {line}\n" for line in str(text).splitlines()))
+        stream.flush()
+    except OSError:
+        # Nobody reads any more, or the disk is full: no reason to end the job.
+        return
 
 
 class Reporter:

@@ -15,6 +15,7 @@ import runpy
 import signal
 import sys
 import types
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from dask_runner import messages as m
@@ -82,10 +83,11 @@ def _default_client(address: str, report: str | None) -> Iterator[None]:
 
 def _script(path: str, args: list[str]) -> None:
     sys.argv = [path, *args]
-    sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
-    with open(path, "rb") as file:
-        source = file.read()
-    _execute(source, path, {"__file__": path, "__cached__": None})
+    full = Path(path).absolute()
+    # As Python does: beside the script itself, wherever a link to it is.
+    sys.path.insert(0, str(full.resolve().parent))
+    values = {"__file__": str(full), "__cached__": None}
+    _execute(full.read_bytes(), str(full), values)
 
 
 def _code(code: str, args: list[str]) -> None:
@@ -101,7 +103,9 @@ def _execute(source: bytes, name: str, values: Mapping[str, Any]) -> None:
     vars(module).update(values)
     sys.modules["__main__"] = module
     with _users_traceback():
-        exec(compile(source, name, "exec"), vars(module))  # noqa: S102  the user's own
+        # Without our own `from __future__`: it would make another program of it.
+        code = compile(source, name, "exec", dont_inherit=True)
+        exec(code, vars(module))  # noqa: S102  the user's own
 
 
 def _module(name: str, args: list[str]) -> None:
@@ -121,12 +125,15 @@ def _users_traceback() -> Iterator[None]:
     """Let an exception show the user's frames and not ours."""
     try:
         yield
-    except Exception as error:
+    except SystemExit:
+        raise
+    except BaseException as error:  # noqa: BLE001  KeyboardInterrupt as well
         trace = error.__traceback__
         while trace is not None and _is_ours(trace.tb_frame):
             trace = trace.tb_next
         sys.excepthook(type(error), error.with_traceback(trace), trace)
-        raise SystemExit(1) from None
+        status = 130 if isinstance(error, KeyboardInterrupt) else 1
+        raise SystemExit(status) from None
 
 
 def _is_ours(frame: types.FrameType) -> bool:
