@@ -1,0 +1,110 @@
+"""Build the Docker image of a row, and label it with what was measured in it."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+from ci.base_image import BASE, archive, build, ensure_base
+from ci.docker_engine import locked, say
+from ci.entry import ROOT
+from ci.site import Site
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import docker
+    from docker.models.images import Image
+
+    from images.table import Row
+
+PREFIX = "/opt/dask-runner"
+LABEL = "dask-runner"
+# What .dockerignore lets through to `docker build`.
+CONTEXT = ("images", "runner", "pyproject.toml", "README.md", "LICENSE")
+# One start of the image tells all: the facts, and the version of this package.
+READ = f"""\
+import json
+from importlib.metadata import version
+facts = json.load(open("{PREFIX}/abi.json"))
+print(json.dumps([version("dask-runner"), facts]))
+"""
+
+
+def build_image(client: docker.DockerClient, row: Row) -> Image:
+    """Build a row's image, as far as the engine has it not cached.
+
+    Parameters
+    ----------
+    client : docker.DockerClient
+        The engine.
+    row : Row
+        Which image.
+
+    Returns
+    -------
+    docker.models.images.Image
+        The image, tagged and labelled; the same as before if nothing changed.
+    """
+    ensure_base(client, Site.of(os.environ))
+    with locked(f"image-{row.name}"):
+        say(f"building {row.tag}")
+        # The facts can be measured only in a built image, so labels are a second
+        # step. The first keeps a name of its own: people must not start it.
+        unlabelled = build(
+            client,
+            _context(),
+            f"{row.tag}-unlabelled",
+            dockerfile="images/Dockerfile",
+            buildargs={"BASE": BASE, "MPI": row.mpi, "MPI_VERSION": row.version},
+        )
+        return build(
+            client,
+            archive({"Dockerfile": f"FROM {unlabelled.id}\n".encode()}),
+            row.tag,
+            labels=labels(*_read(client, unlabelled)),
+        )
+
+
+def labels(version: str, facts: dict[str, Any]) -> dict[str, str]:
+    """Return the measured facts as labels, ``dask-runner.mpi.family`` and so on."""
+    named = {"org.opencontainers.image.version": version}
+    return named | dict(_flat(LABEL, facts))
+
+
+def _flat(name: str, value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield from _flat(f"{name}.{key}", part)
+    elif isinstance(value, list):
+        yield name, " ".join(map(str, value))
+    else:
+        yield name, "" if value is None else str(value)
+
+
+def _read(client: docker.DockerClient, image: Image) -> tuple[str, dict[str, Any]]:
+    output = client.containers.run(
+        image,
+        ["-c", READ],
+        entrypoint=f"{PREFIX}/bin/python",
+        network_mode="none",
+        remove=True,
+    )
+    version, facts = json.loads(output)
+    return version, facts
+
+
+def _context() -> bytes:
+    files = (file for name in CONTEXT for file in _files(ROOT / name))
+    return archive({str(file.relative_to(ROOT)): file.read_bytes() for file in files})
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_file():
+        yield path
+        return
+    for file in path.rglob("*"):
+        if file.is_file() and "__pycache__" not in file.parts:
+            yield file

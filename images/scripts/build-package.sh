@@ -1,0 +1,17 @@
+#!/bin/sh
+# Build this package's wheel and install it into a folder that mirrors /, ready
+# to be copied over the application layer.
+#
+# build-package.sh SOURCE PREFIX STAGE
+set -eu
+source=$1
+prefix=$2
+stage=$3
+here=$(dirname "$0")
+
+# The build tools live outside the application layer.
+/opt/build-tools/bin/pip wheel --quiet --no-deps --no-index --no-build-isolation \
+    --wheel-dir /tmp/wheel "$source"
+"$prefix/bin/pip" install --quiet --no-deps --no-index --no-compile \
+    --root "$stage" /tmp/wheel/*.whl
+PYTHON="$prefix/bin/python" sh "$here/compile-bytecode.sh" "$stage"

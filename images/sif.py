@@ -1,0 +1,197 @@
+"""Make a SIF of a Docker image, with Apptainer here or in a container."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import subprocess
+import tarfile
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, cast
+
+from requests.exceptions import RequestException
+
+from ci.docker_engine import locked, say, tail
+from ci.entry import ROOT
+from ci.slurm_image import ensure_slurm_image
+from dask_runner.errors import ConfigError
+from images.table import REPOSITORY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import docker
+    from docker.models.containers import Container
+    from docker.models.images import Image
+
+    from images.table import Row
+
+FOLDER = ROOT / "build"
+BUILD_SECONDS = 600
+# A sixth of the time that gzip takes, and no larger.
+SQUASHFS = "-comp zstd -Xcompression-level 1"
+ARCHIVE = "image.tar"
+RESULT = "/tmp/image.sif"  # noqa: S108 - a path in a container of our own
+# The engine unpacks the image's archive on arrival; Apptainer wants it packed.
+IN_CONTAINER = f"""\
+set -eu
+tar -cf /tmp/{ARCHIVE} -C /srv $(ls /srv)
+cd /tmp
+exec apptainer build --mksquashfs-args "{SQUASHFS}" {RESULT} docker-archive:{ARCHIVE}
+"""
+
+
+def build_sif(client: docker.DockerClient, image: Image, row: Row) -> Path:
+    """Make ``build/dask-runner-<row>.sif``, unless it is this image already.
+
+    Parameters
+    ----------
+    client : docker.DockerClient
+        The engine.
+    image : docker.models.images.Image
+        The image.
+    row : Row
+        Its row in the table.
+
+    Returns
+    -------
+    pathlib.Path
+        The SIF. For the default row, ``build/dask-runner.sif`` links to it.
+    """
+    FOLDER.mkdir(exist_ok=True)
+    sif = FOLDER / row.sif
+    # Which image a SIF was made of, beside it: reading it from the SIF would take
+    # an Apptainer.
+    record = sif.with_suffix(".sif.image")
+    with locked(f"sif-{row.name}"):
+        if not (sif.exists() and record.exists() and record.read_text() == image.id):
+            _make(client, image, row, sif)
+            _write_aside(record, str(image.id))
+        if row.default:
+            _link(FOLDER / f"{REPOSITORY}.sif", sif)
+    return sif
+
+
+def _make(client: docker.DockerClient, image: Image, row: Row, sif: Path) -> None:
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix=".sif-", dir=FOLDER) as directory:
+        made = Path(directory) / sif.name
+        if shutil.which("apptainer"):
+            say(f"making {sif.name} with this machine's Apptainer")
+            _make_here(image, row, made)
+        else:
+            say(f"making {sif.name} with Apptainer in a container")
+            _make_in_container(client, image, row, made)
+        made.chmod(0o755)
+        made.replace(sif)
+    size = sif.stat().st_size / 1e6
+    say(f"{sif.name}: {size:.0f} MB in {time.monotonic() - start:.0f} s")
+
+
+def _make_here(image: Image, row: Row, made: Path) -> None:
+    with (made.parent / ARCHIVE).open("wb") as archive:
+        archive.writelines(image.save(named=row.tag))
+    done = subprocess.run(
+        [
+            "apptainer",
+            "build",
+            "--mksquashfs-args",
+            SQUASHFS,
+            made.name,
+            f"docker-archive:{ARCHIVE}",
+        ],
+        cwd=made.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=BUILD_SECONDS,
+        check=False,
+    )
+    if done.returncode:
+        raise _failed(done.returncode, done.stdout)
+
+
+def _make_in_container(
+    client: docker.DockerClient, image: Image, row: Row, made: Path
+) -> None:
+    """Send the image in, build as an ordinary user, fetch the result.
+
+    No folder is mounted, so that the engine may be on another machine and its
+    users other ones than ours.
+    """
+    tool = ensure_slurm_image(client)
+    with _container(client, tool) as container:
+        # The SDK's stubs know bytes only; requests streams a generator.
+        container.put_archive("/srv", cast("bytes", image.save(named=row.tag)))
+        container.start()
+        try:
+            status = container.wait(timeout=BUILD_SECONDS)["StatusCode"]
+        except RequestException as error:
+            raise _failed(f"no end within {BUILD_SECONDS} s ({error})", "") from None
+        if status:
+            raise _failed(status, container.logs().decode(errors="replace"))
+        chunks, _ = container.get_archive(RESULT)
+        stream = io.BufferedReader(_Chunks(chunks))
+        with tarfile.open(mode="r|", fileobj=stream) as tar, made.open("wb") as file:
+            shutil.copyfileobj(
+                cast("IO[bytes]", tar.extractfile(next(iter(tar)))), file
+            )
+
+
+@contextmanager
+def _container(client: docker.DockerClient, tool: Image) -> Iterator[Container]:
+    container = client.containers.create(
+        tool,
+        ["-c", IN_CONTAINER],
+        entrypoint="sh",
+        user="user",
+        network_mode="none",
+    )
+    try:
+        yield container
+    finally:
+        container.remove(force=True, v=True)
+
+
+class _Chunks(io.RawIOBase):
+    """The pieces that the engine sends, as one file to read."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._rest = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        piece = self._rest or next(self._chunks, b"")
+        size = min(len(buffer), len(piece))
+        buffer[:size], self._rest = piece[:size], piece[size:]
+        return size
+
+
+def _failed(status: object, output: str) -> ConfigError:
+    return ConfigError(
+        f"apptainer build ended with status {status}\n{tail(output)}",
+        "an Apptainer that can make a SIF of a Docker archive",
+        "see that the disk is not full; try `apptainer build` by hand",
+    )
+
+
+def _write_aside(path: Path, text: str) -> None:
+    aside = path.with_suffix(".new")
+    aside.write_text(text)
+    aside.replace(path)
+
+
+def _link(link: Path, target: Path) -> None:
+    if link.is_symlink() and os.readlink(link) == target.name:  # noqa: PTH115
+        return
+    aside = link.with_suffix(".new")
+    aside.unlink(missing_ok=True)
+    aside.symlink_to(target.name)
+    aside.replace(link)
