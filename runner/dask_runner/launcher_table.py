@@ -19,19 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 from dask_runner.errors import ConfigError
 from dask_runner.found import Found
+from dask_runner.slurm_step import step_is_inherited, tasks_here
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     Environ = Mapping[str, str]
-
-#: More ranks than there are nodes and cores worth giving to Dask: a bigger
-#: number is a mistake that would otherwise fail late and strangely.
-MOST_RANKS = 1_000_000
-
-# From here on Slurm's step numbers name no srun: 0xfffffffb is the batch
-# script, 0xfffffffa the shell that salloc opens on a compute node.
-_FIRST_PSEUDO_STEP = 0xFFFFFFF0
 
 # The user's name for the job around an mpiexec, which has none of its own.
 _BATCH_JOB = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "OAR_JOB_ID")
@@ -103,101 +96,6 @@ class Launcher:
         return self.marked(environ) and not (self.foreign and self.foreign(environ))
 
 
-def number(environ: Environ, name: str, least: int) -> int:
-    """Return the number that a variable holds; ConfigError if it is none."""
-    text = environ[name]
-    try:
-        number = _digits(text)
-    except ValueError:
-        number = -1
-    if not least <= number <= MOST_RANKS:
-        raise ConfigError(
-            f"{name} is {text!r}" if text else f"{name} is empty",
-            f"a number from {least} to {MOST_RANKS}",
-            "start the ranks with their launcher, and leave its variables as they are;"
-            " or --launcher none for this machine alone",
-        )
-    return number
-
-
-def _digits(text: str) -> int:
-    # int() also takes signs, spaces, underscores and other alphabets' digits.
-    if not (text.isascii() and text.isdigit()):
-        raise ValueError(f"no number: {text!r}")
-    return int(text)
-
-
-def tasks_on_node(text: str, node: int) -> int | None:
-    """Return how many tasks Slurm put on a node.
-
-    Parameters
-    ----------
-    text : str
-        The value of ``SLURM_STEP_TASKS_PER_NODE``: ``2(x2),1`` means two tasks
-        on each of the first two nodes and one on the third.
-    node : int
-        The node's number in the step (``SLURM_NODEID``).
-
-    Returns
-    -------
-    int or None
-        None when the text has fewer nodes.
-
-    Raises
-    ------
-    ValueError
-        When the text is none of Slurm's.
-    """
-    end = 0
-    found = None
-    # The whole text is read, though the node may be found early: all ranks
-    # shall agree on whether it makes sense.
-    for part in text.split(","):
-        tasks, times = part, "1"
-        if part.endswith(")"):
-            tasks, _, times = part[:-1].partition("(x")
-        begin, end, count = end, end + _digits(times), _digits(tasks)
-        if begin <= node < end:
-            found = count
-    return found
-
-
-def _slurm_local_size(environ: Environ) -> Found[Any]:
-    text = environ.get("SLURM_STEP_TASKS_PER_NODE")
-    if text is None or "SLURM_NODEID" not in environ:
-        return Found(None, "")
-    node = number(environ, "SLURM_NODEID", 0)
-    try:
-        tasks = tasks_on_node(text, node)
-    except ValueError:
-        raise ConfigError(
-            f"SLURM_STEP_TASKS_PER_NODE is {text!r}",
-            "the tasks of each node as Slurm writes them: 2(x2),1",
-            "start the ranks with srun, and leave its variables as they are",
-        ) from None
-    return Found(tasks, f"SLURM_STEP_TASKS_PER_NODE={text} SLURM_NODEID={node}")
-
-
-def in_slurm_step(environ: Environ) -> bool:
-    """Tell whether the variables of a step are there, and the step is an srun."""
-    try:
-        return _digits(environ["SLURM_STEP_ID"]) < _FIRST_PSEUDO_STEP
-    except KeyError:
-        return False
-    except ValueError:
-        # Not ours to say here what is wrong with it.
-        return True
-
-
-def _slurm_step_is_inherited(environ: Environ) -> bool:
-    if not in_slurm_step(environ):
-        return True
-    # sbatch in a task of srun hands the step's variables on to the batch
-    # script. srun itself makes these two equal (unless told --preserve-env).
-    job, step = "SLURM_TASKS_PER_NODE", "SLURM_STEP_TASKS_PER_NODE"
-    return job in environ and step in environ and environ[job] != environ[step]
-
-
 def _open_mpi_is_foreign(environ: Environ) -> bool:
     # srun --mpi=pmix writes the PMIX_ variables anew: an mpirun further out.
     if environ.get("PMIX_NAMESPACE", "").startswith("slurm."):
@@ -209,11 +107,13 @@ def _open_mpi_is_foreign(environ: Environ) -> bool:
     )
 
 
-def _pals_is_slurm(environ: Environ) -> bool:
+def _pals_is_foreign(environ: Environ) -> bool:
     # srun --mpi=cray_shasta sets PALS_ variables for Cray's PMI library, with
     # the step as the application; Slurm's own say more (the restart count).
     step = f"{environ.get('SLURM_JOB_ID')}.{environ.get('SLURM_STEP_ID')}"
-    return environ["PALS_APID"] == step
+    # So does flux run -o pmi=cray-pals, with its directory of the job.
+    spool = environ.get("PALS_SPOOL_DIR", "")
+    return environ["PALS_APID"] == step or spool == environ.get("FLUX_JOB_TMPDIR")
 
 
 def _torchrun_id(environ: Environ) -> Found[Any]:
@@ -321,8 +221,8 @@ LAUNCHERS: tuple[Launcher, ...] = (
     Launcher(
         name="flux",
         title="Flux",
-        why_here="its instances run inside Slurm or LSF jobs; before PALS and PMI,"
-        " whose variables its shell can set for its tasks",
+        why_here="its instances run inside Slurm or LSF jobs; before PMI, whose"
+        " variables its shell sets for its tasks",
         marks=("FLUX_TASK_RANK", "FLUX_JOB_ID"),
         rank=("FLUX_TASK_RANK",),
         size=("FLUX_JOB_SIZE",),
@@ -349,7 +249,7 @@ LAUNCHERS: tuple[Launcher, ...] = (
         start="mpiexec -n 4 dask-runner script.py",
         hint="start the ranks with mpiexec, and do not remove PMI_SIZE",
         is_mpiexec=True,
-        foreign=_pals_is_slurm,
+        foreign=_pals_is_foreign,
     ),
     Launcher(
         name="hydra",
@@ -406,8 +306,8 @@ LAUNCHERS: tuple[Launcher, ...] = (
         rendezvous="file",
         start="srun -n 4 dask-runner script.py",
         hint="start the ranks with srun",
-        foreign=_slurm_step_is_inherited,
-        special=(("local_size", _slurm_local_size),),
+        foreign=step_is_inherited,
+        special=(("local_size", tasks_here),),
     ),
     Launcher(
         name="pmi",

@@ -2,17 +2,19 @@
 
 The functions here are pure: they take a mapping and never look at
 ``os.environ``, so that a captured environment is a test case. What is known of
-each launcher is in :mod:`dask_runner.launcher_table`. Every rank loads both,
-so they are plain standard library and import little.
+each launcher is in :mod:`dask_runner.launcher_table`. Every rank loads it,
+so it is plain standard library and imports little.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from dask_runner.counts import count
 from dask_runner.errors import ConfigError, UsageError
 from dask_runner.found import Found
-from dask_runner.launcher_table import LAUNCHERS, Launcher, in_slurm_step, number
+from dask_runner.launcher_table import LAUNCHERS, Launcher
+from dask_runner.slurm_step import in_step, refuse_forgotten_srun
 from dask_runner.world import World
 
 if TYPE_CHECKING:
@@ -126,18 +128,6 @@ def speaks(environ: Environ, choice: str = "auto") -> bool:
         return False
 
 
-def srun_line(environ: Environ, argv: Sequence[str]) -> str:
-    """Return the command that starts ``dask-runner ARGV`` on a whole Slurm job."""
-    import shlex  # noqa: PLC0415 # only for messages; it loads re
-
-    image = environ.get("APPTAINER_CONTAINER") or environ.get("SINGULARITY_CONTAINER")
-    program = ["apptainer", "run", image] if image else ["dask-runner"]
-    # The one request of a job that srun does not always take over by itself.
-    cpus = environ.get("SLURM_CPUS_PER_TASK")
-    options = [f"--cpus-per-task={cpus}"] if cpus else []
-    return shlex.join(["srun", *options, *program, *(argv or ["script.py"])])
-
-
 def _row(environ: Environ, choice: str, argv: Sequence[str]) -> Launcher | None:
     """Return the row that counts, or None."""
     if choice == "auto":
@@ -151,8 +141,8 @@ def _row(environ: Environ, choice: str, argv: Sequence[str]) -> Launcher | None:
             f"one of {', '.join(CHOICES)}",
             "leave --launcher out; it is found by itself",
         )
-    if choice == "slurm" and not in_slurm_step(environ):
-        _refuse_forgotten_srun(environ, argv)
+    if choice == "slurm" and not in_step(environ):
+        refuse_forgotten_srun(environ, argv)
     row = rows[choice]
     missing = [name for name in row.marks if name not in environ]
     if missing:
@@ -168,7 +158,7 @@ def _row(environ: Environ, choice: str, argv: Sequence[str]) -> Launcher | None:
 def _innermost(environ: Environ, argv: Sequence[str]) -> Launcher | None:
     rows = [row for row in LAUNCHERS if row.started(environ)]
     if not rows:
-        _refuse_forgotten_srun(environ, argv)
+        refuse_forgotten_srun(environ, argv)
         return None
     first = rows[0]
     for other in rows[1:]:
@@ -190,21 +180,6 @@ def _disagree(environ: Environ, one: Launcher, other: Launcher) -> bool:
         != environ.get(_first(environ, others) or "")
         for mine, others in ((one.rank, other.rank), (one.size, other.size))
     )
-
-
-def _refuse_forgotten_srun(environ: Environ, argv: Sequence[str]) -> None:
-    """Refuse to be one process where Slurm gave room for several."""
-    if "SLURM_JOB_ID" not in environ:
-        return
-    for name in ("SLURM_NTASKS", "SLURM_JOB_NUM_NODES", "SLURM_NNODES"):
-        if name in environ and number(environ, name, 1) > 1:
-            raise ConfigError(
-                f"Slurm job {environ['SLURM_JOB_ID']} has {name}={environ[name]},"
-                " but this process is not a task of srun",
-                "one process for each task, all started by srun",
-                f"{srun_line(environ, argv)}\n"
-                "           or, for this machine alone, add --launcher none",
-            )
 
 
 def _fields(row: Launcher, environ: Environ) -> dict[str, Found[Any]]:
@@ -278,8 +253,9 @@ def _key(row: Launcher, environ: Environ, job_id: str | None) -> Found[str]:
 
 
 def _nameless(row: Launcher, names: Sequence[str]) -> ConfigError:
+    shown = [name.replace("job_id", "the name of the job") for name in names]
     return ConfigError(
-        f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'} not set or empty",
+        f"{' and '.join(shown)} {'is' if len(names) == 1 else 'are'} not set or empty",
         f"a name that this launch of {row.title} has and no other",
         row.hint,
     )
@@ -306,7 +282,7 @@ def _number(row: Launcher, environ: Environ, field: str, least: int) -> int:
             f"the {field} of {row.title}",
             row.hint,
         )
-    return number(environ, name, least)
+    return count(environ, name, least)
 
 
 def _first(environ: Environ, names: Sequence[str]) -> str | None:
