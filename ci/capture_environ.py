@@ -104,6 +104,7 @@ _SAVE = {
     "task": "--output=$OUT/%t env -0",
     "print": "env -0 > $OUT/0",
     "rank": "$OUT/save",
+    "image": "/images/dask-runner.sif",
 }
 _RANK_SAVES = """\
 #!/bin/sh
@@ -111,6 +112,8 @@ env -0 > "$OUT/${OMPI_COMM_WORLD_RANK:-${PMI_RANK:-$SLURM_PROCID}}"
 """
 # The same for who reads the first line of the file.
 _SHOWN = {
+    "{image}": _SAVE["image"],
+    'sh -c "{print}"': "dask-runner",
     "{save}": "dask-runner",
     "{task}": "dask-runner",
     "sh -c '{print}'": "dask-runner",
@@ -256,6 +259,36 @@ _SLURM = (
         4,
         (2, 2),
         ranks=(0, 3),
+    ),
+    Case(
+        "slurm-around-apptainer",
+        "srun --mpi=pmix -N2 --ntasks-per-node=2 apptainer exec {image} {rank}",
+        "slurm",
+        4,
+        (2, 2),
+        ranks=(3,),
+    ),
+    Case(
+        "slurm-batch-around-apptainer",
+        "sbatch -W -n4 --wrap 'apptainer exec {image} sh -c \"{print}\"'",
+        "error: srun apptainer run /images/dask-runner.sif script.py",
+        words="the batch script itself: srun forgotten",
+    ),
+    Case(
+        "openmpi-around-apptainer",
+        "salloc -N2 --ntasks-per-node=2 mpiexec.openmpi apptainer exec {image} {rank}",
+        "openmpi",
+        4,
+        (2, 2),
+        ranks=(3,),
+    ),
+    Case(
+        "mpich-around-apptainer",
+        "salloc -N2 --ntasks-per-node=2 mpiexec.mpich apptainer exec {image} {rank}",
+        "hydra",
+        4,
+        (2, 2),
+        ranks=(3,),
     ),
     Case(
         "openmpi-in-srun",
