@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dask_runner.errors import RunnerError
 
-from tests.running import DASK_RUNNER, Ended, Run
+from dask_runner.errors import RunnerError
+from tests.running import DaskRunner
 
 TIERS = ("unit", "local", "images", "cluster")
 ROOT = Path(__file__).resolve().parent.parent
@@ -44,7 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
     unknown = _required() - {*TIERS, "all"}
     if unknown:
         raise pytest.UsageError(
-            f"REQUIRE={os.environ['REQUIRE']}: {', '.join(sorted(unknown))} is no tier; "
+            f"REQUIRE={os.environ['REQUIRE']}: no tier {', '.join(sorted(unknown))}; "
             f"there are {', '.join(TIERS)}, and all"
         )
     config.stash[_ENGINE] = ENGINE_RECORD.exists()
@@ -100,37 +100,6 @@ def engine(require: Require) -> Iterator[Any]:
         client = docker_engine.ensure()
     yield client
     client.close()
-
-
-class DaskRunner:
-    """``dask-runner`` as a real process; see :class:`tests.running.Run`."""
-
-    def __init__(self) -> None:
-        self._runs: list[Run] = []
-
-    def start(self, *args: str | Path, **how: Any) -> Run:
-        """Start ``dask-runner ARGS``; *how* is as for Run."""
-        run = Run((str(DASK_RUNNER), *map(str, args)), **how)
-        self._runs.append(run)
-        return run
-
-    def __call__(
-        self,
-        *args: str | Path,
-        stray: str = "",
-        makes: tuple[str, ...] = (),
-        **how: Any,
-    ) -> Ended:
-        """Run ``dask-runner ARGS`` to its end; fail on anything it leaves behind.
-
-        *stray* and *makes* are as for Run.wait, *how* as for Run.
-        """
-        return self.start(*args, **how).wait(stray=stray, makes=makes)
-
-    def discard(self) -> None:
-        """End what still runs."""
-        for run in self._runs:
-            run.discard()
 
 
 @pytest.fixture

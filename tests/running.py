@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pytest
 
@@ -224,6 +224,37 @@ class Run:
                     os.kill(pid, signal.SIGKILL)
             time.sleep(0.02)
         self.process.wait(KILL_SECONDS)
+
+
+class DaskRunner:
+    """``dask-runner`` as a real process; see :class:`Run`."""
+
+    def __init__(self) -> None:
+        self._runs: list[Run] = []
+
+    def start(self, *args: str | Path, **how: Any) -> Run:
+        """Start ``dask-runner ARGS``; *how* is as for Run."""
+        run = Run((str(DASK_RUNNER), *map(str, args)), **how)
+        self._runs.append(run)
+        return run
+
+    def __call__(
+        self,
+        *args: str | Path,
+        stray: str = "",
+        makes: tuple[str, ...] = (),
+        **how: Any,
+    ) -> Ended:
+        """Run ``dask-runner ARGS`` to its end; fail on anything it leaves behind.
+
+        *stray* and *makes* are as for Run.wait, *how* as for Run.
+        """
+        return self.start(*args, **how).wait(stray=stray, makes=makes)
+
+    def discard(self) -> None:
+        """End what still runs."""
+        for run in self._runs:
+            run.discard()
 
 
 def _words(path: Path) -> str:
