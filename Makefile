@@ -63,11 +63,12 @@ lock: .venv/developer ## Lock the requirements of the images anew
 clean: ## Remove what was made here: .venv, build/, caches
 	rm -rf .venv build dist .cache/mpi .mypy_cache .pytest_cache .ruff_cache
 
-# Dependency groups came with pip 25.1 (PEP 735).
 .venv/user: ci/venv pyproject.toml
-	ci/venv 'pip>=25.1' --editable '.[dashboard]'
+	ci/venv --editable .
 	@touch $@
 
+# Dependency groups came with pip 25.1 (PEP 735).
 .venv/developer: .venv/user
-	ci/venv --group dev
+	ci/venv 'pip>=25.1'
+	ci/venv --editable '.[dashboard,mpi]' --group dev
 	@touch $@
