@@ -94,6 +94,7 @@ class Hub:
         self._tasks: set[asyncio.Task[None]] = set()
         self._strangers = asyncio.Semaphore(STRANGERS)
         self._stranger_seen = False
+        self._noted: set[str] = set()
         self._share = (0, 0)
         self._opened = time.monotonic()
 
@@ -302,7 +303,10 @@ class Hub:
         self._without(member)
 
     def _on_note(self, member: Member, message: m.Note) -> None:
-        self._report.note(f"{member.name}: {message.text}")
+        # Ranks of one shape have the same to say; once is enough.
+        if message.text not in self._noted:
+            self._noted.add(message.text)
+            self._report.note(f"{member.name}: {message.text}")
 
     def _on_bye(self, member: Member, message: m.Bye) -> None:
         del message

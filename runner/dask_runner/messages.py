@@ -109,11 +109,16 @@ class Start(Message):
 
 @dataclass(frozen=True)
 class Ready(Message):
-    """The cluster is complete, so the client may begin."""
+    """The cluster is complete, so the client may begin.
+
+    The hub leaves the TLS material empty; a rank adds it for its own client.
+    """
 
     address: str
     dashboard: str
     nworkers: int
+    certificate: str = ""
+    private_key: str = ""
 
 
 @dataclass(frozen=True)

@@ -349,7 +349,7 @@ def configured(environ: Mapping[str, str]) -> dict[str, Setting]:
     The variables alone are read as :func:`dask.config.collect_env` reads them.
     """
     found: dict[str, Setting] = {}
-    if any(_yaml_files(environ)):
+    if any(map(_says_something, _yaml_files(environ))):
         for name, value in _from_files().items():
             key = str(name).replace("-", "_")
             found[key] = Setting(value, f"Dask's configuration, runner.{name}")
@@ -390,7 +390,7 @@ def _literal(text: str) -> Any:
 _SUFFIXES = (".yaml", ".yml", ".json")
 
 
-def _yaml_files(environ: Mapping[str, str]) -> Iterator[str]:
+def _yaml_files(environ: Mapping[str, str]) -> Iterator[Path]:
     # The same places as dask.config.paths.
     places = [
         environ.get("DASK_ROOT_CONFIG", "/etc/dask"),
@@ -400,9 +400,18 @@ def _yaml_files(environ: Mapping[str, str]) -> Iterator[str]:
     ]
     for place in map(Path, places):
         if place.suffix in _SUFFIXES:
-            yield str(place)
+            yield place
         try:
             found = list(place.expanduser().iterdir())
         except (OSError, RuntimeError):  # RuntimeError: a user without a home
             continue
-        yield from (str(path) for path in found if path.suffix in _SUFFIXES)
+        yield from (path for path in found if path.suffix in _SUFFIXES)
+
+
+def _says_something(path: Path) -> bool:
+    # Dask itself leaves commented copies of its defaults in every home.
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError:
+        return False
+    return any(line.strip() and not line.lstrip().startswith(b"#") for line in lines)

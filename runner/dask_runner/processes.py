@@ -9,6 +9,7 @@ not take the job down when one of them dies.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import signal
 import socket
@@ -32,6 +33,8 @@ DESCRIPTORS = (
     "PMI_PORT",
     "HYDI_CONTROL_FD",
 )
+
+_PR_SET_CHILD_SUBREAPER = 36
 
 #: Seconds between SIGTERM and SIGKILL for our own processes.
 PATIENCE = 3.0
@@ -156,3 +159,38 @@ def inherited(environ: Mapping[str, str], extra: Mapping[str, str]) -> dict[str,
     """Return a child's environment: ours, less what only we may use."""
     kept = {name: value for name, value in environ.items() if name not in DESCRIPTORS}
     return {**kept, **extra}
+
+
+def adopt_orphans() -> None:
+    """Become the parent of what our processes leave behind (prctl(2))."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def end_orphans() -> None:
+    """Kill and reap every child that is left, until there is none.
+
+    A fork server, or what a task has started, may outlive the process that
+    started it by a moment or for ever; Apptainer waits for the image's last
+    process, and complains.
+    """
+    while children := _children():
+        for child in children:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+
+
+def _children() -> list[int]:
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdecimal() and _parent(name) == os.getpid():
+            found.append(int(name))
+    return found
+
+
+def _parent(pid: str) -> int:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            # 4711 (name with spaces and parentheses) S 1 ...
+            return int(file.read().rpartition(")")[2].split()[1])
+    except (OSError, IndexError):
+        return 0

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -28,7 +28,14 @@ from dask_runner.addresses import of_interface, own_address
 from dask_runner.errors import ConfigError, LostError, RunnerError
 from dask_runner.hub import PING, SILENCE, STOP, Hub
 from dask_runner.messages import ProtocolError
-from dask_runner.processes import Ended, Event, Process, inherited
+from dask_runner.processes import (
+    Ended,
+    Event,
+    Process,
+    adopt_orphans,
+    end_orphans,
+    inherited,
+)
 from dask_runner.rendezvous import Record, waited, with_address
 from dask_runner.report import Reporter, say
 from dask_runner.resources import rank_share
@@ -182,6 +189,7 @@ class Rank:
     # --- the beginning ------------------------------------------------------
 
     async def _begin(self) -> None:
+        adopt_orphans()
         snapshot = take(self._launch.environ, self._settings.local_directory)
         place = scratch(snapshot)
         self._directory = Path(tempfile.mkdtemp(prefix="dask-runner-", dir=place.path))
@@ -414,7 +422,14 @@ class Rank:
         if self._closing:
             return
         self._client_told = True
-        self._client.send(ready)
+        assert self._record is not None  # noqa: S101  linked
+        self._client.send(
+            replace(
+                ready,
+                certificate=self._record.certificate,
+                private_key=self._record.private_key,
+            )
+        )
         if self._client_signal:
             self._client.signal(self._client_signal)
 
@@ -474,20 +489,25 @@ class Rank:
             self._client.signal(message.number)
 
     def _on_close(self, message: m.Close) -> None:
-        del message
         if not self._closing:
             self._closing = True
-            self._later(self._stop())
+            self._later(self._stop(message.status))
 
-    async def _stop(self) -> None:
-        patience = self._settings.grace if not self._client_signal else 0.0
-        if not self._client_told:
-            patience = 0.0
+    async def _stop(self, status: int) -> None:
         await asyncio.gather(
-            self._client.stop(patience, ask=None),
-            self._agent.stop(STOP / 2, ask=m.Close(0)),
+            self._stop_client(status), self._agent.stop(STOP / 2, ask=m.Close(0))
         )
         self._say(m.Bye())
+
+    async def _stop_client(self, status: int) -> None:
+        if Role.client not in self._roles:
+            return
+        if self._above is not None:
+            await self._client.stop(self._settings.grace, ask=m.Close(status))
+            return
+        # After a signal it has had its grace; before Ready it has not begun.
+        spent = self._client_signal or not self._client_told
+        await self._client.stop(0.0 if spent else self._settings.grace, ask=None)
 
     def _on_finish(self, message: m.Finish) -> None:
         del message
@@ -575,6 +595,7 @@ class Rank:
         await asyncio.gather(
             self._agent.stop(ask=m.Close(0)), self._scheduler.stop(ask=m.Finish())
         )
+        end_orphans()
         for task in self._tasks:
             task.cancel()
         if self._link is not None:

@@ -93,6 +93,10 @@ def as_security(certificate: str, key: str) -> Security | None:
         return None
     from distributed import Security  # noqa: PLC0415  the caller has Dask already
 
+    from dask_runner.openssl import repair  # noqa: PLC0415
+
+    repair()
+
     fields = {"tls_ca_file": certificate, "require_encryption": True}
     for role in _ROLES:
         fields[f"tls_{role}_cert"] = certificate

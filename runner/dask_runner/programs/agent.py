@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dask_runner.channel import Channel
 
 #: What a worker process imports in any case; the fork server does it once.
-PRELOAD = ["distributed", "distributed.nanny", "distributed.worker"]
+PRELOAD = ["dask_runner.programs.worker"]
 
 #: ``distributed.nanny.pre-spawn-environ``, whose default is known only once
 #: distributed is imported. A nanny sets these before it spawns a worker; a forked
@@ -46,7 +46,7 @@ async def main() -> None:
     nanny = run["nanny"]
     if nanny:
         _start_fork_server(dask.config)
-    import distributed.nanny  # noqa: F401, PLC0415
+    import dask_runner.programs.worker  # noqa: F401, PLC0415
 
     work = (await lifeline.expect(channel, m.Run)).spec
     lifeline.configure(work["environ"])

@@ -39,6 +39,10 @@ def main() -> None:
     spec = run.spec
     if spec["kind"] != "command":
         import distributed  # noqa: F401, PLC0415  warm while the others start
+
+        from dask_runner.openssl import repair  # noqa: PLC0415
+
+        repair()
     ready = channel.receive()
     if not isinstance(ready, m.Ready):
         raise SystemExit(0)

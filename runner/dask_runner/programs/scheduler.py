@@ -22,6 +22,9 @@ async def main() -> None:
     lifeline.log_to_file()
     from distributed import Scheduler  # noqa: PLC0415  before it is needed: it takes long
 
+    from dask_runner.openssl import repair  # noqa: PLC0415
+
+    repair()
     spec = (await lifeline.expect(channel, m.Run)).spec
     lifeline.configure(spec["environ"])
 
