@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
     from dask_runner.messages import Message
 
-#: Longest payload in bytes; a longer frame is garbage, not a message of ours.
-LIMIT = 1 << 20
+#: Longest payload in bytes; a longer frame is garbage, not a message of ours. The
+#: longest that we send has a program's arguments, 2 MiB by the kernel's limit.
+LIMIT = 1 << 23
 SEAL = 32
 HEAD = struct.Struct(">I")
 
@@ -124,7 +125,12 @@ class BlockingChannel:
     def receive(self) -> Message | None:
         """Wait for the next message; None at the end of the stream."""
         head = self._exactly(HEAD.size)
-        payload = self._exactly(HEAD.unpack(head)[0]) if head else b""
+        if not head:
+            return None
+        (length,) = HEAD.unpack(head)
+        if length > LIMIT:
+            raise ProtocolError(f"a frame of {length} bytes (limit {LIMIT})")
+        payload = self._exactly(length)
         return decode(payload) if payload else None
 
     def _exactly(self, size: int) -> bytes:
@@ -146,5 +152,5 @@ class BlockingChannel:
 
 async def open_channel(sock: socket.socket) -> Channel:
     """Wrap a connected socket (a socket pair's end) for asyncio."""
-    sock.setblocking(False)  # noqa: FBT003  the standard library's signature
+    sock.setblocking(False)
     return Channel(*await asyncio.open_connection(sock=sock))

@@ -1,0 +1,204 @@
+"""Frames: garbled, tampered with, repeated, dropped, cut, or too long."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dask_runner import messages as m
+from dask_runner.channel import LIMIT, BlockingChannel, Channel, Seal
+from dask_runner.messages import ProtocolError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+KEY = b"k" * 32
+
+
+class Wire:
+    """The bytes that a sender writes, one item a frame."""
+
+    def __init__(self) -> None:
+        self.frames: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self.frames.append(data)
+
+    def is_closing(self) -> bool:
+        return False
+
+
+def sent(*messages: m.Message, key: bytes = KEY, way: bytes = b"rank") -> list[bytes]:
+    """Return the sealed frames of these messages."""
+    wire = Wire()
+    sender = Channel(None, wire, (Seal(key, way), Seal(key, b"")))  # type: ignore[arg-type]
+    for message in messages:
+        sender.send(message)
+    return wire.frames
+
+
+def received(
+    *data: bytes, sealed: bool = True, frames: int | None = None
+) -> list[m.Message | None]:
+    """Return what a receiver makes of these bytes, then the end of the stream."""
+
+    async def receive() -> list[m.Message | None]:
+        reader = asyncio.StreamReader()
+        reader.feed_data(b"".join(data))
+        reader.feed_eof()
+        seals = (Seal(KEY, b"hub"), Seal(KEY, b"rank")) if sealed else None
+        channel = Channel(reader, None, seals)  # type: ignore[arg-type]
+        return [await channel.receive() for _ in range(frames or len(data))]
+
+    return asyncio.run(receive())
+
+
+NOTES = [m.Note("one"), m.Note("two"), m.Note("three")]
+
+
+def test_sealed_frames_arrive_in_order() -> None:
+    assert received(*sent(*NOTES)) == NOTES
+
+
+def test_the_end_of_the_stream_is_none() -> None:
+    assert received(b"") == [None]
+
+
+def test_a_frame_that_is_cut_is_the_end_and_no_message() -> None:
+    (frame,) = sent(m.Note("one"))
+    for end in range(len(frame)):
+        assert received(frame[:end]) == [None]
+
+
+def test_every_changed_bit_is_found() -> None:
+    (frame,) = sent(m.Note("one"))
+    for at in range(struct.calcsize(">I"), len(frame)):
+        changed = bytearray(frame)
+        changed[at] ^= 1
+        with pytest.raises(ProtocolError, match="seal"):
+            received(bytes(changed))
+
+
+@pytest.mark.parametrize(
+    "deal",
+    [
+        pytest.param(lambda one, *_: [one, one], id="repeated"),
+        pytest.param(lambda one, _, three: [one, three], id="dropped"),
+        pytest.param(lambda one, two, _: [two, one], id="swapped"),
+    ],
+)
+def test_frames_in_another_order_are_refused(
+    deal: Callable[..., list[bytes]],
+) -> None:
+    with pytest.raises(ProtocolError, match="seal"):
+        received(*deal(*sent(*NOTES)))
+
+
+def test_a_frame_sent_back_to_its_sender_is_refused() -> None:
+    with pytest.raises(ProtocolError, match="seal"):
+        received(*sent(m.Ping(), way=b"hub"))
+
+
+def test_a_frame_with_another_key_is_refused() -> None:
+    with pytest.raises(ProtocolError, match="seal"):
+        received(*sent(m.Ping(), key=b"x" * 32))
+
+
+def test_a_frame_longer_than_the_limit_is_refused_before_it_is_read() -> None:
+    with pytest.raises(ProtocolError, match=str(LIMIT + 1)):
+        received(struct.pack(">I", LIMIT + 1))
+
+
+@given(st.binary(max_size=200))
+def test_garbage_is_the_end_or_refused_and_never_a_message(data: bytes) -> None:
+    for sealed in (True, False):
+        try:
+            assert received(data, sealed=sealed) == [None]
+        except ProtocolError:
+            continue
+
+
+def test_a_sealed_frame_is_garbage_where_none_is_due() -> None:
+    try:
+        assert received(*sent(m.Ping()), sealed=False) == [None]
+    except ProtocolError:
+        return
+
+
+def over_a_socket_pair(
+    talk: Callable[[BlockingChannel, socket.socket], None],
+) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        talk(BlockingChannel(ours), theirs)
+
+
+def test_a_blocking_channel_speaks_to_an_asynchronous_one() -> None:
+    async def answer(sock: socket.socket) -> m.Message | None:
+        sock.setblocking(False)
+        reader, writer = await asyncio.open_connection(sock=sock)
+        channel = Channel(reader, writer)
+        heard = await channel.receive()
+        channel.send(m.Note("heard"))
+        await channel.closed()
+        return heard
+
+    def talk(channel: BlockingChannel, theirs: socket.socket) -> None:
+        big = m.Run({"args": ["x" * (LIMIT // 2)]})
+        # A socket pair holds some 200 kB: the other end must read meanwhile.
+        import threading  # noqa: PLC0415
+
+        heard: list[m.Message | None] = []
+        copy = theirs.dup()
+        thread = threading.Thread(
+            target=lambda: heard.append(asyncio.run(answer(copy)))
+        )
+        thread.start()
+        channel.send(big)
+        assert channel.receive() == m.Note("heard")
+        thread.join(10)
+        assert heard == [big]
+
+    over_a_socket_pair(talk)
+
+
+def test_a_blocking_channel_tells_the_end_of_the_stream() -> None:
+    def talk(channel: BlockingChannel, theirs: socket.socket) -> None:
+        theirs.sendall(b"\0\0\0\x10half")
+        theirs.close()
+        assert channel.receive() is None
+        assert channel.receive() is None
+        channel.send(m.Ping())  # to nobody: that is no error
+
+    over_a_socket_pair(talk)
+
+
+def test_a_blocking_channel_refuses_what_is_longer_than_the_limit() -> None:
+    def talk(channel: BlockingChannel, theirs: socket.socket) -> None:
+        theirs.sendall(b"\xff\xff\xff\xff")
+        with pytest.raises(ProtocolError):
+            channel.receive()
+
+    over_a_socket_pair(talk)
+
+
+def test_a_message_to_a_peer_that_is_gone_is_no_error() -> None:
+    async def talk() -> None:
+        ours, theirs = socket.socketpair()
+        theirs.close()
+        ours.setblocking(False)
+        channel = Channel(*await asyncio.open_connection(sock=ours))
+        for _ in range(3):
+            channel.send(m.Ping())
+            await asyncio.sleep(0)
+        assert await channel.receive() is None
+        await channel.closed()
+        channel.send(m.Ping())
+
+    asyncio.run(talk())

@@ -1,0 +1,98 @@
+"""What is no message of ours is refused, whatever it is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from dask_runner import messages as m
+from dask_runner.messages import Message, ProtocolError, decode, encode
+
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=5,
+)
+VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "int": st.integers(),
+    "str": st.text(),
+    "bool": st.booleans(),
+    "list[str]": st.lists(st.text()),
+    "dict[str, Any]": st.dictionaries(st.text(), PLAIN),
+}
+
+
+def messages() -> st.SearchStrategy[Message]:
+    return st.sampled_from(list(Message.kinds.values())).flatmap(
+        lambda kind: st.builds(
+            kind, **{field.name: VALUES[str(field.type)] for field in fields(kind)}
+        )
+    )
+
+
+@given(messages())
+def test_every_message_arrives_as_it_was_sent(message: Message) -> None:
+    assert decode(encode(message)) == message
+
+
+@given(st.binary())
+@example(b"")
+@example(b"\xff\xfe")
+@example(b"[" * 100_000)
+@example(b"9" * 5000)
+def test_bytes_that_are_no_message_are_refused(payload: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        decode(payload)
+
+
+@given(PLAIN)
+def test_json_that_is_no_message_is_refused(value: object) -> None:
+    with pytest.raises(ProtocolError):
+        decode(json.dumps(value).encode())
+
+
+@given(st.sampled_from(sorted(Message.kinds)), st.dictionaries(st.text(), PLAIN))
+@example("Ping", {"text": "one too many"})
+@example("Note", {})
+def test_a_message_with_other_fields_is_refused(
+    name: str, values: dict[str, object]
+) -> None:
+    if set(values) == {field.name for field in fields(Message.kinds[name])}:
+        return
+    with pytest.raises(ProtocolError):
+        decode(json.dumps([name, values]).encode())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '["Hello", {"rank": true, "node": "c1", "placed": false}]',
+        '["Hello", {"rank": "0", "node": "c1", "placed": false}]',
+        '["Hello", {"rank": 0.0, "node": "c1", "placed": false}]',
+        '["Hello", {"rank": 0, "node": null, "placed": false}]',
+        '["WorkersUp", {"names": "ab", "nthreads": 1, "memory": 0}]',
+        '["Message", {}]',
+        '["__class__", {}]',
+        '["Ping", {}, 1]',
+        '[["Ping"], {}]',
+        '["Ping", []]',
+    ],
+)
+def test_a_field_of_another_type_is_refused(text: str) -> None:
+    with pytest.raises(ProtocolError):
+        decode(text.encode())
+
+
+def test_what_was_refused_is_shown_but_not_all_of_it() -> None:
+    with pytest.raises(ProtocolError) as caught:
+        decode(b"x" * 10_000)
+    assert len(str(caught.value)) < 100
+
+
+def test_a_message_without_fields_is_short() -> None:
+    assert len(encode(m.Ping())) < 20
