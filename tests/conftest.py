@@ -28,7 +28,7 @@ HOSTILE = {
     "dash": "-n",
 }
 
-Require = Callable[[str, str], AbstractContextManager[None]]
+Require = Callable[..., AbstractContextManager[None]]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -69,22 +69,23 @@ def _required() -> set[str]:
 def require() -> Require:
     """Guard the lines that need a system which a machine may lack::
 
-        with require("a Docker engine", "images"):
+        with require("a Docker engine", "images", "cluster"):
             client = ensure()
 
     An error of ours or of the system in these lines, and no other, means that the
     machine lacks it: the test is skipped with the error as its reason, or fails
-    where REQUIRE names the tier. Not for what our own code may get wrong.
+    where REQUIRE names one of the tiers. Not for what our own code may get wrong.
     """
 
     @contextmanager
-    def guard(system: str, tier: str) -> Iterator[None]:
-        assert tier in TIERS
+    def guard(system: str, *tiers: str) -> Iterator[None]:
+        assert tiers
+        assert set(tiers) <= set(TIERS)
         try:
             yield
         except (RunnerError, OSError) as error:
             reason = f"needs {system}: {error}"
-            if _required() & {tier, "all"}:
+            if _required() & {*tiers, "all"}:
                 pytest.fail(f"{reason}\n(REQUIRE={os.environ['REQUIRE']})")
             pytest.skip(reason)
 
@@ -94,7 +95,7 @@ def require() -> Require:
 @pytest.fixture(scope="session")
 def engine(require: Require) -> Iterator[Any]:
     """A client of a Docker engine, started (and then ended) here if need be."""
-    with require("a Docker engine", "images"):
+    with require("a Docker engine", "images", "cluster"):
         from ci import docker_engine  # noqa: PLC0415  only where containers are
 
         client = docker_engine.ensure()
