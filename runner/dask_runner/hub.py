@@ -72,10 +72,17 @@ class Hub:
         ``timeout``, ``min_workers``, ``grace``.
     report : Reporter
         Prints for the user.
+    scheduler_address : str
+        A scheduler that runs elsewhere, for a plan without one.
     """
 
     def __init__(
-        self, world: World, plan: Plan, settings: Settings, report: Reporter
+        self,
+        world: World,
+        plan: Plan,
+        settings: Settings,
+        report: Reporter,
+        scheduler_address: str = "",
     ) -> None:
         self._world = world
         self._plan = plan
@@ -85,7 +92,9 @@ class Hub:
         self._members: dict[int, Member] = {}
         self._arrived: set[int] = set()
         self._lost: set[int] = set()
-        self._scheduler: m.SchedulerUp | None = None
+        self._scheduler = (
+            m.SchedulerUp(scheduler_address, 0) if plan.scheduler is None else None
+        )
         self._client_told = False
         self._status: int | None = None
         self._signal = 0
@@ -291,7 +300,8 @@ class Hub:
         """Note that a client shut the cluster down: the script goes on without."""
         del member, message
         self._report.note("the client has shut the cluster down")
-        self._scheduler = None
+        if self._plan.client is None:
+            self.close(0)
 
     def _on_failed(self, member: Member, message: m.Failed) -> None:
         error = RunnerError(message.saw, message.needed, message.do)

@@ -15,7 +15,8 @@ import socket
 import subprocess
 import sys
 import threading
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from itertools import count
 from typing import TYPE_CHECKING, Any, Self
 
 from dask_runner import messages as m
@@ -36,6 +37,12 @@ if TYPE_CHECKING:
     from distributed import Security
     from mpi4py.MPI import Comm
 
+    from dask_runner.options import Settings
+
+#: Counts the clusters that this process has entered. The ranks run one script,
+#: so they agree; a second cluster must not meet by the first one's record.
+_clusters = count()
+
 #: Seconds beyond the grace for the rank's processes to end after the body.
 END = 20.0
 
@@ -54,6 +61,12 @@ class BaseRunner:
     scheduler_options, worker_options : mapping, optional
         Further keywords for Dask's ``Scheduler`` and for its workers (or
         nannies), as JSON can carry them.
+    worker_class : str or type, optional
+        A subclass of Dask's Worker or Nanny.
+    worker_name : str, optional
+        Workers are named ``{worker_name}-{rank}`` instead of ``{rank}``.
+    scheduler_address : str, optional
+        A scheduler that runs elsewhere, for a plan without one.
     asynchronous : bool
         For ``async with``.
     **options
@@ -76,7 +89,9 @@ class BaseRunner:
         layout: str | None = None,
         scheduler_options: Mapping[str, Any] | None = None,
         worker_options: Mapping[str, Any] | None = None,
-        worker_class: str | None = None,
+        worker_class: str | type | None = None,
+        worker_name: str | None = None,
+        scheduler_address: str | None = None,
         asynchronous: bool = False,
         **options: Any,
     ) -> None:
@@ -87,6 +102,8 @@ class BaseRunner:
         self._given["worker_class"] = _path_of(worker_class)
         self._scheduler_options = dict(scheduler_options or {})
         self._worker_options = dict(worker_options or {})
+        self._worker_name = worker_name or ""
+        self._elsewhere = scheduler_address or ""
         self._asynchronous = asynchronous
         self._top: subprocess.Popen[bytes] | None = None
         self._channel: BlockingChannel | None = None
@@ -244,6 +261,8 @@ class BaseRunner:
 
     def _spec(self) -> dict[str, Any]:
         world = self.world(os.environ)
+        if number := next(_clusters):
+            world = replace(world, key=f"{world.key}-{number}" if world.key else "")
         settings = settle(self._given, configured(os.environ))
         plan = self.plan(world, settings.layout)
         self.rank = world.rank
@@ -256,10 +275,31 @@ class BaseRunner:
             "workers": list(plan.workers),
             "layout": settings.layout,
             "settings": settings.plain(),
-            "relay": self.exchange is not None and not settings.scheduler_file,
+            "relay": self._relays(world, settings),
             "scheduler_options": self._scheduler_options,
             "worker_options": self._worker_options,
+            "worker_name": self._worker_name,
+            "scheduler_address": self._elsewhere,
         }
+
+    def _relays(self, world: World, settings: Settings) -> bool:
+        """Say whether the record goes by :attr:`exchange`, which may be MPI's."""
+        if settings.scheduler_file:
+            return False
+        if self.exchange is None and world.rendezvous == "mpi":
+            self.exchange = _mpi_exchange(world)
+        return self.exchange is not None
+
+    def configure(self) -> None:
+        """Let ``Client()`` without an address connect, in this process."""
+        import dask  # noqa: PLC0415  the user's program has it
+
+        dask.config.set({"scheduler-address": self.scheduler_address})
+        if self._ready is not None and self._ready.certificate:
+            material = security.settings(
+                self._ready.certificate, self._ready.private_key
+            )
+            dask.config.set(material)
 
     def _start_top(self) -> None:
         ours, theirs = socket.socketpair()
@@ -354,6 +394,7 @@ class MPIRunner(BaseRunner):
     def __init__(self, comm: Comm | None = None, **options: Any) -> None:
         super().__init__(**options)
         self._comm = comm
+        self._whole = comm is None
 
     def world(self, environ: Mapping[str, str]) -> World:
         """Take the place from MPI, and what it leaves open from the launcher."""
@@ -361,14 +402,8 @@ class MPIRunner(BaseRunner):
         found = self._launched(environ)
         if found is not None and found.size == comm.size and found.rank == comm.rank:
             return found
-        if found is not None and self._comm is None and comm.size != found.size:
-            raise ConfigError(
-                f"the launcher started {found.size} ranks, but MPI sees a world of "
-                f"{comm.size}",
-                "an MPI library of the launcher's family",
-                "use srun --mpi=pmix (Open MPI) or --mpi=pmi2 (MPICH), or the mpiexec "
-                "of the same family",
-            )
+        if found is not None and self._whole:
+            _refuse_mismatch(found, comm)
         return World("mpi", comm.rank, comm.size, None, None, "mpi", "mpi", "mpi")
 
     def _launched(self, environ: Mapping[str, str]) -> World | None:
@@ -391,6 +426,26 @@ class MPIRunner(BaseRunner):
     def exchange(self, text: str | None) -> str:
         """Broadcast the record."""
         return str(self._communicator().bcast(text, root=0))
+
+
+def _mpi_exchange(world: World) -> Callable[[str | None], str] | None:
+    try:
+        from mpi4py import MPI  # noqa: PLC0415  it initialises MPI
+    except (ImportError, RuntimeError):
+        return None
+    _refuse_mismatch(world, MPI.COMM_WORLD)
+    return lambda text: str(MPI.COMM_WORLD.bcast(text, root=0))
+
+
+def _refuse_mismatch(world: World, comm: Comm) -> None:
+    if comm.size != world.size:
+        raise ConfigError(
+            f"the launcher started {world.size} ranks, but MPI sees a world of "
+            f"{comm.size}",
+            "an MPI library of the launcher's family",
+            "use srun --mpi=pmix (Open MPI) or --mpi=pmi2 (MPICH), or the mpiexec of "
+            "the same family",
+        )
 
 
 def _path_of(worker_class: str | type | None) -> str | None:

@@ -83,6 +83,8 @@ class Launch:
     program: Program | None = None
     scheduler_options: Mapping[str, Any] = field(default_factory=dict)
     worker_options: Mapping[str, Any] = field(default_factory=dict)
+    worker_name: str = ""
+    scheduler_address: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +220,13 @@ class Rank:
         report = Reporter(quiet=self._settings.quiet)
         report.start(self._world, self._launch.layout)
         host = own_address(self._world, self._settings.interface)
-        self._hub = Hub(self._world, self._launch.plan, self._settings, report)
+        self._hub = Hub(
+            self._world,
+            self._launch.plan,
+            self._settings,
+            report,
+            self._launch.scheduler_address,
+        )
         port = await self._hub.open(host)
         certificate, key = (
             security.material() if self._settings.security == "tls" else ("", "")
@@ -400,13 +408,11 @@ class Rank:
             "scheduler": start.address,
             "worker_class": settings.worker_class,
             "path": self._search_path(),
-            "common": {
-                **{key: value for key, value in common.items() if value is not None},
-                **self._launch.worker_options,
-            },
+            "common": {k: v for k, v in common.items() if v is not None},
+            "options": dict(self._launch.worker_options),
             "environ": self._tls(),
             "workers": [
-                _worker(world.rank, number, worker)
+                _worker(self._launch.worker_name, world.rank, number, worker)
                 for number, worker in enumerate(workers.value)
             ],
         }
@@ -614,9 +620,10 @@ class Rank:
         task.add_done_callback(self._tasks.discard)
 
 
-def _worker(rank: int, number: int, share: WorkerShare) -> dict[str, Any]:
+def _worker(prefix: str, rank: int, number: int, share: WorkerShare) -> dict[str, Any]:
+    name: int | str = f"{prefix}-{rank}" if prefix else rank
     return {
-        "name": rank if number == 0 else f"{rank}-{number}",
+        "name": name if number == 0 else f"{name}-{number}",
         "nthreads": share.nthreads,
         "memory_limit": share.memory_limit or 0,
         **({"env": share.environ} if share.environ else {}),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,6 +84,18 @@ def variables(directory: Path) -> dict[str, str]:
     for role in _ROLES:
         found[f"{prefix}TLS__{role.upper()}__CERT"] = certificate
         found[f"{prefix}TLS__{role.upper()}__KEY"] = key
+    return found
+
+
+def settings(certificate: str, key: str) -> dict[str, Any]:
+    """Return the same as values of Dask's configuration, with the PEM text."""
+    found: dict[str, Any] = {
+        "distributed.comm.require-encryption": True,
+        "distributed.comm.tls.ca-file": certificate,
+    }
+    for role in _ROLES:
+        found[f"distributed.comm.tls.{role}.cert"] = certificate
+        found[f"distributed.comm.tls.{role}.key"] = key
     return found
 
 

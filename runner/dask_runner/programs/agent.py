@@ -84,7 +84,7 @@ async def _start(
 
     kind = import_term(work["worker_class"])
     for one in work["workers"]:
-        common = {**work["common"], **one}
+        common = {**work["common"], **one, **work["options"]}
         if not nanny:
             server = kind(work["scheduler"], **common)
         elif isinstance(kind, type) and issubclass(kind, Nanny):

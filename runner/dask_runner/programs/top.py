@@ -98,6 +98,8 @@ async def _play() -> int:
         spec["layout"],
         scheduler_options=spec["scheduler_options"],
         worker_options=spec["worker_options"],
+        worker_name=spec["worker_name"],
+        scheduler_address=spec["scheduler_address"],
     )
     if spec["relay"]:
         meeting: Any = RelayMeeting(above.hand_over)
