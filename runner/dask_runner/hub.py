@@ -11,8 +11,9 @@ import asyncio
 import secrets
 import time
 from collections import Counter
+from contextlib import closing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dask_runner import link
 from dask_runner import messages as m
@@ -38,6 +39,8 @@ STOP = 8.0
 LEAVE = 2.0
 #: Strangers' connections answered at once; the rest wait in the kernel's queue.
 STRANGERS = 64
+#: Ranks that a message names one by one.
+SHOWN = 16
 
 
 @dataclass
@@ -122,7 +125,13 @@ class Hub:
     async def _accept(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        self._spawn(self._serve(reader, writer))
+        self._spawn(self._hold(reader, writer))
+
+    async def _hold(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        with closing(writer):  # also where `shut` ends a handshake
+            await self._serve(reader, writer)
 
     async def _serve(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -131,9 +140,7 @@ class Hub:
         try:
             async with self._strangers:
                 channel = await link.accept(reader, writer, self.secret)
-            hello = await channel.receive()
-            if not isinstance(hello, m.Hello):
-                raise ProtocolError(f"{hello} where Hello was due")
+            hello = _hello(await channel.receive())
         except (link.StrangerError, ProtocolError) as error:
             writer.close()
             if not self._stranger_seen:
@@ -233,7 +240,7 @@ class Hub:
         wanted = self._settings.min_workers
         if wanted is None:
             return self.assembled and not self._late()
-        return len(self._up) >= wanted
+        return len(self._up) >= int(wanted)
 
     def _assembly_over(self) -> None:
         if self._client_told or self._status is not None:
@@ -342,7 +349,7 @@ class Hub:
             client.channel.send(message)
             self._later(self._settings.grace, self.close, 128 + message.number)
 
-    _handlers: Mapping[type[m.Message], Callable[[Hub, Member, m.Message], None]] = {
+    _handlers: Mapping[type[m.Message], Callable[[Hub, Member, Any], None]] = {
         m.SchedulerUp: _on_scheduler_up,
         m.WorkersUp: _on_workers_up,
         m.ClientEnded: _on_client_ended,
@@ -352,7 +359,7 @@ class Hub:
         m.Bye: _on_bye,
         m.Ping: _on_ping,
         m.Signalled: _on_signalled,
-    }  # type: ignore[dict-item]  # each takes its own message, by the table's key
+    }
 
     # --- losses -------------------------------------------------------------
 
@@ -439,8 +446,9 @@ class Hub:
         if not self.assembled and self._waits_for_late_ranks:
             left = self._opened + self._settings.timeout - time.monotonic()
             everyone = self._until(
-                lambda: self.assembled
-                and all(x.said_bye for x in self._members.values())
+                lambda: (
+                    self.assembled and all(x.said_bye for x in self._members.values())
+                )
             )
             await _within(max(left, 0.0), everyone)
         for member in self._members.values():
@@ -475,6 +483,12 @@ class Hub:
         asyncio.get_running_loop().call_later(seconds, call, *args)
 
 
+def _hello(message: m.Message | None) -> m.Hello:
+    if not isinstance(message, m.Hello):
+        raise ProtocolError(f"{message} where Hello was due")
+    return message
+
+
 async def _within(seconds: float, coroutine: object) -> bool:
     """Wait for a coroutine, but not longer; say whether it was in time."""
     try:
@@ -486,5 +500,7 @@ async def _within(seconds: float, coroutine: object) -> bool:
 
 
 def _ranks(numbers: list[int]) -> str:
-    shown = ", ".join(map(str, numbers[:16])) + (", …" if len(numbers) > 16 else "")
+    shown = ", ".join(map(str, numbers[:SHOWN])) + (
+        ", …" if len(numbers) > SHOWN else ""
+    )
     return f"rank{'s' if len(numbers) > 1 else ''} {shown}"

@@ -249,10 +249,11 @@ class FileMeeting:
 
 def _place(path: Path, text: str) -> None:
     for left in reversed(range(TRIES)):
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             _write(path, text)
-        except FileNotFoundError:
+        except (FileNotFoundError, FileExistsError):
+            # FileExistsError: it was there for mkdir(2), and then no more.
             if not left:
                 raise
         else:
