@@ -15,8 +15,8 @@ if TYPE_CHECKING:
         BaseRunner,
         MPIRunner,
         Runner,
-        SlurmRunner,
         SLURMRunner,
+        SlurmRunner,
     )
 
 __version__ = "0.1.0"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import socket
 import struct
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dask_runner.errors import ConfigError
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 LOOPBACK = "127.0.0.1"
 
 _SIOCGIFADDR = 0x8915  # linux/sockios.h; the standard library lists no addresses
-_ROUTES = "/proc/net/route"
+_ROUTES = Path("/proc/net/route")
 
 
 def interfaces() -> dict[str, str]:
@@ -90,8 +91,7 @@ def _resolved(name: str) -> list[str]:
 def _default_route() -> str:
     # Iface Destination Gateway ...; the default route's destination is 0.
     try:
-        with open(_ROUTES) as file:
-            rows = [line.split() for line in file][1:]
+        rows = [line.split() for line in _ROUTES.read_text().splitlines()[1:]]
     except OSError:
         return ""
     return next((row[0] for row in rows if row[1] == "00000000"), "")

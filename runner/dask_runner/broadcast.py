@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dask_runner import messages as m
@@ -100,7 +101,9 @@ class BroadcastMeeting:
             raise MPIUnusableError("mpi4py is not installed")
         events: asyncio.Queue[Event] = asyncio.Queue()
         process = Process("broadcast", events)
-        await process.start(self._environ, os.devnull, pass_fds=_descriptors(self._environ))
+        await process.start(
+            self._environ, os.devnull, pass_fds=_descriptors(self._environ)
+        )
         process.send(m.Run({"text": text or "", "size": self._world.size}))
         try:
             _, answer = await events.get()
@@ -110,7 +113,10 @@ class BroadcastMeeting:
             return answer.record
         if isinstance(answer, m.Failed) and answer.status == UNUSABLE:
             raise MPIUnusableError(answer.saw)
-        saw, needed = "the MPI broadcast failed", "an MPI that starts under its launcher"
+        saw, needed = (
+            "the MPI broadcast failed",
+            "an MPI that starts under its launcher",
+        )
         if isinstance(answer, m.Failed):
             saw, needed = answer.saw, answer.needed
         elif isinstance(answer, Ended):
@@ -127,6 +133,6 @@ def _descriptors(environ: Mapping[str, str]) -> list[int]:
     found = []
     for name in DESCRIPTORS:
         text = environ.get(name, "")
-        if text.isdecimal() and os.path.exists(f"/proc/self/fd/{text}"):
+        if text.isdecimal() and Path(f"/proc/self/fd/{text}").exists():
             found.append(int(text))
     return found

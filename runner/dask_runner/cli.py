@@ -123,7 +123,7 @@ def run(obj: dict[str, Any], /, **given: Any) -> NoReturn:
 
 
 def _program(found: tuple[str, list[str]] | None) -> Any:
-    from dask_runner.rank import Program  # noqa: PLC0415  as above
+    from dask_runner.launch import Program  # noqa: PLC0415  as above
 
     kind, words = found or ("script", [])
     if not words:

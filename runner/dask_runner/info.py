@@ -49,9 +49,7 @@ def collect(environ: Mapping[str, str], launcher: str) -> Info:
         "resources": {
             "cpus": _row(share.cpus.value, share.cpus.source),
             "memory": _row(share.memory.value, share.memory.source),
-            "gpus": _row(
-                ",".join(share.gpus.value.own) or "none", share.gpus.source
-            ),
+            "gpus": _row(",".join(share.gpus.value.own) or "none", share.gpus.source),
             "workers": _row(each, workers.source),
             "scratch": _row(place.path, place.source),
         },

@@ -25,13 +25,12 @@ from dask_runner.channel import BlockingChannel
 from dask_runner.errors import ConfigError, RunnerError
 from dask_runner.launchers import detect, speaks
 from dask_runner.options import BY_KEY, configured, settle
-from dask_runner.rendezvous import Record
 from dask_runner.report import say
 from dask_runner.roles import Plan, Role
 from dask_runner.world import World
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Generator, Mapping
     from types import TracebackType
 
     from distributed import Security
@@ -107,7 +106,6 @@ class BaseRunner:
         self._asynchronous = asynchronous
         self._top: subprocess.Popen[bytes] | None = None
         self._channel: BlockingChannel | None = None
-        self._record: Record | None = None
         self._ready: m.Ready | None = None
         self._failed: int | None = None
         self._leaving = False
@@ -211,13 +209,11 @@ class BaseRunner:
     ) -> None:
         await asyncio.to_thread(self._exit, _status_of(error))
 
-    def __await__(self) -> Any:
-        async def ready() -> Self:
-            if self._ready is None:
-                await self.__aenter__()
-            return self
+    def __await__(self) -> Generator[Any, Any, Self]:
+        return self._when_ready().__await__()
 
-        return ready().__await__()
+    async def _when_ready(self) -> Self:
+        return self if self._ready is not None else await self.__aenter__()
 
     def close(self) -> Any:
         """End the cluster; returns an awaitable if asynchronous."""
@@ -273,7 +269,6 @@ class BaseRunner:
             "scheduler": plan.scheduler,
             "client": plan.client,
             "workers": list(plan.workers),
-            "layout": settings.layout,
             "settings": settings.plain(),
             "relay": self._relays(world, settings),
             "scheduler_options": self._scheduler_options,

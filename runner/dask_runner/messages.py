@@ -181,7 +181,9 @@ def decode(payload: bytes) -> Message:
     try:
         name, values = json.loads(payload)
         kind = Message.kinds[name]
-        wanted = {field.name: str(field.type).partition("[")[0] for field in fields(kind)}
+        wanted = {
+            field.name: str(field.type).partition("[")[0] for field in fields(kind)
+        }
         found = {key: type(value).__name__ for key, value in values.items()}
         if found != wanted:
             raise ProtocolError(f"{name} with wrong fields: {found}")

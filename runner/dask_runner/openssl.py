@@ -12,7 +12,13 @@ from __future__ import annotations
 
 import _ssl
 import ctypes
-from typing import Any
+import functools
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_repaired: set[type] = set()
 
 
 def repair() -> None:
@@ -20,21 +26,20 @@ def repair() -> None:
     from tornado.iostream import SSLIOStream  # noqa: PLC0415  as late as Dask
 
     clear = _clear_error()
-    if clear is None or hasattr(SSLIOStream, "_dask_runner_repaired"):
+    if clear is None or SSLIOStream in _repaired:
         return
-    read, write = SSLIOStream.read_from_fd, SSLIOStream.write_to_fd
+    _repaired.add(SSLIOStream)
+    for name in ("read_from_fd", "write_to_fd"):
+        setattr(SSLIOStream, name, _after(clear, getattr(SSLIOStream, name)))
 
-    def read_from_fd(self: Any, buf: Any) -> Any:
+
+def _after(clear: Callable[[], None], method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def cleared(*args: Any) -> Any:
         clear()
-        return read(self, buf)
+        return method(*args)
 
-    def write_to_fd(self: Any, data: Any) -> Any:
-        clear()
-        return write(self, data)
-
-    SSLIOStream.read_from_fd = read_from_fd
-    SSLIOStream.write_to_fd = write_to_fd
-    SSLIOStream._dask_runner_repaired = True  # noqa: SLF001  so that it is done once
+    return cleared
 
 
 def _clear_error() -> Any:

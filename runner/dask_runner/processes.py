@@ -16,9 +16,11 @@ import socket
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dask_runner.channel import Channel, open_channel
+from dask_runner.launchers import OWN_VARIABLES
 from dask_runner.messages import Message, ProtocolError
 
 if TYPE_CHECKING:
@@ -157,7 +159,8 @@ class Process:
 
 def inherited(environ: Mapping[str, str], extra: Mapping[str, str]) -> dict[str, str]:
     """Return a child's environment: ours, less what only we may use."""
-    kept = {name: value for name, value in environ.items() if name not in DESCRIPTORS}
+    taken = {*DESCRIPTORS, *OWN_VARIABLES}
+    kept = {name: value for name, value in environ.items() if name not in taken}
     return {**kept, **extra}
 
 
@@ -180,17 +183,15 @@ def end_orphans() -> None:
 
 
 def _children() -> list[int]:
-    found = []
-    for name in os.listdir("/proc"):
-        if name.isdecimal() and _parent(name) == os.getpid():
-            found.append(int(name))
-    return found
+    ours = os.getpid()
+    names = (entry.name for entry in Path("/proc").iterdir())
+    return [int(name) for name in names if name.isdecimal() and _parent(name) == ours]
 
 
 def _parent(pid: str) -> int:
     try:
-        with open(f"/proc/{pid}/stat") as file:
-            # 4711 (name with spaces and parentheses) S 1 ...
-            return int(file.read().rpartition(")")[2].split()[1])
+        # 4711 (name with spaces and parentheses) S 1 ...
+        text = Path(f"/proc/{pid}/stat").read_text()
+        return int(text.rpartition(")")[2].split()[1])
     except (OSError, IndexError):
         return 0

@@ -9,97 +9,41 @@ one row of a table.
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from dask_runner import link, security
+from dask_runner import join, security, specs
 from dask_runner import messages as m
-from dask_runner.addresses import of_interface, own_address
+from dask_runner.addresses import own_address
 from dask_runner.errors import ConfigError, LostError, RunnerError
 from dask_runner.hub import PING, SILENCE, STOP, Hub
+from dask_runner.join import Broken, Linked
+from dask_runner.launch import check
 from dask_runner.messages import ProtocolError
-from dask_runner.processes import (
-    Ended,
-    Event,
-    Process,
-    adopt_orphans,
-    end_orphans,
-    inherited,
-)
-from dask_runner.rendezvous import Record, waited, with_address
+from dask_runner.processes import Ended, Process, adopt_orphans, end_orphans
+from dask_runner.rendezvous import Record, with_address
 from dask_runner.report import Reporter, say
-from dask_runner.resources import rank_share
 from dask_runner.roles import Role
 from dask_runner.scratch import scratch
-from dask_runner.shares import worker_shares
 from dask_runner.snapshot import take
+from dask_runner.workplace import Workplace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from dask_runner.channel import Channel
-    from dask_runner.options import Settings
+    from dask_runner.launch import Launch, Program
     from dask_runner.rendezvous import Meeting
-    from dask_runner.roles import Plan
-    from dask_runner.shares import WorkerShare
-    from dask_runner.world import World
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 #: Signals that the script gets and that do not end the cluster by themselves.
 PASSED_ON = (signal.SIGUSR1, signal.SIGUSR2)
-
-#: Seconds for one attempt to reach a hub that a record names.
-ATTEMPT = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Program:
-    """What the client runs: "script", "module", "code" or "command"."""
-
-    kind: str
-    target: str
-    args: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Launch:
-    """All that is known before anything is started."""
-
-    world: World
-    plan: Plan
-    settings: Settings
-    environ: Mapping[str, str]
-    layout: str
-    program: Program | None = None
-    scheduler_options: Mapping[str, Any] = field(default_factory=dict)
-    worker_options: Mapping[str, Any] = field(default_factory=dict)
-    worker_name: str = ""
-    scheduler_address: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Linked:
-    """The rank has reached the hub."""
-
-    record: Record
-    channel: Channel
-
-
-@dataclass(frozen=True, slots=True)
-class Broken:
-    """The rendezvous failed."""
-
-    error: RunnerError
 
 
 class Client(Protocol):
@@ -148,7 +92,6 @@ class Rank:
         self._events: asyncio.Queue[tuple[str, Any]] = events
         self._above = above
         self._node = socket.gethostname()
-        self._began = time.monotonic()
         self._hub: Hub | None = None
         self._hub_task: asyncio.Task[int] | None = None
         self._record: Record | None = None
@@ -160,11 +103,10 @@ class Rank:
         self._client_told = False
         self._client_signal = 0
         self._scheduler_closed = False
-        self._start: m.Start | None = None
         self._closing = False
         self._status: int | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._directory: Path | None = None
+        self._workplace: Workplace | None = None
 
     async def run(self) -> int:
         """Live through the whole cluster; return this rank's exit status."""
@@ -192,33 +134,38 @@ class Rank:
 
     async def _begin(self) -> None:
         adopt_orphans()
-        snapshot = take(self._launch.environ, self._settings.local_directory)
-        place = scratch(snapshot)
-        self._directory = Path(tempfile.mkdtemp(prefix="dask-runner-", dir=place.path))
+        launch = self._launch
+        place = scratch(take(launch.environ, self._settings.local_directory))
+        self._workplace = Workplace(place.path, launch.environ)
         # Each imports Dask while the ranks still look for each other.
         if Role.worker in self._roles:
-            await self._agent.start(self._environment(), self._log("agent"))
+            await self._agent.start(self._place.environment(), self._place.log("agent"))
             self._agent.send(m.Run({"nanny": self._settings.nanny}))
         if Role.scheduler in self._roles:
-            await self._scheduler.start(self._environment(), self._log("scheduler"))
+            await self._scheduler.start(
+                self._place.environment(), self._place.log("scheduler")
+            )
         if self._world.rank == 0:
             await self._open_hub()
         self._later(self._meet())
 
-    def _environment(self, **extra: str) -> dict[str, str]:
-        return inherited(self._launch.environ, extra)
-
-    def _log(self, name: str) -> str:
-        return str(self._private / f"{name}.log")
+    async def _meet(self) -> None:
+        if self._record is not None:
+            found = await join.publish(self._record, self._meeting)
+        else:
+            found = await join.find(
+                self._world.rank, self._node, self._meeting, self._settings.timeout
+            )
+        await self._events.put(("rendezvous", found))
 
     @property
-    def _private(self) -> Path:
-        assert self._directory is not None  # noqa: S101  made in _begin
-        return self._directory
+    def _place(self) -> Workplace:
+        assert self._workplace is not None  # noqa: S101  made first of all
+        return self._workplace
 
     async def _open_hub(self) -> None:
         report = Reporter(quiet=self._settings.quiet)
-        report.start(self._world, self._launch.layout)
+        report.start(self._world, self._settings.layout)
         host = own_address(self._world, self._settings.interface)
         self._hub = Hub(
             self._world,
@@ -243,34 +190,6 @@ class Rank:
         )
         self._hub_task = asyncio.create_task(self._hub.finished(), name="hub")
 
-    async def _meet(self) -> None:
-        """Reach the hub, and say so as an event."""
-        try:
-            if self._record is not None:
-                publish = asyncio.create_task(self._meeting.publish(self._record))
-                self._keep(publish)
-                channel = await link.connect(self._record, ATTEMPT)
-                await publish
-                found: Linked | Broken = Linked(self._record, channel)
-            else:
-                async with asyncio.timeout(self._settings.timeout):
-                    found = await self._find()
-        except TimeoutError:
-            found = Broken(
-                waited(self._world.rank, self._node, self._began, self._meeting)
-            )
-        except RunnerError as error:
-            found = Broken(error)
-        await self._events.put(("rendezvous", found))
-
-    async def _find(self) -> Linked:
-        async for record in self._meeting.records():
-            try:
-                return Linked(record, await link.connect(record, ATTEMPT))
-            except (OSError, TimeoutError, link.StrangerError):
-                continue  # a stale record: the meeting says so if time runs out
-        raise AssertionError("a meeting offers records for ever")
-
     # --- events -------------------------------------------------------------
 
     def _handle(self, source: str, what: object) -> None:
@@ -292,64 +211,26 @@ class Rank:
 
     def _start_what_needs_the_record(self, found: Linked) -> None:
         if Role.scheduler in self._roles:
-            self._scheduler.send(m.Run(self._scheduler_spec(found)))
+            spec = specs.scheduler(
+                self._launch, found.channel.local_host, self._place.tls(found.record)
+            )
+            self._scheduler.send(m.Run(spec))
         if Role.client in self._roles and self._launch.program is not None:
-            _check(self._launch.program, self._launch.environ)
-            self._later(self._start_client(self._launch.program))
+            check(self._launch.program, self._launch.environ)
+            self._later(self._start_client(self._launch.program, found.record))
 
-    async def _start_client(self, program: Program) -> None:
+    async def _start_client(self, program: Program, record: Record) -> None:
         stdin = subprocess.DEVNULL if _stdin_is_unusable() else None
         process = self._client
         assert isinstance(process, Process)  # noqa: S101  a program is ours to start
-        await process.start(
-            self._environment(**self._tls(), DASK_TEMPORARY_DIRECTORY=str(self._private)),
-            self._log("client"),
-            stdin=stdin,
-        )
-        process.send(
-            m.Run(
-                {
-                    "kind": program.kind,
-                    "target": program.target,
-                    "args": list(program.args),
-                    "report": self._settings.report,
-                }
-            )
-        )
-
-    def _tls(self) -> dict[str, str]:
-        """Return the variables that give the cluster's TLS material to Dask."""
-        assert self._record is not None  # noqa: S101  linked
-        if not self._record.certificate:
-            return {}
-        directory = self._private / "tls"
-        if not directory.exists():
-            security.write(
-                directory, self._record.certificate, self._record.private_key
-            )
-        return security.variables(directory)
-
-    def _scheduler_spec(self, found: Linked) -> dict[str, Any]:
-        return {
-            "host": self._host(found.channel),
-            "protocol": self._protocol,
-            "dashboard": self._settings.dashboard,
-            "dashboard_address": self._settings.dashboard_address,
-            "options": dict(self._launch.scheduler_options),
-            "environ": self._tls(),
+        variables = {
+            **self._place.tls(record),
+            "DASK_TEMPORARY_DIRECTORY": str(self._place.path),
         }
-
-    def _host(self, channel: Channel) -> str:
-        if self._settings.interface:
-            return of_interface(self._settings.interface)
-        return channel.local_host
-
-    @property
-    def _protocol(self) -> str:
-        return str(
-            self._settings.protocol
-            or ("tls" if self._settings.security == "tls" else "tcp")
+        await process.start(
+            self._place.environment(variables), self._place.log("client"), stdin=stdin
         )
+        process.send(m.Run(specs.client(program, self._settings)))
 
     def _on_broken(self, broken: Broken) -> None:
         error = broken.error
@@ -366,15 +247,27 @@ class Rank:
         return self._world.rank <= 1 or "that does not answer" in self._meeting.trouble
 
     def _on_start(self, start: m.Start) -> None:
-        self._start = start
-        if self._hub is not None and self._record is not None:
-            self._later(self._republish(with_address(self._record, start.address)))
+        record, channel = self._record, self._link
+        assert record is not None  # noqa: S101  the hub has spoken
+        assert channel is not None  # noqa: S101  over it
+        if self._hub is not None:
+            self._later(self._republish(with_address(record, start.address)))
         if Role.worker not in self._roles:
             return
         try:
-            self._agent.send(m.Run(self._work(start)))
+            spec, warnings = specs.work(
+                self._launch,
+                start,
+                channel.local_host,
+                self._place.path,
+                self._place.tls(record),
+            )
         except RunnerError as error:
             self._fail(error)
+            return
+        for warning in warnings:
+            self._say(m.Note(warning))
+        self._agent.send(m.Run(spec))
 
     async def _republish(self, record: Record) -> None:
         try:
@@ -382,47 +275,6 @@ class Rank:
         except ConfigError as error:
             # The ranks have met; only clients from outside miss the address.
             self._say(m.Note(str(error)))
-
-    def _work(self, start: m.Start) -> dict[str, Any]:
-        settings = self._settings
-        world = self._world
-        local_size = world.local_size or start.local_size
-        local_rank = start.local_rank if world.local_rank is None else world.local_rank
-        hosts_hub = world.rank == 0 and Role.worker in self._roles
-        snapshot = take(self._launch.environ, settings.local_directory)
-        share = rank_share(snapshot, local_size, local_rank, hosts_hub=hosts_hub)
-        workers = worker_shares(
-            share, settings.nworkers, settings.nthreads, settings.memory_limit
-        )
-        for warning in (*share.warnings, *workers.warnings):
-            self._say(m.Note(warning))
-        assert self._link is not None  # noqa: S101  the hub has spoken
-        common = {
-            "host": self._host(self._link),
-            "protocol": self._protocol,
-            "local_directory": str(self._private),
-            "preload": list(settings.preload) or None,
-            "resources": settings.resources,
-        }
-        return {
-            "scheduler": start.address,
-            "worker_class": settings.worker_class,
-            "path": self._search_path(),
-            "common": {k: v for k, v in common.items() if v is not None},
-            "options": dict(self._launch.worker_options),
-            "environ": self._tls(),
-            "workers": [
-                _worker(self._launch.worker_name, world.rank, number, worker)
-                for number, worker in enumerate(workers.value)
-            ],
-        }
-
-    def _search_path(self) -> list[str]:
-        """Where the workers look for the user's modules: as the script does."""
-        program = self._launch.program
-        if program is not None and program.kind == "script":
-            return [os.path.dirname(os.path.abspath(program.target))]
-        return [os.getcwd()]
 
     def _on_ready(self, ready: m.Ready) -> None:
         if self._closing:
@@ -460,7 +312,7 @@ class Rank:
             return
         self._fail(
             LostError(
-                f"the scheduler on {self._node} {ended}{_tail(self._log('scheduler'))}",
+                f"the scheduler on {self._node} {ended}{self._place.tail('scheduler')}",
                 "a scheduler for as long as the script runs",
                 "if it was killed for its memory, give rank 0 more; keep large results "
                 "on the workers (persist, not compute)",
@@ -476,7 +328,9 @@ class Rank:
     def _on_agent_ended(self, ended: Ended) -> None:
         if not self._closing and not self._scheduler_closed:
             self._say(
-                m.Failed(f"its node agent {ended}{_tail(self._log('agent'))}", "", "", 69)
+                m.Failed(
+                    f"its node agent {ended}{self._place.tail('agent')}", "", "", 69
+                )
             )
 
     def _on_signal(self, message: m.Signalled) -> None:
@@ -609,8 +463,8 @@ class Rank:
         if self._hub is not None:
             await self._hub.shut()
         self._meeting.withdraw()
-        if self._directory is not None:
-            shutil.rmtree(self._directory, ignore_errors=True)
+        if self._workplace is not None:
+            self._workplace.remove()
 
     def _later(self, coroutine: Any) -> None:
         self._keep(asyncio.create_task(coroutine))
@@ -620,61 +474,7 @@ class Rank:
         task.add_done_callback(self._tasks.discard)
 
 
-def _worker(prefix: str, rank: int, number: int, share: WorkerShare) -> dict[str, Any]:
-    name: int | str = f"{prefix}-{rank}" if prefix else rank
-    return {
-        "name": name if number == 0 else f"{name}-{number}",
-        "nthreads": share.nthreads,
-        "memory_limit": share.memory_limit or 0,
-        **({"env": share.environ} if share.environ else {}),
-    }
-
-
-def _check(program: Program, environ: Mapping[str, str]) -> None:
-    """Refuse a program that cannot be run, before the cluster is up.
-
-    Raises
-    ------
-    ConfigError
-    """
-    if program.kind == "command":
-        if shutil.which(program.target, path=environ.get("PATH")) is None:
-            raise ConfigError(
-                f"the command {program.target!r} is not on the PATH",
-                "a command that exists where rank 0 runs",
-                "check its name, and that it is in the image",
-            )
-        return
-    if program.kind != "script":
-        return
-    path = Path(program.target)
-    try:
-        with path.open("rb") as file:
-            file.read(1)
-    except IsADirectoryError:
-        saw = f"the script {program.target!r} is a directory"
-    except OSError as error:
-        saw = f"the script {program.target!r}: {error.strerror}"
-    else:
-        return
-    raise ConfigError(
-        saw,
-        f"a Python file that {socket.gethostname()} can read (working directory "
-        f"{os.getcwd()})",
-        "check the path; in a container, bind the directory that it is in "
-        "(apptainer run --bind DIR)",
-    )
-
-
 def _stdin_is_unusable() -> bool:
     # The client is in a background process group: reading from a terminal
     # would stop it (SIGTTIN). An error is better than a program that hangs.
     return sys.stdin is None or sys.stdin.closed or sys.stdin.isatty()
-
-
-def _tail(log: str, lines: int = 10) -> str:
-    try:
-        text = Path(log).read_text(errors="replace").splitlines()[-lines:]
-    except OSError:
-        return ""
-    return "".join(f"\n  | {line}" for line in text)

@@ -5,7 +5,7 @@ Nothing else of ours prints, so a clean run has at most six lines.
 
 from __future__ import annotations
 
-import os
+import getpass
 import socket
 import sys
 from typing import TYPE_CHECKING, TextIO
@@ -78,7 +78,7 @@ class Reporter:
             return ""
         port = scheduler.dashboard
         link = f"http://127.0.0.1:{port}/status"
-        user = os.environ.get("USER") or os.environ.get("LOGNAME") or "you"
+        user = _user()
         tunnel = f"ssh -N -L {port}:127.0.0.1:{port} {user}@{socket.gethostname()}"
         self.note(f"dashboard {link} (from elsewhere: {tunnel})")
         return link
@@ -107,6 +107,14 @@ class Reporter:
         if self._bar:
             self._bar.end()
             self._bar = None
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        # Neither a variable nor an entry of the user database: docker --user 12345.
+        return "you"
 
 
 class _Bar:

@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING
 
 from dask_runner import local, roles
 from dask_runner.broadcast import BroadcastMeeting
+from dask_runner.launch import Launch
 from dask_runner.launchers import detect
 from dask_runner.local import DIRECTORY
-from dask_runner.rank import Launch, Rank
+from dask_runner.rank import Rank
 from dask_runner.rendezvous import FileMeeting, NoMeeting, file_meeting
 from dask_runner.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from dask_runner.launch import Program
     from dask_runner.options import Settings
-    from dask_runner.rank import Program
     from dask_runner.rendezvous import Meeting
 
 
@@ -47,7 +48,7 @@ def run(
     if world is None:
         world = alone()
     plan = roles.plan(world.size, settings.layout)
-    launch = Launch(world, plan, settings, environ, settings.layout, program)
+    launch = Launch(world, plan, settings, environ, program)
     return asyncio.run(_live(launch))
 
 

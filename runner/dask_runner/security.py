@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from distributed import Security
 
 #: Jobs run for days, seldom for weeks; clocks of nodes differ by minutes.
-VALID = datetime.timedelta(days=365)
-SKEW = datetime.timedelta(hours=1)
+VALID = dt.timedelta(days=365)
+SKEW = dt.timedelta(hours=1)
 
 _NAME = "dask-runner"
 _ROLES = ("scheduler", "worker", "client")
@@ -40,7 +40,7 @@ def material() -> tuple[str, str]:
 
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, _NAME)])
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
@@ -49,7 +49,9 @@ def material() -> tuple[str, str]:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - SKEW)
         .not_valid_after(now + VALID)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(_NAME)]), critical=False)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.DNSName(_NAME)]), critical=False
+        )
         .sign(key, hashes.SHA256())
     )
     private = key.private_bytes(
@@ -57,7 +59,9 @@ def material() -> tuple[str, str]:
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-    return certificate.public_bytes(serialization.Encoding.PEM).decode(), private.decode()
+    return certificate.public_bytes(
+        serialization.Encoding.PEM
+    ).decode(), private.decode()
 
 
 def write(directory: Path, certificate: str, key: str) -> None:

@@ -85,9 +85,7 @@ async def _start(
     kind = import_term(work["worker_class"])
     for one in work["workers"]:
         common = {**work["common"], **one, **work["options"]}
-        if not nanny:
-            server = kind(work["scheduler"], **common)
-        elif isinstance(kind, type) and issubclass(kind, Nanny):
+        if not nanny or (isinstance(kind, type) and issubclass(kind, Nanny)):
             server = kind(work["scheduler"], **common)
         else:
             server = Nanny(work["scheduler"], worker_class=kind, **common)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def _socket() -> socket.socket:
     sock = socket.socket(fileno=int(sys.argv[1]))
-    sock.set_inheritable(False)  # noqa: FBT003  the standard library's signature
+    sock.set_inheritable(False)
     return sock
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-import socket
+import warnings
 from typing import Any
 
 from dask_runner import messages as m
@@ -28,13 +28,15 @@ async def main() -> None:
     spec = (await lifeline.expect(channel, m.Run)).spec
     lifeline.configure(spec["environ"])
 
+    # Dask then takes another port, and our line about the dashboard names it.
+    warnings.filterwarnings("ignore", "Port .* is already in use", UserWarning)
     # Without bokeh Dask serves no dashboard and warns.
     dashboard = spec["dashboard"] and importlib.util.find_spec("bokeh") is not None
     scheduler = Scheduler(
         host=spec["host"],
         protocol=spec["protocol"],
         dashboard=dashboard,
-        dashboard_address=_free(spec["dashboard_address"]),
+        dashboard_address=spec["dashboard_address"],
         **spec["options"],
     )
     await scheduler
@@ -54,19 +56,6 @@ async def main() -> None:
 async def _told_to_finish(channel: Any) -> None:
     while isinstance(await channel.receive(), m.Ping):
         pass
-
-
-def _free(address: str) -> str:
-    """Return the address, or any port of the host if that one is taken.
-
-    Dask would do the same, with a warning on stderr.
-    """
-    host, _, port = address.rpartition(":")
-    try:
-        with socket.create_server((host or "", int(port))):
-            return address
-    except (OSError, ValueError):
-        return f"{host}:0"
 
 
 if __name__ == "__main__":

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from dask_runner import messages as m
 from dask_runner.errors import RunnerError
+from dask_runner.launch import Launch
 from dask_runner.options import Setting, Settings
 from dask_runner.processes import Ended
 from dask_runner.programs import lifeline
-from dask_runner.rank import Launch, Rank
+from dask_runner.rank import Rank
 from dask_runner.rendezvous import RelayMeeting
 from dask_runner.report import say
 from dask_runner.roles import Plan
@@ -89,13 +90,14 @@ async def _play() -> int:
     above = Above(channel, events)
     listening = asyncio.create_task(above.listen())
     world = World(**spec["world"])
-    settings = Settings({key: Setting(v, "call") for key, v in spec["settings"].items()})
+    settings = Settings(
+        {key: Setting(v, "call") for key, v in spec["settings"].items()}
+    )
     launch = Launch(
         world,
         Plan(spec["scheduler"], spec["client"], tuple(spec["workers"])),
         settings,
         os.environ,
-        spec["layout"],
         scheduler_options=spec["scheduler_options"],
         worker_options=spec["worker_options"],
         worker_name=spec["worker_name"],

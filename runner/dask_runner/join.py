@@ -1,0 +1,68 @@
+"""From a record to a link with the hub, or to the reason why there is none."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dask_runner import link
+from dask_runner.errors import RunnerError
+from dask_runner.rendezvous import waited
+
+if TYPE_CHECKING:
+    from dask_runner.channel import Channel
+    from dask_runner.rendezvous import Meeting, Record
+
+#: Seconds for one attempt to reach a hub that a record names.
+ATTEMPT = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Linked:
+    """The rank has reached the hub."""
+
+    record: Record
+    channel: Channel
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """The rendezvous failed."""
+
+    error: RunnerError
+
+
+async def publish(record: Record, meeting: Meeting) -> Linked | Broken:
+    """Make rank 0's record known, and link rank 0 itself with its hub."""
+    try:
+        channel, _ = await asyncio.gather(
+            link.connect(record, ATTEMPT), meeting.publish(record)
+        )
+    except RunnerError as error:
+        return Broken(error)
+    return Linked(record, channel)
+
+
+async def find(
+    rank: int, node: str, meeting: Meeting, seconds: float
+) -> Linked | Broken:
+    """Look for rank 0's record until its hub answers, but not longer."""
+    began = time.monotonic()
+    try:
+        async with asyncio.timeout(seconds):
+            return await _first_that_answers(meeting)
+    except TimeoutError:
+        return Broken(waited(rank, node, began, meeting))
+    except RunnerError as error:
+        return Broken(error)
+
+
+async def _first_that_answers(meeting: Meeting) -> Linked:
+    async for record in meeting.records():
+        try:
+            return Linked(record, await link.connect(record, ATTEMPT))
+        except (OSError, TimeoutError, link.StrangerError):
+            continue  # a stale record: the meeting says so if time runs out
+    raise AssertionError("a meeting offers records for ever")

@@ -1,0 +1,122 @@
+"""What a rank's processes are told to do: from a Launch to plain data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dask_runner.addresses import of_interface
+from dask_runner.resources import rank_share
+from dask_runner.roles import Role
+from dask_runner.shares import worker_shares
+from dask_runner.snapshot import take
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dask_runner.launch import Launch, Program
+    from dask_runner.messages import Start
+    from dask_runner.options import Settings
+    from dask_runner.shares import WorkerShare
+
+
+def host(settings: Settings, link_host: str) -> str:
+    """Return the address to listen at: the one by which the hub is reached.
+
+    Raises
+    ------
+    ConfigError
+        If the interface that the user named has none.
+    """
+    return of_interface(settings.interface) if settings.interface else link_host
+
+
+def _protocol(settings: Settings) -> str:
+    return str(settings.protocol or ("tls" if settings.security == "tls" else "tcp"))
+
+
+def scheduler(launch: Launch, link_host: str, tls: Mapping[str, str]) -> dict[str, Any]:
+    """Return what :mod:`dask_runner.programs.scheduler` is told."""
+    settings = launch.settings
+    return {
+        "host": host(settings, link_host),
+        "protocol": _protocol(settings),
+        "dashboard": settings.dashboard,
+        "dashboard_address": settings.dashboard_address,
+        "options": dict(launch.scheduler_options),
+        "environ": dict(tls),
+    }
+
+
+def client(program: Program, settings: Settings) -> dict[str, Any]:
+    """Return what :mod:`dask_runner.programs.client` is told."""
+    return {
+        "kind": program.kind,
+        "target": program.target,
+        "args": list(program.args),
+        "report": settings.report,
+    }
+
+
+def work(
+    launch: Launch,
+    start: Start,
+    link_host: str,
+    directory: Path,
+    tls: Mapping[str, str],
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return what :mod:`dask_runner.programs.agent` is told, and warnings.
+
+    Raises
+    ------
+    ConfigError
+        If an option about the workers makes no sense here.
+    """
+    settings, world = launch.settings, launch.world
+    local_rank = start.local_rank if world.local_rank is None else world.local_rank
+    share = rank_share(
+        take(launch.environ, settings.local_directory),
+        world.local_size or start.local_size,
+        local_rank,
+        hosts_hub=world.rank == 0 and Role.worker in launch.plan.roles(0),
+    )
+    workers = worker_shares(
+        share, settings.nworkers, settings.nthreads, settings.memory_limit
+    )
+    common = {
+        "host": host(settings, link_host),
+        "protocol": _protocol(settings),
+        "local_directory": str(directory),
+        "preload": list(settings.preload) or None,
+        "resources": settings.resources,
+    }
+    prefix = f"{launch.worker_name}-{world.rank}" if launch.worker_name else world.rank
+    spec = {
+        "scheduler": start.address,
+        "worker_class": settings.worker_class,
+        "path": [_search_path(launch.program)],
+        "common": {key: value for key, value in common.items() if value is not None},
+        "options": dict(launch.worker_options),
+        "environ": dict(tls),
+        "workers": [
+            _worker(prefix if number == 0 else f"{prefix}-{number}", worker)
+            for number, worker in enumerate(workers.value)
+        ],
+    }
+    return spec, (*share.warnings, *workers.warnings)
+
+
+def _worker(name: int | str, share: WorkerShare) -> dict[str, Any]:
+    return {
+        "name": name,
+        "nthreads": share.nthreads,
+        "memory_limit": share.memory_limit or 0,
+        **({"env": share.environ} if share.environ else {}),
+    }
+
+
+def _search_path(program: Program | None) -> str:
+    """Where the workers look for the user's modules: where the script does."""
+    if program is not None and program.kind == "script":
+        return str(Path(program.target).absolute().parent)
+    return str(Path.cwd())

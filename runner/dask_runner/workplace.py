@@ -1,0 +1,66 @@
+"""A rank's private directory, and what its processes are given from it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dask_runner import security
+from dask_runner.processes import inherited
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dask_runner.rendezvous import Record
+
+#: Lines of a process's log that the report of its failure shows.
+TAIL = 10
+
+
+class Workplace:
+    """A directory of mode 0700 on a disk of this node, removed at the end.
+
+    It holds logs, the cluster's TLS material and what workers spill.
+
+    Parameters
+    ----------
+    scratch : str
+        Where to make it.
+    environ : mapping
+        The rank's environment.
+    """
+
+    def __init__(self, scratch: str, environ: Mapping[str, str]) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="dask-runner-", dir=scratch))
+        self._environ = environ
+
+    def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Return the environment of a process of this rank."""
+        return inherited(self._environ, extra or {})
+
+    def log(self, name: str) -> str:
+        """Return the path of a process's log."""
+        return str(self.path / f"{name}.log")
+
+    def tail(self, name: str) -> str:
+        """Return the last lines of a process's log, to append to a message."""
+        try:
+            lines = Path(self.log(name)).read_text(errors="replace").splitlines()
+        except OSError:
+            return ""
+        return "".join(f"\n  | {line}" for line in lines[-TAIL:])
+
+    def tls(self, record: Record) -> dict[str, str]:
+        """Return the variables that give the cluster's TLS material to Dask."""
+        if not record.certificate:
+            return {}
+        directory = self.path / "tls"
+        if not directory.exists():
+            security.write(directory, record.certificate, record.private_key)
+        return security.variables(directory)
+
+    def remove(self) -> None:
+        """Remove it with all that is in it."""
+        shutil.rmtree(self.path, ignore_errors=True)
