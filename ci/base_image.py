@@ -75,7 +75,8 @@ def ensure_base(client: docker.DockerClient, site: Site) -> Image:
         image = _present(client)
         if image is None:
             image = _pulled(client) or _bootstrapped(client, site)
-        if image.labels.get(LABEL, Site.of({}).fingerprint()) == site.fingerprint():
+        # A shell that says nothing about the site works with what is there.
+        if not site.files() or image.labels.get(LABEL) == site.fingerprint():
             return image
         return _dressed(client, site)
 
@@ -235,10 +236,8 @@ def _imported(client: docker.DockerClient, root: Path) -> Image:
 def _dressed(client: docker.DockerClient, site: Site) -> Image:
     say(f"adding this site's package settings to {BASE}")
     files = site.files()
-    lines = [f"FROM {BASE}", f"LABEL {LABEL}={site.fingerprint()}"]
-    if files:
-        lines.append("ADD site.tar /")
-    context = {"Dockerfile": "\n".join(lines).encode(), "site.tar": archive(files)}
+    dockerfile = f"FROM {BASE}\nLABEL {LABEL}={site.fingerprint()}\nADD site.tar /\n"
+    context = {"Dockerfile": dockerfile.encode(), "site.tar": archive(files)}
     return build(client, archive(context), BASE)
 
 

@@ -157,7 +157,10 @@ def parser() -> argparse.ArgumentParser:
     made["exec"].add_argument("--node", default=LOGIN, help="where (%(default)s)")
     made["exec"].add_argument("--user", default=USER, help="as whom (%(default)s)")
     made["exec"].add_argument(
-        "argv", nargs=argparse.REMAINDER, metavar="COMMAND", help="with its arguments"
+        "argv",
+        nargs=argparse.REMAINDER,
+        metavar="COMMAND",
+        help="with its arguments; a shell by default",
     )
     made["logs"].add_argument("--lines", type=int, help="the last ones of each node")
     return result
@@ -171,7 +174,6 @@ def main(argv: Sequence[str]) -> int:
     if options.command == "exec":
         if options.argv[:1] == ["--"]:
             del options.argv[0]
-        if not options.argv:
-            parsing.error("exec needs a COMMAND")
+        options.argv = options.argv or ["bash", "-l"]
     status: int = options.function(Cluster(options.name, **shape), options)
     return status

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import docker
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 RECORD = CACHE / "engine.json"
 LOG = CACHE / "engine.log"
+SOCKET = Path("/var/run/docker.sock")
 START_SECONDS = 60
 STOP_SECONDS = 60
 # Long enough for an engine that unpacks an image meanwhile, and far below the
@@ -69,16 +71,23 @@ def ensure() -> docker.DockerClient:
     """
     if client := answering():
         return client
+    if host := os.environ.get("DOCKER_HOST"):
+        raise ConfigError(
+            f"no engine answers at DOCKER_HOST={host}",
+            "an engine at that address",
+            "start it, or unset DOCKER_HOST to use this machine's own",
+        )
+    if SOCKET.exists() and not os.access(SOCKET, os.W_OK):
+        raise ConfigError(
+            f"user {os.geteuid()} may not use the engine at {SOCKET}",
+            f"membership of the group that owns {SOCKET}",
+            "ask for it (usually the group docker), or name an engine of your own "
+            "with DOCKER_HOST",
+        )
+    _refuse_foreign_ground()
     with locked("engine"):
         if client := answering():
             return client
-        if host := os.environ.get("DOCKER_HOST"):
-            raise ConfigError(
-                f"no engine answers at DOCKER_HOST={host}",
-                "an engine at that address",
-                "start it, or unset DOCKER_HOST to use this machine's own",
-            )
-        _refuse_foreign_ground()
         install(PROGRAMS)
         # With systemd the package has started the service by itself.
         return answering() or _start()
@@ -151,8 +160,17 @@ def say(line: str) -> None:
 @contextmanager
 def locked(name: str) -> Iterator[None]:
     """Hold the checkout's lock of that name, so that two runs do not collide."""
-    CACHE.mkdir(exist_ok=True)
-    with (CACHE / f"{name}.lock").open("w") as lock:
+    path = CACHE / f"{name}.lock"
+    try:
+        CACHE.mkdir(exist_ok=True)
+        lock = path.open("w")
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be written: {error.strerror}",
+            "a checkout that you may write to",
+            "work in a clone of your own",
+        ) from None
+    with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -163,7 +181,10 @@ def tail(text: str, lines: int = 20) -> str:
 
 
 def _refuse_foreign_ground() -> None:
-    release = platform.freedesktop_os_release()
+    try:
+        release = platform.freedesktop_os_release()
+    except OSError:
+        release = {"PRETTY_NAME": platform.platform()}
     family = {release.get("ID", ""), *release.get("ID_LIKE", "").split()}
     if os.geteuid() == 0 and "debian" in family:
         return

@@ -49,7 +49,7 @@ def _hand_over() -> NoReturn:
     python = ROOT / ".venv" / "bin" / "python"
     # A virtual environment's python links to the base one, so prefixes tell
     # them apart where resolved paths would not.
-    if not python.exists() or Path(sys.prefix) == ROOT / ".venv":
+    if not os.access(python, os.X_OK) or Path(sys.prefix) == ROOT / ".venv":
         sys.stderr.write(_MISSING_SDK + "\n")
         raise SystemExit(78)
     os.execv(python, [str(python), *sys.argv])  # noqa: S606 - no shell wanted
