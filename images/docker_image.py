@@ -7,9 +7,10 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from ci.base_image import BASE, archive, build, ensure_base
-from ci.docker_engine import locked, say
+from ci.docker_engine import locked, say, tail
 from ci.entry import ROOT
 from ci.site import Site
+from dask_runner.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +25,7 @@ PREFIX = "/opt/dask-runner"
 LABEL = "dask-runner"
 # What .dockerignore lets through to `docker build`.
 CONTEXT = ("images", "runner", "pyproject.toml", "README.md", "LICENSE")
+READ_SECONDS = 60
 # One start of the image tells all: the facts, and the version of this package.
 READ = f"""\
 import json
@@ -85,13 +87,23 @@ def _flat(name: str, value: Any) -> Iterator[tuple[str, str]]:
 
 
 def _read(client: docker.DockerClient, image: Image) -> tuple[str, dict[str, Any]]:
-    output = client.containers.run(
-        image,
-        ["-c", READ],
-        entrypoint=f"{PREFIX}/bin/python",
-        network_mode="none",
-        remove=True,
+    container = client.containers.create(
+        image, ["-c", READ], entrypoint=f"{PREFIX}/bin/python", network_mode="none"
     )
+    try:
+        container.start()
+        status = container.wait(timeout=READ_SECONDS)["StatusCode"]
+        output = container.logs().decode(errors="replace")
+    finally:
+        # With its scratch, which the SDK's own run(remove=True) would leave.
+        container.remove(force=True, v=True)
+    if status:
+        raise ConfigError(
+            f"reading the facts of {image.short_id} ended with status {status}\n"
+            f"{tail(output)}",
+            f"an image whose {PREFIX} works",
+            f"docker run --rm -it --entrypoint bash {image.short_id}",
+        )
     version, facts = json.loads(output)
     return version, facts
 

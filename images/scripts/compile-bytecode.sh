@@ -8,5 +8,6 @@
 set -eu
 python=${PYTHON:-python3}
 
+# Forced, or else what this very run of Python has just compiled would be kept.
 find "$@" -type d -name __pycache__ -prune -exec rm -r {} +
-"$python" -m compileall -q -j 0 --invalidation-mode unchecked-hash "$@"
+"$python" -m compileall -q -f -j 0 --invalidation-mode unchecked-hash "$@"

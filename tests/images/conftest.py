@@ -1,0 +1,103 @@
+"""The real image, built from this checkout, and containers of it."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.running import OURS
+
+# What `docker run` is given beside the image, in the SDK's words.
+Options = dict[str, Any]
+
+START_AND_RUN_SECONDS = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A container that ended by itself."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def foreign(self) -> list[str]:
+        """Lines on stderr that are not the runner's."""
+        return [line for line in self.stderr.splitlines() if not OURS.fullmatch(line)]
+
+
+class Contained:
+    """Starts containers of the image, and removes them with their volumes."""
+
+    def __init__(self, image: Any, work: Path) -> None:
+        self.image = image
+        self.work = work
+        self._containers: list[Any] = []
+
+    def start(self, *args: str, **options: Any) -> Any:
+        """Start the image with arguments, the test's folder as its /work."""
+        options.setdefault("volumes", {})
+        options["volumes"] |= {str(self.work): {"bind": "/work", "mode": "ro"}}
+        # A container of no name's business: no network but its own loopback.
+        options.setdefault("network_mode", "none")
+        container = self.image.client.containers.create(
+            self.image, list(args), **options
+        )
+        self._containers.append(container)
+        container.start()
+        return container
+
+    def run(self, *args: str, **options: Any) -> Ended:
+        """Run the image to its end."""
+        container = self.start(*args, **options)
+        status = container.wait(timeout=START_AND_RUN_SECONDS)["StatusCode"]
+        output = [
+            container.logs(stdout=out, stderr=not out).decode() for out in (True, False)
+        ]
+        return Ended(status, *output)
+
+    def python(self, code: str, *args: str, **options: Any) -> Ended:
+        """Run code with the image's Python and no runner."""
+        return self.run("-c", code, *args, entrypoint="python", **options)
+
+    def discard(self) -> None:
+        """Remove the containers and their scratch."""
+        while self._containers:
+            self._containers.pop().remove(force=True, v=True)
+
+
+@pytest.fixture(scope="session")
+def image(
+    engine: Any, require: Callable[[str, str], AbstractContextManager[None]]
+) -> Any:
+    """The image of this checkout; building it anew costs seconds if it is there."""
+    from ci import base_image, site  # noqa: PLC0415  only where containers are
+    from images import docker_image, table  # noqa: PLC0415  they need the SDK
+
+    with require("a registry or a mirror of Debian", "images"):
+        base_image.ensure_base(engine, site.Site.of(os.environ))
+    return docker_image.build_image(engine, table.row("openmpi"))
+
+
+@pytest.fixture(scope="session")
+def sif(engine: Any, image: Any) -> Path:
+    """The SIF of that image; making it takes half a minute if it is outdated."""
+    from images import sif, table  # noqa: PLC0415
+
+    return sif.build_sif(engine, image, table.row("openmpi"))
+
+
+@pytest.fixture
+def contained(image: Any, tmp_path: Path) -> Iterator[Contained]:
+    """Run containers: ``contained.run("-n", "2", "script.py", user="12345")``."""
+    # Other users read it, and pytest's folders are its user's only.
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    containers = Contained(image, tmp_path)
+    yield containers
+    containers.discard()

@@ -1,0 +1,135 @@
+"""What is in the image, what is not, and what its labels say of it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PREFIX = "/opt/dask-runner"
+
+
+def test_labels_and_abi_json_are_what_a_fresh_measurement_finds(
+    contained: Any, image: Any
+) -> None:
+    from images.docker_image import labels  # noqa: PLC0415  needs the Docker SDK
+
+    ended = contained.run(f"{PREFIX}/scripts/measure_abi.py", entrypoint="python")
+    facts = json.loads(ended.stdout)
+    kept = contained.run(f"{PREFIX}/abi.json", entrypoint="cat").stdout
+    assert json.loads(kept) == facts
+    version = contained.run("--version").stdout.split()[-1]
+    expected = labels(version, facts)
+    assert {name: image.labels.get(name) for name in expected} == expected
+
+
+def test_the_facts_are_of_debians_open_mpi(contained: Any) -> None:
+    facts = json.loads(contained.run(f"{PREFIX}/abi.json", entrypoint="cat").stdout)
+    assert facts["mpi"]["family"] == "openmpi"
+    assert facts["mpi"]["soname"] == "libmpi.so.40"
+    assert facts["pmi"] == ["pmix"]
+    assert facts["python"].startswith("3.13.")
+
+
+def test_no_mpi_hides_in_the_virtual_environment(contained: Any) -> None:
+    ended = contained.run(
+        PREFIX, "-name", "libmpi*.so*", "-o", "-name", "mpiexec*", entrypoint="find"
+    )
+    assert (ended.status, ended.stdout) == (0, "")
+
+
+def test_every_module_starts_from_bytecode_that_never_goes_stale(
+    contained: Any,
+) -> None:
+    # As a SIF made with one time for all files has them: other than when compiled.
+    code = """
+import pathlib, sys, sysconfig
+stale = []
+for path in pathlib.Path("/").glob("opt/dask-runner/lib/**/*.py"), \
+        pathlib.Path("/usr/lib/python3.13").glob("**/*.py"):
+    for source in path:
+        compiled = source.parent / "__pycache__" / f"{source.stem}.cpython-313.pyc"
+        # Bytes 4 to 8 are flags: 1 is a hash and no time, 3 one that is compared.
+        if not compiled.exists() or compiled.read_bytes()[4:8] != bytes([1, 0, 0, 0]):
+            stale.append(str(source))
+print(stale)
+"""
+    assert contained.python(code).stdout == "[]\n"
+
+
+def test_the_locked_requirements_fit_together(contained: Any) -> None:
+    ended = contained.run("check", entrypoint="pip")
+    assert ended.status == 0, ended
+
+
+@pytest.mark.parametrize("options", [{}, {"user": "12345:12345", "read_only": True}])
+def test_mpiexec_in_the_image_makes_a_world_of_two(
+    contained: Any, options: dict[str, Any]
+) -> None:
+    code = (
+        "from mpi4py import MPI; world = MPI.COMM_WORLD;"
+        "print(sorted(world.allgather((world.rank, world.size))))"
+    )
+    ended = contained.run(
+        *("-n", "2", "--oversubscribe", "python", "-c", code),
+        entrypoint="mpiexec",
+        **options,
+    )
+    assert ended.status == 0, ended
+    assert ended.stdout == "[(0, 2), (1, 2)]\n" * 2
+    assert ended.stderr == ""
+
+
+def test_dask_runner_under_mpiexec_in_the_image_is_one_cluster(contained: Any) -> None:
+    code = (
+        "from dask.distributed import Client; c = Client();"
+        "c.wait_for_workers(2, timeout=60); print(len(c.scheduler_info()['workers']))"
+    )
+    ended = contained.run(
+        *("-n", "2", "--oversubscribe", "dask-runner", "-c", code),
+        entrypoint="mpiexec",
+    )
+    assert (ended.status, ended.stdout) == (0, "2\n"), ended
+    assert ended.foreign == []
+
+
+def test_packages_in_a_home_do_not_win(contained: Any, tmp_path: Path) -> None:
+    site = tmp_path / ".local/lib/python3.13/site-packages"
+    site.mkdir(parents=True)
+    (site / "dask.py").write_text("raise SystemExit('the wrong Dask')\n")
+    ended = contained.python(
+        "import dask; print(dask.__file__)", environment={"HOME": "/work"}
+    )
+    assert ended.stdout.startswith(f"{PREFIX}/lib"), ended
+
+
+def test_pythonpath_adds_modules_and_replaces_none(
+    contained: Any, tmp_path: Path
+) -> None:
+    for name in ("dask", "json", "numpy", "sitecustomize"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('the wrong one')\n")
+    (tmp_path / "mine.py").write_text("ANSWER = 42\n")
+    ended = contained.python(
+        "import dask, json, numpy, mine; print(mine.ANSWER)",
+        environment={"PYTHONPATH": "/evil:/evil/../work"},
+        volumes={str(tmp_path): {"bind": "/evil", "mode": "ro"}},
+        working_dir="/",
+    )
+    assert (ended.status, ended.stdout) == (0, "42\n"), ended
+
+
+def test_an_image_with_one_more_package_is_two_lines(
+    image: Any, contained: Any
+) -> None:
+    from ci.base_image import archive, build  # noqa: PLC0415  needs the Docker SDK
+
+    tag = f"{image.tags[0]}-derived-by-a-test"
+    recipe = f"FROM {image.id}\nRUN pip install --no-cache-dir cachetools\n"
+    derived = build(image.client, archive({"Dockerfile": recipe.encode()}), tag)
+    contained.image = derived
+    try:
+        ended = contained.python("import cachetools; print(cachetools.__file__)")
+        assert ended.stdout.startswith(PREFIX), ended
+    finally:
+        contained.discard()
+        image.client.images.remove(derived.id, force=True)

@@ -1,0 +1,94 @@
+"""``docker run dask-runner:openmpi``: a program on a cluster in a container."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import HOSTILE
+
+SCRIPT = """\
+import sys
+from dask.distributed import Client
+client = Client()
+client.wait_for_workers(2, timeout=60)
+print(sum(client.gather(client.map(lambda n: n * n, range(10)))), sys.argv)
+"""
+
+PEOPLE: dict[str, dict[str, Any]] = {
+    "root": {},
+    "a user that the image does not know": {"user": "12345:12345"},
+    "nobody, read-only": {"user": "65534:65534", "read_only": True},
+    "root, read-only": {"read_only": True},
+    "a user with a home that is not there": {
+        "user": "12345:12345",
+        "environment": {"HOME": "/nonexistent"},
+    },
+    "a user with a home of their own": {
+        "user": "12345:12345",
+        "tmpfs": {"/home/someone": "uid=12345,gid=12345"},
+        "environment": {"HOME": "/home/someone"},
+        "read_only": True,
+    },
+}
+
+
+@pytest.mark.parametrize("options", PEOPLE.values(), ids=PEOPLE.keys())
+def test_anyone_runs_a_script_on_a_local_cluster(
+    contained: Any, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    ended = contained.run("-n", "2", "script.py", "a", "b", **options)
+    assert (ended.status, ended.stdout) == (0, "285 ['script.py', 'a', 'b']\n"), ended
+    assert ended.foreign == []
+
+
+def test_arguments_arrive_as_they_were_typed(contained: Any) -> None:
+    code = "import json, sys; print(json.dumps(sys.argv[1:]))"
+    ended = contained.run("-n", "1", "-c", code, *HOSTILE.values(), "")
+    assert json.loads(ended.stdout) == [*HOSTILE.values(), ""], ended
+
+
+def test_the_scripts_status_is_the_containers(contained: Any) -> None:
+    ended = contained.run("-n", "1", "-c", "raise SystemExit(7)")
+    assert (ended.status, ended.foreign) == (7, [])
+
+
+def test_a_script_that_is_missing_is_named(contained: Any) -> None:
+    ended = contained.run("-n", "1", "missing.py")
+    assert ended.status in {2, 78}
+    assert "missing.py" in ended.stderr
+    assert ended.foreign == []
+
+
+def test_docker_stop_ends_the_cluster_in_time(contained: Any) -> None:
+    container = contained.start(
+        "-n", "2", "-c", "import time; print('started', flush=True); time.sleep(600)"
+    )
+    deadline = time.monotonic() + 60
+    while b"started" not in container.logs(stderr=False):
+        assert time.monotonic() < deadline, container.logs().decode()
+        time.sleep(0.1)
+    began = time.monotonic()
+    container.stop(timeout=30)
+    assert time.monotonic() - began < 10
+    assert container.wait()["StatusCode"] == 143, container.logs().decode()
+
+
+def test_the_dashboard_serves_its_pages_and_scripts(contained: Any) -> None:
+    code = """
+import re, urllib.request as web
+from urllib.parse import urljoin
+from dask.distributed import Client
+link = Client().dashboard_link
+page = web.urlopen(link, timeout=30).read().decode()
+scripts = re.findall(r'src="([^"]+[.]js[^"]*)"', page)
+assert scripts, page
+for script in scripts:
+    assert len(web.urlopen(urljoin(link, script), timeout=30).read()) > 1000
+print("served", *(script.split("/")[-1].split("?")[0] for script in scripts))
+"""
+    ended = contained.run("-n", "1", "-c", code)
+    assert "served bokeh.min.js" in ended.stdout, ended

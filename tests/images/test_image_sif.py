@@ -1,0 +1,90 @@
+"""The SIF under Apptainer, as an ordinary user on a node of the cluster."""
+
+import json
+import os
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import HOSTILE
+from tests.running import OURS
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def apptainer(
+    sif: Path, require: Callable[[str, str], AbstractContextManager[None]]
+) -> Iterator[Run]:
+    """Run ``apptainer COMMAND OPTIONS image.sif ARGS`` on a node of its own."""
+    from ci.slurm_cluster import Cluster  # noqa: PLC0415  needs the Docker SDK
+
+    name = f"dask-runner-images-{os.getpid()}"
+    with require("containers with /dev/fuse and user namespaces", "images"):
+        cluster = Cluster(name, nodes=1, cpus=2, images=sif.parent)
+        cluster.up()
+
+    def run(command: str, *args: str, options: str = "", **how: Any) -> Any:
+        words = f"apptainer --quiet {command} {options} /images/{sif.name}"
+        return cluster.run(f"{words} {shlex.join(args)}", timeout=120, **how)
+
+    try:
+        yield run
+    finally:
+        cluster.down()
+
+
+def test_a_sif_takes_less_than_150_megabytes(sif: Path) -> None:
+    assert sif.stat().st_size < 150e6
+
+
+def test_the_stable_name_is_the_default_images_sif(sif: Path) -> None:
+    assert sif.with_name("dask-runner.sif").resolve() == sif
+
+
+def test_it_runs_a_program_on_a_local_cluster(apptainer: Run) -> None:
+    code = (
+        "from dask.distributed import Client; c = Client();"
+        "c.wait_for_workers(2, timeout=60); print(c.submit(pow, 2, 5).result())"
+    )
+    ended = apptainer("run", "-n", "2", "-c", code)
+    assert (ended.returncode, ended.stdout) == (0, "32\n"), ended
+    assert [line for line in ended.stderr.splitlines() if not OURS.fullmatch(line)] == (
+        []
+    )
+
+
+def test_the_runscript_passes_arguments_as_they_were_typed(apptainer: Run) -> None:
+    code = "import json, sys; print(json.dumps(sys.argv[1:]))"
+    ended = apptainer("run", "-n", "1", "-c", code, *HOSTILE.values(), "")
+    assert json.loads(ended.stdout) == [*HOSTILE.values(), ""], ended
+
+
+def test_the_hosts_python_and_mpi_do_not_come_along(apptainer: Run) -> None:
+    host = dict.fromkeys(
+        ("PYTHONHOME", "PYTHONPATH", "OPAL_PREFIX", "PMIX_PREFIX", "PRTE_PREFIX"),
+        "/host",
+    )
+    code = "import distributed, os; print(sorted(set(os.environ) & set({})))"
+    ended = apptainer("exec", "python", "-c", code.format(sorted(host)), env=host)
+    assert (ended.stdout, ended.stderr) == ("[]\n", "")
+
+
+def test_what_is_set_for_the_image_comes_along(apptainer: Run) -> None:
+    code = "import os, sys; print(os.environ['OPAL_PREFIX'], sys.path[-1])"
+    ended = apptainer(
+        *("exec", "python", "-c", code),
+        options="--env PYTHONPATH=/mine",
+        env={"APPTAINERENV_OPAL_PREFIX": "/theirs"},
+    )
+    assert ended.stdout == "/theirs /mine\n", ended
+
+
+def test_its_labels_are_the_images(apptainer: Run, image: Any) -> None:
+    inspected = json.loads(apptainer("inspect", options="--json").stdout)
+    labels = inspected["data"]["attributes"]["labels"]
+    assert {name: labels.get(name) for name in image.labels} == image.labels
