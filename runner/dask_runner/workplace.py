@@ -38,7 +38,9 @@ class Workplace:
 
     def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
         """Return the environment of a process of this rank."""
-        return inherited(self._environ, extra or {})
+        # Where Dask would leave a directory for all that come after.
+        own = {"DASK_TEMPORARY_DIRECTORY": str(self.path)}
+        return inherited(self._environ, {**own, **(extra or {})})
 
     def log(self, name: str) -> str:
         """Return the path of a process's log."""
