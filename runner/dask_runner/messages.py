@@ -50,7 +50,7 @@ class SchedulerUp(Message):
 
 @dataclass(frozen=True)
 class WorkersUp(Message):
-    """A rank's workers are registered: names, threads, bytes (0: no limit)."""
+    """A rank's workers are registered; threads and bytes (0: no limit) of all."""
 
     names: list[str]
     nthreads: int

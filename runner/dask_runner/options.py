@@ -63,7 +63,9 @@ def _resources(value: str | Mapping[str, float]) -> dict[str, float]:
     # dask worker's own form: "GPU=2 MEM=10e9"
     if not isinstance(value, str):
         return dict(value)
-    pairs = (item.partition("=") for item in value.replace(",", " ").split())
+    pairs = [item.partition("=") for item in value.replace(",", " ").split()]
+    if not all(name and number for name, _, number in pairs):
+        raise ValueError("names and numbers, as GPU=2 MEM=10e9")
     return {name: float(number) for name, _, number in pairs}
 
 
@@ -363,7 +365,7 @@ def _from_files() -> Mapping[str, Any]:
     # 250 ms, only where there are files
     try:
         import dask.config  # noqa: PLC0415
-    except (ValueError, SyntaxError) as error:
+    except (ValueError, TypeError) as error:
         # Dask reads its files when it is imported, and says which is wrong.
         raise ConfigError(
             f"{str(error).partition(', original')[0]}",

@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from dask_runner import join, security, specs
 from dask_runner import messages as m
 from dask_runner.addresses import own_address
+from dask_runner.cluster import PASSED_ON, STOP, Cluster
 from dask_runner.errors import ConfigError, LostError, RunnerError
-from dask_runner.hub import PING, SILENCE, STOP, Hub
+from dask_runner.hub import PING, SILENCE, Hub
 from dask_runner.join import Broken, Linked
 from dask_runner.launch import check
 from dask_runner.messages import ProtocolError
@@ -42,8 +43,6 @@ if TYPE_CHECKING:
     from dask_runner.rendezvous import Meeting
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
-#: Signals that the script gets and that do not end the cluster by themselves.
-PASSED_ON = (signal.SIGUSR1, signal.SIGUSR2)
 
 
 class Client(Protocol):
@@ -93,7 +92,8 @@ class Rank:
         self._above = above
         self._node = socket.gethostname()
         self._hub: Hub | None = None
-        self._hub_task: asyncio.Task[int] | None = None
+        self._cluster: Cluster | None = None
+        self._end: asyncio.Task[int] | None = None
         self._record: Record | None = None
         self._link: Channel | None = None
         self._heard = 0.0
@@ -120,8 +120,8 @@ class Rank:
             while self._status is None:
                 source, what = await self._events.get()
                 self._handle(source, what)
-            if self._hub_task is not None and self._link is not None:
-                self._status = await self._hub_task
+            if self._end is not None and self._link is not None:
+                self._status = await self._end
         except RunnerError as error:
             # Nobody else may know of it: this rank has no link to say it over.
             say(f"error: {error}")
@@ -167,13 +167,14 @@ class Rank:
         report = Reporter(quiet=self._settings.quiet)
         report.start(self._world, self._settings.layout)
         host = own_address(self._world, self._settings.interface)
-        self._hub = Hub(
+        self._cluster = Cluster(
             self._world,
             self._launch.plan,
             self._settings,
             report,
             self._launch.scheduler_address,
         )
+        self._hub = Hub(self._cluster, report)
         port = await self._hub.open(host)
         certificate, key = (
             security.material() if self._settings.security == "tls" else ("", "")
@@ -188,7 +189,7 @@ class Rank:
             certificate,
             key,
         )
-        self._hub_task = asyncio.create_task(self._hub.finished(), name="hub")
+        self._end = asyncio.create_task(self._cluster.finished(), name="end")
 
     # --- events -------------------------------------------------------------
 
@@ -234,8 +235,8 @@ class Rank:
 
     def _on_broken(self, broken: Broken) -> None:
         error = broken.error
-        if self._hub is not None:
-            self._hub.fail(error)
+        if self._cluster is not None:
+            self._cluster.fail(error)
         elif self._speaks:
             say(f"error: {error}")
         self._status = error.status
@@ -334,12 +335,10 @@ class Rank:
             )
 
     def _on_signal(self, message: m.Signalled) -> None:
-        if message.number in PASSED_ON:
+        if self._link is not None:
             self._say(message)
-        elif self._link is None:
+        elif message.number not in PASSED_ON:
             self._status = 128 + message.number
-        else:
-            self._say(message)
 
     def _on_signalled(self, message: m.Signalled) -> None:
         """Give the client a signal that some rank got."""

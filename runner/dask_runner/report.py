@@ -11,6 +11,9 @@ import sys
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dask_runner.cluster import Member
     from dask_runner.errors import RunnerError
     from dask_runner.messages import SchedulerUp
     from dask_runner.world import World
@@ -46,9 +49,10 @@ class Reporter:
 
     def start(self, world: World, layout: str) -> None:
         """Say what was detected."""
-        ranks = f"{world.size} rank{'s' if world.size > 1 else ''}"
         job = f" job {world.job_id}" if world.launcher != "local" else ""
-        self.note(f"{world.launcher}{job}: {ranks}, layout {layout}")
+        self.note(
+            f"{world.launcher}{job}: {_many(world.size, 'rank')}, layout {layout}"
+        )
 
     def progress(self, up: int, planned: int) -> None:
         """Move the bar, if stderr is a terminal."""
@@ -61,18 +65,18 @@ class Reporter:
         self,
         seconds: float,
         workers: int,
-        nodes: int,
-        share: tuple[int, int],
+        members: Sequence[Member],
         scheduler: SchedulerUp,
     ) -> str:
         """Say that the client begins; return the dashboard's link, or ''."""
         self._end_bar()
-        nthreads, memory = share
-        limit = f"{memory / 2**30:.1f} GiB" if memory else "no memory limit"
+        memory = sum(member.memory for member in members)
+        limited = all(member.memory for member in members)
         self.note(
-            f"ready after {seconds:.1f} s: {workers} worker"
-            f"{'s' if workers > 1 else ''} on {nodes} node{'s' if nodes > 1 else ''}, "
-            f"each {nthreads} thread{'s' if nthreads > 1 else ''}, {limit}"
+            f"ready after {seconds:.1f} s: {_many(workers, 'worker')} with "
+            f"{_many(sum(member.nthreads for member in members), 'thread')} and "
+            f"{f'{memory / 2**30:.1f} GiB' if limited else 'no memory limit'} on "
+            f"{_many(len({member.node for member in members}), 'node')}"
         )
         if not scheduler.dashboard:
             return ""
@@ -107,6 +111,10 @@ class Reporter:
         if self._bar:
             self._bar.end()
             self._bar = None
+
+
+def _many(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _user() -> str:

@@ -44,6 +44,7 @@ def scheduler(launch: Launch, link_host: str, tls: Mapping[str, str]) -> dict[st
         "dashboard": settings.dashboard,
         "dashboard_address": settings.dashboard_address,
         "options": dict(launch.scheduler_options),
+        "path": [_search_path(launch.program)],
         "environ": dict(tls),
     }
 
@@ -116,7 +117,7 @@ def _worker(name: int | str, share: WorkerShare) -> dict[str, Any]:
 
 
 def _search_path(program: Program | None) -> str:
-    """Where the workers look for the user's modules: where the script does."""
+    """Where scheduler and workers look for the user's modules: as the script does."""
     if program is not None and program.kind == "script":
-        return str(Path(program.target).absolute().parent)
+        return str(Path(program.target).resolve().parent)
     return str(Path.cwd())

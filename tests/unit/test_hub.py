@@ -7,9 +7,11 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from dask_runner import cluster as cluster_module
 from dask_runner import hub as hub_module
 from dask_runner import link, roles
 from dask_runner import messages as m
+from dask_runner.cluster import Cluster as State
 from dask_runner.hub import Hub
 from dask_runner.options import settle
 from dask_runner.rendezvous import Record
@@ -76,18 +78,19 @@ class Cluster:
     def __init__(self, size: int, layout: str, **given: Any) -> None:
         self.said = Said()
         world = World("slurm", 0, size, None, None, "1", "slurm.1", "file")
-        self.hub = Hub(
+        self.state = State(
             world,
             roles.plan(size, layout),
             settle({"timeout": PATIENCE, **given}, {}),
             self.said,
         )
+        self.hub = Hub(self.state, self.said)
         self._port = 0
         self._ranks: list[FakeRank] = []
 
     async def open(self) -> None:
         self._port = await self.hub.open(LOOPBACK)
-        self.finished = asyncio.create_task(self.hub.finished())
+        self.finished = asyncio.create_task(self.state.finished())
 
     async def shut(self) -> None:
         self.finished.cancel()
@@ -606,8 +609,8 @@ def test_the_first_reason_to_end_decides() -> None:
 def test_ranks_that_do_not_say_bye_are_not_awaited_for_ever(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(hub_module, "STOP", 0.1)
-    monkeypatch.setattr(hub_module, "LEAVE", 0.1)
+    monkeypatch.setattr(cluster_module, "STOP", 0.1)
+    monkeypatch.setattr(cluster_module, "LEAVE", 0.1)
 
     async def play(cluster: Cluster) -> None:
         ranks = await ready(cluster, 2)

@@ -49,10 +49,8 @@ async def main() -> None:
     import dask_runner.programs.worker  # noqa: F401, PLC0415
 
     work = (await lifeline.expect(channel, m.Run)).spec
-    lifeline.configure(work["environ"])
+    lifeline.configure(work["environ"], work["path"])
     dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
-    # As `dask worker` does, and as a script's own directory does for Python.
-    sys.path[:0] = [path for path in work["path"] if path not in sys.path]
 
     started: list[Any] = []
     end = asyncio.ensure_future(_end(channel))
@@ -96,10 +94,11 @@ async def _start(
 def _outcome(start: asyncio.Future[Any], workers: list[dict[str, Any]]) -> m.Message:
     error = start.exception()
     if error is None:
-        first = workers[0]
-        memory = first["memory_limit"]
+        limits = [worker["memory_limit"] for worker in workers]
         return m.WorkersUp(
-            [str(worker["name"]) for worker in workers], first["nthreads"], memory
+            [str(worker["name"]) for worker in workers],
+            sum(worker["nthreads"] for worker in workers),
+            sum(limits) if all(limits) else 0,
         )
     cause = error.__cause__ or error
     return m.Failed(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dask_runner.channel import BlockingChannel, Channel, open_channel
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 
 def _socket() -> socket.socket:
@@ -54,12 +54,14 @@ def log_to_file() -> None:
         dask.config.refresh()
 
 
-def configure(environ: Mapping[str, str]) -> None:
-    """Let Dask read the cluster's variables."""
+def configure(environ: Mapping[str, str], path: Iterable[str]) -> None:
+    """Let Dask read the cluster's variables, and Python find the user's modules."""
     import dask.config  # noqa: PLC0415  as above
 
     os.environ.update(environ)
     dask.config.refresh()
+    # As `dask worker` does, and as a script's own directory does for Python.
+    sys.path[:0] = [place for place in path if place not in sys.path]
 
 
 def _to_file(path: str) -> dict[str, Any]:

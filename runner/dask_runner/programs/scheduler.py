@@ -1,6 +1,6 @@
 """The Dask scheduler, in a process of its own.
 
-Gets ``Run`` with ``host, protocol, dashboard, dashboard_address, log`` and
+Gets ``Run`` with ``host, protocol, dashboard, dashboard_address, path`` and
 answers ``SchedulerUp``; ends at ``Finish``, at the end of its lifeline, or when
 a client shuts the cluster down (then it says ``SchedulerClosed``).
 """
@@ -26,7 +26,7 @@ async def main() -> None:
 
     repair()
     spec = (await lifeline.expect(channel, m.Run)).spec
-    lifeline.configure(spec["environ"])
+    lifeline.configure(spec["environ"], spec["path"])
 
     # Dask then takes another port, and our line about the dashboard names it.
     warnings.filterwarnings("ignore", "Port .* is already in use", UserWarning)

@@ -1,0 +1,434 @@
+"""The state of the whole cluster, on rank 0, and what follows from it.
+
+It knows which ranks are there, tells them when the scheduler is up, the client
+when all is ready, and everyone when and with which status it ends. What comes in
+and goes out is messages: it opens no socket and starts no process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from dask_runner import messages as m
+from dask_runner.errors import AssemblyError, LostError, RunnerError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from dask_runner.channel import Channel
+    from dask_runner.options import Settings
+    from dask_runner.report import Reporter
+    from dask_runner.roles import Plan
+    from dask_runner.world import World
+
+#: Seconds for all ranks to stop their processes once the cluster ends.
+STOP = 8.0
+#: Seconds for the ranks to leave once all have stopped.
+LEAVE = 2.0
+#: Signals that the script gets and that do not end the cluster by themselves.
+PASSED_ON = (signal.SIGUSR1, signal.SIGUSR2)
+#: Ranks that a message names one by one.
+SHOWN = 16
+
+
+@dataclass
+class Member:
+    """A rank that is connected."""
+
+    rank: int
+    node: str
+    placed: bool
+    channel: Channel
+    heard: float
+    started: bool = False
+    workers: tuple[str, ...] = ()
+    nthreads: int = 0
+    memory: int = 0
+    complete: bool = False
+    said_bye: bool = False
+    signals: Counter[int] = field(default_factory=Counter)
+
+    @property
+    def name(self) -> str:
+        """How messages name it."""
+        return f"rank {self.rank} on {self.node}"
+
+
+class Cluster:
+    """The one place that decides.
+
+    Parameters
+    ----------
+    world : World
+    plan : Plan
+    settings : Settings
+        ``timeout``, ``min_workers``, ``grace``.
+    report : Reporter
+        Prints for the user.
+    scheduler_address : str
+        A scheduler that runs elsewhere, for a plan without one.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        plan: Plan,
+        settings: Settings,
+        report: Reporter,
+        scheduler_address: str = "",
+    ) -> None:
+        self._world = world
+        self._plan = plan
+        self._settings = settings
+        self._report = report
+        self._members: dict[int, Member] = {}
+        self._arrived: set[int] = set()
+        self._lost: set[int] = set()
+        self._scheduler = (
+            m.SchedulerUp(scheduler_address, 0) if plan.scheduler is None else None
+        )
+        self._client_told = False
+        self._status: int | None = None
+        self._signal = 0
+        self._signals: Counter[int] = Counter()
+        self._waits_for_late_ranks = True
+        self._changed = asyncio.Event()
+        self._noted: set[str] = set()
+        self._began = time.monotonic()
+        _later(settings.timeout, self._assembly_over)
+
+    # --- ranks come and go --------------------------------------------------
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """The ranks that are connected."""
+        return tuple(self._members.values())
+
+    def join(self, hello: m.Hello, channel: Channel) -> Member | None:
+        """Take a rank in; None if there is no such rank, or it is here already."""
+        if not 0 <= hello.rank < self._world.size or hello.rank in self._arrived:
+            self._report.warn(f"a second rank {hello.rank} on {hello.node}, refused")
+            return None
+        member = Member(
+            hello.rank,
+            hello.node,
+            hello.placed,
+            channel,
+            time.monotonic(),
+        )
+        self._members[hello.rank] = member
+        self._arrived.add(hello.rank)
+        if self._status is not None:
+            channel.send(m.Close(self._status))
+        self._advance()
+        return member
+
+    def hear(self, member: Member, message: m.Message) -> None:
+        """Act on what a rank says; KeyError for what a rank cannot say."""
+        member.heard = time.monotonic()
+        self._handlers[type(message)](self, member, message)
+
+    def gone(self, member: Member, why: str) -> None:
+        """Act on the loss of a rank."""
+        del self._members[member.rank]
+        self._changed.set()
+        if self._status is not None:
+            return
+        if member.rank == self._plan.client:
+            self.fail(LostError(f"{member.name} with the client was lost: {why}"))
+        elif member.rank == self._plan.scheduler and self._scheduler is not None:
+            self.fail(LostError(f"{member.name} with the scheduler was lost: {why}"))
+        else:
+            self._report.warn(f"{member.name} was lost: {why}")
+            self._without(member)
+
+    def _without(self, member: Member) -> None:
+        """Go on without a rank's workers, if there are enough left."""
+        self._lost.add(member.rank)
+        member.workers = ()
+        needed = self._settings.min_workers or 1
+        begun = self._client_told
+        if not begun and self._settings.min_workers is None:
+            self.fail(
+                AssemblyError(
+                    f"{member.name} failed before the cluster was ready",
+                    f"all {self._world.size} ranks",
+                    "mend it, or begin with fewer by --min-workers",
+                )
+            )
+        elif len(self._up) < needed and not self._late():
+            self.fail(
+                AssemblyError(
+                    f"{member.name} failed, and {len(self._up)} workers are left",
+                    f"{needed} (--min-workers)",
+                )
+            )
+        else:
+            self._advance()
+
+    # --- from nothing to ready ----------------------------------------------
+
+    def _advance(self) -> None:
+        """Tell everyone what has become possible."""
+        if self._status is not None or self._scheduler is None:
+            self._changed.set()
+            return
+        places = self._places()
+        for member in self._members.values():
+            if not member.started and (member.placed or self.assembled):
+                member.started = True
+                local_rank, local_size = places[member.rank]
+                member.channel.send(
+                    m.Start(self._scheduler.address, local_rank, local_size)
+                )
+        client = self._members.get(self._plan.client)  # type: ignore[arg-type]  # a plan without a client has none
+        if client is not None and not self._client_told and self._enough():
+            self._client_told = True
+            link = self._report.ready(
+                time.monotonic() - self._began,
+                len(self._up),
+                [member for member in self._members.values() if member.complete],
+                self._scheduler,
+            )
+            client.channel.send(m.Ready(self._scheduler.address, link, len(self._up)))
+        self._changed.set()
+
+    def _places(self) -> dict[int, tuple[int, int]]:
+        by_node: dict[str, list[int]] = {}
+        for rank in sorted(self._members):
+            by_node.setdefault(self._members[rank].node, []).append(rank)
+        return {
+            rank: (ranks.index(rank), len(ranks))
+            for ranks in by_node.values()
+            for rank in ranks
+        }
+
+    @property
+    def assembled(self) -> bool:
+        """Whether every rank has arrived."""
+        return len(self._arrived) == self._world.size
+
+    @property
+    def _up(self) -> list[str]:
+        return [name for member in self._members.values() for name in member.workers]
+
+    def _late(self) -> list[str]:
+        """Names of the ranks whose workers are not up."""
+        return [
+            f"rank {rank}" if rank not in self._members else self._members[rank].name
+            for rank in self._plan.workers
+            if rank not in self._lost
+            and not (rank in self._members and self._members[rank].complete)
+        ]
+
+    def _enough(self) -> bool:
+        wanted = self._settings.min_workers
+        if wanted is None:
+            return self.assembled and not self._late()
+        return len(self._up) >= int(wanted)
+
+    def _assembly_over(self) -> None:
+        if self._client_told or self._status is not None:
+            return
+        missing = sorted(set(range(self._world.size)) - self._arrived)
+        seconds = f"{self._settings.timeout:g} s"
+        if missing:
+            self.fail(
+                AssemblyError(
+                    f"{_ranks(missing)} of {self._world.size} did not arrive within "
+                    f"{seconds}",
+                    "all ranks, each able to reach "
+                    f"{self._members[0].node if 0 in self._members else 'rank 0'}",
+                    "look for errors of these tasks above; --timeout gives more "
+                    "time, --min-workers begins with fewer",
+                )
+            )
+        elif self._scheduler is None:
+            self.fail(
+                AssemblyError(
+                    f"the scheduler was not up within {seconds}",
+                    "a scheduler",
+                    "give more time with --timeout",
+                )
+            )
+        else:
+            late = self._late()
+            self.fail(
+                AssemblyError(
+                    f"{len(self._up)} workers registered within {seconds}, but none of "
+                    f"{', '.join(late[:10])}",
+                    f"{self._settings.min_workers or 'all'} workers",
+                    "--timeout gives more time, --min-workers begins with fewer",
+                )
+            )
+
+    # --- what the ranks say -------------------------------------------------
+
+    def _on_scheduler_up(self, member: Member, message: m.SchedulerUp) -> None:
+        if member.rank == self._plan.scheduler:
+            self._scheduler = message
+            self._advance()
+
+    def _on_workers_up(self, member: Member, message: m.WorkersUp) -> None:
+        member.workers = tuple(message.names)
+        member.complete = True
+        member.nthreads, member.memory = message.nthreads, message.memory
+        planned = len(self._plan.workers)
+        self._report.progress(planned - len(self._late()), planned)
+        self._advance()
+
+    def _on_client_ended(self, member: Member, message: m.ClientEnded) -> None:
+        if member.rank != self._plan.client:
+            return
+        status = message.status
+        if self._signal:
+            status = status or 128 + self._signal
+        elif message.said:
+            self._report.error(message.said)
+        self._report.ended(status, time.monotonic() - self._began)
+        self.close(status)
+
+    def _on_scheduler_closed(self, member: Member, message: m.SchedulerClosed) -> None:
+        """Note that a client shut the cluster down: the script goes on without."""
+        del member, message
+        self._report.note("the client has shut the cluster down")
+        if self._plan.client is None:
+            self.close(0)
+
+    def _on_failed(self, member: Member, message: m.Failed) -> None:
+        error = RunnerError(message.saw, message.needed, message.do)
+        error.status = message.status
+        if member.rank in (self._plan.scheduler, self._plan.client):
+            self.fail(error)
+            return
+        self._report.warn(f"{member.name}: {error}")
+        self._without(member)
+
+    def _on_note(self, member: Member, message: m.Note) -> None:
+        # Ranks of one shape have the same to say; once is enough.
+        if message.text not in self._noted:
+            self._noted.add(message.text)
+            self._report.note(f"{member.name}: {message.text}")
+
+    def _on_bye(self, member: Member, message: m.Bye) -> None:
+        del message
+        member.said_bye = True
+        self._changed.set()
+
+    def _on_ping(self, member: Member, message: m.Ping) -> None:
+        """Nothing to do: that it was heard is noted for every message."""
+
+    def _on_signalled(self, member: Member, message: m.Signalled) -> None:
+        """Pass a signal to the client once, though a launcher sends it to all ranks.
+
+        A second one that would end the script ends the cluster at once.
+        """
+        number = message.number
+        member.signals[number] += 1
+        if member.signals[number] <= self._signals[number]:
+            return
+        self._signals[number] += 1
+        client = self._members.get(self._plan.client)  # type: ignore[arg-type]  # as above
+        begun = client is not None and self._client_told
+        if number in PASSED_ON:
+            if client is not None and begun:
+                client.channel.send(message)
+            return
+        again = bool(self._signal)
+        self._signal = number
+        self._waits_for_late_ranks = False
+        if client is None or not begun or again:
+            self.close(128 + number)
+        else:
+            client.channel.send(message)
+            _later(self._settings.grace, self.close, 128 + number)
+
+    _handlers: Mapping[type[m.Message], Callable[[Cluster, Member, Any], None]] = {
+        m.SchedulerUp: _on_scheduler_up,
+        m.WorkersUp: _on_workers_up,
+        m.ClientEnded: _on_client_ended,
+        m.SchedulerClosed: _on_scheduler_closed,
+        m.Failed: _on_failed,
+        m.Note: _on_note,
+        m.Bye: _on_bye,
+        m.Ping: _on_ping,
+        m.Signalled: _on_signalled,
+    }
+
+    # --- the end ------------------------------------------------------------
+
+    def fail(self, error: RunnerError) -> None:
+        """End the cluster because of an error, and say it."""
+        if self._status is None:
+            self._report.error(error)
+            if isinstance(error, AssemblyError):
+                self._waits_for_late_ranks = False
+            self.close(error.status)
+
+    def close(self, status: int) -> None:
+        """End the cluster with *status*; the first call decides."""
+        if self._status is not None:
+            return
+        self._status = status
+        for member in self._members.values():
+            member.channel.send(m.Close(status))
+        self._changed.set()
+
+    async def finished(self) -> int:
+        """Wait until the cluster has ended and all ranks have left.
+
+        Ranks that have not arrived yet are awaited until the deadline of the
+        assembly, so that they too learn that it is over.
+
+        Returns
+        -------
+        int
+            The status of the job.
+        """
+        await self._until(lambda: self._status is not None)
+        byes = self._until(lambda: all(x.said_bye for x in self._members.values()))
+        await _within(STOP + self._settings.grace, byes)
+        if not self.assembled and self._waits_for_late_ranks:
+            left = self._began + self._settings.timeout - time.monotonic()
+            everyone = self._until(
+                lambda: (
+                    self.assembled and all(x.said_bye for x in self._members.values())
+                )
+            )
+            await _within(max(left, 0.0), everyone)
+        for member in self._members.values():
+            member.channel.send(m.Finish())
+        others = self._until(lambda: not set(self._members) - {0})
+        await _within(LEAVE, others)
+        assert self._status is not None  # noqa: S101  awaited above
+        return self._status
+
+    async def _until(self, reached: Callable[[], bool]) -> None:
+        while not reached():
+            self._changed.clear()
+            await self._changed.wait()
+
+
+def _later(seconds: float, call: Callable[..., None], *args: object) -> None:
+    asyncio.get_running_loop().call_later(seconds, call, *args)
+
+
+async def _within(seconds: float, awaited: Awaitable[None]) -> None:
+    """Wait, but not longer than *seconds*."""
+    try:
+        async with asyncio.timeout(seconds):
+            await awaited
+    except TimeoutError:
+        return
+
+
+def _ranks(numbers: list[int]) -> str:
+    shown = ", ".join(map(str, numbers[:SHOWN])) + (
+        ", …" if len(numbers) > SHOWN else ""
+    )
+    return f"rank{'s' if len(numbers) > 1 else ''} {shown}"
