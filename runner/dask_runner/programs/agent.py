@@ -11,7 +11,6 @@ import asyncio
 import multiprocessing
 import multiprocessing.forkserver
 import os
-import sys
 from typing import TYPE_CHECKING, Any
 
 from dask_runner import messages as m
