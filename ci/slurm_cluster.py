@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, cast
 from docker.errors import APIError, NotFound
 
 from ci.commands import Completed, Running, execute
-from ci.docker_engine import ensure, locked, tail
+from ci.docker_engine import ensure, locked, say, tail
 from ci.entry import ROOT
 from ci.slurm_conf import slurm_conf
 from ci.slurm_image import ensure_slurm_image
@@ -193,6 +193,11 @@ class Cluster:
         image = ensure_slurm_image(self.client)
         with locked(f"cluster-{self.name}"):
             if self._found():
+                if {one.attrs["Image"] for one in self._all()} != {image.id}:
+                    say(
+                        f'cluster "{self.name}" is kept, but its image is not the '
+                        f"checkout's: ci/cluster down --name {self.name}, then up"
+                    )
                 return
             try:
                 self._create(image.tags[0])
