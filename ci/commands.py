@@ -14,9 +14,11 @@ import time
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, cast
 
+from docker.errors import APIError
 from docker.utils.socket import STDERR, STDOUT, frames_iter
 
 from ci.docker_engine import tail
+from dask_runner.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -130,15 +132,22 @@ class Running:
         recorded = ["sh", "-c", _RECORD_PID, self._pid_file, *argv]
         limited = ["timeout", f"--kill-after={KILL_AFTER}", str(timeout), *recorded]
         self._api = api = cast("docker.DockerClient", container.client).api
-        self.id: str = api.exec_create(
-            container.id,
-            recorded if timeout is None else limited,
-            stdin=stdin,
-            tty=tty,
-            user=user,
-            workdir=cwd,
-            environment=_login(user) | dict(env or {}),
-        )["Id"]
+        try:
+            self.id: str = api.exec_create(
+                container.id,
+                recorded if timeout is None else limited,
+                stdin=stdin,
+                tty=tty,
+                user=user,
+                workdir=cwd,
+                environment=_login(user) | dict(env or {}),
+            )["Id"]
+        except APIError as error:
+            raise ConfigError(
+                f"cannot run {command} in {container.name}: {error.explanation}",
+                "a node that runs",
+                "ci/cluster restore NODE, or ci/cluster up",
+            ) from None
         self._started_at = time.monotonic()
         stream: Any = api.exec_start(self.id, tty=tty, socket=True)
         # The SDK offers a reader; only the socket below it can be written to.

@@ -12,23 +12,21 @@ attach to one that is up, with ``Cluster(name).attach()`` or by ``up()``.
 
 from __future__ import annotations
 
-import io
 import json
 import os
-import tarfile
-import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Literal, Self, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from docker.errors import APIError, NotFound
-
-from ci.commands import Completed, Running, execute
+from ci.cluster_container import start_container
+from ci.cluster_node import Node
+from ci.cluster_ready import UP_SECONDS, trouble_until_ready
+from ci.commands import Completed, Running
 from ci.docker_engine import ensure, locked, say, tail
 from ci.entry import ROOT
 from ci.slurm_conf import slurm_conf
 from ci.slurm_image import ensure_slurm_image
-from dask_runner.errors import AssemblyError, ConfigError, UsageError
+from dask_runner.errors import AssemblyError, ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,87 +41,6 @@ USER = "user"
 HOME = "/home/user"
 LABEL = "dask-runner.cluster"
 SHAPE = "dask-runner.shape"
-UP_SECONDS = 60
-# Node states in which slurmctld gives a node work, or has given it some.
-WORKING = {"idle", "mixed", "allocated", "completing"}
-# A node's packets vanish without a word, as when a cable is cut; its own loopback
-# goes on. The established connections survive if it is mended soon enough.
-_CHAINS = (("INPUT", "-i"), ("OUTPUT", "-o"))
-
-
-class Node:
-    """One container of a cluster, and what can happen to it.
-
-    Parameters
-    ----------
-    cluster : Cluster
-        The cluster it belongs to.
-    name : str
-        Its host name: ``login``, ``c1``, ``c2`` ...
-    """
-
-    def __init__(self, cluster: Cluster, name: str) -> None:
-        self.cluster = cluster
-        self.name = name
-
-    @property
-    def container(self) -> Container:
-        """The node's container."""
-        try:
-            return self.cluster.client.containers.get(
-                f"{self.cluster.name}-{self.name}"
-            )
-        except NotFound:
-            known = ", ".join(self.cluster.members()) or "none, it is not up"
-            raise UsageError(
-                f'cluster "{self.cluster.name}" has no node "{self.name}"',
-                f"one of its nodes: {known}",
-                "ci/cluster up",
-            ) from None
-
-    def kill(self) -> None:
-        """Let it lose power: every process on it is gone at once."""
-        self.container.kill()
-
-    def stop(self) -> None:
-        """Shut it down in order: slurmd gets SIGTERM first."""
-        self.container.stop(timeout=10)
-
-    def freeze(self) -> None:
-        """Stop all its processes where they are; connections stay open."""
-        self.container.pause()
-
-    def cut(self) -> None:
-        """Cut its network: packets vanish both ways, nothing is told."""
-        self._filter("-I")
-
-    def restore(self) -> None:
-        """Undo what was done to it, and wait until Slurm uses it again."""
-        self.mend()
-        self.cluster.wait_ready(self.name)
-
-    def mend(self) -> None:
-        """Undo what was done to it."""
-        container = self.container
-        if container.status == "paused":
-            container.unpause()
-        elif container.status != "running":
-            container.start()
-        self._filter("-D")
-
-    def _filter(self, action: str) -> None:
-        container = self.container
-        for chain, interface in _CHAINS:
-            rule = [chain, "!", interface, "lo", "-j", "DROP"]
-            absent, _ = execute(container, ["iptables", "-w", "-C", *rule])
-            if bool(absent) == (action == "-D"):
-                continue
-            code, output = execute(container, ["iptables", "-w", action, *rule])
-            if code:
-                raise ConfigError(
-                    f"iptables on {self.name}: {output}",
-                    "an engine whose containers may filter packets",
-                )
 
 
 class Cluster:
@@ -275,16 +192,13 @@ class Cluster:
 
     def write(self, path: str, text: str, *, mode: int = 0o644) -> None:
         """Write a file as the ordinary user, in the home if the path is relative."""
-        target = PurePosixPath(HOME) / path
-        member = tarfile.TarInfo(target.name)
-        content = text.encode()
-        member.size, member.mode = len(content), mode
-        member.uid = member.gid = 1000
-        member.mtime = int(time.time())
-        buffer = io.BytesIO()
-        with tarfile.open(fileobj=buffer, mode="w") as tar:
-            tar.addfile(member, io.BytesIO(content))
-        self.node(LOGIN).container.put_archive(str(target.parent), buffer.getvalue())
+        script = 'cat > "$1" && chmod "$2" "$1"'
+        writing = self.start(["sh", "-c", script, "", path, f"{mode:o}"], stdin=True)
+        writing.write(text.encode())
+        writing.close_stdin()
+        done = writing.wait()
+        if done.returncode:
+            raise OSError(done.stderr)
 
     def logs(self, lines: int | Literal["all"] = "all") -> str:
         """Return what the Slurm daemons logged, node by node."""
@@ -308,32 +222,15 @@ class Cluster:
             They do not within the deadline, or a container ended.
         """
         wanted = set(names or self._names()) - {LOGIN}
-        login = self.node(LOGIN).container
-        deadline = time.monotonic() + UP_SECONDS
-        seen = "no word from slurmctld"
-        while time.monotonic() < deadline:
-            # sinfo asks slurmctld, which may not be there yet: bounded too.
-            code, seen = execute(login, ["timeout", "5", "sinfo", "-hNo", "%N %T"])
-            states = (
-                dict(line.split() for line in seen.splitlines()) if not code else {}
+        if trouble := trouble_until_ready(
+            self.node(LOGIN).container, wanted, self._all
+        ):
+            raise AssemblyError(
+                f'cluster "{self.name}": {trouble}; the logs end with\n'
+                f"{tail(self.logs(20), 80)}",
+                f"{self.nodes} nodes that take work within {UP_SECONDS} s",
+                "see ci/README.md, how to debug the cluster",
             )
-            if all(states.get(name) in WORKING for name in wanted):
-                return
-            for container in self._all():
-                if container.status in {"exited", "dead"} and (
-                    container.labels[LABEL + ".node"] in {*wanted, LOGIN}
-                ):
-                    raise self._not_ready(f"{container.name} ended")
-            time.sleep(0.05)
-        raise self._not_ready(f"after {UP_SECONDS} s sinfo says: {seen}")
-
-    def _not_ready(self, saw: str) -> AssemblyError:
-        return AssemblyError(
-            f'cluster "{self.name}": {saw}; the logs end with\n'
-            f"{tail(self.logs(20), 80)}",
-            f"{self.nodes} nodes that take work within {UP_SECONDS} s",
-            "see ci/README.md, how to debug the cluster",
-        )
 
     def _names(self) -> list[str]:
         return [f"c{number}" for number in range(1, self.nodes + 1)]
@@ -375,63 +272,25 @@ class Cluster:
         self.client.volumes.create(f"{self.name}-home", labels=labels)
         memory = self.client.info()["MemTotal"] // 2**20 // self.nodes
         conf = slurm_conf(self._names(), self.cpus, memory)
+
+        def start(node: str, daemon: str) -> None:
+            start_container(
+                self.client,
+                image,
+                cluster=self.name,
+                node=node,
+                daemon=daemon,
+                conf=conf,
+                binds={self.images: "/images", ROOT / "examples": "/examples"},
+                labels=labels | {LABEL + ".node": node, SHAPE: self._shape()},
+            )
+
         # slurmctld looks its nodes up as it starts, so they are there first.
         with ThreadPoolExecutor() as pool:
-            starts = [
-                pool.submit(self._start, image, name, "slurmd", conf)
-                for name in self._names()
-            ]
-            for start in starts:
-                start.result()
-        self._start(image, LOGIN, "slurmctld", conf)
-
-    def _start(self, image: str, name: str, daemon: str, conf: str) -> None:
-        api = self.client.api
-        host = api.create_host_config(
-            binds={
-                f"{self.name}-home": {"bind": "/home", "mode": "rw"},
-                str(self.images.resolve()): {"bind": "/images", "mode": "ro"},
-                str(ROOT / "examples"): {"bind": "/examples", "mode": "ro"},
-            },
-            cap_add=["ALL"],
-            # Not every machine has it to give, and nothing here needs it.
-            cap_drop=["SYS_RESOURCE"],
-            security_opt=["seccomp=unconfined", "apparmor=unconfined"],
-            devices=["/dev/fuse"],
-            shm_size="4g",
-            init=True,
-            network_mode=self.name,
-        )
-        # What the command line calls systempaths=unconfined: user namespaces may
-        # mount a proc of their own only where none of it is masked.
-        host["MaskedPaths"] = []
-        host["ReadonlyPaths"] = []
-        network: Any = api.create_networking_config(
-            cast("Any", {self.name: api.create_endpoint_config(aliases=[name])})
-        )
-        created = api.create_container(
-            image,
-            command=[daemon],
-            name=f"{self.name}-{name}",
-            hostname=name,
-            labels={LABEL: self.name, LABEL + ".node": name, SHAPE: self._shape()},
-            host_config=host,
-            networking_config=network,
-        )
-        content = io.BytesIO()
-        with tarfile.open(fileobj=content, mode="w") as tar:
-            member = tarfile.TarInfo("slurm.conf")
-            member.size, member.mode = len(conf), 0o644
-            tar.addfile(member, io.BytesIO(conf.encode()))
-        api.put_archive(created["Id"], "/etc/slurm", content.getvalue())
-        try:
-            api.start(created["Id"])
-        except APIError as error:
-            raise ConfigError(
-                f"{self.name}-{name} does not start: {error.explanation}",
-                "an engine with /dev/fuse that grants capabilities (ci/README.md)",
-                "modprobe fuse, if the device is missing",
-            ) from None
+            starts = [pool.submit(start, name, "slurmd") for name in self._names()]
+            for started in starts:
+                started.result()
+        start(LOGIN, "slurmctld")
 
     def _remove(self) -> None:
         for container in self._all():
