@@ -75,7 +75,16 @@ def _default_client(address: str, report: str | None) -> Iterator[None]:
     from distributed import Client, performance_report  # noqa: PLC0415
 
     dask.config.refresh()
-    client = Client(address, name="dask-runner")
+
+    class Standing(Client):  # type: ignore[misc]  # Dask has no type information
+        """Stands by for who makes no client of their own."""
+
+        async def _reconnect(self) -> None:
+            # The script has shut the cluster down, or it is lost and we end:
+            # there is nothing to reconnect to, nor to complain about.
+            await self._close()
+
+    client = Standing(address, name="dask-runner")
     watched = performance_report(report) if report else contextlib.nullcontext()
     try:
         with watched:
