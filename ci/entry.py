@@ -39,6 +39,14 @@ def start(module: str) -> NoReturn:
     except errors.RunnerError as error:
         sys.stderr.write(f"{error}\n")
         status = error.status
+    except importlib.import_module("docker.errors").APIError as error:
+        refusal = errors.LostError(
+            f"the engine refuses: {error.explanation or error}",
+            "a command that fits the state that its containers are in",
+            "see it with docker ps -a; ci/README.md, when something is wrong",
+        )
+        sys.stderr.write(f"{refusal}\n")
+        status = refusal.status
     except KeyboardInterrupt:
         status = 130
     raise SystemExit(status)
