@@ -274,6 +274,7 @@ class Running:
                 self._ended_at = time.monotonic()
                 self._news.notify_all()
             stream.close()
+            self._socket.close()
 
 
 def execute(container: Container, command: Sequence[str]) -> tuple[int, str]:
