@@ -290,7 +290,6 @@ class Cluster:
             status = status or 128 + self._signal
         elif message.said:
             self._report.error(message.said)
-        self._report.ended(status, time.monotonic() - self._began)
         self.close(status)
 
     def _on_scheduler_closed(self, member: Member, message: m.SchedulerClosed) -> None:
@@ -375,6 +374,8 @@ class Cluster:
         if self._status is not None:
             return
         self._status = status
+        if self._client_told:
+            self._report.ended(status, time.monotonic() - self._began)
         for member in self._members.values():
             member.channel.send(m.Close(status))
         self._changed.set()

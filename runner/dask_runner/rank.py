@@ -42,6 +42,10 @@ if TYPE_CHECKING:
     from dask_runner.launch import Launch, Program
     from dask_runner.rendezvous import Meeting
 
+#: Launchers that signal every process of the job, the client included (seen with
+#: scancel and Slurm 24.11): it would get each signal twice.
+SIGNALS_ALL = frozenset({"slurm"})
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -344,7 +348,7 @@ class Rank:
         """Give the client a signal that some rank got."""
         if message.number not in PASSED_ON:
             self._client_signal = message.number
-        if self._client_told:
+        if self._client_told and self._world.launcher not in SIGNALS_ALL:
             self._client.signal(message.number)
 
     def _on_close(self, message: m.Close) -> None:

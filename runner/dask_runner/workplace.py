@@ -47,12 +47,13 @@ class Workplace:
         return str(self.path / f"{name}.log")
 
     def tail(self, name: str) -> str:
-        """Return the last lines of a process's log, to append to a message."""
+        """Return the last lines of a process's log that tell of trouble."""
         try:
             lines = Path(self.log(name)).read_text(errors="replace").splitlines()
         except OSError:
             return ""
-        return "".join(f"\n  | {line}" for line in lines[-TAIL:])
+        told = [line for line in lines if " INFO " not in line]
+        return "".join(f"\n  | {line}" for line in told[-TAIL:])
 
     def tls(self, record: Record) -> dict[str, str]:
         """Return the variables that give the cluster's TLS material to Dask."""

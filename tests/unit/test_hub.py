@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from dask_runner import cluster as cluster_module
+from dask_runner import cluster as cluster_module
 from dask_runner import hub as hub_module
 from dask_runner import link, roles
 from dask_runner import messages as m
@@ -72,7 +73,7 @@ class FakeRank:
         self.channel.close()
 
 
-class Cluster:
+class Stage:
     """A hub and the ranks that have connected to it."""
 
     def __init__(self, size: int, layout: str, **given: Any) -> None:
@@ -136,21 +137,21 @@ def workers(rank: int) -> m.WorkersUp:
 
 def playing(
     size: int, layout: str = "shared", **given: Any
-) -> Callable[[Callable[[Cluster], Coroutine[Any, Any, None]]], None]:
+) -> Callable[[Callable[[Stage], Coroutine[Any, Any, None]]], None]:
     """Run a play with a cluster of so many ranks."""
 
     @asynccontextmanager
-    async def stage() -> AsyncIterator[Cluster]:
-        cluster = Cluster(size, layout, **given)
-        await cluster.open()
+    async def staged() -> AsyncIterator[Stage]:
+        stage = Stage(size, layout, **given)
+        await stage.open()
         try:
-            yield cluster
+            yield stage
         finally:
-            await cluster.shut()
+            await stage.shut()
 
-    def run(play: Callable[[Cluster], Coroutine[Any, Any, None]]) -> None:
+    def run(play: Callable[[Stage], Coroutine[Any, Any, None]]) -> None:
         async def main() -> None:
-            async with stage() as cluster:
+            async with staged() as cluster:
                 await play(cluster)
 
         asyncio.run(main())
@@ -158,9 +159,9 @@ def playing(
     return run
 
 
-async def ready(cluster: Cluster, size: int) -> list[FakeRank]:
+async def ready(stage: Stage, size: int) -> list[FakeRank]:
     """Bring all ranks to the point where the client has begun."""
-    ranks = await cluster.ranks(*range(size))
+    ranks = await stage.ranks(*range(size))
     ranks[0].say(UP)
     for number, rank in enumerate(ranks):
         await rank.hears(m.Start)
@@ -177,21 +178,21 @@ async def all_leave(ranks: list[FakeRank]) -> None:
 
 
 def test_a_cluster_comes_up_and_ends_with_the_clients_status() -> None:
-    async def play(cluster: Cluster) -> None:
-        ranks = await ready(cluster, 3)
+    async def play(stage: Stage) -> None:
+        ranks = await ready(stage, 3)
         ranks[0].say(m.ClientEnded(7, ""))
         await all_leave(ranks)
-        assert await cluster.status() == 7
-        assert not cluster.said.errors
-        assert not cluster.said.warnings
-        assert len(cluster.said.notes) <= 4
+        assert await stage.status() == 7
+        assert not stage.said.errors
+        assert not stage.said.warnings
+        assert len(stage.said.notes) <= 4
 
     playing(3)(play)
 
 
 def test_in_the_dedicated_layout_rank_1_gets_the_client() -> None:
-    async def play(cluster: Cluster) -> None:
-        ranks = await cluster.ranks(0, 1, 2)
+    async def play(stage: Stage) -> None:
+        ranks = await stage.ranks(0, 1, 2)
         ranks[0].say(UP)
         await ranks[2].hears(m.Start)
         ranks[2].say(workers(2))
@@ -201,8 +202,8 @@ def test_in_the_dedicated_layout_rank_1_gets_the_client() -> None:
 
 
 def test_workers_start_before_all_ranks_are_there() -> None:
-    async def play(cluster: Cluster) -> None:
-        (one,) = await cluster.ranks(0)
+    async def play(stage: Stage) -> None:
+        (one,) = await stage.ranks(0)
         one.say(UP)
         assert (await one.hears(m.Start)).address == UP.address
 
@@ -210,10 +211,10 @@ def test_workers_start_before_all_ranks_are_there() -> None:
 
 
 def test_ranks_that_are_not_placed_are_counted_by_node_when_all_are_there() -> None:
-    async def play(cluster: Cluster) -> None:
+    async def play(stage: Stage) -> None:
         nodes = ["c1", "c2", "c1", "c2"]
         ranks = [
-            await cluster.rank(number, node, placed=False)
+            await stage.rank(number, node, placed=False)
             for number, node in enumerate(nodes)
         ]
         ranks[0].say(UP)
@@ -225,8 +226,8 @@ def test_ranks_that_are_not_placed_are_counted_by_node_when_all_are_there() -> N
 
 
 def test_only_the_planned_scheduler_can_say_that_it_is_up() -> None:
-    async def play(cluster: Cluster) -> None:
-        zero, one = await cluster.ranks(0, 1)
+    async def play(stage: Stage) -> None:
+        zero, one = await stage.ranks(0, 1)
         one.say(m.SchedulerUp("tcp://127.0.0.1:666", 0))
         zero.say(UP)
         assert (await one.hears(m.Start)).address == UP.address
@@ -235,12 +236,12 @@ def test_only_the_planned_scheduler_can_say_that_it_is_up() -> None:
 
 
 def test_min_workers_begins_with_fewer_and_takes_late_ones() -> None:
-    async def play(cluster: Cluster) -> None:
-        zero, one = await cluster.ranks(0, 1)
+    async def play(stage: Stage) -> None:
+        zero, one = await stage.ranks(0, 1)
         zero.say(UP)
         one.say(workers(1))
         assert (await zero.hears(m.Ready)).nworkers == 1
-        (late,) = await cluster.ranks(2)
+        (late,) = await stage.ranks(2)
         assert (await late.hears(m.Start)).address == UP.address
 
     playing(3, min_workers=1)(play)
@@ -250,11 +251,11 @@ def test_min_workers_begins_with_fewer_and_takes_late_ones() -> None:
 
 
 def test_missing_ranks_are_named_at_the_timeout() -> None:
-    async def play(cluster: Cluster) -> None:
-        ranks = await cluster.ranks(0, 2)
+    async def play(stage: Stage) -> None:
+        ranks = await stage.ranks(0, 2)
         await all_leave(ranks)
-        assert await cluster.status() == 75
-        (error,) = cluster.said.errors
+        assert await stage.status() == 75
+        (error,) = stage.said.errors
         assert "ranks 1, 3 of 4 did not arrive within 0.3 s" in error
         assert "needed: " in error
         assert "you can: " in error
@@ -263,32 +264,32 @@ def test_missing_ranks_are_named_at_the_timeout() -> None:
 
 
 def test_a_scheduler_that_does_not_come_up_is_named_at_the_timeout() -> None:
-    async def play(cluster: Cluster) -> None:
-        await all_leave(await cluster.ranks(0, 1))
-        assert await cluster.status() == 75
-        assert "scheduler" in cluster.said.errors[0]
+    async def play(stage: Stage) -> None:
+        await all_leave(await stage.ranks(0, 1))
+        assert await stage.status() == 75
+        assert "scheduler" in stage.said.errors[0]
 
     playing(2, timeout=0.3)(play)
 
 
 def test_ranks_without_workers_are_named_at_the_timeout() -> None:
-    async def play(cluster: Cluster) -> None:
-        ranks = await cluster.ranks(0, 1, 2)
+    async def play(stage: Stage) -> None:
+        ranks = await stage.ranks(0, 1, 2)
         ranks[0].say(UP)
         ranks[0].say(workers(0))
         await all_leave(ranks)
-        assert await cluster.status() == 75
-        assert "rank 1 on c1, rank 2 on c1" in cluster.said.errors[0]
+        assert await stage.status() == 75
+        assert "rank 1 on c1, rank 2 on c1" in stage.said.errors[0]
 
     playing(3, timeout=0.3)(play)
 
 
 def test_a_second_rank_with_the_same_number_is_refused_and_the_first_stays() -> None:
-    async def play(cluster: Cluster) -> None:
-        first, second = await cluster.rank(0), await cluster.rank(0, "c9")
+    async def play(stage: Stage) -> None:
+        first, second = await stage.rank(0), await stage.rank(0, "c9")
         async with asyncio.timeout(PATIENCE):
             assert await second.channel.receive() is None
-        assert "second rank 0 on c9" in cluster.said.warnings[0]
+        assert "second rank 0 on c9" in stage.said.warnings[0]
         first.say(UP)
         await first.hears(m.Start)
 
@@ -297,23 +298,23 @@ def test_a_second_rank_with_the_same_number_is_refused_and_the_first_stays() -> 
 
 @pytest.mark.parametrize("number", [-1, 2, 10**9])
 def test_a_rank_that_is_none_of_the_world_is_refused(number: int) -> None:
-    async def play(cluster: Cluster) -> None:
-        stranger = await cluster.rank(number)
+    async def play(stage: Stage) -> None:
+        stranger = await stage.rank(number)
         async with asyncio.timeout(PATIENCE):
             assert await stranger.channel.receive() is None
-        assert cluster.said.warnings
-        assert not cluster.finished.done()
+        assert stage.said.warnings
+        assert not stage.finished.done()
 
     playing(2)(play)
 
 
 def test_who_does_not_begin_with_hello_is_refused() -> None:
-    async def play(cluster: Cluster) -> None:
-        rank = await cluster.connect()
+    async def play(stage: Stage) -> None:
+        rank = await stage.connect()
         rank.say(m.Ping())
         async with asyncio.timeout(PATIENCE):
             assert await rank.channel.receive() is None
-        assert "Hello" in cluster.said.warnings[0]
+        assert "Hello" in stage.said.warnings[0]
 
     playing(2)(play)
 
@@ -323,17 +324,17 @@ def test_strangers_are_warned_of_once_and_do_no_harm(
 ) -> None:
     monkeypatch.setattr(link, "HANDSHAKE", 0.2)
 
-    async def play(cluster: Cluster) -> None:
+    async def play(stage: Stage) -> None:
         for _ in range(20):
             reader, writer = await asyncio.open_connection(
                 LOOPBACK,
-                cluster._port,  # noqa: SLF001
+                stage._port,  # noqa: SLF001
             )
             writer.write(b"GET / HTTP/1.1\r\n" * 10)
             await reader.read()
             writer.close()
-        await ready(cluster, 2)
-        assert len(cluster.said.warnings) == 1
+        await ready(stage, 2)
+        assert len(stage.said.warnings) == 1
 
     playing(2)(play)
 
@@ -343,9 +344,9 @@ def test_silent_strangers_do_not_keep_the_ranks_out(
 ) -> None:
     monkeypatch.setattr(link, "HANDSHAKE", 0.5)
 
-    async def play(cluster: Cluster) -> None:
+    async def play(stage: Stage) -> None:
         crowd = [
-            await asyncio.open_connection(LOOPBACK, cluster._port)  # noqa: SLF001
+            await asyncio.open_connection(LOOPBACK, stage._port)  # noqa: SLF001
             for _ in range(hub_module.STRANGERS + 8)
         ]
         record = Record(
@@ -353,8 +354,8 @@ def test_silent_strangers_do_not_keep_the_ranks_out(
             "n",
             "c1",
             LOOPBACK,
-            cluster._port,  # noqa: SLF001
-            cluster.hub.secret.hex(),
+            stage._port,  # noqa: SLF001
+            stage.hub.secret.hex(),
             "",
             "",
         )
@@ -376,12 +377,12 @@ def test_silent_strangers_do_not_keep_the_ranks_out(
 
 
 def test_a_rank_that_fails_before_ready_ends_the_cluster_with_its_name() -> None:
-    async def play(cluster: Cluster) -> None:
-        ranks = await cluster.ranks(0, 1)
+    async def play(stage: Stage) -> None:
+        ranks = await stage.ranks(0, 1)
         ranks[1].say(m.Failed("no such module: foo", "", "", 78))
         await all_leave(ranks)
-        assert await cluster.status() != 0
-        text = "\n".join(cluster.said.warnings + cluster.said.errors)
+        assert await stage.status() != 0
+        text = "\n".join(stage.said.warnings + stage.said.errors)
         assert "rank 1 on c1" in text
         assert "no such module: foo" in text
 
@@ -389,24 +390,24 @@ def test_a_rank_that_fails_before_ready_ends_the_cluster_with_its_name() -> None
 
 
 def test_a_rank_lost_before_ready_ends_the_cluster() -> None:
-    async def play(cluster: Cluster) -> None:
-        zero, one = await cluster.ranks(0, 1)
+    async def play(stage: Stage) -> None:
+        zero, one = await stage.ranks(0, 1)
         zero.say(UP)
         await one.hears(m.Start)
         one.channel.close()
         await zero.leaves()
-        assert await cluster.status() == 75
-        assert "rank 1 on c1" in "\n".join(cluster.said.warnings)
+        assert await stage.status() == 75
+        assert "rank 1 on c1" in "\n".join(stage.said.warnings)
 
     playing(2)(play)
 
 
 def test_a_rank_lost_before_ready_is_not_missed_with_min_workers() -> None:
-    async def play(cluster: Cluster) -> None:
-        zero, one, two = await cluster.ranks(0, 1, 2)
+    async def play(stage: Stage) -> None:
+        zero, one, two = await stage.ranks(0, 1, 2)
         zero.say(UP)
         two.channel.close()
-        await cluster.until(lambda: cluster.said.warnings)
+        await stage.until(lambda: stage.said.warnings)
         zero.say(workers(0))
         one.say(workers(1))
         await zero.hears(m.Ready)
@@ -415,73 +416,73 @@ def test_a_rank_lost_before_ready_is_not_missed_with_min_workers() -> None:
 
 
 def test_a_rank_lost_while_running_is_told_and_not_missed() -> None:
-    async def play(cluster: Cluster) -> None:
-        ranks = await ready(cluster, 3)
+    async def play(stage: Stage) -> None:
+        ranks = await ready(stage, 3)
         ranks[2].channel.close()
-        await cluster.until(lambda: cluster.said.warnings)
-        assert cluster.said.warnings == ["rank 2 on c1 was lost: its connection closed"]
+        await stage.until(lambda: stage.said.warnings)
+        assert stage.said.warnings == ["rank 2 on c1 was lost: its connection closed"]
         ranks[0].say(m.ClientEnded(0, ""))
         await all_leave(ranks[:2])
-        assert await cluster.status() == 0
+        assert await stage.status() == 0
 
     playing(3)(play)
 
 
 def test_the_cluster_ends_when_its_last_worker_is_lost() -> None:
-    async def play(cluster: Cluster) -> None:
-        ranks = await cluster.ranks(0, 1, 2)
+    async def play(stage: Stage) -> None:
+        ranks = await stage.ranks(0, 1, 2)
         ranks[0].say(UP)
         await ranks[2].hears(m.Start)
         ranks[2].say(workers(2))
         await ranks[1].hears(m.Ready)
         ranks[2].channel.close()
         await all_leave(ranks[:2])
-        assert await cluster.status() == 75
-        assert cluster.said.errors
+        assert await stage.status() == 75
+        assert stage.said.errors
 
     playing(3, "dedicated")(play)
 
 
 def test_the_cluster_ends_when_the_clients_rank_is_lost() -> None:
-    async def play(cluster: Cluster) -> None:
-        ranks = await cluster.ranks(0, 1, 2)
+    async def play(stage: Stage) -> None:
+        ranks = await stage.ranks(0, 1, 2)
         ranks[1].channel.close()
         await all_leave([ranks[0], ranks[2]])
-        assert await cluster.status() == 69
-        assert "rank 1 on c1 with the client" in cluster.said.errors[0]
+        assert await stage.status() == 69
+        assert "rank 1 on c1 with the client" in stage.said.errors[0]
 
     playing(3, "dedicated")(play)
 
 
 def test_a_failed_scheduler_ends_the_cluster_with_its_reason() -> None:
-    async def play(cluster: Cluster) -> None:
-        ranks = await ready(cluster, 2)
+    async def play(stage: Stage) -> None:
+        ranks = await ready(stage, 2)
         ranks[0].say(m.Failed("the scheduler was killed by SIGKILL", "a", "b", 69))
         await all_leave(ranks)
-        assert await cluster.status() == 69
-        assert "SIGKILL" in cluster.said.errors[0]
+        assert await stage.status() == 69
+        assert "SIGKILL" in stage.said.errors[0]
 
     playing(2)(play)
 
 
 def test_a_rank_that_sends_garbage_is_lost() -> None:
-    async def play(cluster: Cluster) -> None:
-        ranks = await ready(cluster, 3)
+    async def play(stage: Stage) -> None:
+        ranks = await ready(stage, 3)
         ranks[2].channel._writer.write(b"\0\0\0\2" + b"x" * 34)  # noqa: SLF001
-        await cluster.until(lambda: cluster.said.warnings)
-        assert "rank 2 on c1 was lost" in cluster.said.warnings[0]
+        await stage.until(lambda: stage.said.warnings)
+        assert "rank 2 on c1 was lost" in stage.said.warnings[0]
 
     playing(3)(play)
 
 
 def test_a_message_that_no_rank_may_send_is_a_loss_and_no_crash() -> None:
-    async def play(cluster: Cluster) -> None:
-        ranks = await ready(cluster, 3)
+    async def play(stage: Stage) -> None:
+        ranks = await ready(stage, 3)
         ranks[2].say(m.Finish())
-        await cluster.until(lambda: cluster.said.warnings)
+        await stage.until(lambda: stage.said.warnings)
         ranks[0].say(m.ClientEnded(0, ""))
         await all_leave(ranks[:2])
-        assert await cluster.status() == 0
+        assert await stage.status() == 0
 
     playing(3)(play)
 
@@ -490,8 +491,8 @@ def test_a_silent_rank_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub_module, "PING", 0.05)
     monkeypatch.setattr(hub_module, "SILENCE", 0.3)
 
-    async def play(cluster: Cluster) -> None:
-        ranks = await ready(cluster, 2)
+    async def play(stage: Stage) -> None:
+        ranks = await ready(stage, 2)
 
         async def beat() -> None:
             while True:
@@ -499,10 +500,10 @@ def test_a_silent_rank_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
                 await asyncio.sleep(0.05)
 
         beating = asyncio.create_task(beat())
-        await cluster.until(lambda: len(cluster.said.warnings) > 1)
+        await stage.until(lambda: len(stage.said.warnings) > 1)
         beating.cancel()
-        assert "rank 1 on c1 was silent" in cluster.said.warnings[0]
-        assert not cluster.finished.done()
+        assert "rank 1 on c1 was silent" in stage.said.warnings[0]
+        assert not stage.finished.done()
 
     playing(2)(play)
 
@@ -511,8 +512,8 @@ def test_a_silent_rank_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_signal_to_every_rank_reaches_the_client_once() -> None:
-    async def play(cluster: Cluster) -> None:
-        ranks = await ready(cluster, 3)
+    async def play(stage: Stage) -> None:
+        ranks = await ready(stage, 3)
         for rank in ranks:
             rank.say(m.Signalled(15))
         assert (await ranks[0].hears(m.Signalled)).number == 15
@@ -525,46 +526,46 @@ def test_a_signal_to_every_rank_reaches_the_client_once() -> None:
 
 
 def test_a_client_that_ignores_a_signal_is_closed_after_its_grace() -> None:
-    async def play(cluster: Cluster) -> None:
-        ranks = await ready(cluster, 2)
+    async def play(stage: Stage) -> None:
+        ranks = await ready(stage, 2)
         ranks[1].say(m.Signalled(15))
         await ranks[0].hears(m.Signalled)
         await all_leave(ranks)
-        assert await cluster.status() == 143
+        assert await stage.status() == 143
 
     playing(2, grace=0.2)(play)
 
 
 def test_a_second_ctrl_c_ends_at_once() -> None:
-    async def play(cluster: Cluster) -> None:
-        ranks = await ready(cluster, 2)
+    async def play(stage: Stage) -> None:
+        ranks = await ready(stage, 2)
         ranks[0].say(m.Signalled(2))
         await ranks[0].hears(m.Signalled)
         ranks[0].say(m.Signalled(2))
         await all_leave(ranks)
-        assert await cluster.status() == 130
+        assert await stage.status() == 130
 
     playing(2, grace=60)(play)
 
 
 def test_a_signal_before_ready_ends_at_once() -> None:
-    async def play(cluster: Cluster) -> None:
-        ranks = await cluster.ranks(0, 1)
+    async def play(stage: Stage) -> None:
+        ranks = await stage.ranks(0, 1)
         ranks[1].say(m.Signalled(15))
         await all_leave(ranks)
-        assert await cluster.status() == 143
+        assert await stage.status() == 143
 
     playing(3, timeout=60)(play)
 
 
 def test_a_script_that_handles_a_signal_decides_on_the_status() -> None:
-    async def play(cluster: Cluster) -> None:
-        ranks = await ready(cluster, 1)
+    async def play(stage: Stage) -> None:
+        ranks = await ready(stage, 1)
         ranks[0].say(m.Signalled(15))
         await ranks[0].hears(m.Signalled)
         ranks[0].say(m.ClientEnded(3, ""))
         await all_leave(ranks)
-        assert await cluster.status() == 3
+        assert await stage.status() == 3
 
     playing(1)(play)
 
@@ -573,26 +574,26 @@ def test_a_script_that_handles_a_signal_decides_on_the_status() -> None:
 
 
 def test_a_rank_that_comes_after_the_end_learns_it() -> None:
-    async def play(cluster: Cluster) -> None:
-        (zero,) = await cluster.ranks(0)
+    async def play(stage: Stage) -> None:
+        (zero,) = await stage.ranks(0)
         zero.say(m.Failed("a wrong option", "", "", 78))
         await zero.hears(m.Close)
         zero.say(m.Bye())
-        (late,) = await cluster.ranks(1)
+        (late,) = await stage.ranks(1)
         assert (await late.hears(m.Close)).status == 78
         late.say(m.Bye())
         await zero.hears(m.Finish)
         await late.hears(m.Finish)
         zero.channel.close()
         late.channel.close()
-        assert await cluster.status() == 78
+        assert await stage.status() == 78
 
     playing(2)(play)
 
 
 def test_the_first_reason_to_end_decides() -> None:
-    async def play(cluster: Cluster) -> None:
-        ranks = await ready(cluster, 2)
+    async def play(stage: Stage) -> None:
+        ranks = await ready(stage, 2)
         ranks[0].say(m.ClientEnded(0, ""))
         await ranks[0].hears(m.Close)
         ranks[0].say(m.Failed("the scheduler was killed", "", "", 69))
@@ -600,8 +601,8 @@ def test_the_first_reason_to_end_decides() -> None:
         ranks[1].channel.close()
         await ranks[0].hears(m.Finish)
         ranks[0].channel.close()
-        assert await cluster.status() == 0
-        assert not cluster.said.errors
+        assert await stage.status() == 0
+        assert not stage.said.errors
 
     playing(2)(play)
 
@@ -612,21 +613,21 @@ def test_ranks_that_do_not_say_bye_are_not_awaited_for_ever(
     monkeypatch.setattr(cluster_module, "STOP", 0.1)
     monkeypatch.setattr(cluster_module, "LEAVE", 0.1)
 
-    async def play(cluster: Cluster) -> None:
-        ranks = await ready(cluster, 2)
+    async def play(stage: Stage) -> None:
+        ranks = await ready(stage, 2)
         ranks[0].say(m.ClientEnded(0, ""))
-        assert await cluster.status() == 0
+        assert await stage.status() == 0
 
     playing(2, grace=0.1)(play)
 
 
 def test_a_client_that_shuts_the_cluster_down_goes_on_alone() -> None:
-    async def play(cluster: Cluster) -> None:
-        ranks = await ready(cluster, 2)
+    async def play(stage: Stage) -> None:
+        ranks = await ready(stage, 2)
         ranks[0].say(m.SchedulerClosed())
         ranks[0].say(m.ClientEnded(0, ""))
         await all_leave(ranks)
-        assert await cluster.status() == 0
-        assert not cluster.said.errors
+        assert await stage.status() == 0
+        assert not stage.said.errors
 
     playing(2)(play)

@@ -70,7 +70,11 @@ def _start_fork_server(config: Any) -> None:
             os.environ.setdefault(name, str(value))
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
+    # It starts multiprocessing's resource tracker as well, which is no code of
+    # ours and would die of these; the fork server takes them off its mask again.
+    signal.pthread_sigmask(signal.SIG_BLOCK, lifeline.BLOCKED)
     multiprocessing.forkserver.ensure_running()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, lifeline.BLOCKED)
 
 
 async def _start(

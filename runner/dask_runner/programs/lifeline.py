@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import sys
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,9 @@ from dask_runner.channel import BlockingChannel, Channel, open_channel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+#: Signals that a fork server must not get before it has handlers for them.
+BLOCKED = (signal.SIGUSR1, signal.SIGUSR2)
 
 
 def _socket() -> socket.socket:
@@ -28,6 +32,22 @@ async def channel() -> Channel:
 def blocking_channel() -> BlockingChannel:
     """Return the lifeline for a program without one."""
     return BlockingChannel(_socket())
+
+
+def leave_signals_to_the_top() -> None:
+    """Do nothing about signals that are the top process's business.
+
+    Slurm sends a signal to every process of the step; the top process decides
+    what it means, and the lifeline tells. A handler, and not SIG_IGN, so that a
+    program which a task starts has the default again.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT, *BLOCKED):
+        signal.signal(number, _nothing)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, BLOCKED)
+
+
+def _nothing(number: int, frame: object) -> None:
+    """Handle a signal by doing nothing."""
 
 
 async def expect(lifeline: Channel, kind: type[Any]) -> Any:
@@ -99,4 +119,5 @@ _LEVELS = {
 
 def run(main: Any) -> None:
     """Run a program's coroutine function as its main."""
+    leave_signals_to_the_top()
     asyncio.run(main())
