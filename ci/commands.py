@@ -273,7 +273,8 @@ class Running:
             with self._news:
                 self._ended_at = time.monotonic()
                 self._news.notify_all()
-            stream.close()
+            # The SDK keeps the response beside the reader that it took out of it.
+            getattr(stream, "_response", stream).close()
             self._socket.close()
 
 
