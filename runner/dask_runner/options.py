@@ -368,7 +368,7 @@ def _from_files() -> Mapping[str, Any]:
     except (ValueError, TypeError) as error:
         # Dask reads its files when it is imported, and says which is wrong.
         raise ConfigError(
-            f"{str(error).partition(', original')[0]}",
+            f"Dask cannot read its configuration: {str(error).partition(', orig')[0]}",
             "YAML files that Dask can read",
             "mend or remove the file; `python -c 'import dask'` shows the whole error",
         ) from error

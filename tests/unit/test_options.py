@@ -1,0 +1,256 @@
+"""Where an option's value comes from, and what is refused with which words."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dask_runner.errors import ConfigError, UsageError
+from dask_runner.options import (
+    BY_KEY,
+    OPTIONS,
+    PREFIX,
+    Option,
+    Setting,
+    Settings,
+    configured,
+    settle,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+#: For each option a value that is not its default, as the command line has it,
+#: and what becomes of it.
+OTHER: dict[str, tuple[Any, Any]] = {
+    "nranks": ("4", 4),
+    "launcher": ("none", "none"),
+    "layout": ("dedicated", "dedicated"),
+    "min_workers": ("2", 2),
+    "timeout": ("7.5", 7.5),
+    "grace": ("1", 1.0),
+    "security": ("none", "none"),
+    "report": ("r.html", "r.html"),
+    "quiet": (True, True),
+    "nworkers": ("auto", "auto"),
+    "nthreads": ("3", 3),
+    "memory_limit": ("2GB", "2GB"),
+    "nanny": (False, False),
+    "worker_class": ("a.B", "a.B"),
+    "local_directory": ("/x", "/x"),
+    "interface": ("ib0", "ib0"),
+    "protocol": ("tcp", "tcp"),
+    "preload": (("a", "b"), ["a", "b"]),
+    "resources": ("GPU=2 MEM=1e9", {"GPU": 2.0, "MEM": 1e9}),
+    "dashboard_address": (":0", ":0"),
+    "dashboard": (False, False),
+    "scheduler_file": ("s-{job_id}.json", "s-{job_id}.json"),
+}
+
+every_option = pytest.mark.parametrize("option", OPTIONS, ids=lambda o: o.name)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A home without any configuration; also for Dask's own places."""
+    home = tmp_path / "home"
+    (home / ".config" / "dask").mkdir(parents=True)
+    return home
+
+
+def environ(home: Path, **more: str) -> dict[str, str]:
+    return {"HOME": str(home), "DASK_ROOT_CONFIG": "/nowhere", **more}
+
+
+def in_a_process(home: Path, yaml: str, **more: str) -> str:
+    """Return repr(settings.timeout) or the error, as a new process sees it."""
+    (home / ".config" / "dask" / "my.yaml").write_text(yaml)
+    code = (
+        "import os\n"
+        "from dask_runner.errors import RunnerError\n"
+        "from dask_runner.options import configured, settle\n"
+        "try:\n"
+        "    settings = settle({}, configured(os.environ))\n"
+        "    print(settings.timeout, dict(settings)['timeout'].source)\n"
+        "except RunnerError as error:\n"
+        "    print(error.status, error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environ(home, **more),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert not done.stderr
+    return done.stdout.strip()
+
+
+def test_every_option_is_tried_here() -> None:
+    assert OTHER.keys() == BY_KEY.keys()
+
+
+@every_option
+def test_an_option_comes_from_the_command_line(option: Option) -> None:
+    given, value = OTHER[option.key]
+    setting = dict(settle({option.key: given}, {}))[option.key]
+    assert setting == Setting(value, f"--{option.name}")
+
+
+@every_option
+def test_an_option_comes_from_its_variable(option: Option, home: Path) -> None:
+    given, value = OTHER[option.key]
+    text = str(given)
+    found = configured(environ(home, **{option.variable: text}))
+    assert dict(settle({}, found))[option.key] == Setting(value, option.variable)
+
+
+@every_option
+def test_the_command_line_comes_before_the_configuration(option: Option) -> None:
+    given, value = OTHER[option.key]
+    other = {option.key: Setting(option.default, "elsewhere")}
+    assert getattr(settle({option.key: given}, other), option.key) == value
+
+
+@every_option
+def test_an_option_has_a_default_and_a_help(option: Option) -> None:
+    settings = settle({}, {})
+    assert getattr(settings, option.key) == option.default
+    assert dict(settings)[option.key].source == "default"
+    assert option.help.endswith((".", '".'))
+
+
+@every_option
+def test_null_in_the_configuration_is_the_default(option: Option) -> None:
+    settings = settle({}, {option.key: Setting(None, "a file")})
+    assert getattr(settings, option.key) == option.default
+
+
+@every_option
+@given(
+    value=st.text() | st.floats() | st.integers() | st.booleans() | st.lists(st.none())
+)
+def test_no_value_trips_more_than_an_error_of_ours(option: Option, value: Any) -> None:
+    try:
+        settle({}, {option.key: Setting(value, "a file")})
+    except ConfigError as error:
+        assert "a file" in error.saw  # noqa: PT017  where it is raised at all
+        assert error.needed
+        assert error.do
+
+
+BAD = {
+    "nranks": ["0", "-1", "x", "", "1.5", "1e9999"],
+    "layout": ["Shared", ""],
+    "timeout": ["0", "-1", "nan", "inf", "soon"],
+    "grace": ["-0"],
+    "security": ["TLS", "yes"],
+    "nworkers": ["0", "many", "-2"],
+    "nthreads": ["0", "two"],
+    "resources": ["GPU", "GPU=", "GPU=x", "=2"],
+}
+
+
+@pytest.mark.parametrize(
+    ("key", "text"), [(key, text) for key, texts in BAD.items() for text in texts]
+)
+def test_a_bad_value_is_a_usage_error_on_the_command_line_and_else_a_config_error(
+    key: str, text: str
+) -> None:
+    with pytest.raises(UsageError) as usage:
+        settle({key: text}, {})
+    with pytest.raises(ConfigError) as config:
+        settle({}, {key: Setting(text, PREFIX + key.upper())})
+    assert f"--{BY_KEY[key].name}" in usage.value.saw
+    assert PREFIX + key.upper() in config.value.saw
+    for error in (usage.value, config.value):
+        assert repr(text) in error.saw
+        assert error.needed
+        assert error.do
+
+
+def test_an_unknown_key_is_refused_with_all_that_there_are(home: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        settle({}, configured(environ(home, DASK_RUNNER__TIMOUT="3")))
+    assert "DASK_RUNNER__TIMOUT" in caught.value.saw
+    assert "timeout" in caught.value.needed
+
+
+def test_a_settings_object_has_options_and_nothing_else() -> None:
+    settings = Settings({"timeout": Setting(1.0, "x")})
+    assert settings.timeout == 1.0
+    assert settings.plain() == {"timeout": 1.0}
+    with pytest.raises(AttributeError):
+        _ = settings.tiemout
+
+
+def test_a_file_of_dasks_configuration_sets_options(home: Path) -> None:
+    said = in_a_process(home, "runner: {timeout: 12}\n")
+    assert said == "12.0 Dask's configuration, runner.timeout"
+
+
+def test_a_variable_comes_before_a_file(home: Path) -> None:
+    said = in_a_process(home, "runner: {timeout: 12}\n", DASK_RUNNER__TIMEOUT="13")
+    assert said == "13.0 DASK_RUNNER__TIMEOUT"
+
+
+def test_a_name_with_a_dash_is_the_same_option(home: Path) -> None:
+    assert in_a_process(home, "runner: {min-workers: 0}\n").startswith("78 ")
+
+
+@pytest.mark.parametrize(
+    ("yaml", "word"),
+    [
+        ("runner: {timeout: [\n", "my.yaml"),
+        ("runner: 5\n", "runner = 5"),
+        ("runner: [timeout]\n", "runner = ['timeout']"),
+        ("runner: {timeuot: 5}\n", "timeuot"),
+        ("runner: {timeout: {a: 1}}\n", "runner.timeout"),
+        ("runner: {1: 2}\n", "configuration"),
+    ],
+)
+def test_a_bad_file_is_an_error_that_names_it(home: Path, yaml: str, word: str) -> None:
+    said = in_a_process(home, yaml)
+    assert said.startswith("78 "), said
+    assert word in said
+    assert "needed: " in said
+    assert "you can: " in said
+
+
+def test_no_options_below_runner_is_no_error(home: Path) -> None:
+    assert in_a_process(home, "runner:\n").endswith(" default")
+    assert in_a_process(home, "other: 1\n").endswith(" default")
+
+
+def test_dask_is_imported_only_where_a_file_says_something(home: Path) -> None:
+    code = (
+        "import os, sys\n"
+        "from dask_runner.options import configured\n"
+        "configured(os.environ)\n"
+        "print('dask' in sys.modules)\n"
+    )
+    for text, wanted in (("# runner:\n#   timeout: 1\n", "False"), ("a: 1\n", "True")):
+        (home / ".config" / "dask" / "distributed.yaml").write_text(text)
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env=environ(home),
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+        assert done.stdout.strip() == wanted
+
+
+def test_a_home_that_cannot_be_read_has_no_files(tmp_path: Path) -> None:
+    (tmp_path / "home").touch()
+    assert configured(environ(tmp_path / "home")) == {}
+    assert configured({"DASK_ROOT_CONFIG": "/nowhere"}) is not None
+
+
+def test_deeply_nested_text_in_a_variable_is_text(home: Path) -> None:
+    found = configured(environ(home, DASK_RUNNER__REPORT="(" * 5000))
+    assert settle({}, found).report == "(" * 5000
