@@ -300,13 +300,14 @@ class Cluster:
             self.close(0)
 
     def _on_failed(self, member: Member, message: m.Failed) -> None:
-        error = RunnerError(message.saw, message.needed, message.do)
+        saw = f"{member.name}: {message.saw}"
+        error = RunnerError(saw, message.needed, message.do)
         error.status = message.status
         if member.rank in (self._plan.scheduler, self._plan.client):
             self.fail(error)
-            return
-        self._report.warn(f"{member.name}: {error}")
-        self._without(member)
+        elif self._status is None:
+            self._report.warn(str(error))
+            self._without(member)
 
     def _on_note(self, member: Member, message: m.Note) -> None:
         # Ranks of one shape have the same to say; once is enough.

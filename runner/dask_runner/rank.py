@@ -298,7 +298,7 @@ class Rank:
 
     def _on_client_ended(self, ended: Ended) -> None:
         said = ""
-        if ended.status < 0 and not self._client_signal:
+        if ended.status < 0 and not self._client_signal and not self._closing:
             said = f"the client on {self._node} {ended}"
         self._say(m.ClientEnded(ended.shell_status, said))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import multiprocessing.forkserver
+import signal
 import os
 from typing import TYPE_CHECKING, Any
 
