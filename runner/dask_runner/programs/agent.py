@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import multiprocessing.forkserver
-import signal
 import os
+import signal
 from typing import TYPE_CHECKING, Any
 
 from dask_runner import messages as m
