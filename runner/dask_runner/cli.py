@@ -114,8 +114,9 @@ def run(obj: dict[str, Any], /, **given: Any) -> NoReturn:
     """
 
     def play() -> int:
-        from dask_runner import runner  # noqa: PLC0415  --help needs no event loop
+        from dask_runner import local, runner  # noqa: PLC0415  --help needs no event loop
 
+        local.follow(os.environ)
         settings = settle(given, configured(os.environ))
         return runner.run(_program(obj["program"]), settings, os.environ, obj["args"])
 

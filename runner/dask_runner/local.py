@@ -16,12 +16,15 @@ import tempfile
 from typing import TYPE_CHECKING
 
 from dask_runner.processes import Ended
+from dask_runner.rendezvous import PRIVATE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 #: Where the local ranks meet.
 DIRECTORY = "DASKRUNNER_DIRECTORY"
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
 
 _SIGNALS = (
     signal.SIGTERM,
@@ -30,6 +33,21 @@ _SIGNALS = (
     signal.SIGUSR1,
     signal.SIGUSR2,
 )
+
+
+def follow(environ: Mapping[str, str]) -> None:
+    """Get SIGTERM when the process that started us as a local rank is gone.
+
+    A rank must not outlive its launcher, even one that was killed.
+    """
+    above = os.getppid()
+    if environ.get("DASKRUNNER_JOB_ID", "").partition("-")[0] != str(above):
+        return
+    import ctypes  # noqa: PLC0415  for local ranks only
+
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != above:  # gone before we asked
+        signal.raise_signal(signal.SIGTERM)
 
 
 async def launch(nranks: int, args: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -42,7 +60,7 @@ async def launch(nranks: int, args: Sequence[str], environ: Mapping[str, str]) -
         The arguments of ``dask-runner``, as the user gave them.
     environ : mapping
     """
-    directory = tempfile.mkdtemp(prefix="dask-runner-local-")
+    directory = tempfile.mkdtemp(prefix=PRIVATE)
     common = {
         **environ,
         "DASKRUNNER_SIZE": str(nranks),

@@ -34,7 +34,13 @@ LAST_POLL = 1.0
 #: Bytes; a record is about 2 kB.
 LARGEST = 1 << 16
 
+#: Seconds after which a rank that could not write the record anywhere itself
+#: stops waiting for one: rank 0, which has said so, is long gone.
+HOPELESS = 10.0
+
 DIRECTORY = ".dask-runner"
+#: What the name of the directory begins with in which local ranks meet.
+PRIVATE = "dask-runner-local-"
 
 #: Bytes of the hub's secret.
 SECRET = 32
@@ -170,17 +176,24 @@ class FileMeeting:
                 continue
             self._written = (path, record.nonce)
             return
-        raise ConfigError(
-            "rank 0 cannot write the file by which the ranks meet: "
-            + "; ".join(refusals),
-            "a directory that all nodes share and rank 0 can write",
-            "name one with --scheduler-file DIR/scheduler-{job_id}.json",
-        )
+        raise _unwritable("; ".join(refusals))
 
     async def records(self) -> AsyncIterator[Record]:
-        """Look into the directories, less and less often."""
+        """Look into the directories, less and less often.
+
+        Raises
+        ------
+        ConfigError
+            If nothing is found for some time where this rank, and so most
+            likely rank 0, cannot write either.
+        """
         pause = FIRST_POLL
+        began = time.monotonic()
         while True:
+            if time.monotonic() > began + HOPELESS and not any(
+                path.exists() or _writable(path.parent) for path in self._paths
+            ):
+                raise _unwritable(self.trouble)
             for path in self._paths:
                 try:
                     yield self._read(path)
@@ -233,7 +246,8 @@ class FileMeeting:
         try:
             if self._read(path).nonce == nonce:
                 path.unlink()
-            path.parent.rmdir() if path.parent.name == DIRECTORY else None
+            if path.parent.name == DIRECTORY or path.parent.name.startswith(PRIVATE):
+                path.parent.rmdir()
         except (OSError, BadRecordError):
             # Gone, replaced, or the directory has other records in it.
             return
@@ -245,6 +259,20 @@ class FileMeeting:
             f"{path} {self._trouble.get(path, 'was not looked at')}"
             for path in self._paths
         )
+
+
+def _unwritable(saw: str) -> ConfigError:
+    return ConfigError(
+        f"rank 0 cannot write the file by which the ranks meet: {saw}",
+        "a directory that all nodes share and rank 0 can write",
+        "name one with --scheduler-file DIR/scheduler-{job_id}.json",
+    )
+
+
+def _writable(directory: Path) -> bool:
+    while not directory.exists():
+        directory = directory.parent
+    return os.access(directory, os.W_OK | os.X_OK)
 
 
 def _place(path: Path, text: str) -> None:
