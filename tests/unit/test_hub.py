@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from dask_runner import cluster as cluster_module
+
 from dask_runner import cluster as cluster_module
 from dask_runner import hub as hub_module
 from dask_runner import link, roles
@@ -124,7 +124,7 @@ class Stage:
     async def until(self, reached: Callable[[], object]) -> None:
         """Wait until something that the hub does without telling has happened."""
         async with asyncio.timeout(PATIENCE):
-            while not reached():
+            while not reached():  # noqa: ASYNC110  it tells nobody
                 await asyncio.sleep(0.01)
 
 

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from dask_runner import link
 from dask_runner import messages as m
 from dask_runner.link import GREETING, NONCE, StrangerError
@@ -177,6 +178,7 @@ async def _accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 
 
 async def _silence(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    del writer
     await reader.read()
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from dask_runner.errors import ConfigError, UsageError
 from dask_runner.options import (
     BY_KEY,
@@ -19,8 +21,9 @@ from dask_runner.options import (
     configured,
     settle,
 )
-from hypothesis import given
-from hypothesis import strategies as st
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 #: For each option a value that is not its default, as the command line has it,
 #: and what becomes of it.
@@ -138,8 +141,8 @@ def test_no_value_trips_more_than_an_error_of_ours(option: Option, value: Any) -
         settle({}, {option.key: Setting(value, "a file")})
     except ConfigError as error:
         assert "a file" in error.saw  # noqa: PT017  where it is raised at all
-        assert error.needed
-        assert error.do
+        assert error.needed  # noqa: PT017
+        assert error.do  # noqa: PT017
 
 
 BAD = {

@@ -1,0 +1,60 @@
+"""What the programs of a rank agree on with Dask, and with Python."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from dask_runner.programs.agent import PRE_SPAWN
+
+
+def test_workers_get_the_variables_that_dask_gives_them() -> None:
+    import dask.config  # noqa: PLC0415
+    import distributed  # noqa: F401, PLC0415  its defaults
+
+    wanted: dict[str, Any] = dask.config.get("distributed.nanny.pre-spawn-environ")
+    assert wanted == PRE_SPAWN
+
+
+@pytest.mark.parametrize(
+    "module", ["dask_runner", "dask_runner.cli", "dask_runner.rank"]
+)
+def test_a_thin_rank_loads_nothing_heavy(module: str) -> None:
+    code = (
+        f"import sys, {module}\n"
+        "heavy = {'distributed', 'dask', 'numpy', 'mpi4py', 'cryptography', 'rich'}\n"
+        "print(sorted(heavy & sys.modules.keys()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_importing_the_package_does_nothing() -> None:
+    code = (
+        "import os, signal, sys\n"
+        "def state():\n"
+        "    numbers = signal.valid_signals()\n"
+        "    return [signal.getsignal(n) for n in numbers], dict(os.environ)\n"
+        "before = state()\n"
+        "import dask_runner\n"
+        "assert before == state()\n"
+        "dask_runner.Runner, dask_runner.initialize\n"
+        "print('mpi4py' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout.strip() == "False"

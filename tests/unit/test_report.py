@@ -1,0 +1,77 @@
+"""What is printed, and that printing never ends a job."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dask_runner.errors import ConfigError
+from dask_runner.report import Reporter, say
+from dask_runner.world import World
+
+if TYPE_CHECKING:
+    from dask_runner.errors import RunnerError
+
+WORLD = World("slurm", 0, 4, 0, 2, "4711", "slurm.4711", "file")
+
+
+def test_every_line_is_marked_as_ours() -> None:
+    stream = io.StringIO()
+    say("one\ntwo", stream)
+    assert stream.getvalue() == "dask-runner: one\ndask-runner: two\n"
+
+
+def test_a_message_is_written_at_once_so_that_ranks_do_not_mix_lines() -> None:
+    writes: list[str] = []
+
+    class Stream(io.StringIO):
+        def write(self, text: str) -> int:
+            writes.append(text)
+            return len(text)
+
+    error: RunnerError = ConfigError("saw", "needed", "do")
+    say(error, Stream())
+    assert writes == [
+        "dask-runner: saw\ndask-runner:   needed: needed\ndask-runner:   you can: do\n"
+    ]
+
+
+@pytest.mark.parametrize("close", ["2>&-", "2>/dev/full", "2>&1 | true"])
+def test_a_stderr_that_takes_nothing_is_no_error(close: str) -> None:
+    code = (
+        "import time; time.sleep(0.5)\n"
+        "from dask_runner.report import say\n"
+        "say('x'); say('y')\n"
+        "import os; os._exit(0)"
+    )
+    done = subprocess.run(
+        [
+            "bash",
+            "-c",
+            f'"$0" -c "$1" {close}; echo "${{PIPESTATUS[0]}}"',
+            sys.executable,
+            code,
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout.splitlines()[-1] == "0"
+
+
+def test_quiet_leaves_errors_and_warnings(capsys: pytest.CaptureFixture[str]) -> None:
+    report = Reporter(quiet=True)
+    report.start(WORLD, "shared")
+    report.note("a note")
+    report.ended(0, 1.0)
+    assert capsys.readouterr().err == ""
+    report.warn("careful")
+    report.error(ConfigError("wrong"))
+    assert capsys.readouterr().err == (
+        "dask-runner: warning: careful\ndask-runner: error: wrong\n"
+    )
