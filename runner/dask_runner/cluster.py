@@ -303,7 +303,9 @@ class Cluster:
         saw = f"{member.name}: {message.saw}"
         error = RunnerError(saw, message.needed, message.do)
         error.status = message.status
-        if member.rank in (self._plan.scheduler, self._plan.client):
+        needed = {self._plan.scheduler, self._plan.client}
+        begins_with_all = not self._client_told and self._settings.min_workers is None
+        if member.rank in needed or begins_with_all:
             self.fail(error)
         elif self._status is None:
             self._report.warn(str(error))

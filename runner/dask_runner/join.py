@@ -37,9 +37,8 @@ class Broken:
 async def publish(record: Record, meeting: Meeting) -> Linked | Broken:
     """Make rank 0's record known, and link rank 0 itself with its hub."""
     try:
-        channel, _ = await asyncio.gather(
-            link.connect(record, ATTEMPT), meeting.publish(record)
-        )
+        await meeting.publish(record)
+        channel = await link.connect(record, ATTEMPT)
     except RunnerError as error:
         return Broken(error)
     return Linked(record, channel)

@@ -15,14 +15,14 @@ import socket
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dask_runner import join, security, specs
 from dask_runner import messages as m
-from dask_runner.addresses import own_address
+from dask_runner.addresses import of_interface, own_address
 from dask_runner.cluster import PASSED_ON, STOP, Cluster
-from dask_runner.errors import ConfigError, LostError, RunnerError
+from dask_runner.errors import AssemblyError, ConfigError, LostError, RunnerError
 from dask_runner.hub import PING, SILENCE, Hub
 from dask_runner.join import Broken, Linked
 from dask_runner.launch import check
@@ -47,6 +47,13 @@ if TYPE_CHECKING:
 SIGNALS_ALL = frozenset({"slurm"})
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+
+
+@dataclass(frozen=True, slots=True)
+class Crashed:
+    """A task of ours has failed, by a mistake of ours."""
+
+    error: BaseException
 
 
 class Client(Protocol):
@@ -107,7 +114,9 @@ class Rank:
         self._client_told = False
         self._client_signal = 0
         self._scheduler_closed = False
+        self._started = False
         self._closing = False
+        self._unfit: ConfigError | None = None
         self._status: int | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._workplace: Workplace | None = None
@@ -138,10 +147,24 @@ class Rank:
 
     async def _begin(self) -> None:
         adopt_orphans()
-        launch = self._launch
-        place = scratch(take(launch.environ, self._settings.local_directory))
-        self._workplace = Workplace(place.path, launch.environ)
-        # Each imports Dask while the ranks still look for each other.
+        try:
+            await self._warm_up()
+        except ConfigError as error:
+            # To be said over the link, where it is said once for all ranks.
+            self._unfit = error
+        if self._world.rank == 0:
+            await self._open_hub()
+        self._later(self._meet())
+
+    async def _warm_up(self) -> None:
+        """Let the processes import Dask while the ranks look for each other."""
+        environ = self._launch.environ
+        place = scratch(take(environ, self._settings.local_directory))
+        self._workplace = Workplace(place.path, environ)
+        if self._settings.interface:
+            of_interface(self._settings.interface)
+        if self._launch.program is not None and Role.client in self._roles:
+            check(self._launch.program, environ)
         if Role.worker in self._roles:
             await self._agent.start(self._place.environment(), self._place.log("agent"))
             self._agent.send(m.Run({"nanny": self._settings.nanny}))
@@ -149,9 +172,6 @@ class Rank:
             await self._scheduler.start(
                 self._place.environment(), self._place.log("scheduler")
             )
-        if self._world.rank == 0:
-            await self._open_hub()
-        self._later(self._meet())
 
     async def _meet(self) -> None:
         if self._record is not None:
@@ -170,7 +190,8 @@ class Rank:
     async def _open_hub(self) -> None:
         report = Reporter(quiet=self._settings.quiet)
         report.start(self._world, self._settings.layout)
-        host = own_address(self._world, self._settings.interface)
+        interface = None if self._unfit else self._settings.interface
+        host = own_address(self._world, interface)
         self._cluster = Cluster(
             self._world,
             self._launch.plan,
@@ -209,19 +230,15 @@ class Rank:
         self._say(m.Hello(self._world.rank, self._node, placed))
         self._later(self._listen(found.channel))
         self._later(self._beat())
-        try:
-            self._start_what_needs_the_record(found)
-        except RunnerError as error:
-            self._fail(error)
-
-    def _start_what_needs_the_record(self, found: Linked) -> None:
+        if self._unfit is not None:
+            self._fail(self._unfit)
+            return
         if Role.scheduler in self._roles:
             spec = specs.scheduler(
                 self._launch, found.channel.local_host, self._place.tls(found.record)
             )
             self._scheduler.send(m.Run(spec))
         if Role.client in self._roles and self._launch.program is not None:
-            check(self._launch.program, self._launch.environ)
             self._later(self._start_client(self._launch.program, found.record))
 
     async def _start_client(self, program: Program, record: Record) -> None:
@@ -230,18 +247,22 @@ class Rank:
         assert isinstance(process, Process)  # noqa: S101  a program is ours to start
         variables = {
             **self._place.tls(record),
-            "DASK_TEMPORARY_DIRECTORY": str(self._place.path),
+            "DASK_TEMPORARY_DIRECTORY": repr(str(self._place.path)),
         }
         await process.start(
             self._place.environment(variables), self._place.log("client"), stdin=stdin
         )
         process.send(m.Run(specs.client(program, self._settings)))
 
+    def _on_crashed(self, crashed: Crashed) -> None:
+        raise crashed.error
+
     def _on_broken(self, broken: Broken) -> None:
         error = broken.error
         if self._cluster is not None:
             self._cluster.fail(error)
-        elif self._speaks:
+        elif isinstance(error, AssemblyError) and self._speaks:
+            # All else is seen by rank 0 as well, which says it.
             say(f"error: {error}")
         self._status = error.status
 
@@ -249,9 +270,10 @@ class Rank:
     def _speaks(self) -> bool:
         # All ranks but 0 miss rank 0 alike, so one of them says it; a rank that
         # found a record and cannot reach its hub has more to say.
-        return self._world.rank <= 1 or "that does not answer" in self._meeting.trouble
+        return self._world.rank == 1 or "that does not answer" in self._meeting.trouble
 
     def _on_start(self, start: m.Start) -> None:
+        self._started = True
         record, channel = self._record, self._link
         assert record is not None  # noqa: S101  the hub has spoken
         assert channel is not None  # noqa: S101  over it
@@ -358,9 +380,14 @@ class Rank:
 
     async def _stop(self, status: int) -> None:
         await asyncio.gather(
-            self._stop_client(status), self._agent.stop(STOP / 2, ask=m.Close(0))
+            self._stop_client(status), self._agent.stop(self._patience, ask=m.Close(0))
         )
         self._say(m.Bye())
+
+    @property
+    def _patience(self) -> float:
+        """Seconds for our processes to end in order; none before they have begun."""
+        return STOP / 2 if self._started else 0.0
 
     async def _stop_client(self, status: int) -> None:
         if Role.client not in self._roles:
@@ -401,6 +428,7 @@ class Rank:
             self._status = LostError.status
 
     _TABLE: Mapping[tuple[str, type], Callable[[Rank, Any], None]] = {
+        ("task", Crashed): _on_crashed,
         ("rendezvous", Linked): _on_linked,
         ("rendezvous", Broken): _on_broken,
         ("link", m.Start): _on_start,
@@ -456,7 +484,8 @@ class Rank:
         if self._above is None:
             await self._client.stop(0.0, ask=None)
         await asyncio.gather(
-            self._agent.stop(ask=m.Close(0)), self._scheduler.stop(ask=m.Finish())
+            self._agent.stop(self._patience, ask=m.Close(0)),
+            self._scheduler.stop(self._patience, ask=m.Finish()),
         )
         end_orphans()
         for task in self._tasks:
@@ -470,11 +499,14 @@ class Rank:
             self._workplace.remove()
 
     def _later(self, coroutine: Any) -> None:
-        self._keep(asyncio.create_task(coroutine))
-
-    def _keep(self, task: asyncio.Task[Any]) -> None:
+        task = asyncio.create_task(coroutine)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._events.put_nowait(("task", Crashed(error)))
 
 
 def _stdin_is_unusable() -> bool:

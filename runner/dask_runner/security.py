@@ -80,7 +80,9 @@ def variables(directory: Path) -> dict[str, str]:
     included.
     """
     prefix = "DASK_DISTRIBUTED__COMM__"
-    certificate, key = str(directory / _CERTIFICATE), str(directory / _KEY)
+    # Dask reads a variable as a Python literal if it can, and Python warns about
+    # some paths that are none; in quotes a path is one.
+    certificate, key = repr(str(directory / _CERTIFICATE)), repr(str(directory / _KEY))
     found = {
         f"{prefix}REQUIRE_ENCRYPTION": "True",
         f"{prefix}TLS__CA_FILE": certificate,

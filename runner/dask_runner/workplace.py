@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dask_runner import security
+from dask_runner.errors import ConfigError
 from dask_runner.processes import inherited
 
 if TYPE_CHECKING:
@@ -30,10 +31,22 @@ class Workplace:
         Where to make it.
     environ : mapping
         The rank's environment.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be made.
     """
 
     def __init__(self, scratch: str, environ: Mapping[str, str]) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix="dask-runner-", dir=scratch))
+        try:
+            self.path = Path(tempfile.mkdtemp(prefix="dask-runner-", dir=scratch))
+        except OSError as error:
+            raise ConfigError(
+                f"no directory can be made in {scratch}: {error.strerror}",
+                "a place for logs, keys and what workers spill",
+                "name another one with --local-directory DIR",
+            ) from error
         self._environ = environ
 
     def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
