@@ -8,9 +8,9 @@ own (:mod:`dask_runner.programs.top`), the same as on the command line.
 
 from __future__ import annotations
 
-import _thread
 import asyncio
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -327,7 +327,8 @@ class BaseRunner:
             message = self._channel.receive()
         if not self._leaving:
             self._failed = message.status if isinstance(message, m.Close) else 69
-            _thread.interrupt_main()
+            # A real signal, as Ctrl-C: it also ends a sleep or a read.
+            os.kill(os.getpid(), signal.SIGINT)
 
     def _exit(self, status: int) -> None:
         if self._top is None or self._leaving:
