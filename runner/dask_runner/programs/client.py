@@ -125,9 +125,19 @@ def _module(name: str, args: list[str]) -> None:
     sys.argv = ["-m", *args]
     sys.path.insert(0, "")
     with _users_traceback():
-        if importlib.util.find_spec(name) is None:
+        if not _is_there(name):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
         runpy.run_module(name, run_name="__main__", alter_sys=True)
+
+
+def _is_there(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError as error:
+        # Its package is not there; or it is, and does not find something else.
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise
+        return False
 
 
 KINDS = {"script": _script, "code": _code, "module": _module}
