@@ -1,0 +1,133 @@
+"""The library's way in without a launcher, and what it does to the user's process."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.running import Ended, Run
+
+Python = Callable[..., Run]
+
+
+@pytest.fixture
+def python(tmp_path: Path) -> Iterator[Python]:
+    """Start a script with the tests' own Python."""
+    runs: list[Run] = []
+
+    def start(text: str, **how: object) -> Run:
+        script = tmp_path / "script.py"
+        script.write_text(text)
+        runs.append(Run((sys.executable, str(script)), **how))
+        return runs[-1]
+
+    yield start
+    for run in runs:
+        run.discard()
+
+
+def message(ended: Ended) -> list[str]:
+    return [line.removeprefix("dask-runner: ") for line in ended.stderr.splitlines()]
+
+
+def test_a_runner_alone_is_a_cluster_of_one_rank(python: Python) -> None:
+    ended = python(
+        "from distributed import Client\n"
+        "from dask_runner import Runner\n"
+        "with Runner(nthreads=1) as runner:\n"
+        "    print(runner.rank, runner.role, runner.n_workers, runner.status)\n"
+        "    with Client(runner) as client:\n"
+        "        print(client.submit(pow, 2, 10, workers=0).result())\n"
+        "        print(client.scheduler.address == runner.scheduler_address)\n"
+        "print(runner.status)\n"
+    ).wait()
+
+    assert ended.status == 0, ended
+    assert ended.stdout == "0 client 1 running\n1024\nTrue\nclosed\n", ended
+
+
+def test_one_script_may_make_one_cluster_after_the_other(python: Python) -> None:
+    ended = python(
+        "from distributed import Client\n"
+        "from dask_runner import Runner\n"
+        "for x in 3, 4:\n"
+        "    with Runner(nthreads=1) as runner, Client(runner) as client:\n"
+        "        print(client.submit(pow, 2, x).result())\n"
+    ).wait()
+
+    assert (ended.status, ended.stdout) == (0, "8\n16\n"), ended
+
+
+def test_an_exception_in_the_body_is_the_users_own(python: Python) -> None:
+    ended = python(
+        "from dask_runner import Runner\nwith Runner(nthreads=1):\n    1 / 0\n"
+    ).wait(stray=".*")
+
+    assert ended.status == 1, ended
+    assert ended.stderr.count("Traceback") == 1, ended
+    assert ended.stderr.rstrip().endswith("ZeroDivisionError: division by zero"), ended
+
+
+def test_a_cluster_that_is_lost_ends_the_body(python: Python) -> None:
+    run = python(
+        "import time\n"
+        "from dask_runner import Runner\n"
+        "with Runner(nthreads=1):\n"
+        "    print('begun', flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    run.wait_for("begun")
+    (scheduler,) = (
+        pid for pid, line in run.pids.items() if "programs.scheduler" in line
+    )
+    subprocess.run(["kill", "-KILL", str(scheduler)], check=True)
+    ended = run.wait()
+
+    assert ended.status == 69, ended
+    assert ended.stderr.count("error: ") == 1, ended
+    assert "the scheduler on" in ended.stderr, ended
+
+
+@pytest.mark.parametrize(
+    ("runner", "saw", "status"),
+    [
+        ("SlurmRunner()", "--launcher slurm", 78),
+        ("Runner(layout='dedicated')", "1 rank for the layout 'dedicated'", 78),
+        ("Runner(nthreads=0)", "--nthreads", 2),
+    ],
+)
+def test_a_runner_that_cannot_start_says_why_and_ends_the_process(
+    python: Python, runner: str, saw: str, status: int
+) -> None:
+    ended = python(
+        f"from dask_runner import Runner, SlurmRunner\nwith {runner}:\n    print(1)\n"
+    ).wait()
+
+    assert (ended.status, ended.stdout) == (status, ""), ended
+    first, *others = message(ended)
+    assert first.startswith("error: "), ended
+    assert saw in first, ended
+    assert [line.split(":")[0].strip() for line in others] == ["needed", "you can"]
+
+
+def test_importing_the_package_does_nothing() -> None:
+    looks = (
+        "import os, signal, sys, threading\n"
+        "before = dict(os.environ), [signal.getsignal(n) for n in range(1, 32)]\n"
+        "import dask_runner\n"
+        "after = dict(os.environ), [signal.getsignal(n) for n in range(1, 32)]\n"
+        "heavy = {'dask', 'distributed', 'mpi4py', 'numpy'} & set(sys.modules)\n"
+        "print(before == after, heavy, threading.active_count())\n"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", looks],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+
+    assert done.stdout == "True set() 1\n"
