@@ -61,7 +61,8 @@ lock: .venv/developer ## Lock the requirements of the images anew
 	PATH="$(CURDIR)/$(BIN):$$PATH" images/scripts/lock-requirements.sh
 
 clean: ## Remove what was made here: .venv, build/, caches
-	rm -rf .venv build dist .cache/mpi .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv build dist .cache/mpi .mypy_cache .pytest_cache .ruff_cache \
+	    .hypothesis
 
 .venv/user: ci/venv pyproject.toml
 	ci/venv --editable .
