@@ -1,0 +1,62 @@
+"""A Slurm cluster of containers, with the SIF of this checkout on it."""
+
+import os
+import re
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+
+import pytest
+
+from tests.cluster.jobs import HOME, Jobs
+
+# Its own name: people who work on a cluster of theirs are not disturbed.
+NAME = "dask-runner-tests"
+
+SETTLE_SECONDS = 60
+
+
+@pytest.fixture(scope="session")
+def sif(engine: Any, require: Callable[..., AbstractContextManager[None]]) -> None:
+    """The SIF on the cluster is the one of this checkout.
+
+    With CLUSTER_IMAGES, the folder of ready images that the cluster shows, it is
+    what lies there.
+    """
+    if os.environ.get("CLUSTER_IMAGES"):
+        return
+    from ci import base_image, site  # noqa: PLC0415  only where containers are
+    from images import docker_image, sif, table  # noqa: PLC0415  they need the SDK
+
+    with require("a registry or a mirror of Debian", "cluster"):
+        base_image.ensure_base(engine, site.Site.of(os.environ))
+    row = table.row("openmpi")
+    sif.build_sif(engine, docker_image.build_image(engine, row), row)
+
+
+@pytest.fixture(scope="session")
+def cluster(
+    engine: Any, sif: None, require: Callable[..., AbstractContextManager[None]]
+) -> Iterator[Any]:
+    """The cluster: the one that is up under the tests' name, else one for them."""
+    del sif
+    from ci import slurm_cluster, slurm_image  # noqa: PLC0415  only where containers are
+
+    cluster = slurm_cluster.Cluster(NAME, client=engine)
+    with require("a mirror of Debian with Slurm and Apptainer", "cluster"):
+        slurm_image.ensure_slurm_image(engine)
+    was_up = bool(cluster.members())
+    cluster.up()
+    yield cluster
+    if not was_up:
+        cluster.down()
+
+
+@pytest.fixture
+def jobs(cluster: Any, request: pytest.FixtureRequest) -> Iterator[Jobs]:
+    """Run jobs in a directory of the shared home: ``jobs.srun("-n4", "script.py")``."""
+    name = re.sub(r"\W+", "-", request.node.originalname)
+    jobs = Jobs(cluster, f"{HOME}/{name} {secrets.token_hex(2)}")
+    yield jobs
+    jobs.discard()

@@ -1,0 +1,242 @@
+"""Jobs of an ordinary user on the Slurm cluster, and what they may not leave."""
+
+import re
+import shlex
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from ci.commands import Completed, Running
+from ci.slurm_cluster import HOME, Cluster
+from tests.running import OURS
+
+SIF = "/images/dask-runner.sif"
+
+# A clean run says no more than this (DESIGN 4.7, 6).
+MOST_LINES = 6
+
+# For processes and Slurm's bookkeeping after srun has returned, on a busy machine.
+GONE_SECONDS = 5.0
+
+# Commands that look at a node, each once: its user's processes, its files.
+PROCESSES = "ps -u user -o pid=,stat=,args="
+FILES = "ls -A /tmp /var/tmp /dev/shm"
+
+# What srun says itself when a task's status is not 0.
+SRUN = re.compile(
+    r"srun: error: \S+: tasks? \S+: (Exited with exit code \d+|Killed|Terminated)"
+    r"|srun: Terminating StepId=\S+"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What one look at the cluster found."""
+
+    processes: dict[str, str]
+    files: dict[str, str]
+    jobs: str
+
+
+class Job:
+    """A command on the login node, in a directory of its own.
+
+    Parameters
+    ----------
+    jobs : Jobs
+        Where it runs.
+    running : Running
+        The command.
+    """
+
+    def __init__(self, jobs: "Jobs", running: Running) -> None:
+        self._jobs = jobs
+        self.running = running
+
+    def wait_for(self, text: str, timeout: float = 60) -> None:
+        """Wait until it has printed a text."""
+        self.running.wait_for(text, timeout)
+
+    def signal(self, number: int) -> None:
+        """Signal it, as from another terminal."""
+        self.running.signal(number)
+
+    def wait(self, *, stray: str = "", makes: tuple[str, ...] = ()) -> Completed:
+        """Wait for its end, and check that it leaves nothing behind.
+
+        Parameters
+        ----------
+        stray : str
+            Pattern of lines that may be on stderr beside ours and those that srun
+            prints when a task fails; ``".*"`` for any.
+        makes : tuple of str
+            Names that it may leave in its directory.
+        """
+        done = self.running.wait()
+        self._jobs.check_left(makes, told(done))
+        allowed = re.compile(stray) if stray else SRUN
+        for line in done.stderr.splitlines():
+            if not any(one.fullmatch(line) for one in (OURS, SRUN, allowed)):
+                pytest.fail(f"not ours on stderr: {line!r}\n{told(done)}")
+        return done
+
+
+class Batch:
+    """A job that sbatch has queued; its output is one stream.
+
+    Parameters
+    ----------
+    jobs : Jobs
+        Where it was submitted.
+    number : str
+        Slurm's.
+    """
+
+    def __init__(self, jobs: "Jobs", number: str) -> None:
+        self._jobs = jobs
+        self.number = number
+
+    def field(self, name: str) -> str:
+        """Return a field of ``scontrol show job``."""
+        shown = self._jobs.shell("scontrol", "--oneliner", "show", "job", self.number)
+        return dict(word.partition("=")[::2] for word in shown.split())[name]
+
+    def wait_for(self, text: str, timeout: float = 60) -> None:
+        """Wait until it has printed a text."""
+        deadline = time.monotonic() + timeout
+        while text not in self.output:
+            if time.monotonic() > deadline:
+                pytest.fail(f"{text!r} not printed in {timeout} s:\n{self.output}")
+            time.sleep(0.1)
+
+    @property
+    def output(self) -> str:
+        """What it printed so far."""
+        return self._jobs.shell("sh", "-c", "cat out 2>/dev/null; true")
+
+    def wait(self, timeout: float = 90, makes: tuple[str, ...] = ()) -> Completed:
+        """Wait for its end, and check that it leaves nothing behind."""
+        began = time.monotonic()
+        while self.field("JobState") in {"PENDING", "RUNNING", "COMPLETING"}:
+            if time.monotonic() - began > timeout:
+                pytest.fail(f"job {self.number} runs for {timeout} s:\n{self.output}")
+            time.sleep(0.1)
+        status, signal = map(int, self.field("ExitCode").split(":"))
+        seconds = time.monotonic() - began
+        done = Completed(
+            f"job {self.number}",
+            status or signal + 128 * (signal > 0),
+            "",
+            self.output,
+            seconds,
+        )
+        self._jobs.check_left(makes, told(done))
+        return done
+
+
+class Jobs:
+    """Starts jobs as the ordinary user, in a directory of the shared home.
+
+    Parameters
+    ----------
+    cluster : Cluster
+    directory : str
+        Made here.
+    """
+
+    def __init__(self, cluster: Cluster, directory: str) -> None:
+        self.cluster = cluster
+        self.directory = directory
+        self._written: set[str] = set()
+        self.shell("mkdir", "-p", directory, cwd=HOME)
+        self._before = self.look()
+
+    def write(self, name: str, text: str) -> str:
+        """Write a file into the directory; return its path."""
+        path = f"{self.directory}/{name}"
+        self.cluster.write(path, text)
+        self._written.add(name)
+        return path
+
+    def shell(self, *command: str, user: str = "user", **how: Any) -> str:
+        """Run a short command on the login node and return what it prints."""
+        how.setdefault("cwd", self.directory)
+        done = self.cluster.run(list(command), user=user, timeout=60, **how)
+        assert done.returncode == 0, told(done)
+        return done.stdout
+
+    def start(self, *words: str, timeout: float = 90, **how: Any) -> Job:
+        """Start a command on the login node."""
+        how.setdefault("cwd", self.directory)
+        return Job(self, self.cluster.start(list(words), timeout=timeout, **how))
+
+    def srun(self, options: str, *args: str, **how: Any) -> Job:
+        """Start ``srun OPTIONS apptainer run SIF ARGS``."""
+        return self.start(
+            "srun", *shlex.split(options), "apptainer", "run", SIF, *args, **how
+        )
+
+    def python(self, options: str, *args: str, **how: Any) -> Job:
+        """Start ``srun OPTIONS apptainer exec SIF python ARGS``."""
+        line = ["srun", *shlex.split(options), "apptainer", "exec", SIF, "python"]
+        return self.start(*line, *args, **how)
+
+    def batch(self, *args: str, env: dict[str, str] | None = None) -> "Batch":
+        """Submit ``sbatch ARGS``; its output goes into the file ``out``."""
+        line = ["sbatch", "--parsable", "--output=out", *args]
+        self._written.add("out")
+        return Batch(self, self.shell(*line, env=env).strip())
+
+    def read(self, name: str) -> str:
+        """Return the text of a file in the directory."""
+        return self.shell("cat", name)
+
+    def look(self) -> Left:
+        """Look at every node, once."""
+        processes, files = {}, {}
+        for node in self.cluster.members():
+            seen = self.cluster.run(
+                f"{PROCESSES}; echo //; {FILES}", node=node, user="root", timeout=30
+            ).stdout
+            processes[node], _, files[node] = seen.partition("//\n")
+        # The shared home and the queue, seen from one node.
+        home = self.cluster.run(
+            f"ls -A {HOME}/.dask-runner {self.directory}; squeue -h", timeout=30
+        ).stdout.splitlines()
+        own = [line for line in home if not line.startswith(" ")]
+        files["home"] = "\n".join(name for name in own if name not in self._written)
+        jobs = [line for line in home if line.startswith(" ")]
+        return Left(processes, files, "\n".join(jobs))
+
+    def check_left(self, makes: tuple[str, ...], context: str) -> None:
+        """Fail if processes, files or jobs stay that were not there before."""
+        self._written |= {*makes, "__pycache__"}
+        deadline = time.monotonic() + GONE_SECONDS
+        while (left := self.look()) != self._before:
+            if time.monotonic() > deadline:
+                pytest.fail(
+                    f"stays behind: {left}\nthere was: {self._before}\n{context}"
+                )
+            time.sleep(0.1)
+
+    def discard(self) -> None:
+        """Cancel what still runs, and remove the directory."""
+        self.shell("scancel", "--user=user")
+        for node in self.cluster.members():
+            self.cluster.run(["pkill", "-KILL", "-u", "user"], node=node, user="root")
+        self.shell("rm", "-rf", self.directory, f"{HOME}/.dask-runner", cwd="/")
+
+
+def told(done: Completed) -> str:
+    """Return all that is known of a command, for a test's message."""
+    return (
+        f"{done.command}\nstatus {done.returncode} after {done.seconds:.1f} s\n"
+        f"--- stdout\n{done.stdout}--- stderr\n{done.stderr}"
+    )
+
+
+def ours(done: Completed) -> list[str]:
+    """Return the lines of stderr that are the runner's."""
+    return [line for line in done.stderr.splitlines() if OURS.fullmatch(line)]
