@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from subprocess import SubprocessError
 from typing import Any
 
 import pytest
@@ -72,8 +73,8 @@ def require() -> Require:
         with require("a Docker engine", "images", "cluster"):
             client = ensure()
 
-    An error of ours or of the system in these lines, and no other, means that the
-    machine lacks it: the test is skipped with the error as its reason, or fails
+    An error of ours, of the system or of a program started there, and no other,
+    means that the machine lacks it: the test is skipped with the error as its reason, or fails
     where REQUIRE names one of the tiers. Not for what our own code may get wrong.
     """
 
@@ -83,7 +84,7 @@ def require() -> Require:
         assert set(tiers) <= set(TIERS)
         try:
             yield
-        except (RunnerError, OSError) as error:
+        except (RunnerError, OSError, SubprocessError) as error:
             reason = f"needs {system}: {error}"
             if _required() & {*tiers, "all"}:
                 pytest.fail(f"{reason}\n(REQUIRE={os.environ['REQUIRE']})")
