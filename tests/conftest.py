@@ -74,8 +74,9 @@ def require() -> Require:
             client = ensure()
 
     An error of ours, of the system or of a program started there, and no other,
-    means that the machine lacks it: the test is skipped with the error as its reason, or fails
-    where REQUIRE names one of the tiers. Not for what our own code may get wrong.
+    means that the machine lacks it: the test is skipped with the error as its
+    reason, or fails where REQUIRE names one of the tiers. Not for what our own code
+    may get wrong.
     """
 
     @contextmanager
