@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 #: Variables with descriptors by which an MPI library speaks to its launcher.
 DESCRIPTORS = ("PMI_FD", "HYDI_CONTROL_FD")
 
+#: Seconds for the ranks' processes to get through MPI_Finalize.
+FINALIZE = 10.0
+
 #: What the user can do where MPI and launcher disagree, by launcher.
 WAYS_OUT = {
     "slurm": "srun --mpi=pmix (Open MPI) or srun --mpi=pmi2 (MPICH); srun --mpi=list "
@@ -32,6 +35,10 @@ WAYS_OUT = {
     "hydra": "start with the mpiexec of the image's MPI family, or use an image of "
     "the family mpich",
 }
+
+
+class MismatchError(ConfigError):
+    """MPI and the launcher disagree: every rank sees it alike, so rank 0 says it."""
 
 
 class MPIUnusableError(Exception):
@@ -58,7 +65,7 @@ class BroadcastMeeting:
         self._environ = environ
         self._otherwise = otherwise
         self._chosen: Meeting = RelayMeeting(self._broadcast)
-        self._settled = False
+        self._process = Process("broadcast", asyncio.Queue())
 
     async def publish(self, record: Record) -> None:
         """Broadcast the record."""
@@ -77,6 +84,14 @@ class BroadcastMeeting:
             self._chosen = self._instead(error)
             async for record in self._chosen.records():
                 yield record
+
+    async def settle(self) -> None:
+        """Let the process of the broadcast end by itself.
+
+        It is in MPI_Finalize, which waits for the other ranks; a rank that does
+        not get through it is a failure to the launcher, which ends the job.
+        """
+        await self._process.wait(FINALIZE)
 
     def withdraw(self) -> None:
         """Leave nothing behind."""
@@ -100,15 +115,12 @@ class BroadcastMeeting:
         if importlib.util.find_spec("mpi4py") is None:
             raise MPIUnusableError("mpi4py is not installed")
         events: asyncio.Queue[Event] = asyncio.Queue()
-        process = Process("broadcast", events)
-        await process.start(
+        self._process = Process("broadcast", events)
+        await self._process.start(
             self._environ, os.devnull, pass_fds=_descriptors(self._environ)
         )
-        process.send(m.Run({"text": text or "", "size": self._world.size}))
-        try:
-            _, answer = await events.get()
-        finally:
-            await process.stop(ask=None) if process.running else None
+        self._process.send(m.Run({"text": text or "", "size": self._world.size}))
+        _, answer = await events.get()
         if isinstance(answer, m.Relay):
             return answer.record
         if isinstance(answer, m.Failed) and answer.status == UNUSABLE:
@@ -117,11 +129,12 @@ class BroadcastMeeting:
             "the MPI broadcast failed",
             "an MPI that starts under its launcher",
         )
+        kind = ConfigError
         if isinstance(answer, m.Failed):
-            saw, needed = answer.saw, answer.needed
+            kind, saw, needed = MismatchError, answer.saw, answer.needed
         elif isinstance(answer, Ended):
             saw = f"the process of the MPI broadcast {answer}"
-        raise ConfigError(
+        raise kind(
             saw,
             needed,
             WAYS_OUT.get(self._world.launcher, "use an image of the launcher's family")

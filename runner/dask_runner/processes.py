@@ -149,6 +149,12 @@ class Process:
             self.signal(signal.SIGTERM)
         else:
             self.send(ask)
+        await self.wait(patience)
+
+    async def wait(self, patience: float) -> None:
+        """Wait until it has ended; after *patience* end it by SIGKILL."""
+        if not self.running:
+            return
         try:
             async with asyncio.timeout(patience):
                 await self._over.wait()

@@ -487,6 +487,7 @@ class Rank:
             self._agent.stop(self._patience, ask=m.Close(0)),
             self._scheduler.stop(self._patience, ask=m.Finish()),
         )
+        await self._meeting.settle()
         end_orphans()
         for task in self._tasks:
             task.cancel()

@@ -134,6 +134,9 @@ class Meeting(Protocol):
     def records(self) -> AsyncIterator[Record]:
         """Yield what is found, again and again, for as long as it is asked."""
 
+    async def settle(self) -> None:
+        """Wait until nothing of it is under way."""
+
     def withdraw(self) -> None:
         """Leave nothing behind (rank 0)."""
 
@@ -237,6 +240,9 @@ class FileMeeting:
         )
         return record
 
+    async def settle(self) -> None:
+        """Nothing is under way."""
+
     def withdraw(self) -> None:
         """Remove the file if it is still the one that we wrote."""
         if self._written is None:
@@ -336,6 +342,9 @@ class NoMeeting:
         return
         yield  # a generator, that never does
 
+    async def settle(self) -> None:
+        """Nothing is under way."""
+
     def withdraw(self) -> None:
         """There is nothing to remove."""
 
@@ -379,6 +388,9 @@ class RelayMeeting:
             yield record
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, LAST_POLL)
+
+    async def settle(self) -> None:
+        """Nothing is under way."""
 
     def withdraw(self) -> None:
         """There is nothing to remove."""

@@ -49,7 +49,9 @@ class Reporter:
 
     def start(self, world: World, layout: str) -> None:
         """Say what was detected."""
-        job = f" job {world.job_id}" if world.launcher != "local" else ""
+        job = (
+            f" job {world.job_id}" if world.launcher != "local" and world.job_id else ""
+        )
         self.note(
             f"{world.launcher}{job}: {_many(world.size, 'rank')}, layout {layout}"
         )

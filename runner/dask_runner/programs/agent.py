@@ -108,7 +108,7 @@ def _outcome(start: asyncio.Future[Any], workers: list[dict[str, Any]]) -> m.Mes
     return m.Failed(
         f"its workers did not start: {type(cause).__name__}: {cause}",
         "workers that start with the options given",
-        "",
+        "check --worker-class, --preload, --resources and worker_options",
         78,
     )
 
