@@ -37,10 +37,6 @@ WAYS_OUT = {
 }
 
 
-class MismatchError(ConfigError):
-    """MPI and the launcher disagree: every rank sees it alike, so rank 0 says it."""
-
-
 class MPIUnusableError(Exception):
     """There is no MPI in this environment, which is no error by itself."""
 
@@ -117,7 +113,10 @@ class BroadcastMeeting:
         events: asyncio.Queue[Event] = asyncio.Queue()
         self._process = Process("broadcast", events)
         await self._process.start(
-            self._environ, os.devnull, pass_fds=_descriptors(self._environ)
+            # mpi4py would warn of what is an error here.
+            {**self._environ, "MPI4PY_CHECK_MPIEXEC": "0"},
+            os.devnull,
+            pass_fds=_descriptors(self._environ),
         )
         self._process.send(m.Run({"text": text or "", "size": self._world.size}))
         _, answer = await events.get()
@@ -129,12 +128,11 @@ class BroadcastMeeting:
             "the MPI broadcast failed",
             "an MPI that starts under its launcher",
         )
-        kind = ConfigError
         if isinstance(answer, m.Failed):
-            kind, saw, needed = MismatchError, answer.saw, answer.needed
+            saw, needed = answer.saw, answer.needed
         elif isinstance(answer, Ended):
             saw = f"the process of the MPI broadcast {answer}"
-        raise kind(
+        raise ConfigError(
             saw,
             needed,
             WAYS_OUT.get(self._world.launcher, "use an image of the launcher's family")
