@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from dask_runner import __version__
-from dask_runner.errors import RunnerError, UsageError
+from dask_runner.errors import ConfigError, RunnerError, UsageError
 from dask_runner.launchers import speaks
 from dask_runner.options import OPTIONS, configured, settle
 from dask_runner.report import say
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _GRAMMAR = "[OPTIONS] SCRIPT [ARGS]... | -m MODULE [ARGS]... | -c CODE [ARGS]..."
 _KINDS = {"-m": "module", "-c": "code", "--": "command"}
 _HELP = ("--help", "--version")
+_STDERR = 2
 
 
 class _RunByDefault(click.Group):
@@ -116,6 +117,7 @@ def run(obj: dict[str, Any], /, **given: Any) -> NoReturn:
     def play() -> int:
         from dask_runner import local, runner  # noqa: PLC0415  --help needs no event loop
 
+        _check_working_directory()
         local.follow(os.environ)
         settings = settle(given, configured(os.environ))
         return runner.run(_program(obj["program"]), settings, os.environ, obj["args"])
@@ -166,8 +168,28 @@ def _end(play: Callable[[], int], launcher: str) -> NoReturn:
     sys.exit(status)
 
 
+def _check_working_directory() -> None:
+    try:
+        os.getcwd()  # noqa: PTH109  Path.cwd() is no shorter
+    except OSError as error:
+        raise ConfigError(
+            f"the working directory is gone: {error.strerror}",
+            "a working directory that exists on every node",
+            "change to one that does; in a container, bind it (apptainer run --bind)",
+        ) from error
+
+
+def _open_standard_streams() -> None:
+    # Where one is closed, the next file or socket would take its number, and our
+    # processes would take that for their stderr.
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+
+
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line as a program of its own."""
+    _open_standard_streams()
     try:
         cli.main(args, prog_name="dask-runner", standalone_mode=False)
     except click.ClickException as error:

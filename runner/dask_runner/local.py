@@ -26,6 +26,10 @@ DIRECTORY = "DASKRUNNER_DIRECTORY"
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
+#: Seconds for the other ranks to end by themselves once rank 0 has; and again
+#: after a SIGTERM, for those that never met it.
+LEAVE = 5.0
+
 _SIGNALS = (
     signal.SIGTERM,
     signal.SIGINT,
@@ -85,13 +89,24 @@ async def launch(nranks: int, args: Sequence[str], environ: Mapping[str, str]) -
                 process_group=0,
             )
             ranks.append(process)
-        statuses = await asyncio.gather(*(rank.wait() for rank in ranks))
+        status = await ranks[0].wait()
+        await _leave_with_rank_0(ranks[1:])
     finally:
         for process in ranks:
             if process.returncode is None:
                 process.kill()
         shutil.rmtree(directory, ignore_errors=True)
-    return Ended(statuses[0]).shell_status
+    return Ended(status).shell_status
+
+
+async def _leave_with_rank_0(others: Sequence[asyncio.subprocess.Process]) -> None:
+    """Wait for the ranks that know of the end; tell those that do not."""
+    for number in (None, signal.SIGTERM):
+        waits = [asyncio.create_task(rank.wait()) for rank in others]
+        if number is not None:
+            _forward(others, number)
+        if waits:
+            await asyncio.wait(waits, timeout=LEAVE)
 
 
 def _forward(ranks: Sequence[asyncio.subprocess.Process], number: int) -> None:

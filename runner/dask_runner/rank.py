@@ -442,6 +442,7 @@ class Rank:
         ("above", Ended): _on_above_gone,
         ("scheduler", m.SchedulerUp): _on_scheduler_up,
         ("scheduler", m.SchedulerClosed): _on_scheduler_closed,
+        ("scheduler", m.Failed): _on_agent_failed,
         ("scheduler", Ended): _on_scheduler_ended,
         ("agent", m.WorkersUp): _on_workers_up,
         ("agent", m.Failed): _on_agent_failed,

@@ -8,10 +8,14 @@ Gets ``Run`` with ``nanny`` at once, so that it can warm up, and ``Run`` with
 from __future__ import annotations
 
 import asyncio
+import logging
 import multiprocessing
 import multiprocessing.forkserver
 import os
 import signal
+import sys
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dask_runner import messages as m
@@ -34,6 +38,11 @@ PRE_SPAWN = {
     "MKL_NUM_THREADS": 1,
     "OPENBLAS_NUM_THREADS": 1,
 }
+
+
+#: Of the 107 bytes for the path of a UNIX socket, what is left by the names that
+#: multiprocessing gives it ("/pymp-12345678/listener-12345678").
+LONGEST = 107 - 32
 
 
 async def main() -> None:
@@ -60,7 +69,11 @@ async def main() -> None:
         channel.send(_outcome(start, work["workers"]))
         await end
     start.cancel()
-    await asyncio.gather(*(_close(server) for server in started))
+    # One that has not started may not know how to close; this process ends all.
+    closing = (_close(server) for server in started)
+    for problem in await asyncio.gather(*closing, return_exceptions=True):
+        if problem is not None:
+            logging.getLogger("distributed").warning("at the end: %r", problem)
 
 
 def _start_fork_server(config: Any) -> None:
@@ -74,7 +87,13 @@ def _start_fork_server(config: Any) -> None:
     # It starts multiprocessing's resource tracker as well, which is no code of
     # ours and would die of these; the fork server takes them off its mask again.
     signal.pthread_sigmask(signal.SIG_BLOCK, lifeline.BLOCKED)
+    # Its socket is in a directory that an orderly end alone removes: let that be
+    # in the rank's own, which is removed in any case, if the path may be so long.
+    private = str(Path(sys.argv[2]).parent)
+    if len(private) <= LONGEST:
+        tempfile.tempdir = private
     multiprocessing.forkserver.ensure_running()
+    tempfile.tempdir = None
     signal.pthread_sigmask(signal.SIG_UNBLOCK, lifeline.BLOCKED)
 
 
@@ -104,13 +123,8 @@ def _outcome(start: asyncio.Future[Any], workers: list[dict[str, Any]]) -> m.Mes
             sum(worker["nthreads"] for worker in workers),
             sum(limits) if all(limits) else 0,
         )
-    cause = error.__cause__ or error
-    return m.Failed(
-        f"its workers did not start: {type(cause).__name__}: {cause}",
-        "workers that start with the options given",
-        "check --worker-class, --preload, --resources and worker_options",
-        78,
-    )
+    options = "--worker-class, --preload, --resources and worker_options"
+    return lifeline.did_not_start("workers", error, options)
 
 
 async def _end(channel: Channel) -> None:

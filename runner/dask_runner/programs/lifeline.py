@@ -7,9 +7,13 @@ import os
 import signal
 import socket
 import sys
+import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dask_runner import messages as m
 from dask_runner.channel import BlockingChannel, Channel, open_channel
+from dask_runner.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -117,7 +121,27 @@ _LEVELS = {
 }
 
 
+def did_not_start(what: str, error: BaseException, options: str) -> m.Failed:
+    """Say that Dask refused what the user's options made of it."""
+    # Dask's own text is "Scheduler failed to start."; the reason is its cause.
+    cause = error.__cause__ or error
+    return m.Failed(
+        f"{what} did not start: {type(cause).__name__}: {cause}",
+        f"{what} that can start with the options given",
+        f"check {options}",
+        ConfigError.status,
+    )
+
+
 def run(main: Any) -> None:
-    """Run a program's coroutine function as its main."""
+    """Run a program's coroutine function as its main.
+
+    An exception goes to the log, whose end the top process shows.
+    """
     leave_signals_to_the_top()
-    asyncio.run(main())
+    try:
+        asyncio.run(main())
+    except Exception:  # noqa: BLE001  whatever it is
+        with Path(sys.argv[2]).open("a") as file:
+            traceback.print_exc(file=file)
+        raise SystemExit(1) from None

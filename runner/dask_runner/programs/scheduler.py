@@ -1,8 +1,8 @@
 """The Dask scheduler, in a process of its own.
 
 Gets ``Run`` with ``host, protocol, dashboard, dashboard_address, path`` and
-answers ``SchedulerUp``; ends at ``Finish``, at the end of its lifeline, or when
-a client shuts the cluster down (then it says ``SchedulerClosed``).
+answers ``SchedulerUp`` or ``Failed``; ends at ``Finish``, at the end of its
+lifeline, or when a client shuts the cluster down (then it says ``SchedulerClosed``).
 """
 
 from __future__ import annotations
@@ -32,14 +32,20 @@ async def main() -> None:
     warnings.filterwarnings("ignore", "Port .* is already in use", UserWarning)
     # Without bokeh Dask serves no dashboard and warns.
     dashboard = spec["dashboard"] and importlib.util.find_spec("bokeh") is not None
-    scheduler = Scheduler(
-        host=spec["host"],
-        protocol=spec["protocol"],
-        dashboard=dashboard,
-        dashboard_address=spec["dashboard_address"],
-        **spec["options"],
-    )
-    await scheduler
+    try:
+        scheduler = Scheduler(
+            host=spec["host"],
+            protocol=spec["protocol"],
+            dashboard=dashboard,
+            dashboard_address=spec["dashboard_address"],
+            **spec["options"],
+        )
+        await scheduler
+    except Exception as error:  # noqa: BLE001  whatever the options make of it
+        options = "--protocol, --interface, --dashboard-address and scheduler_options"
+        channel.send(lifeline.did_not_start("a scheduler", error, options))
+        await channel.closed()
+        return
     port = scheduler.services["dashboard"].port if dashboard else 0
     channel.send(m.SchedulerUp(scheduler.address, port))
 
