@@ -71,10 +71,16 @@ def test_the_names_of_the_python_interface_exist() -> None:
     "path",
     sorted(
         set(re.findall(r"\]\(([\w./]+)\)", README))
-        | set(re.findall(r"`((?:ci|examples|tests|runner|images)/[\w./-]+)", README))
         | set(
             re.findall(
-                r"^    ((?:ci|examples|tests|runner|images)/\S*)", README, re.MULTILINE
+                r"`((?:ci|examples|tests|runner|images|recipes)/[\w./-]+)", README
+            )
+        )
+        | set(
+            re.findall(
+                r"^    ((?:ci|examples|tests|runner|images|recipes)/\S*)",
+                README,
+                re.MULTILINE,
             )
         )
         | {
