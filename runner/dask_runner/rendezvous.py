@@ -151,35 +151,38 @@ class FileMeeting:
     Parameters
     ----------
     paths : iterable of Path
-        Where it may be. Rank 0 writes the first that it can, the others look
-        at all: a home that only some nodes can write must not stop the job.
+        Where it may be. Rank 0 writes all that it can and the others look at all:
+        a home that each node has for itself, or that only some can write, must not
+        stop the job.
     key : str
     """
 
     def __init__(self, paths: Iterable[Path], key: str) -> None:
         self._paths = tuple(paths)
         self._key = key
-        self._written: tuple[Path, str] | None = None
+        self._written: list[Path] = []
+        self._nonce = ""
         self._trouble: dict[Path, str] = {}
 
     async def publish(self, record: Record) -> None:
-        """Write the file aside, mode 0600, and move it into place.
+        """Write each file aside, mode 0600, and move it into place.
 
         Raises
         ------
         ConfigError
             If no directory takes it.
         """
-        refusals = []
-        for path in [self._written[0]] if self._written else self._paths:
+        written, refusals = [], []
+        for path in self._written or self._paths:
             try:
                 _place(path, record.dump())
             except OSError as error:
                 refusals.append(f"{path}: {error.strerror or error}")
-                continue
-            self._written = (path, record.nonce)
-            return
-        raise _unwritable("; ".join(refusals))
+            else:
+                written.append(path)
+        if not written:
+            raise _unwritable("; ".join(refusals))
+        self._written, self._nonce = self._written or written, record.nonce
 
     async def records(self) -> AsyncIterator[Record]:
         """Look into the directories, less and less often.
@@ -244,19 +247,16 @@ class FileMeeting:
         """Nothing is under way."""
 
     def withdraw(self) -> None:
-        """Remove the file if it is still the one that we wrote."""
-        if self._written is None:
-            return
-        path, nonce = self._written
-        self._written = None
-        try:
-            if self._read(path).nonce == nonce:
-                path.unlink()
-            if path.parent.name == DIRECTORY or path.parent.name.startswith(PRIVATE):
-                path.parent.rmdir()
-        except (OSError, BadRecordError):
-            # Gone, replaced, or the directory has other records in it.
-            return
+        """Remove each file that is still the one that we wrote."""
+        for path in self._written:
+            # What is gone, replaced, or has other records beside it stays so.
+            with contextlib.suppress(OSError, BadRecordError):
+                if self._read(path).nonce == self._nonce:
+                    path.unlink()
+                own = path.parent.name
+                if own == DIRECTORY or own.startswith(PRIVATE):
+                    path.parent.rmdir()
+        self._written = []
 
     @property
     def trouble(self) -> str:

@@ -137,4 +137,4 @@ async def _close(server: Any) -> None:
 
 
 if __name__ == "__main__":
-    lifeline.run(main)
+    lifeline.run(main, tidy=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -133,11 +134,14 @@ def did_not_start(what: str, error: BaseException, options: str) -> m.Failed:
     )
 
 
-def run(main: Any) -> None:
+def run(main: Any, *, tidy: bool = False) -> None:
     """Run a program's coroutine function as its main.
 
-    An exception goes to the log, whose end the top process shows.
+    An exception goes to the log, whose end the top process shows. The program that
+    is the last of its rank removes the rank's directory (*tidy*) if the top process
+    has been killed and cannot.
     """
+    top = os.getppid()
     leave_signals_to_the_top()
     try:
         asyncio.run(main())
@@ -145,3 +149,6 @@ def run(main: Any) -> None:
         with Path(sys.argv[2]).open("a") as file:
             traceback.print_exc(file=file)
         raise SystemExit(1) from None
+    finally:
+        if tidy and os.getppid() != top:
+            shutil.rmtree(Path(sys.argv[2]).parent, ignore_errors=True)
