@@ -72,7 +72,7 @@ def _cannot(command: str, error: OSError) -> int:
 def _default_client(address: str, report: str | None) -> Iterator[None]:
     """Connect, so that ``.compute()`` alone uses the cluster as well."""
     import dask  # noqa: PLC0415
-    from distributed import Client, performance_report  # noqa: PLC0415
+    from distributed import Client  # noqa: PLC0415
 
     dask.config.refresh()
 
@@ -85,13 +85,41 @@ def _default_client(address: str, report: str | None) -> Iterator[None]:
             await self._close()
 
     client = Standing(address, name="dask-runner")
-    watched = performance_report(report) if report else contextlib.nullcontext()
     try:
-        with watched:
+        with _reported(client, report) if report else contextlib.nullcontext():
             yield
     finally:
         if client.status == "running":
             client.close()
+
+
+@contextlib.contextmanager
+def _reported(client: Any, path: str) -> Iterator[None]:
+    """Write Dask's report at the end, whatever the end is."""
+    from distributed import performance_report  # noqa: PLC0415
+
+    watched = performance_report(path)
+    with client.as_current():
+        watched.__enter__()
+    try:
+        yield
+    finally:
+        trouble = "the cluster is gone"
+        if client.status == "running":
+            trouble = _written(client, watched)
+        if trouble:
+            from dask_runner.report import say  # noqa: PLC0415
+
+            say(f"warning: --report {path} was not written: {trouble}")
+
+
+def _written(client: Any, watched: Any) -> str:
+    try:
+        with client.as_current():
+            watched.__exit__(None, None, None)
+    except (OSError, TimeoutError, ValueError) as error:
+        return str(error)
+    return ""
 
 
 def _script(path: str, args: list[str]) -> None:
