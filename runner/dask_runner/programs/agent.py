@@ -69,6 +69,8 @@ async def main() -> None:
         channel.send(_outcome(start, work["workers"]))
         await end
     start.cancel()
+    # A scheduler that is gone would be called for half a minute.
+    dask.config.set({"distributed.comm.timeouts.connect": "1s"})
     # One that has not started may not know how to close; this process ends all.
     closing = (_close(server) for server in started)
     for problem in await asyncio.gather(*closing, return_exceptions=True):
