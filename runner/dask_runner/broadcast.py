@@ -37,6 +37,10 @@ WAYS_OUT = {
 }
 
 
+#: Lines of what the MPI library said that the report of its failure shows.
+TAIL = 6
+
+
 class MPIUnusableError(Exception):
     """There is no MPI in this environment, which is no error by itself."""
 
@@ -112,14 +116,17 @@ class BroadcastMeeting:
             raise MPIUnusableError("mpi4py is not installed")
         events: asyncio.Queue[Event] = asyncio.Queue()
         self._process = Process("broadcast", events)
-        await self._process.start(
-            # mpi4py would warn of what is an error here.
-            {**self._environ, "MPI4PY_CHECK_MPIEXEC": "0"},
-            os.devnull,
-            pass_fds=_descriptors(self._environ),
-        )
-        self._process.send(m.Run({"text": text or "", "size": self._world.size}))
-        _, answer = await events.get()
+        # What the MPI library prints would come once from each rank.
+        with os.fdopen(os.memfd_create("broadcast"), "rb") as words:
+            await self._process.start(
+                # mpi4py would warn of what is an error here.
+                {**self._environ, "MPI4PY_CHECK_MPIEXEC": "0"},
+                f"/proc/self/fd/{words.fileno()}",
+                pass_fds=(*_descriptors(self._environ), words.fileno()),
+            )
+            self._process.send(m.Run({"text": text or "", "size": self._world.size}))
+            _, answer = await events.get()
+            said = words.read().decode(errors="replace").splitlines()
         if isinstance(answer, m.Relay):
             return answer.record
         if isinstance(answer, m.Failed) and answer.status == UNUSABLE:
@@ -132,6 +139,7 @@ class BroadcastMeeting:
             saw, needed = answer.saw, answer.needed
         elif isinstance(answer, Ended):
             saw = f"the process of the MPI broadcast {answer}"
+        saw += "".join(f"\n  | {line}" for line in said[-TAIL:])
         raise ConfigError(
             saw,
             needed,

@@ -8,6 +8,9 @@ answers ``Relay`` or ``Failed``.
 
 from __future__ import annotations
 
+import os
+import sys
+
 from dask_runner import messages as m
 from dask_runner.programs import lifeline
 
@@ -19,10 +22,19 @@ MISMATCH = 78
 def main() -> None:
     """Broadcast and answer."""
     channel = lifeline.blocking_channel()
+    _print_into(sys.argv[2])
     run = channel.receive()
     if not isinstance(run, m.Run):
         raise SystemExit(0)
     channel.send(_broadcast(run.spec["text"], run.spec["size"]))
+
+
+def _print_into(path: str) -> None:
+    """Let what the MPI library prints go to a file, for the report of a failure."""
+    log = os.open(path, os.O_WRONLY | os.O_APPEND)
+    for stream in (1, 2):
+        os.dup2(log, stream)
+    os.close(log)
 
 
 def _broadcast(text: str, size: int) -> m.Message:
