@@ -58,7 +58,6 @@ down: .venv/developer ## Take the cluster down, and the engine if it was started
 	ci/engine stop
 
 lock: .venv/developer ## Lock the requirements of the images anew
-	ci/venv --group lock
 	PATH="$(CURDIR)/$(BIN):$$PATH" images/scripts/lock-requirements.sh
 
 clean: ## Remove what was made here: .venv, build/, caches
