@@ -36,6 +36,21 @@ DESCRIPTORS = (
     "HYDI_CONTROL_FD",
 )
 
+#: How the names of variables begin that make a process a rank of its launcher. Only
+#: the top process is one: another that calls MPI_Init in its name hangs or fails,
+#: where without them it is a world of its own.
+RANKS = (
+    "PMI_",
+    "PMIX_",
+    "OMPI_COMM_WORLD_",
+    "OMPI_MCA_ess",
+    "OMPI_MCA_orte_",
+    "OMPI_MCA_pmix",
+    "MPI_LOCAL",
+)
+#: Such names that are settings of the user's.
+USERS = ("PMIX_MCA_", "PMI_DEBUG")
+
 _PR_SET_CHILD_SUBREAPER = 36
 
 #: Seconds between SIGTERM and SIGKILL for our own processes.
@@ -166,7 +181,11 @@ class Process:
 def inherited(environ: Mapping[str, str], extra: Mapping[str, str]) -> dict[str, str]:
     """Return a child's environment: ours, less what only we may use."""
     taken = {*DESCRIPTORS, *OWN_VARIABLES}
-    kept = {name: value for name, value in environ.items() if name not in taken}
+    kept = {
+        name: value
+        for name, value in environ.items()
+        if name not in taken and (not name.startswith(RANKS) or name.startswith(USERS))
+    }
     return {**kept, **extra}
 
 

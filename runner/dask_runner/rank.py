@@ -408,7 +408,8 @@ class Rank:
         if self._closing:
             self._status = 0
             return
-        if self._world.local_rank in (0, None):
+        # One for each node; and one where rank 0 had the node to itself and us.
+        if self._world.local_rank in (0, None) or self._world.rank == 1:
             say(
                 f"error: rank {self._world.rank} on {self._node} lost the hub (rank 0"
                 f"{' on ' + self._record.node if self._record else ''})"
