@@ -142,8 +142,7 @@ def test_a_working_directory_that_is_gone(tmp_path: Path) -> None:
 
     with Run(("sh", "-c", line, str(DASK_RUNNER), str(script)), cwd=gone) as run:
         ended = run.wait()
-        assert "Traceback" not in ended.stderr, ended
-        assert ended.status in (0, CONFIG), ended
+        one_message(ended, CONFIG, "working directory is gone")
 
 
 @pytest.fixture

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import textwrap
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -381,14 +381,11 @@ def test_no_rank_outlives_the_launcher(dask_runner: DaskRunner) -> None:
     run.wait_for("begun")
     run.signal(signal.SIGKILL)
     run.process.wait(10)
-    deadline = 100
-    while run.pids and deadline:
-        deadline -= 1
-        os.sched_yield()
-        import time  # noqa: PLC0415
-
-        time.sleep(0.1)
+    deadline = time.monotonic() + 10
+    while run.pids and time.monotonic() < deadline:
+        time.sleep(0.05)
     assert not run.pids
+    assert not list(run.tmp.iterdir())
 
 
 def test_any_path_and_argument_will_do(
