@@ -44,6 +44,11 @@ PRE_SPAWN = {
 #: multiprocessing gives it ("/pymp-12345678/listener-12345678").
 LONGEST = 107 - 32
 
+#: Seconds for a worker to close before its nanny kills it: one that has just lost
+#: its scheduler tries for longer, and this process would be killed with it, in
+#: the middle of its tidying up.
+CLOSE = 2.0
+
 
 async def main() -> None:
     """Warm up, start the workers, wait for the end."""
@@ -135,7 +140,7 @@ async def _end(channel: Channel) -> None:
 
 
 async def _close(server: Any) -> None:
-    await server.close(reason="dask-runner: the cluster ends")
+    await server.close(timeout=CLOSE, reason="dask-runner: the cluster ends")
 
 
 if __name__ == "__main__":

@@ -151,4 +151,8 @@ def run(main: Any, *, tidy: bool = False) -> None:
         raise SystemExit(1) from None
     finally:
         if tidy and os.getppid() != top:
-            shutil.rmtree(Path(sys.argv[2]).parent, ignore_errors=True)
+            from multiprocessing.util import Finalize  # noqa: PLC0415  the agent has it
+
+            private = str(Path(sys.argv[2]).parent)
+            # After multiprocessing's own (-100), whose socket is in there.
+            Finalize(None, shutil.rmtree, (private, True), exitpriority=-200)
