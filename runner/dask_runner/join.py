@@ -18,10 +18,6 @@ if TYPE_CHECKING:
 #: Seconds for one attempt to reach a hub that a record names.
 ATTEMPT = 5.0
 
-#: Seconds by which the other ranks leave later than rank 0 where all fail alike: a
-#: launcher ends the job with the first rank that fails, and rank 0 has to say why.
-AFTER_RANK_0 = 2.0
-
 
 @dataclass(frozen=True, slots=True)
 class Linked:
@@ -59,8 +55,6 @@ async def find(
     except TimeoutError:
         return Broken(waited(rank, node, began, meeting))
     except RunnerError as error:
-        # Rank 0 sees the same, and says it.
-        await asyncio.sleep(AFTER_RANK_0)
         return Broken(error)
 
 

@@ -42,9 +42,9 @@ if TYPE_CHECKING:
     from dask_runner.launch import Launch, Program
     from dask_runner.rendezvous import Meeting
 
-#: Launchers that signal every process of the job, the client included (seen with
-#: scancel and Slurm 24.11): it would get each signal twice.
-SIGNALS_ALL = frozenset({"slurm"})
+#: Seconds within which a signal that comes again is the same one: a launcher may
+#: signal Apptainer, which passes it on, and us as well.
+SAME_SIGNAL = 0.5
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -54,6 +54,11 @@ class Crashed:
     """A task of ours has failed, by a mistake of ours."""
 
     error: BaseException
+
+
+#: Seconds by which the other ranks leave later than rank 0 where all fail alike: a
+#: launcher ends the job with the first rank that fails, and rank 0 has to say why.
+AFTER_RANK_0 = 2.0
 
 
 class Client(Protocol):
@@ -113,10 +118,12 @@ class Rank:
         self._client: Client = above or Process("client", events)
         self._client_told = False
         self._client_signal = 0
+        self._signalled_at: dict[int, float] = {}
         self._scheduler_closed = False
         self._started = False
         self._closing = False
         self._unfit: ConfigError | None = None
+        self._yields = False
         self._status: int | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._workplace: Workplace | None = None
@@ -141,6 +148,8 @@ class Rank:
             self._status = error.status
         finally:
             await self._leave()
+        if self._yields:
+            await asyncio.sleep(AFTER_RANK_0)
         return self._status
 
     # --- the beginning ------------------------------------------------------
@@ -262,8 +271,10 @@ class Rank:
         if self._cluster is not None:
             self._cluster.fail(error)
         elif isinstance(error, AssemblyError) and self._speaks:
-            # All else is seen by rank 0 as well, which says it.
             say(f"error: {error}")
+        else:
+            # All else is seen by rank 0 as well, which says it.
+            self._yields = True
         self._status = error.status
 
     @property
@@ -361,6 +372,11 @@ class Rank:
             )
 
     def _on_signal(self, message: m.Signalled) -> None:
+        now = time.monotonic()
+        last = self._signalled_at.get(message.number, now - SAME_SIGNAL)
+        if now - last < SAME_SIGNAL:
+            return
+        self._signalled_at[message.number] = now
         if self._link is not None:
             self._say(message)
         elif message.number not in PASSED_ON:
@@ -370,7 +386,8 @@ class Rank:
         """Give the client a signal that some rank got."""
         if message.number not in PASSED_ON:
             self._client_signal = message.number
-        if self._client_told and self._world.launcher not in SIGNALS_ALL:
+        # Slurm signals the task alone, not what it has started (proctrack/cgroup).
+        if self._client_told:
             self._client.signal(message.number)
 
     def _on_close(self, message: m.Close) -> None:
