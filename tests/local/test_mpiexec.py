@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import subprocess
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +14,6 @@ from tests.running import DASK_RUNNER, Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from tests.conftest import Require
     from tests.running import Ended
@@ -55,6 +56,13 @@ def mpiexec() -> Iterator[Callable[..., Run]]:
         run.discard()
 
 
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A directory in whose path there is room for a socket's name."""
+    with tempfile.TemporaryDirectory(prefix="mpi-") as path:
+        yield Path(path)
+
+
 def assert_only_open_mpis(directory: Path) -> None:
     """Allow for what Open MPI leaves behind of a process that it did not launch."""
     left = [path for path in directory.iterdir() if not path.name.startswith("ompi.")]
@@ -86,12 +94,12 @@ def test_the_scripts_status_is_mpiexecs(
 
 
 def test_another_familys_library_is_one_error_and_no_rank_is_left(
-    mpiexec: Callable[..., Run], require: Require, tmp_path: Path
+    mpiexec: Callable[..., Run], require: Require, short_path: Path
 ) -> None:
     launcher, library = installed("mpich", require), installed("openmpi", require)
-    env = {"MPI4PY_LIBMPI": str(library.library), "TMPDIR": str(tmp_path)}
+    env = {"MPI4PY_LIBMPI": str(library.library), "TMPDIR": str(short_path)}
     ended = mpiexec(launcher, 4, "-c", CODE, env=env).wait()
-    assert_only_open_mpis(tmp_path)
+    assert_only_open_mpis(short_path)
     assert ended.status == CONFIG, ended
     one_error(ended, "MPI")
 
@@ -131,13 +139,13 @@ def test_without_a_usable_mpi_ranks_of_mpich_are_told_the_way_out(
 
 
 def test_a_script_may_use_mpi_only_by_itself(
-    family: mpi.Runtime, mpiexec: Callable[..., Run], tmp_path: Path
+    family: mpi.Runtime, mpiexec: Callable[..., Run], short_path: Path
 ) -> None:
     # The program is no rank of the launcher: in it, MPI is a world of one.
     code = "from mpi4py import MPI; print(MPI.COMM_WORLD.size)"
-    ended = mpiexec(family, 2, "-c", code, env={"TMPDIR": str(tmp_path)}).wait()
+    ended = mpiexec(family, 2, "-c", code, env={"TMPDIR": str(short_path)}).wait()
     assert (ended.status, ended.stdout) == (0, "1\n"), ended
-    assert_only_open_mpis(tmp_path)
+    assert_only_open_mpis(short_path)
 
 
 def test_missing_scripts_are_said_once(
