@@ -19,8 +19,10 @@ SlurmdSpoolDir=/var/lib/slurm/d
 SlurmctldPidFile=/run/slurmctld.pid
 SlurmdPidFile=/run/slurmd.pid
 
-# No cgroups in these containers: processes are tracked by parentage.
-ProctrackType=proctrack/linuxproc
+# No cgroups in these containers. Of the other ways to track processes this one, as
+# proctrack/cgroup of real sites, spares what a task has started from signals but
+# SIGKILL; linuxproc would end Apptainer's squashfuse, and the image with it.
+ProctrackType=proctrack/pgid
 TaskPlugin=task/none
 # The PMI is the user's choice on the srun line, as on most sites.
 MpiDefault=none
