@@ -93,6 +93,10 @@ class BroadcastMeeting:
         """
         await self._process.wait(FINALIZE)
 
+    def adopt(self, record: Record) -> None:
+        """Answer for the record of a rank 0 that is gone."""
+        self._chosen.adopt(record)
+
     def withdraw(self) -> None:
         """Leave nothing behind."""
         self._chosen.withdraw()

@@ -425,6 +425,10 @@ class Rank:
         if self._closing:
             self._status = 0
             return
+        silent = time.monotonic() - self._heard > SILENCE
+        if self._record is not None and not silent:
+            # Closed by rank 0's kernel: nobody is left there to withdraw it.
+            self._meeting.adopt(self._record)
         # One for each node; and one where rank 0 had the node to itself and us.
         if self._world.local_rank in (0, None) or self._world.rank == 1:
             say(

@@ -137,8 +137,11 @@ class Meeting(Protocol):
     async def settle(self) -> None:
         """Wait until nothing of it is under way."""
 
+    def adopt(self, record: Record) -> None:
+        """Answer for the record of a rank 0 that is gone (another rank)."""
+
     def withdraw(self) -> None:
-        """Leave nothing behind (rank 0)."""
+        """Leave nothing behind (rank 0, and who has adopted its record)."""
 
     @property
     def trouble(self) -> str:
@@ -246,6 +249,10 @@ class FileMeeting:
     async def settle(self) -> None:
         """Nothing is under way."""
 
+    def adopt(self, record: Record) -> None:
+        """Withdraw the files that a lost rank 0 has written."""
+        self._written, self._nonce = list(self._paths), record.nonce
+
     def withdraw(self) -> None:
         """Remove each file that is still the one that we wrote."""
         for path in self._written:
@@ -345,6 +352,9 @@ class NoMeeting:
     async def settle(self) -> None:
         """Nothing is under way."""
 
+    def adopt(self, record: Record) -> None:
+        """There is nothing to remove."""
+
     def withdraw(self) -> None:
         """There is nothing to remove."""
 
@@ -391,6 +401,9 @@ class RelayMeeting:
 
     async def settle(self) -> None:
         """Nothing is under way."""
+
+    def adopt(self, record: Record) -> None:
+        """There is nothing to remove."""
 
     def withdraw(self) -> None:
         """There is nothing to remove."""
