@@ -178,7 +178,8 @@ def test_what_is_not_rank_0s_record_is_named_and_a_good_one_still_taken(
     while not path.exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     record = json.loads(path.read_text())
-    lost.discard()
+    lost.signal(signal.SIGKILL)
+    lost.process.wait(10)
     path.touch(0o600)
     path.chmod(0o600)
     lay(path, record)
