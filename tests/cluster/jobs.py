@@ -3,7 +3,6 @@
 import re
 import shlex
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -20,24 +19,18 @@ MOST_LINES = 6
 # For processes and Slurm's bookkeeping after srun has returned, on a busy machine.
 GONE_SECONDS = 5.0
 
-# Commands that look at a node, each once: its user's processes, its files.
-PROCESSES = "ps -u user -o pid=,stat=,args="
-FILES = "ls -A /tmp /var/tmp /dev/shm"
+# What looks at a node: its user's processes, and the files that all can make.
+PROCESSES = "ps -u user -o pid=,args="
+FILES = "find /tmp /var/tmp /dev/shm -mindepth 1 -maxdepth 1"
+
+# Open MPI's own, after an `srun --mpi=none` of any program with MPI.
+SINGLETONS = r"/ompi\.|/sm_segment\."
 
 # What srun says itself when a task's status is not 0.
 SRUN = re.compile(
     r"srun: error: \S+: tasks? \S+: (Exited with exit code \d+|Killed|Terminated)"
-    r"|srun: Terminating StepId=\S+"
+    r"|srun: (Terminating|Force Terminated) StepId=\S+"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Left:
-    """What one look at the cluster found."""
-
-    processes: dict[str, str]
-    files: dict[str, str]
-    jobs: str
 
 
 class Job:
@@ -63,7 +56,9 @@ class Job:
         """Signal it, as from another terminal."""
         self.running.signal(number)
 
-    def wait(self, *, stray: str = "", makes: tuple[str, ...] = ()) -> Completed:
+    def wait(
+        self, *, stray: str = "", makes: tuple[str, ...] = (), leaves: str = ""
+    ) -> Completed:
         """Wait for its end, and check that it leaves nothing behind.
 
         Parameters
@@ -73,9 +68,11 @@ class Job:
             prints when a task fails; ``".*"`` for any.
         makes : tuple of str
             Names that it may leave in its directory.
+        leaves : str
+            Pattern of what may stay on the nodes because somebody else leaves it.
         """
         done = self.running.wait()
-        self._jobs.check_left(makes, told(done))
+        self._jobs.check_left(makes, leaves, told(done))
         allowed = re.compile(stray) if stray else SRUN
         for line in done.stderr.splitlines():
             if not any(one.fullmatch(line) for one in (OURS, SRUN, allowed)):
@@ -116,8 +113,10 @@ class Batch:
         """What it printed so far."""
         return self._jobs.shell("sh", "-c", "cat out 2>/dev/null; true")
 
-    def wait(self, timeout: float = 90, makes: tuple[str, ...] = ()) -> Completed:
-        """Wait for its end, and check that it leaves nothing behind."""
+    def wait(
+        self, timeout: float = 90, makes: tuple[str, ...] = (), leaves: str = ""
+    ) -> Completed:
+        """Wait for its end, and check that it leaves nothing; as :meth:`Job.wait`."""
         began = time.monotonic()
         while self.field("JobState") in {"PENDING", "RUNNING", "COMPLETING"}:
             if time.monotonic() - began > timeout:
@@ -132,7 +131,7 @@ class Batch:
             self.output,
             seconds,
         )
-        self._jobs.check_left(makes, told(done))
+        self._jobs.check_left(makes, leaves, told(done))
         return done
 
 
@@ -193,32 +192,35 @@ class Jobs:
         """Return the text of a file in the directory."""
         return self.shell("cat", name)
 
-    def look(self) -> Left:
-        """Look at every node, once."""
-        processes, files = {}, {}
-        for node in self.cluster.members():
-            seen = self.cluster.run(
-                f"{PROCESSES}; echo //; {FILES}", node=node, user="root", timeout=30
-            ).stdout
-            processes[node], _, files[node] = seen.partition("//\n")
-        # The shared home and the queue, seen from one node.
-        home = self.cluster.run(
-            f"ls -A {HOME}/.dask-runner {self.directory}; squeue -h", timeout=30
-        ).stdout.splitlines()
-        own = [line for line in home if not line.startswith(" ")]
-        files["home"] = "\n".join(name for name in own if name not in self._written)
-        jobs = [line for line in home if line.startswith(" ")]
-        return Left(processes, files, "\n".join(jobs))
+    def processes(self, node: str) -> str:
+        """Return the user's processes on a node, each with its number."""
+        return self.cluster.run(PROCESSES, node=node, user="root", timeout=30).stdout
 
-    def check_left(self, makes: tuple[str, ...], context: str) -> None:
+    def look(self) -> set[str]:
+        """Return all that a job could leave, one line each."""
+        seen = set()
+        for node in self.cluster.members():
+            lines = self.cluster.run(
+                f"{PROCESSES}; {FILES}", node=node, user="root", timeout=30
+            ).stdout.splitlines()
+            seen |= {f"{node}: {line.strip()}" for line in lines}
+        own = f"find {HOME}/.dask-runner '{self.directory}' -mindepth 1 -maxdepth 1"
+        home = self.cluster.run(f"{own} 2>/dev/null; squeue -h", timeout=30).stdout
+        mine = {f"{self.directory}/{name}" for name in self._written}
+        return seen | set(home.splitlines()) - mine
+
+    def check_left(self, makes: tuple[str, ...], leaves: str, context: str) -> None:
         """Fail if processes, files or jobs stay that were not there before."""
         self._written |= {*makes, "__pycache__"}
         deadline = time.monotonic() + GONE_SECONDS
-        while (left := self.look()) != self._before:
+        while left := {
+            line
+            for line in self.look() - self._before
+            if not (leaves and re.search(leaves, line))
+        }:
             if time.monotonic() > deadline:
-                pytest.fail(
-                    f"stays behind: {left}\nthere was: {self._before}\n{context}"
-                )
+                stays = "\n".join(sorted(left))
+                pytest.fail(f"stays behind:\n{stays}\n{context}")
             time.sleep(0.1)
 
     def discard(self) -> None:

@@ -1,6 +1,6 @@
 """The library's ways in, in the image: ``srun apptainer exec SIF python script.py``."""
 
-from tests.cluster.jobs import SIF, Jobs, told
+from tests.cluster.jobs import SIF, SINGLETONS, Jobs, told
 
 # As it stands in other projects' documents; only the import line is ours.
 BODY = """\
@@ -62,7 +62,7 @@ def test_the_runner_for_mpi_refuses_a_world_that_is_not_the_launchers(
 ) -> None:
     jobs.write("script.py", MPI)
 
-    done = jobs.python("-N2 -n4 --mpi=none", "script.py").wait(stray=".*")
+    done = jobs.python("-N2 -n4 --mpi=none", "script.py").wait(leaves=SINGLETONS)
 
     assert done.returncode == 78, told(done)
     assert "MPI sees a world of 1" in done.stderr, told(done)

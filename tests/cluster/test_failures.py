@@ -1,0 +1,211 @@
+"""What happens when something dies, and when somebody wants it to end."""
+
+import re
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ci.commands import Completed
+from tests.cluster.jobs import MOST_LINES, Job, Jobs, ours, told
+
+# After the blow (DESIGN 4.7).
+END_SECONDS = 10
+
+# Runs until it is told to go on, and says first where everything is.
+SCRIPT = """\
+import os, pathlib, socket, sys, time
+from distributed import Client
+client = Client()
+workers = client.run(lambda: (socket.gethostname(), os.getpid()))
+print("client", socket.gethostname(), os.getpid())
+for address, (node, pid) in sorted(workers.items()):
+    print("worker", node, pid)
+print("begun", flush=True)
+deadline = time.monotonic() + 60
+while not os.path.exists("go"):
+    assert time.monotonic() < deadline
+    time.sleep(0.02)
+print(client.gather(client.map(lambda x: 2 * x, range(4))))
+"""
+
+# Slurm's own words about a step that was cancelled; and Apptainer's where the
+# process that it has started was killed and others still use the image.
+SLURM = (
+    r"slurmstepd-\w+: error: .*|srun: (error|Job step|Force|forcing|interrupt"
+    r"|sending|Cancelled|Terminat).*|INFO: +(Terminating squashfuse|Timeouts can be).*"
+)
+
+
+class Victim:
+    """A job that has begun, and the blows that it can get.
+
+    Parameters
+    ----------
+    jobs : Jobs
+    job : Job
+        It has printed where its processes are.
+    """
+
+    def __init__(self, jobs: Jobs, job: Job) -> None:
+        self.jobs = jobs
+        self.job = job
+
+    def of_script(self, what: str, node: str) -> int:
+        """Return the process that the script named: ``worker c2 4711``."""
+        said = self.job.running.stdout
+        found = re.search(rf"^{what} {node} (\d+)$", said, re.MULTILINE)
+        assert found, said
+        return int(found[1])
+
+    def of_node(self, pattern: str, node: str) -> int:
+        """Return a process of ours on a node, by its command line."""
+        lines = self.jobs.processes(node)
+        found = re.search(rf"^ *(\d+) .*{pattern}", lines, re.MULTILINE)
+        assert found, lines
+        return int(found[1])
+
+    def kill(self, pid: int, node: str) -> None:
+        """Kill a process, as the kernel does when memory is short."""
+        line = ["kill", "-KILL", str(pid)]
+        done = self.jobs.cluster.run(line, node=node, user="root")
+        assert done.returncode == 0, told(done)
+
+    def go_on(self) -> None:
+        """Let the script go on to its end."""
+        self.jobs.write("go", "")
+
+    def ends(self, status: int, stray: str = SLURM) -> Completed:
+        """Wait for the end, which must be soon, and leave nothing."""
+        began = time.monotonic()
+        self.job.running.wait()
+        seconds = time.monotonic() - began
+        done = self.job.wait(stray=stray)
+        assert done.returncode == status, told(done)
+        assert seconds < END_SECONDS, f"{seconds:.1f} s\n{told(done)}"
+        return done
+
+
+Begin = Callable[..., Victim]
+
+
+@pytest.fixture
+def begin(jobs: Jobs) -> Begin:
+    """Start a job on 2 nodes and wait until it is in the middle of its script."""
+
+    def begin(script: str = SCRIPT, options: str = "-N2 -n2", **how: Any) -> Victim:
+        jobs.write("script.py", script)
+        job = jobs.srun(options, "script.py", **how)
+        job.wait_for("begun")
+        return Victim(jobs, job)
+
+    return begin
+
+
+def test_a_killed_client_ends_the_job_and_is_named(begin: Begin) -> None:
+    victim = begin()
+
+    victim.kill(victim.of_script("client", "c1"), "c1")
+
+    done = victim.ends(137)
+    assert re.search(r"error: the client on c1 .*(killed|SIGKILL)", done.stderr)
+
+
+def test_a_killed_worker_is_restarted_and_the_script_goes_on(begin: Begin) -> None:
+    victim = begin()
+
+    victim.kill(victim.of_script("worker", "c2"), "c2")
+    victim.go_on()
+
+    done = victim.ends(0)
+    assert done.stdout.endswith("[0, 2, 4, 6]\n"), told(done)
+
+
+def test_a_lost_rank_is_named_and_the_script_goes_on(begin: Begin) -> None:
+    victim = begin(options="-N2 --ntasks-per-node=2")
+
+    # The last of its node, so not the one whose agent others may use.
+    victim.kill(victim.of_node("bin/dask-runner script.py", "c2"), "c2")
+    victim.job.wait_for("lost", END_SECONDS)
+    victim.go_on()
+
+    # The highest of all tasks' statuses is srun's, whatever rank 0 ends with.
+    done = victim.ends(137)
+    assert done.stdout.endswith("[0, 2, 4, 6]\n"), told(done)
+    assert re.search(r"warning: rank [23] on c2 .*lost", done.stderr), told(done)
+    assert "ended with status 0" in done.stderr, told(done)
+
+
+def test_a_killed_scheduler_ends_the_job_and_is_named(begin: Begin) -> None:
+    victim = begin()
+
+    victim.kill(victim.of_node("dask_runner.programs.scheduler", "c1"), "c1")
+
+    done = victim.ends(69)
+    assert re.search(r"error: .*the scheduler on c1 ", done.stderr), told(done)
+    assert done.stderr.count("error: ") - done.stderr.count("srun: error") <= 1
+
+
+def test_a_killed_rank_0_ends_the_job(begin: Begin) -> None:
+    victim = begin()
+
+    victim.kill(victim.of_node("bin/dask-runner script.py", "c1"), "c1")
+
+    done = victim.ends(137)
+    assert "lost the hub (rank 0 on c1)" in done.stderr, told(done)
+
+
+def test_scancel_ends_the_job_as_sigterm_does(begin: Begin) -> None:
+    victim = begin()
+
+    victim.jobs.shell("scancel", "--user=user")
+
+    done = victim.ends(143)
+    assert len(ours(done)) <= MOST_LINES, told(done)
+
+
+HANDLES = """import signal, sys, time
+from distributed import Client
+client = Client()
+def handle(number, frame):
+    time.sleep(2)
+    print("saved", client.submit(pow, 2, 10).result(), flush=True)
+    sys.exit(0)
+signal.signal(signal.SIGTERM, handle)
+print("begun", flush=True)
+signal.pause()
+"""
+
+
+def test_a_script_has_time_to_save_its_work_after_scancel(begin: Begin) -> None:
+    victim = begin(HANDLES)
+
+    victim.jobs.shell("scancel", "--user=user")
+
+    done = victim.ends(143)
+    assert done.stdout.endswith("saved 1024\n"), told(done)
+
+
+def test_ctrl_c_at_srun_ends_the_job(begin: Begin) -> None:
+    # -X: at the first one, where srun would want another within a second.
+    victim = begin(options="-N2 -n2 -X")
+
+    victim.job.signal(signal.SIGINT)
+
+    done = victim.ends(130, stray=".*")
+    assert done.stderr.count("Traceback") == 1, told(done)
+    assert "\nKeyboardInterrupt\n" in done.stderr, told(done)
+
+
+def test_a_job_that_is_cancelled_before_it_is_ready_leaves_nothing(
+    jobs: Jobs,
+) -> None:
+    job = jobs.srun("-N2 -n2", "-c", "print('begun')")
+    job.wait_for("2 ranks")
+
+    jobs.shell("scancel", "--user=user")
+
+    done = Victim(jobs, job).ends(143)
+    assert not done.stdout, told(done)
