@@ -71,7 +71,7 @@ async def main() -> None:
     start = asyncio.ensure_future(_start(work, nanny=nanny, started=started))
     await asyncio.wait({end, start}, return_when=asyncio.FIRST_COMPLETED)
     if start.done():
-        channel.send(_outcome(start, work["workers"]))
+        channel.send(_outcome(start, work))
         await end
     start.cancel()
     # A scheduler that is gone would be called for half a minute.
@@ -121,9 +121,10 @@ async def _start(
     return await asyncio.gather(*started)
 
 
-def _outcome(start: asyncio.Future[Any], workers: list[dict[str, Any]]) -> m.Message:
+def _outcome(start: asyncio.Future[Any], work: Mapping[str, Any]) -> m.Message:
     error = start.exception()
     if error is None:
+        workers = work["workers"]
         limits = [worker["memory_limit"] for worker in workers]
         return m.WorkersUp(
             [str(worker["name"]) for worker in workers],
@@ -131,7 +132,8 @@ def _outcome(start: asyncio.Future[Any], workers: list[dict[str, Any]]) -> m.Mes
             sum(limits) if all(limits) else 0,
         )
     options = "--worker-class, --preload, --resources and worker_options"
-    return lifeline.did_not_start("workers", error, options)
+    what = f"workers of the class {work['worker_class']}"
+    return lifeline.did_not_start(what, error, options)
 
 
 async def _end(channel: Channel) -> None:
