@@ -201,7 +201,12 @@ class Running:
 
     def resize(self, rows: int, columns: int) -> None:
         """Tell its terminal the size of ours."""
-        self._api.exec_resize(self.id, height=rows, width=columns)
+        try:
+            self._api.exec_resize(self.id, height=rows, width=columns)
+        except APIError:
+            # A quick command has ended before it learns the size.
+            if self._api.exec_inspect(self.id)["Running"]:
+                raise
 
     def wait_for(self, text: str, timeout: float) -> None:
         """Wait until it has printed a text, on stdout or stderr.
