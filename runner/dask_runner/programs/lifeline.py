@@ -137,9 +137,9 @@ def did_not_start(what: str, error: BaseException, options: str) -> m.Failed:
 def run(main: Any, *, tidy: bool = False) -> None:
     """Run a program's coroutine function as its main.
 
-    An exception goes to the log, whose end the top process shows. A program that is
-    told to (*tidy*) removes the rank's directory at its end if the top process has
-    been killed and cannot.
+    An exception goes to the log, whose end the top process shows. The program that
+    is the last of its rank removes the rank's directory (*tidy*) if the top process
+    has been killed and cannot.
     """
     top = os.getppid()
     leave_signals_to_the_top()

@@ -65,4 +65,4 @@ async def _told_to_finish(channel: Any) -> None:
 
 
 if __name__ == "__main__":
-    lifeline.run(main, tidy=True)
+    lifeline.run(main)
