@@ -15,6 +15,7 @@ import platform
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -49,6 +50,8 @@ def answering() -> docker.DockerClient | None:
 
     ``DOCKER_HOST`` and its relatives are honoured, as by the ``docker`` command.
     """
+    if not _listens():
+        return None
     try:
         client = docker.from_env(timeout=PING_SECONDS)
         client.ping()
@@ -57,6 +60,18 @@ def answering() -> docker.DockerClient | None:
     # Builds and image transfers have deadlines of their own.
     client.api.timeout = 600
     return client
+
+
+def _listens() -> bool:
+    """Say whether a client is worth a try; one that fails leaks its socket."""
+    if "DOCKER_HOST" in os.environ:
+        return True
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(SOCKET))
+        except OSError:
+            return False
+    return True
 
 
 def ensure() -> docker.DockerClient:
@@ -216,26 +231,28 @@ def _apt(*arguments: str) -> None:
 
 def _start() -> docker.DockerClient:
     say(f"starting dockerd, log in {LOG}")
-    with LOG.open("wb") as log:
-        process = subprocess.Popen(
-            ["dockerd"],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            cwd="/",
-        )
-    record = {"pid": process.pid, "started_at": _started_at(process.pid)}
-    RECORD.write_text(json.dumps(record))
+    # By a shell that ends at once: the engine outlives this process, and is not its
+    # child to wait for.
+    shell = subprocess.run(
+        ["sh", "-c", 'dockerd </dev/null >"$1" 2>&1 & echo $!', "sh", str(LOG)],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        cwd="/",
+        check=True,
+    )
+    pid = int(shell.stdout)
+    started_at = _started_at(pid)
+    RECORD.write_text(json.dumps({"pid": pid, "started_at": started_at}))
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if client := answering():
             return client
-        if process.poll() is not None:
+        if started_at is None or _started_at(pid) != started_at:
             RECORD.unlink()
-            raise _no_answer(f"dockerd ended with status {process.returncode}")
+            raise _no_answer("dockerd has ended")
         time.sleep(0.1)
-    raise _no_answer(f"dockerd (pid {process.pid}) is silent for {START_SECONDS} s")
+    raise _no_answer(f"dockerd (pid {pid}) is silent for {START_SECONDS} s")
 
 
 def _no_answer(saw: str) -> AssemblyError:
