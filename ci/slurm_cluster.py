@@ -247,10 +247,12 @@ class Cluster:
         return sorted(found, key=lambda container: str(container.name))
 
     def _found(self) -> bool:
-        """Tell whether it is up already; what is left of a broken one is removed."""
+        """Tell whether it is up already; what is left of one that is not is removed.
+
+        An engine that was stopped under a cluster leaves all its containers, ended.
+        """
         containers = self._all()
-        running = [one for one in containers if one.status != "exited"]
-        if not running and len(containers) != self.nodes + 1:
+        if all(one.status in ("exited", "dead", "created") for one in containers):
             self._remove()
             return False
         shapes = {container.labels[SHAPE] for container in containers}

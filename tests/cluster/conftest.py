@@ -3,6 +3,7 @@
 import os
 import re
 import secrets
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
@@ -10,9 +11,11 @@ from typing import Any
 import pytest
 
 from tests.cluster.jobs import HOME, Jobs
+from tests.conftest import ROOT
 
-# Its own name: people who work on a cluster of theirs are not disturbed.
-NAME = "dask-runner-tests"
+# The checkout's own: neither people who work on a cluster of theirs are disturbed,
+# nor the tests of another checkout on the same engine.
+NAME = f"dask-runner-tests-{zlib.crc32(str(ROOT).encode()):08x}"
 
 SETTLE_SECONDS = 60
 
