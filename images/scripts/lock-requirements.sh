@@ -25,3 +25,5 @@ compile() {
 compile images/requirements.txt \
     --extra mpi --extra dashboard pyproject.toml images/requirements.in
 compile images/build-requirements.txt images/build-requirements.in
+compile ci/peers_context/requirements.txt \
+    --constraint images/requirements.txt ci/peers_context/requirements.in
