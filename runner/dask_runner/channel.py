@@ -94,6 +94,10 @@ class Channel:
         """Close both directions."""
         self._writer.close()
 
+    def abort(self) -> None:
+        """Close at once, also where the peer takes nothing more of what was sent."""
+        self._writer.transport.abort()
+
     async def closed(self) -> None:
         """Close, and wait until what was sent has left or the peer is gone."""
         self._writer.close()

@@ -9,16 +9,14 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from contextlib import closing
 from typing import TYPE_CHECKING
 
-from dask_runner import link
 from dask_runner import messages as m
+from dask_runner.door import Door
 from dask_runner.messages import ProtocolError
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
+    from dask_runner.channel import Channel
     from dask_runner.cluster import Cluster
     from dask_runner.report import Reporter
 
@@ -26,10 +24,8 @@ if TYPE_CHECKING:
 PING = 5.0
 #: Seconds of silence after which the other side counts as lost.
 SILENCE = 30.0
-#: Strangers' connections answered at once; the rest wait in the kernel's queue.
-STRANGERS = 64
-#: Connections that may wait in that queue (net.core.somaxconn's usual value).
-BACKLOG = 4096
+#: Seconds within which a rank that got in says who it is.
+HELLO = 10.0
 
 
 class Hub:
@@ -47,41 +43,29 @@ class Hub:
         self.secret = secrets.token_bytes(32)
         self._cluster = cluster
         self._report = report
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._strangers = asyncio.Semaphore(STRANGERS)
+        self._door = Door(self.secret, self._serve, self._refuse)
         self._stranger_seen = False
 
     async def open(self, host: str) -> int:
         """Listen on *host*; return the port that the system chose."""
-        self._server = await asyncio.start_server(
-            self._accept, host, 0, backlog=BACKLOG
-        )
-        self._spawn(self._listen_for_silence())
-        return int(self._server.sockets[0].getsockname()[1])
+        port = await self._door.open(host)
+        self._listening = asyncio.create_task(self._listen_for_silence())
+        return port
 
-    async def _accept(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        self._spawn(self._hold(reader, writer))
+    def _refuse(self, address: str, why: str) -> None:
+        if not self._stranger_seen:
+            self._stranger_seen = True
+            self._report.warn(f"refused a connection from {address}: {why}")
 
-    async def _hold(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        with closing(writer):  # also where `shut` ends a handshake
-            await self._serve(reader, writer)
-
-    async def _serve(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        peer = writer.get_extra_info("peername")
+    async def _serve(self, channel: Channel, address: str) -> None:
         try:
-            async with self._strangers:
-                channel = await link.accept(reader, writer, self.secret)
-            hello = _hello(await channel.receive())
-        except (link.StrangerError, ProtocolError) as error:
-            if not self._stranger_seen:
-                self._stranger_seen = True
-                self._report.warn(f"refused a connection from {peer[0]}: {error}")
+            async with asyncio.timeout(HELLO):
+                hello = _hello(await channel.receive())
+        except TimeoutError:
+            self._refuse(address, "no Hello came")
+            return
+        except ProtocolError as error:
+            self._refuse(address, str(error))
             return
         member = self._cluster.join(hello, channel)
         if member is None:
@@ -92,32 +76,30 @@ class Hub:
                 self._cluster.hear(member, message)
         except (ProtocolError, KeyError) as error:
             why = f"it sent {error}"
-        writer.close()
+        channel.close()
         self._cluster.gone(member, why)
 
     async def _listen_for_silence(self) -> None:
         while True:
+            began = time.monotonic()
             await asyncio.sleep(PING)
-            limit = time.monotonic() - SILENCE
+            now = time.monotonic()
             for member in self._cluster.members:
                 member.channel.send(m.Ping())
-                if member.heard < limit:
+                if now - began > 2 * PING:
+                    # We were stopped ourselves (scontrol suspend, a virtual machine
+                    # that moves): what they said meanwhile has yet to be read.
+                    member.heard = now
+                elif member.heard < now - SILENCE:
                     self._report.warn(f"{member.name} was silent for {SILENCE:g} s")
-                    member.channel.close()
+                    member.channel.abort()
 
     async def shut(self) -> None:
         """Close the server and every connection."""
-        self._server.close()
+        self._listening.cancel()
         for member in self._cluster.members:
             member.channel.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def _spawn(self, coroutine: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        await self._door.shut()
 
 
 def _hello(message: m.Message | None) -> m.Hello:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dask_runner import link
-from dask_runner.errors import RunnerError
+from dask_runner.errors import AssemblyError, RunnerError
 from dask_runner.rendezvous import waited
 
 if TYPE_CHECKING:
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 #: Seconds for one attempt to reach a hub that a record names.
 ATTEMPT = 5.0
+#: Rank 0's attempts to reach its own hub, and seconds between them.
+TRIES = 20
+AGAIN = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +41,21 @@ async def publish(record: Record, meeting: Meeting) -> Linked | Broken:
     """Make rank 0's record known, and link rank 0 itself with its hub."""
     try:
         await meeting.publish(record)
-        channel = await link.connect(record, ATTEMPT)
     except RunnerError as error:
         return Broken(error)
-    return Linked(record, channel)
+    for _ in range(TRIES):
+        try:
+            return Linked(record, await link.connect(record, ATTEMPT))
+        except (OSError, TimeoutError, link.StrangerError):
+            # It is there, but a flood of strangers stands before its door.
+            await asyncio.sleep(AGAIN)
+    return Broken(
+        AssemblyError(
+            f"rank 0 cannot reach its own hub at {record.host}:{record.port}",
+            "a network that takes connections of this node to itself",
+            "name another one with --interface",
+        )
+    )
 
 
 async def find(

@@ -181,12 +181,17 @@ def decode(payload: bytes) -> Message:
     try:
         name, values = json.loads(payload)
         kind = Message.kinds[name]
-        wanted = {
-            field.name: str(field.type).partition("[")[0] for field in fields(kind)
-        }
-        found = {key: type(value).__name__ for key, value in values.items()}
-        if found != wanted:
-            raise ProtocolError(f"{name} with wrong fields: {found}")
+        wanted = {field.name: str(field.type) for field in fields(kind)}
+        if values.keys() != wanted.keys() or not all(
+            _is(value, wanted[key]) for key, value in values.items()
+        ):
+            raise ProtocolError(f"{name} with wrong fields: {values!r:.60}")
         return kind(**values)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ProtocolError(f"not a message: {payload[:60]!r}") from error
+
+
+def _is(value: object, kind: str) -> bool:
+    if isinstance(value, list) and kind == "list[str]":
+        return all(type(one) is str for one in value)
+    return type(value).__name__ == kind.partition("[")[0]

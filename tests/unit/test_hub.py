@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dask_runner import cluster as cluster_module
+from dask_runner import door, link, roles
 from dask_runner import hub as hub_module
-from dask_runner import link, roles
 from dask_runner import messages as m
 from dask_runner.cluster import Cluster as State
 from dask_runner.hub import Hub
@@ -347,7 +347,7 @@ def test_silent_strangers_do_not_keep_the_ranks_out(
     async def play(stage: Stage) -> None:
         crowd = [
             await asyncio.open_connection(LOOPBACK, stage._port)  # noqa: SLF001
-            for _ in range(hub_module.STRANGERS + 8)
+            for _ in range(door.STRANGERS + 8)
         ]
         record = Record(
             "k",

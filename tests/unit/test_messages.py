@@ -76,6 +76,7 @@ def test_a_message_with_other_fields_is_refused(
         '["Hello", {"rank": 0.0, "node": "c1", "placed": false}]',
         '["Hello", {"rank": 0, "node": null, "placed": false}]',
         '["WorkersUp", {"names": "ab", "nthreads": 1, "memory": 0}]',
+        '["WorkersUp", {"names": [1], "nthreads": 1, "memory": 0}]',
         '["Message", {}]',
         '["__class__", {}]',
         '["Ping", {}, 1]',
