@@ -8,7 +8,7 @@
 
 MPI ?= openmpi
 BIN := .venv/bin
-PYTEST = $(BIN)/python -m pytest $(PYTEST_FLAGS)
+PYTEST = $(BIN)/python -m pytest -n auto $(PYTEST_FLAGS)
 export REQUIRE PYTHON
 
 .DEFAULT_GOAL := help
@@ -25,7 +25,7 @@ run: .venv/user ## Run an example on 4 local ranks
 	$(BIN)/dask-runner -n 4 examples/pi.py
 
 test: .venv/developer ## Run all tests, cheap tiers first (REQUIRE=all: skip nothing)
-	$(PYTEST) tests/unit tests/local tests/images tests/cluster
+	$(PYTEST) --ahead tests/unit tests/local tests/images tests/cluster
 
 test-unit: .venv/developer ## Run the tests of the pure stages
 	$(PYTEST) tests/unit

@@ -6,6 +6,9 @@ its tier is named in REQUIRE (``REQUIRE=local,images``, or ``REQUIRE=all``).
 """
 
 import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -19,7 +22,17 @@ from tests.running import DaskRunner
 
 TIERS = ("unit", "local", "images", "cluster")
 ROOT = Path(__file__).resolve().parent.parent
-ENGINE_RECORD = ROOT / ".cache" / "engine.json"
+CACHE = ROOT / ".cache"
+ENGINE_RECORD = CACHE / "engine.json"
+AHEAD_LOG = CACHE / "ahead.log"
+
+# Tests wait for processes a good part of their time, so one more than there are
+# CPUs; beyond some, the clusters' memory would be what is short.
+MORE_THAN_CPUS = 1
+MOST_WORKERS = 6
+
+# For what builds ahead to end after SIGTERM.
+END_SECONDS = 10
 
 HOSTILE = {
     "spaces": "two  words ",
@@ -40,6 +53,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(tier)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add --ahead."""
+    parser.addoption(
+        "--ahead",
+        action="store_true",
+        help="build images and fetch MPI runtimes while the first tests run",
+    )
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Say how many tests run at once with ``-n auto``."""
+    cpus = len(os.sched_getaffinity(0))
+    return min(cpus + MORE_THAN_CPUS, MOST_WORKERS)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse a REQUIRE that names no tier, and note a running engine."""
     unknown = _required() - {*TIERS, "all"}
@@ -51,19 +79,77 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_ENGINE] = ENGINE_RECORD.exists()
 
 
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """Say what runs beside the tests."""
+    if config.getoption("ahead"):
+        return f"built meanwhile: images, MPI runtimes (log: {AHEAD_LOG})"
+    return None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Begin to build what later tests need, once for all workers of pytest-xdist."""
+    config = session.config
+    if _is_worker(config) or not config.getoption("ahead"):
+        return
+    CACHE.mkdir(exist_ok=True)
+    with AHEAD_LOG.open("w") as log:
+        config.stash[_AHEAD] = subprocess.Popen(
+            [sys.executable, "-m", "ci.ahead"],
+            cwd=ROOT,
+            # As pytest's own pythonpath.
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            # Ctrl-C at pytest is not for it; it is ended below.
+            start_new_session=True,
+        )
+
+
+# Last: the workers of pytest-xdist have ended then, and their clusters are down.
+@pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """End the Docker engine if these tests have started it."""
-    if ENGINE_RECORD.exists() and not session.config.stash[_ENGINE]:
+    """End what builds ahead, and the Docker engine if these tests have started it."""
+    config = session.config
+    if _is_worker(config):
+        return
+    if ahead := config.stash.get(_AHEAD, None):
+        _end(ahead)
+    if ENGINE_RECORD.exists() and not config.stash[_ENGINE]:
         from ci import docker_engine  # noqa: PLC0415  has the Docker SDK
 
         docker_engine.stop()
 
 
 _ENGINE = pytest.StashKey[bool]()
+_AHEAD = pytest.StashKey[subprocess.Popen[bytes]]()
+
+
+def _is_worker(config: pytest.Config) -> bool:
+    """Say whether this process runs tests for another pytest (pytest-xdist)."""
+    return hasattr(config, "workerinput")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def _required() -> set[str]:
     return {name for name in os.environ.get("REQUIRE", "").split(",") if name}
+
+
+@pytest.fixture(scope="session")
+def worker(request: pytest.FixtureRequest) -> str:
+    """A suffix for names that several pytest workers may not share; "" if alone."""
+    workerinput = getattr(request.config, "workerinput", None)
+    return f"-{workerinput['workerid']}" if workerinput else ""
 
 
 @pytest.fixture(scope="session")

@@ -40,13 +40,20 @@ def sif(engine: Any, require: Callable[..., AbstractContextManager[None]]) -> No
 
 @pytest.fixture(scope="session")
 def cluster(
-    engine: Any, sif: None, require: Callable[..., AbstractContextManager[None]]
+    engine: Any,
+    sif: None,
+    worker: str,
+    require: Callable[..., AbstractContextManager[None]],
 ) -> Iterator[Any]:
-    """The cluster: the one that is up under the tests' name, else one for them."""
+    """The cluster: the one that is up under the tests' name, else one for them.
+
+    Each worker of pytest-xdist has its own, so that tests which run at the same
+    time still see what their own job leaves on a node, and nothing else.
+    """
     del sif
     from ci import slurm_cluster, slurm_image  # noqa: PLC0415  only where containers are
 
-    cluster = slurm_cluster.Cluster(NAME, client=engine)
+    cluster = slurm_cluster.Cluster(f"{NAME}{worker}", client=engine)
     with require("a mirror of Debian with Slurm and Apptainer", "cluster"):
         slurm_image.ensure_slurm_image(engine)
     was_up = bool(cluster.members())

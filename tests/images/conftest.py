@@ -93,10 +93,11 @@ def sif(engine: Any, image: Any) -> Path:
 
 
 @pytest.fixture
-def contained(image: Any, tmp_path: Path) -> Iterator[Contained]:
+def contained(image: Any, tmp_path: Path, worker: str) -> Iterator[Contained]:
     """Run containers: ``contained.run("-n", "2", "script.py", user="12345")``."""
-    # Other users read it, and pytest's folders are its user's only.
-    for folder in (tmp_path, *tmp_path.parents[:2]):
+    # Other users read it, and pytest's folders are its user's only: one for the
+    # run, one for the user, and one for the worker of pytest-xdist if there is.
+    for folder in (tmp_path, *tmp_path.parents[: 3 if worker else 2]):
         folder.chmod(0o755)
     containers = Contained(image, tmp_path)
     yield containers

@@ -7,16 +7,15 @@ import json
 import os
 import shutil
 import subprocess
-import tempfile
 import time
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from users import NOBODY, ordinary
 
 from dask_runner import rendezvous
 from dask_runner.errors import ConfigError
@@ -34,12 +33,12 @@ from dask_runner.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.conftest import Require
 
 KEY = "slurm.4711.0"
 RECORD = Record(KEY, "ab" * 16, "c1", "127.0.0.1", 40000, "5e" * 32, "CERT", "KEY")
-NOBODY = 65534
-
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be another user")
 
 
 def world(**fields: object) -> World:
@@ -219,22 +218,24 @@ def test_a_link_in_the_place_of_the_file_is_replaced_and_not_followed(
 
 
 @contextmanager
-def small_disk(path: Path) -> Iterator[None]:
+def small_disk(path: Path, require: Require) -> Iterator[None]:
     path.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=4k", "none", str(path)]
-    done = subprocess.run(mount, capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"cannot mount a small disk: {done.stderr.strip()}")
+    with require("leave to mount a small disk", "unit"):
+        done = subprocess.run(mount, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise OSError(done.stderr.strip())
     try:
         yield
     finally:
         subprocess.run(["umount", str(path)], check=True)
 
 
-@as_root
-def test_a_full_disk_is_an_error_and_leaves_no_half_file(tmp_path: Path) -> None:
+def test_a_full_disk_is_an_error_and_leaves_no_half_file(
+    tmp_path: Path, require: Require
+) -> None:
     disk = tmp_path / "disk"
-    with small_disk(disk):
+    with small_disk(disk, require):
         (disk / "full").write_bytes(b"x" * 4096)
         with pytest.raises(ConfigError, match="No space"):
             published(disk / "record.json")
@@ -242,19 +243,6 @@ def test_a_full_disk_is_an_error_and_leaves_no_half_file(tmp_path: Path) -> None
 
 
 # --- reading ----------------------------------------------------------------
-
-
-@contextmanager
-def nobody() -> Iterator[Path]:
-    """Be another user, with a directory of its own."""
-    directory = Path(tempfile.mkdtemp(prefix="rendezvous-"))
-    os.chown(directory, NOBODY, NOBODY)
-    os.seteuid(NOBODY)
-    try:
-        yield directory
-    finally:
-        os.seteuid(0)
-        shutil.rmtree(directory)
 
 
 def _half(path: Path) -> None:
@@ -269,11 +257,6 @@ def _private(path: Path, text: str) -> None:
 def _readable(path: Path) -> None:
     published(path)
     path.chmod(0o644)
-
-
-def _foreign(path: Path) -> None:
-    published(path)
-    os.chown(path, NOBODY, NOBODY)
 
 
 def _linked(path: Path) -> None:
@@ -298,7 +281,6 @@ def _other_job(path: Path) -> None:
         pytest.param(lambda path: path.touch(0o600), "half-written", id="empty"),
         pytest.param(_binary, "no text", id="binary"),
         pytest.param(_readable, "can be read by others (mode 0644)", id="readable"),
-        pytest.param(_foreign, "belongs to uid 65534", id="foreign", marks=as_root),
         pytest.param(_other_job, "another launch (slurm.4712.0)", id="other job"),
         pytest.param(_linked, "symbolic link", id="link"),
         pytest.param(lambda path: os.mkfifo(path, 0o600), "no regular file", id="fifo"),
@@ -325,9 +307,18 @@ def test_what_is_not_to_be_believed_is_named(
     assert len(os.listdir("/proc/self/fd")) <= open_files + 1  # noqa: PTH208
 
 
-@as_root
+def test_a_file_that_belongs_to_someone_else_is_not_to_be_believed(
+    tmp_path: Path, require: Require
+) -> None:
+    path = tmp_path / "record.json"
+    published(path)
+    with require("root, to give a file away", "unit"):
+        os.chown(path, NOBODY, NOBODY)
+    assert "belongs to uid 65534" in str(found(path))
+
+
 def test_an_unreadable_directory_is_named() -> None:
-    with nobody() as directory:
+    with ordinary() as directory:
         path = directory / "closed" / "record.json"
         published(path)
         path.parent.chmod(0)
@@ -336,10 +327,9 @@ def test_an_unreadable_directory_is_named() -> None:
             published(path)
 
 
-@as_root
 def test_a_file_under_the_name_aside_cannot_catch_the_secret() -> None:
     # In a directory that others can write, as /tmp without its sticky bit.
-    with nobody() as directory:
+    with ordinary() as directory:
         directory.chmod(0o777)
         names: set[str] = set()
         for number in range(3):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from machines import GIB, NODE
+from users import ordinary
 
 from dask_runner.errors import ConfigError
 from dask_runner.scratch import Scratch, scratch
@@ -127,10 +128,10 @@ def test_problems_of_candidates_are_named(tmp_path: Path) -> None:
         assert found.problem == problem or path == "/proc/self"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_directory_without_permission_is_not_writable(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    assert take({"TMPDIR": str(tmp_path)}).directories[0].problem == "is not writable"
+def test_directory_without_permission_is_not_writable() -> None:
+    with ordinary() as path:
+        path.chmod(0o500)
+        assert take({"TMPDIR": str(path)}).directories[0].problem == "is not writable"
 
 
 def test_this_machine_has_a_place_for_scratch_files() -> None:

@@ -1,0 +1,80 @@
+"""Fetch and build all that the slow tests need, while the quick ones run.
+
+::
+
+    python -m ci.ahead
+
+brings about, as far as they are missing, the MPI runtimes, the engine, the base
+image, the cluster's image, the image of this checkout and its SIF. A test that
+comes to need one of them waits for the lock under which it is made, or makes it
+itself and then says why it cannot be made. So whatever fails here ends this program
+with its reason, and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from subprocess import SubprocessError
+from typing import TYPE_CHECKING
+
+from ci import docker_engine, mpi
+from ci.base_image import ensure_base
+from ci.docker_engine import say
+from ci.site import Site
+from ci.slurm_image import ensure_slurm_image
+from dask_runner.errors import RunnerError
+from images.docker_image import build_image
+from images.sif import build_sif
+from images.table import row
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# The images that the tests run; others are built by `make image`.
+ROWS = ("openmpi",)
+
+
+def fetch_runtimes() -> None:
+    """Install the MPI runtimes for the local tier."""
+    mpi.main([])
+
+
+def build_images() -> None:
+    """Start the engine and build all images, two at a time where both can be."""
+    with closing(docker_engine.ensure()) as client, ThreadPoolExecutor() as pool:
+        ensure_base(client, Site.of(os.environ))
+        nodes = pool.submit(build_nodes_image)
+        images = [(build_image(client, row(name)), row(name)) for name in ROWS]
+        nodes.result()
+        for image, its_row in images:
+            build_sif(client, image, its_row)
+
+
+def build_nodes_image() -> None:
+    """Build the image of the cluster's nodes, with a connection of its own."""
+    with closing(docker_engine.ensure()) as client:
+        ensure_slurm_image(client)
+
+
+def tried(task: Callable[[], None]) -> bool:
+    """Do a task; say what came of it."""
+    try:
+        task()
+    except (RunnerError, OSError, SubprocessError) as error:
+        say(f"{task.__name__}: {error}")
+        return False
+    say(f"{task.__name__}: done")
+    return True
+
+
+def main() -> int:
+    """Do all tasks at the same time."""
+    with ThreadPoolExecutor() as pool:
+        return int(not all(list(pool.map(tried, (fetch_runtimes, build_images)))))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
