@@ -191,6 +191,25 @@ def engine(require: Require) -> Iterator[Any]:
     client.close()
 
 
+@pytest.fixture(scope="session")
+def image(engine: Any, require: Require) -> Any:
+    """The image of this checkout; building it anew costs seconds if it is there."""
+    from ci import base_image, site  # noqa: PLC0415  only where containers are
+    from images import docker_image, table  # noqa: PLC0415  they need the SDK
+
+    with require("a registry or a mirror of Debian", "images", "cluster"):
+        base_image.ensure_base(engine, site.Site.of(os.environ))
+    return docker_image.build_image(engine, table.row("openmpi"))
+
+
+@pytest.fixture(scope="session")
+def sif(engine: Any, image: Any) -> Path:
+    """The SIF of that image; making it takes half a minute if it is outdated."""
+    from images import sif, table  # noqa: PLC0415
+
+    return sif.build_sif(engine, image, table.row("openmpi"))
+
+
 @pytest.fixture
 def dask_runner() -> Iterator[DaskRunner]:
     """Run the command line: ``dask_runner("-n", 4, "script.py", timeout=30)``."""

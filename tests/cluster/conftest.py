@@ -21,27 +21,20 @@ SETTLE_SECONDS = 60
 
 
 @pytest.fixture(scope="session")
-def sif(engine: Any, require: Callable[..., AbstractContextManager[None]]) -> None:
-    """The SIF on the cluster is the one of this checkout.
+def shown(request: pytest.FixtureRequest) -> None:
+    """The SIF that the cluster shows is the one of this checkout.
 
     With CLUSTER_IMAGES, the folder of ready images that the cluster shows, it is
     what lies there.
     """
-    if os.environ.get("CLUSTER_IMAGES"):
-        return
-    from ci import base_image, site  # noqa: PLC0415  only where containers are
-    from images import docker_image, sif, table  # noqa: PLC0415  they need the SDK
-
-    with require("a registry or a mirror of Debian", "cluster"):
-        base_image.ensure_base(engine, site.Site.of(os.environ))
-    row = table.row("openmpi")
-    sif.build_sif(engine, docker_image.build_image(engine, row), row)
+    if not os.environ.get("CLUSTER_IMAGES"):
+        request.getfixturevalue("sif")
 
 
 @pytest.fixture(scope="session")
 def cluster(
     engine: Any,
-    sif: None,
+    shown: None,
     worker: str,
     require: Callable[..., AbstractContextManager[None]],
 ) -> Iterator[Any]:
@@ -50,7 +43,7 @@ def cluster(
     Each worker of pytest-xdist has its own, so that tests which run at the same
     time still see what their own job leaves on a node, and nothing else.
     """
-    del sif
+    del shown
     from ci import slurm_cluster, slurm_image  # noqa: PLC0415  only where containers are
 
     cluster = slurm_cluster.Cluster(f"{NAME}{worker}", client=engine)

@@ -1,8 +1,6 @@
 """The real image, built from this checkout, and containers of it."""
 
-import os
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,27 +67,6 @@ class Contained:
         """Remove the containers and their scratch."""
         while self._containers:
             self._containers.pop().remove(force=True, v=True)
-
-
-@pytest.fixture(scope="session")
-def image(
-    engine: Any, require: Callable[[str, str], AbstractContextManager[None]]
-) -> Any:
-    """The image of this checkout; building it anew costs seconds if it is there."""
-    from ci import base_image, site  # noqa: PLC0415  only where containers are
-    from images import docker_image, table  # noqa: PLC0415  they need the SDK
-
-    with require("a registry or a mirror of Debian", "images"):
-        base_image.ensure_base(engine, site.Site.of(os.environ))
-    return docker_image.build_image(engine, table.row("openmpi"))
-
-
-@pytest.fixture(scope="session")
-def sif(engine: Any, image: Any) -> Path:
-    """The SIF of that image; making it takes half a minute if it is outdated."""
-    from images import sif, table  # noqa: PLC0415
-
-    return sif.build_sif(engine, image, table.row("openmpi"))
 
 
 @pytest.fixture

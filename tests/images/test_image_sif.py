@@ -15,6 +15,9 @@ from tests.running import OURS
 
 Run = Callable[..., Any]
 
+# One node for all of them.
+pytestmark = pytest.mark.xdist_group("sif")
+
 
 @pytest.fixture(scope="module")
 def apptainer(
