@@ -49,7 +49,8 @@ def cluster(
     cluster = slurm_cluster.Cluster(f"{NAME}{worker}", client=engine)
     with require("a mirror of Debian with Slurm and Apptainer", "cluster"):
         slurm_image.ensure_slurm_image(engine)
-    was_up = bool(cluster.members())
+    # A worker's is nobody's to keep: one that is up was left by a run that was killed.
+    was_up = bool(cluster.members()) and not worker
     cluster.up()
     yield cluster
     if not was_up:

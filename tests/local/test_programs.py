@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.conftest import HOSTILE
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -388,10 +390,10 @@ def test_no_rank_outlives_the_launcher(dask_runner: DaskRunner) -> None:
     assert not list(run.tmp.iterdir())
 
 
-def test_any_path_and_argument_will_do(
-    dask_runner: DaskRunner, hostile_path: Path
-) -> None:
-    path = script(hostile_path, "import sys; print(sys.argv[1:])", "my 'script'.py")
-    odd = ["", " ", "'", '"', "$HOME", "\\", "*", "naïve"]
-    ended = clean(dask_runner(path, *odd, cwd=hostile_path))
+def test_any_path_and_argument_will_do(dask_runner: DaskRunner, tmp_path: Path) -> None:
+    folder = tmp_path.joinpath(*HOSTILE.values())
+    folder.mkdir(parents=True)
+    path = script(folder, "import sys; print(sys.argv[1:])", "my 'script'.py")
+    odd = ["", " ", "'", '"', "$HOME", "\\", "*", "naïve", *HOSTILE.values()]
+    ended = clean(dask_runner(path, *odd, cwd=folder))
     assert ended.stdout == f"{odd}\n"
