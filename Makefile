@@ -8,7 +8,10 @@
 
 MPI ?= openmpi
 BIN := .venv/bin
-PYTEST = $(BIN)/python -m pytest -n auto $(PYTEST_FLAGS)
+# Several tests at once, in the order of the tiers; each goes to the worker that is
+# free, and tests that share what is made once (xdist_group) to the same one.
+PYTEST = $(BIN)/python -m pytest -n auto --dist loadgroup --no-loadscope-reorder \
+    $(PYTEST_FLAGS)
 export REQUIRE PYTHON
 
 .DEFAULT_GOAL := help
