@@ -16,7 +16,7 @@ import signal
 import sys
 import types
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from dask_runner import messages as m
 from dask_runner.programs import lifeline
@@ -48,43 +48,22 @@ def main() -> None:
         raise SystemExit(0)
     os.environ["DASK_SCHEDULER_ADDRESS"] = ready.address
     if spec["kind"] == "command":
-        _become(spec["target"], spec["args"])
+        from dask_runner.programs.command import become  # noqa: PLC0415  as late
+
+        become(spec["target"], spec["args"], spec.get("report"))
     with _default_client(ready.address, spec.get("report")):
         KINDS[spec["kind"]](spec["target"], spec["args"])
-
-
-def _become(command: str, args: list[str]) -> NoReturn:
-    try:
-        os.execvp(command, [command, *args])  # noqa: S606  the user's own command
-    except OSError as error:
-        # The statuses of a shell for "not found" and "cannot run".
-        raise SystemExit(_cannot(command, error)) from None
-
-
-def _cannot(command: str, error: OSError) -> int:
-    from dask_runner.report import say  # noqa: PLC0415
-
-    say(f"error: {command}: {error.strerror}")
-    return 127 if isinstance(error, FileNotFoundError) else 126
 
 
 @contextlib.contextmanager
 def _default_client(address: str, report: str | None) -> Iterator[None]:
     """Connect, so that ``.compute()`` alone uses the cluster as well."""
     import dask  # noqa: PLC0415
-    from distributed import Client  # noqa: PLC0415
+
+    from dask_runner.sitehook.standing import connect  # noqa: PLC0415
 
     dask.config.refresh()
-
-    class Standing(Client):  # type: ignore[misc]  # Dask has no type information
-        """Stands by for who makes no client of their own."""
-
-        async def _reconnect(self) -> None:
-            # The script has shut the cluster down, or it is lost and we end:
-            # there is nothing to reconnect to, nor to complain about.
-            await self._close()
-
-    client = Standing(address, name="dask-runner")
+    client = connect(address)
     try:
         with _reported(client, report) if report else contextlib.nullcontext():
             yield

@@ -1,0 +1,1 @@
+"""A directory for PYTHONPATH, and what it shares with our own client."""

@@ -1,0 +1,238 @@
+"""The client that stands by for a program that makes none.
+
+Used by :mod:`dask_runner.programs.client`, and below ``dask-runner -- COMMAND``
+by any Python that has the cluster's version of Dask, whether it has the package
+dask_runner or not: nothing of it is imported here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib.util
+import os
+import socket
+import sys
+import threading
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+#: Says which versions can work with the cluster, as :func:`versions` does.
+VERSIONS = "DASKRUNNER_VERSIONS"
+
+#: Seconds for a scheduler's host to answer at all.
+PATIENCE = 5.0
+
+#: Names of the scheduler that a client is (:func:`dask.base.get_scheduler`).
+_CLIENTS = ("distributed", "dask.distributed")
+
+
+def versions() -> str:
+    """Return what has to be the same at both ends of a connection of Dask's.
+
+    Functions travel as byte code, which is one minor version of Python's; Dask
+    asks for the same version of itself everywhere.
+    """
+    python = ".".join(map(str, sys.version_info[:2]))
+    try:
+        dask = version("distributed")
+    except PackageNotFoundError:
+        dask = "of no known version"
+    return f"Python {python} with distributed {dask}"
+
+
+def connect(address: str) -> Any:
+    """Return a client that is the default until the user makes one, and is quiet."""
+    from distributed import Client  # noqa: PLC0415  as late as the caller
+
+    class Standing(Client):  # type: ignore[misc]  # Dask has no type information
+        """Stands by for who makes no client of their own."""
+
+        async def _reconnect(self) -> None:
+            # The script has shut the cluster down, or it is lost and we end:
+            # there is nothing to reconnect to, nor to complain about.
+            await self._close()
+
+    return Standing(address, name="dask-runner")
+
+
+def patch(module: Any) -> None:
+    """Let a module of Dask's that has just been imported know of the cluster."""
+    {"dask.base": _patch_base, "distributed.client": _patch_client}[module.__name__](
+        module
+    )
+
+
+class _Held(threading.local):
+    """True in a thread whose user has chosen another scheduler."""
+
+    now = False
+
+
+_held = _Held()
+
+
+def _patch_base(base: Any) -> None:
+    """Connect for no one who names a scheduler that needs no client."""
+    original = base.get_scheduler
+
+    @functools.wraps(original)
+    def get_scheduler(
+        get: Any = None, scheduler: Any = None, *args: Any, **kwargs: Any
+    ) -> Any:
+        with _holding(scheduler):
+            return original(get, scheduler, *args, **kwargs)
+
+    base.get_scheduler = get_scheduler
+
+
+@contextlib.contextmanager
+def _holding(scheduler: Any) -> Iterator[None]:
+    before = _held.now
+    _held.now = before or not _leaves_it_to_a_client(scheduler)
+    try:
+        yield
+    finally:
+        _held.now = before
+
+
+def _leaves_it_to_a_client(scheduler: Any) -> bool:
+    return scheduler is None or (
+        isinstance(scheduler, str) and scheduler.lower() in _CLIENTS
+    )
+
+
+def _patch_client(client: Any) -> None:
+    """Let the default client be ours where there is no other."""
+    standing = _Standing(client)
+    original = client.default_client
+
+    @functools.wraps(original)
+    def default_client(c: Any = None) -> Any:
+        if not c:
+            standing.by()
+        return original(c)
+
+    client.default_client = default_client
+    os.register_at_fork(after_in_child=standing.forked)
+    if "_ssl" in sys.modules:
+        _repair()
+
+
+class _Standing:
+    """Connects when it is first needed, once.
+
+    Parameters
+    ----------
+    module : module
+        ``distributed.client``.
+    """
+
+    def __init__(self, module: Any) -> None:
+        self._module = module
+        self._lock = threading.RLock()
+        self._connecting = False
+        self._over = False
+        self._client: Any = None
+
+    def by(self) -> None:
+        """Make the default client, unless someone has or does not want one."""
+        if self._over or self._module._get_global_client() or not _wanted():  # noqa: SLF001
+            return
+        with self._lock:
+            if self._connecting or self._over or self._module._get_global_client():  # noqa: SLF001
+                return
+            self._connecting = True
+            try:
+                self._client = self._connect()
+            finally:
+                self._connecting = False
+            # A client that the cluster has left is not replaced.
+            self._over = self._client is None
+
+    def _connect(self) -> Any:
+        import dask.config  # noqa: PLC0415  the caller has it
+
+        if self._client is not None:
+            return None
+        address = dask.config.get("scheduler-address")
+        trouble = _mismatch() or _unreachable(address)
+        if trouble:
+            sys.stderr.write(f"dask-runner: warning: computing alone: {trouble}\n")
+            return None
+        return connect(address)
+
+    def forked(self) -> None:
+        """Forget the parent's client, whose threads are not in a child."""
+        self._lock = threading.RLock()
+        self._connecting = False
+        if self._client is None:
+            return
+        self._module._del_global_client(self._client)  # noqa: SLF001
+        # Its end would wait for those threads.
+        self._client.status = "closed"
+        with contextlib.suppress(AttributeError), self._client._set_config:  # noqa: SLF001
+            pass
+        self._client = None
+
+
+def _wanted() -> bool:
+    import dask.config  # noqa: PLC0415  the caller has it
+    from distributed import Nanny, Scheduler, Worker  # noqa: PLC0415  as above
+
+    if _held.now or not dask.config.get("scheduler-address", None):
+        return False
+    if not _leaves_it_to_a_client(dask.config.get("scheduler", None)):
+        return False
+    # A cluster of the user's own; its tasks have its own client.
+    for kind in (Nanny, Scheduler, Worker):
+        if any(one.status.name != "closed" for one in tuple(kind._instances)):  # noqa: SLF001
+            return False
+    return not _in_a_loops_thread()
+
+
+def _in_a_loops_thread() -> bool:
+    """Whether waiting here for a connection would keep it from being made."""
+    import asyncio  # noqa: PLC0415  distributed has it
+
+    # The main thread has a loop in a notebook, which is not the client's.
+    return (
+        asyncio._get_running_loop() is not None  # noqa: SLF001
+        and threading.current_thread() is not threading.main_thread()
+    )
+
+
+def _mismatch() -> str:
+    cluster, ours = os.environ.get(VERSIONS, ""), versions()
+    if ours == cluster:
+        return ""
+    return f"{sys.executable} is {ours}, the cluster has {cluster}"
+
+
+def _unreachable(address: str) -> str:
+    """Return why a scheduler that has gone cannot be reached; Dask waits for it."""
+    from distributed.comm import get_address_host_port  # noqa: PLC0415  the caller has
+
+    if not address.startswith(("tcp://", "tls://")):
+        return ""
+    try:
+        socket.create_connection(get_address_host_port(address), PATIENCE).close()
+    except OSError as error:
+        return f"the scheduler at {address} does not answer: {error}"
+    return ""
+
+
+def _repair() -> None:
+    """Apply openssl.py, which imports nothing of ours either."""
+    path = Path(__file__).parents[1] / "openssl.py"
+    spec = importlib.util.spec_from_file_location("_dask_runner_openssl", path)
+    assert spec is not None  # noqa: S101  a file with the suffix .py
+    assert spec.loader is not None  # noqa: S101  has both
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    repair: Callable[[], None] = module.repair
+    repair()
