@@ -45,6 +45,17 @@ def test_anyone_runs_a_script_on_a_local_cluster(
     assert ended.foreign == []
 
 
+def test_a_command_computes_on_the_cluster_without_a_client(contained: Any) -> None:
+    # Debian's sitecustomize and the image's order of the path are in the way.
+    code = (
+        "import dask; from distributed import get_worker;"
+        "print(dask.delayed(lambda: get_worker().name)().compute())"
+    )
+    ended = contained.run("-n", "1", "--", "sh", "-c", 'python -c "$0"', code)
+    assert (ended.status, ended.stdout) == (0, "0\n"), ended
+    assert ended.foreign == []
+
+
 def test_arguments_arrive_as_they_were_typed(contained: Any) -> None:
     code = "import json, sys; print(json.dumps(sys.argv[1:]))"
     ended = contained.run("-n", "1", "-c", code, *HOSTILE.values(), "")

@@ -57,7 +57,12 @@ def connect(address: str) -> Any:
             # there is nothing to reconnect to, nor to complain about.
             await self._close()
 
-    return Standing(address, name="dask-runner")
+    client = Standing(address, name="dask-runner")
+    # Dask finds it without the setting, of which the user's own may be another. And
+    # a client of theirs that ends after this one would put the setting back.
+    with client._set_config:  # noqa: SLF001  as its end does
+        pass
+    return client
 
 
 def patch(module: Any) -> None:
@@ -175,8 +180,6 @@ class _Standing:
         self._module._del_global_client(self._client)  # noqa: SLF001
         # Its end would wait for those threads.
         self._client.status = "closed"
-        with contextlib.suppress(AttributeError), self._client._set_config:  # noqa: SLF001
-            pass
         self._client = None
 
 
