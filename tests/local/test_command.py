@@ -47,9 +47,10 @@ SECONDS = 60
 class Below:
     """Pythons as they run below a command of one living cluster."""
 
-    def __init__(self, environ: Mapping[str, str], directory: Path) -> None:
+    def __init__(self, environ: Mapping[str, str], directory: Path, said: str) -> None:
         self.environ = environ
         self.directory = directory
+        self.said = said
 
     def run(
         self, *args: str | Path, env: Mapping[str, str] | None = None
@@ -78,13 +79,14 @@ def below(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Below]:
     lasts = directory / "lasts"
     os.mkfifo(lasts)
     line = 'env -0 > "$0/environ"; echo up; cat "$0/lasts"'
-    args = (str(DASK_RUNNER), "-n", "2", "--", "sh", "-c", line, str(directory))
-    with Run(args, timeout=300) as run:
+    args = ("-n", "2", "--report", str(directory / "report.html"))
+    command = ("--", "sh", "-c", line, str(directory))
+    with Run((str(DASK_RUNNER), *args, *command), timeout=300) as run:
         run.wait_for("up\n", timeout=120)
         pairs = (directory / "environ").read_text().split("\0")
         environ = dict(pair.split("=", 1) for pair in pairs if pair)
         del environ["PYTEST_DASK_RUNNER_RUN"]
-        yield Below(environ, directory)
+        yield Below(environ, directory, run.stderr)
         lasts.write_text("")
         assert run.wait().status == 0
 
@@ -143,17 +145,13 @@ def test_a_cluster_that_was_shut_down_or_lost_leaves_no_noise(
     assert "Error" not in ended.stderr.replace("OSError", "")
 
 
-def test_a_report_of_a_command_is_refused_with_a_word(
-    dask_runner: DaskRunner, tmp_path: Path
-) -> None:
-    path = tmp_path / "report.html"
-    ended = dask_runner("--report", path, "--", "true")
-    assert ended.status == 0, ended
-    assert ended.stderr.count(f"warning: --report {path} will not be written") == 1
-    assert not path.exists()
-
-
 # ---------------------------------------------- programs of one living cluster
+
+
+def test_a_report_of_a_command_is_refused_with_a_word(below: Below) -> None:
+    path = below.directory / "report.html"
+    assert below.said.count(f"warning: --report {path} will not be written") == 1
+    assert not path.exists()
 
 
 def test_what_the_user_chooses_wins_and_connects_nowhere(below: Below) -> None:
@@ -193,7 +191,7 @@ print(json.dumps([done, default_client() is get_client()]))
     assert below.code(code) == [[0, 1, 2], True]
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_children_of_a_program_compute_as_well(below: Below, method: str) -> None:
     code = f"""
 import json, multiprocessing, program, warnings
@@ -263,12 +261,31 @@ print(json.dumps([hasattr(SSLIOStream.read_from_fd, "__wrapped__"),
     assert below.code(code) == [True, False]
 
 
-def test_a_cluster_that_has_gone_is_told_at_once(below: Below) -> None:
-    gone = {"DASK_SCHEDULER_ADDRESS": "tls://127.0.0.1:1"}
-    ended = below.run(sys.executable, "program.py", env=gone)
+def test_a_cluster_that_one_has_shut_down_is_not_waited_for(below: Below) -> None:
+    code = """
+import dask, program
+from distributed import Client, LocalCluster
+with LocalCluster(processes=False, n_workers=1, dashboard_address=":0") as cluster:
+    Client(cluster).shutdown()
+dask.config.set({"scheduler-address": "tls://127.0.0.1:1"})
+print(program.here())
+"""
+    env = {"DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "False"}
+    ended = below.run(sys.executable, "-c", code, env=env)
     assert (ended.returncode, ended.stdout) == (0, "nobody\n"), ended
     (line,) = ended.stderr.splitlines()
     assert line.startswith("dask-runner: warning: computing alone: the scheduler at")
+
+
+def test_a_cluster_that_has_gone_is_an_error_as_for_a_client(below: Below) -> None:
+    env = {
+        "DASK_SCHEDULER_ADDRESS": "tls://127.0.0.1:1",
+        "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "1s",
+    }
+    ended = below.run(sys.executable, "program.py", env=env)
+    assert ended.returncode == 1
+    last = ended.stderr.splitlines()[-1]
+    assert "Timed out trying to connect to tls://127.0.0.1:1" in last
 
 
 def test_another_version_computes_alone_and_says_so(below: Below) -> None:

@@ -165,7 +165,11 @@ class _Standing:
         if self._client is not None:
             return None
         address = dask.config.get("scheduler-address")
-        trouble = _mismatch() or _unreachable(address)
+        trouble = _mismatch()
+        # Whoever had a client may have shut the cluster down. Nobody else is asked
+        # to knock first: the scheduler would log a handshake that failed.
+        if not trouble and self._module._global_client_index[0]:  # noqa: SLF001
+            trouble = _unreachable(address)
         if trouble:
             sys.stderr.write(f"dask-runner: warning: computing alone: {trouble}\n")
             return None
@@ -217,7 +221,7 @@ def _mismatch() -> str:
 
 
 def _unreachable(address: str) -> str:
-    """Return why a scheduler that has gone cannot be reached; Dask waits for it."""
+    """Return why a scheduler cannot be reached, at once; Dask tries for longer."""
     from distributed.comm import get_address_host_port  # noqa: PLC0415  the caller has
 
     if not address.startswith(("tcp://", "tls://")):
