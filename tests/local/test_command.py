@@ -43,6 +43,8 @@ if __name__ == "__main__":
 
 SECONDS = 60
 
+pytestmark = pytest.mark.xdist_group("below a command")
+
 
 class Below:
     """Pythons as they run below a command of one living cluster."""
@@ -178,6 +180,38 @@ print(json.dumps(own))
     assert {own["named"], own["after"]} <= {"0", "1"}
     settings = {"DASK_SCHEDULER": "threads"}
     assert below.run(sys.executable, "program.py", env=settings).stdout == "nobody\n"
+
+
+def test_what_dask_chooses_by_a_client_runs_on_any_scheduler(below: Below) -> None:
+    code = """
+import dask, dask.array as da, json, program
+from dask.utils import get_default_shuffle_method
+from distributed import Client
+def total(**how):
+    long = da.ones((400, 400), chunks=(10, 400)).rechunk((400, 10))
+    return float(long.sum().compute(**how))
+sums = [total(scheduler="threads"), total(), total(scheduler="threads")]
+shuffle = [get_default_shuffle_method()]
+with dask.config.set(scheduler="threads"):
+    shuffle.append(get_default_shuffle_method())
+with Client():
+    sums.append(total())
+print(json.dumps([sums, shuffle]))
+"""
+    sums, shuffle = below.code(code)
+    assert sums == [160_000.0] * 4
+    assert shuffle == ["tasks", "disk"]
+
+
+def test_dask_without_distributed_is_as_it_was(below: Below) -> None:
+    code = """
+import json, sys
+sys.modules["distributed"] = None
+import dask
+from dask.utils import get_default_shuffle_method
+print(json.dumps([dask.delayed(abs)(-1).compute(), get_default_shuffle_method()]))
+"""
+    assert below.code(code) == [1, "disk"]
 
 
 def test_what_looks_for_a_client_finds_one(below: Below) -> None:

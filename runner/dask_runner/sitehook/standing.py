@@ -67,15 +67,22 @@ def connect(address: str) -> Any:
 
 def patch(module: Any) -> None:
     """Let a module of Dask's that has just been imported know of the cluster."""
-    {"dask.base": _patch_base, "distributed.client": _patch_client}[module.__name__](
-        module
-    )
+    _PATCHES[module.__name__](module)
 
 
 class _Held(threading.local):
-    """True in a thread whose user has chosen another scheduler."""
+    """What holds in one thread.
+
+    Attributes
+    ----------
+    now : bool
+        Its user has chosen another scheduler: no reason to connect.
+    hidden : bool
+        Dask asks for a client to choose an algorithm by.
+    """
 
     now = False
+    hidden = False
 
 
 _held = _Held()
@@ -111,6 +118,44 @@ def _leaves_it_to_a_client(scheduler: Any) -> bool:
     )
 
 
+def _hiding(original: Any) -> Any:
+    """Let Dask choose an algorithm as for a program that has no client.
+
+    Peer-to-peer algorithms run on workers alone, and they are chosen before it is
+    known which scheduler computes: ``compute(scheduler="threads")`` would fail.
+    """
+
+    @functools.wraps(original)
+    def choose(*args: Any, **kwargs: Any) -> Any:
+        _held.hidden = True
+        try:
+            return original(*args, **kwargs)
+        finally:
+            _held.hidden = False
+
+    return choose
+
+
+def _patch_rechunk(rechunk: Any) -> None:
+    rechunk._choose_rechunk_method = _hiding(rechunk._choose_rechunk_method)  # noqa: SLF001
+
+
+def _patch_utils(utils: Any) -> None:
+    hiding = _hiding(utils.get_default_shuffle_method)
+    key = "dataframe.shuffle.method"
+
+    @functools.wraps(hiding)
+    def get_default_shuffle_method() -> Any:
+        method = hiding()
+        # A disk is one machine's; any scheduler can do it by tasks.
+        chosen = method != "disk" or utils.config.get(key, None)
+        if chosen or "distributed.client" not in sys.modules:
+            return method
+        return "tasks" if _wanted() else method
+
+    utils.get_default_shuffle_method = get_default_shuffle_method
+
+
 def _patch_client(client: Any) -> None:
     """Let the default client be ours where there is no other."""
     standing = _Standing(client)
@@ -118,7 +163,9 @@ def _patch_client(client: Any) -> None:
 
     @functools.wraps(original)
     def default_client(c: Any = None) -> Any:
-        if not c:
+        if not c and _held.hidden and standing.is_the_default():
+            raise ValueError("No clients found")
+        if not c and not _held.hidden:
             standing.by()
         return original(c)
 
@@ -143,6 +190,12 @@ class _Standing:
         self._connecting = False
         self._over = False
         self._client: Any = None
+
+    def is_the_default(self) -> bool:
+        """Whether the user has no client of their own."""
+        return self._client is not None and (
+            self._module._get_global_client() is self._client  # noqa: SLF001
+        )
 
     def by(self) -> None:
         """Make the default client, unless someone has or does not want one."""
@@ -243,3 +296,11 @@ def _repair() -> None:
     spec.loader.exec_module(module)
     repair: Callable[[], None] = module.repair
     repair()
+
+
+_PATCHES = {
+    "dask.array.rechunk": _patch_rechunk,
+    "dask.base": _patch_base,
+    "dask.utils": _patch_utils,
+    "distributed.client": _patch_client,
+}
