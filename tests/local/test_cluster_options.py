@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import json
 import socket
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.running import DASK_RUNNER, DaskRunner
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.conftest import DaskRunner
     from tests.running import Ended
 
-#: Prints what the scheduler knows, as JSON.
-SHOW = """
-import json, os
+#: Finds what the scheduler knows.
+FIND = """
+import json, pathlib, sys
+import dask
 from distributed import Client
 client = Client()
 info = client.scheduler_info(n_workers=-1)
-print(json.dumps({
+found = {
     "address": client.scheduler.address,
     "workers": {
         str(worker["name"]): {
@@ -34,8 +38,10 @@ print(json.dumps({
         for address, worker in info["workers"].items()
     },
     "dashboard": info["services"].get("dashboard"),
-}))
+}
 """
+#: Prints it.
+SHOW = FIND + "print(json.dumps(found))\n"
 
 
 def shown(ended: Ended) -> dict[str, Any]:
@@ -78,16 +84,6 @@ def test_the_dedicated_layout_without_nannies(dask_runner: DaskRunner) -> None:
     assert "dashboard" not in ended.stderr
 
 
-def test_a_report_is_written(dask_runner: DaskRunner, tmp_path: Path) -> None:
-    path = tmp_path / "my report.html"
-    code = (
-        "from distributed import Client; print(Client().submit(sum, [1, 2]).result())"
-    )
-    ended = dask_runner("--report", path, "-c", code)
-    assert (ended.status, ended.stdout) == (0, "3\n"), ended
-    assert "<html" in path.read_text()
-
-
 def test_a_report_of_a_script_that_fails_or_shuts_down_hides_nothing(
     dask_runner: DaskRunner, tmp_path: Path
 ) -> None:
@@ -98,75 +94,6 @@ def test_a_report_of_a_script_that_fails_or_shuts_down_hides_nothing(
     assert ended.status == 5, ended
 
 
-def test_the_scheduler_file_is_dasks_and_takes_the_job_id(
-    dask_runner: DaskRunner, tmp_path: Path
-) -> None:
-    place = tmp_path / "s"
-    place.mkdir()
-    code = (
-        "import os, pathlib; from distributed import Client;"
-        f"(path,) = pathlib.Path({str(place)!r}).iterdir();"
-        "print(path.name, oct(path.stat().st_mode & 0o777));"
-        "print(Client(scheduler_file=str(path)).submit(sum, [1, 2]).result())"
-    )
-    ended = dask_runner(
-        "-n", 2, "--scheduler-file", place / "s-{job_id}.json", "-c", code
-    )
-    assert ended.status == 0, ended
-    first, second = ended.stdout.splitlines()
-    assert first.startswith("s-")
-    assert first.endswith(".json 0o600")
-    assert "{" not in first
-    assert second == "3"
-    assert not list(place.iterdir())
-
-
-def test_a_preload_is_loaded_by_each_worker(
-    dask_runner: DaskRunner, tmp_path: Path
-) -> None:
-    path = tmp_path / "mine.py"
-    path.write_text("def dask_setup(worker):\n    worker.mine = 42\n")
-    code = (
-        "from distributed import Client;"
-        "print(sorted(Client().run(lambda dask_worker: dask_worker.mine).values()))"
-    )
-    ended = dask_runner("-n", 2, "--preload", path, "-c", code)
-    assert (ended.status, ended.stdout) == (0, "[42, 42]\n"), ended
-
-
-def test_a_taken_dashboard_port_is_no_trouble(dask_runner: DaskRunner) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        ended = dask_runner("--dashboard-address", f"127.0.0.1:{port}", "-c", SHOW)
-    found = shown(ended)
-    assert found["dashboard"]
-    assert found["dashboard"] != port
-    assert f"127.0.0.1:{found['dashboard']}/status" in ended.stderr
-
-
-def test_options_come_from_variables_and_files(
-    dask_runner: DaskRunner, tmp_path: Path
-) -> None:
-    (tmp_path / "mine.yaml").write_text("runner:\n  nthreads: 5\n  nworkers: 3\n")
-    env = {"DASK_CONFIG": str(tmp_path), "DASK_RUNNER__NWORKERS": "2"}
-    found = shown(dask_runner("-c", SHOW, env=env))
-    assert sorted(found["workers"]) == ["0", "0-1"]
-    assert {worker["nthreads"] for worker in found["workers"].values()} == {5}
-
-
-def test_dasks_own_configuration_reaches_workers_and_script(
-    dask_runner: DaskRunner, tmp_path: Path
-) -> None:
-    (tmp_path / "mine.yaml").write_text("my: {key: 7}\n")
-    code = (
-        "import dask; from distributed import Client;"
-        "get = lambda: dask.config.get('my.key');"
-        "print(get(), Client().submit(get).result())"
-    )
-    ended = dask_runner("-c", code, env={"DASK_CONFIG": str(tmp_path)})
-    assert ended.stdout == "7 7\n", ended
-
-
 def test_two_clusters_at_once_do_not_meet(dask_runner: DaskRunner) -> None:
     runs = [dask_runner.start("-n", 2, "-c", SHOW, timeout=120) for _ in range(2)]
     found = [shown(run.wait()) for run in runs]
@@ -175,8 +102,6 @@ def test_two_clusters_at_once_do_not_meet(dask_runner: DaskRunner) -> None:
 
 
 def test_a_cluster_inside_a_cluster_is_another_one(dask_runner: DaskRunner) -> None:
-    from tests.running import DASK_RUNNER  # noqa: PLC0415
-
     ended = dask_runner(
         "-n", 2, "--", DASK_RUNNER, "-n", 3, "-c", SHOW, timeout=120, stray=".*"
     )
@@ -187,15 +112,6 @@ def test_sixteen_ranks(dask_runner: DaskRunner) -> None:
     ended = dask_runner("-n", 16, "--timeout", 200, "-c", SHOW, timeout=240)
     assert len(shown(ended)["workers"]) == 16
     assert len(ended.stderr.splitlines()) <= 6
-
-
-@pytest.mark.parametrize("method", ["tcp", "tls"])
-def test_the_protocol_follows_security_or_its_own_option(
-    dask_runner: DaskRunner, method: str
-) -> None:
-    args = ["--security", "none"] if method == "tcp" else []
-    found = shown(dask_runner(*args, "-c", SHOW))
-    assert found["address"].startswith(f"{method}://")
 
 
 def test_someone_without_the_material_is_not_let_in(dask_runner: DaskRunner) -> None:
@@ -211,3 +127,109 @@ def test_someone_without_the_material_is_not_let_in(dask_runner: DaskRunner) -> 
     )
     ended = dask_runner("-c", code, stray=".*")
     assert ended.stdout == "1\n", ended
+
+
+# --- one cluster with an option of each kind ----------------------------------
+
+LADEN = pytest.mark.xdist_group("a cluster with many options")
+
+#: Prints what the options have made, beside what the scheduler knows.
+LOOK = f"""
+{FIND}
+(path,) = pathlib.Path(sys.argv[1]).iterdir()
+get = lambda: dask.config.get("my.key")
+found |= {{
+    "file": path.name,
+    "mode": oct(path.stat().st_mode & 0o777),
+    "by file": Client(scheduler_file=str(path)).submit(sum, [1, 2]).result(),
+    "preload": list(client.run(lambda dask_worker: dask_worker.mine).values()),
+    "key": [get(), client.submit(get).result()],
+}}
+print(json.dumps(found))
+"""
+
+
+@dataclass(frozen=True)
+class Laden:
+    """A cluster with many options that has ended, and what they were about."""
+
+    ended: Ended
+    found: dict[str, Any]
+    place: Path
+    report: Path
+    port: int
+
+
+@pytest.fixture(scope="module")
+def laden(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laden]:
+    folder = tmp_path_factory.mktemp("laden")
+    place, report = folder / "s", folder / "my report.html"
+    place.mkdir()
+    preload = folder / "mine.py"
+    preload.write_text("def dask_setup(worker):\n    worker.mine = 42\n")
+    settings = folder / "settings"
+    settings.mkdir()
+    (settings / "mine.yaml").write_text(
+        "runner:\n  nthreads: 5\n  nworkers: 3\nmy: {key: 7}\n"
+    )
+    env = {"DASK_CONFIG": str(settings), "DASK_RUNNER__NWORKERS": "2"}
+    runner = DaskRunner()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        args = [
+            *("-n", 2, "--report", report, "--preload", preload),
+            *("--scheduler-file", place / "s-{job_id}.json"),
+            *("--dashboard-address", f"127.0.0.1:{port}"),
+        ]
+        try:
+            ended = runner(*args, "-c", LOOK, place, env=env)
+            yield Laden(ended, shown(ended), place, report, port)
+        finally:
+            runner.discard()
+
+
+@LADEN
+def test_options_come_from_variables_and_files(laden: Laden) -> None:
+    workers = laden.found["workers"]
+    assert sorted(workers) == ["0", "0-1", "1", "1-1"]
+    assert {worker["nthreads"] for worker in workers.values()} == {5}
+
+
+@LADEN
+def test_dasks_own_configuration_reaches_workers_and_script(laden: Laden) -> None:
+    assert laden.found["key"] == [7, 7]
+
+
+@LADEN
+def test_the_scheduler_file_is_dasks_and_takes_the_job_id(laden: Laden) -> None:
+    assert laden.found["file"].startswith("s-")
+    assert laden.found["file"].endswith(".json")
+    assert "{" not in laden.found["file"]
+    assert laden.found["mode"] == "0o600"
+    assert laden.found["by file"] == 3
+    assert not list(laden.place.iterdir())
+
+
+@LADEN
+def test_a_preload_is_loaded_by_each_worker(laden: Laden) -> None:
+    assert laden.found["preload"] == [42] * 4
+
+
+@LADEN
+def test_a_report_is_written(laden: Laden) -> None:
+    assert "<html" in laden.report.read_text()
+
+
+@LADEN
+def test_a_taken_dashboard_port_is_no_trouble(laden: Laden) -> None:
+    port = laden.found["dashboard"]
+    assert port
+    assert port != laden.port
+    assert f"127.0.0.1:{port}/status" in laden.ended.stderr
+
+
+@LADEN
+def test_connections_are_encrypted_unless_the_user_says_otherwise(laden: Laden) -> None:
+    assert laden.found["address"].startswith("tls://")
+    workers = laden.found["workers"].values()
+    assert all(worker["address"].startswith("tls://") for worker in workers)
