@@ -32,7 +32,9 @@ def message(ended: Ended) -> list[str]:
     return [line.removeprefix("dask-runner: ") for line in ended.stderr.splitlines()]
 
 
-def test_a_runner_alone_is_a_cluster_of_one_rank(python: Python) -> None:
+def test_a_runner_alone_is_a_cluster_of_one_rank_and_may_be_followed_by_another(
+    python: Python,
+) -> None:
     ended = python(
         "from distributed import Client\n"
         "from dask_runner import Runner\n"
@@ -42,22 +44,14 @@ def test_a_runner_alone_is_a_cluster_of_one_rank(python: Python) -> None:
         "        print(client.submit(pow, 2, 10, workers=0).result())\n"
         "        print(client.scheduler.address == runner.scheduler_address)\n"
         "print(runner.status)\n"
+        "with Runner(nthreads=1) as other, Client(other) as client:\n"
+        "    print(client.submit(pow, 2, 3).result())\n"
+        "print(other.scheduler_address == runner.scheduler_address)\n"
     ).wait()
 
     assert ended.status == 0, ended
-    assert ended.stdout == "0 client 1 running\n1024\nTrue\nclosed\n", ended
-
-
-def test_one_script_may_make_one_cluster_after_the_other(python: Python) -> None:
-    ended = python(
-        "from distributed import Client\n"
-        "from dask_runner import Runner\n"
-        "for x in 3, 4:\n"
-        "    with Runner(nthreads=1) as runner, Client(runner) as client:\n"
-        "        print(client.submit(pow, 2, x).result())\n"
-    ).wait()
-
-    assert (ended.status, ended.stdout) == (0, "8\n16\n"), ended
+    first = "0 client 1 running\n1024\nTrue\nclosed\n"
+    assert ended.stdout == f"{first}8\nFalse\n", ended
 
 
 def test_an_exception_in_the_body_is_the_users_own(python: Python) -> None:

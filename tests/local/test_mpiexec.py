@@ -27,6 +27,9 @@ workers = client.scheduler_info(n_workers=-1)["workers"].values()
 print(sorted(worker["name"] for worker in workers), client.scheduler.address[:3])
 """
 
+#: The program is no rank of the launcher: in it, MPI is a world of one.
+WORLD = CODE + "from mpi4py import MPI; print(MPI.COMM_WORLD.size)\n"
+
 
 @pytest.fixture(params=["openmpi", "openmpi4", "mpich"])
 def family(request: pytest.FixtureRequest, require: Require) -> mpi.Runtime:
@@ -77,13 +80,15 @@ def one_error(ended: Ended, word: str) -> None:
     assert ended.stderr.count("  you can: ") == 1, ended
 
 
-def test_ranks_meet_by_an_mpi_broadcast(
-    family: mpi.Runtime, mpiexec: Callable[..., Run]
+def test_ranks_meet_by_an_mpi_broadcast_and_a_script_may_use_mpi_by_itself(
+    family: mpi.Runtime, mpiexec: Callable[..., Run], short_path: Path
 ) -> None:
-    ended = mpiexec(family, 3, "-c", CODE).wait()
+    env = {"TMPDIR": str(short_path)}
+    ended = mpiexec(family, 3, "-c", WORLD, env=env).wait()
     assert ended.status == 0, ended
-    assert ended.stdout == "[0, 1, 2] tls\n"
+    assert ended.stdout == "[0, 1, 2] tls\n1\n"
     assert len(ended.stderr.splitlines()) <= 6, ended
+    assert_only_open_mpis(short_path)
 
 
 def test_the_scripts_status_is_mpiexecs(
@@ -136,16 +141,6 @@ def test_without_a_usable_mpi_ranks_of_mpich_are_told_the_way_out(
     file = ("--scheduler-file", tmp_path / "s.json")
     ended = mpiexec(launcher, 3, *file, "-c", CODE, env=env).wait()
     assert ended.stdout == "[0, 1, 2] tls\n", ended
-
-
-def test_a_script_may_use_mpi_only_by_itself(
-    family: mpi.Runtime, mpiexec: Callable[..., Run], short_path: Path
-) -> None:
-    # The program is no rank of the launcher: in it, MPI is a world of one.
-    code = "from mpi4py import MPI; print(MPI.COMM_WORLD.size)"
-    ended = mpiexec(family, 2, "-c", code, env={"TMPDIR": str(short_path)}).wait()
-    assert (ended.status, ended.stdout) == (0, "1\n"), ended
-    assert_only_open_mpis(short_path)
 
 
 def test_missing_scripts_are_said_once(

@@ -92,14 +92,6 @@ def test_a_script_is_run_once_as_python_would_on_workers_of_all_ranks(
     assert all(f"task {number}\n" in out for number in range(8))
 
 
-def test_compute_without_a_client_uses_the_cluster(dask_runner: DaskRunner) -> None:
-    code = (
-        "import dask, distributed; "
-        "print(dask.delayed(lambda: distributed.get_worker().name)().compute())"
-    )
-    assert clean(dask_runner("-c", code)).stdout == "0\n"
-
-
 def test_a_module_is_run_as_main(dask_runner: DaskRunner, tmp_path: Path) -> None:
     script(tmp_path, "def f(x):\n    return x + 1\n", "beside.py")
     text = """
@@ -119,9 +111,15 @@ def test_a_module_is_run_as_main(dask_runner: DaskRunner, tmp_path: Path) -> Non
     assert ended.stdout == "__main__ program ['x', '-c']\n41\n"
 
 
-def test_code_sees_its_arguments(dask_runner: DaskRunner) -> None:
-    ended = clean(dask_runner("-c", "import sys; print(sys.argv)", "-m", "x"))
-    assert ended.stdout == "['-c', '-m', 'x']\n"
+def test_code_sees_its_arguments_and_computes_without_a_client_on_the_cluster(
+    dask_runner: DaskRunner,
+) -> None:
+    code = (
+        "import dask, distributed, sys; print(sys.argv); "
+        "print(dask.delayed(lambda: distributed.get_worker().name)().compute())"
+    )
+    ended = clean(dask_runner("-c", code, "-m", "x"))
+    assert ended.stdout == "['-c', '-m', 'x']\n0\n"
 
 
 def test_a_command_finds_the_cluster(dask_runner: DaskRunner) -> None:
@@ -247,24 +245,25 @@ def test_the_script_may_shut_the_cluster_down(dask_runner: DaskRunner) -> None:
     assert ended.stdout == "1\nafter\n"
 
 
-@pytest.mark.parametrize("method", ["spawn", "fork"])
 def test_the_script_may_use_multiprocessing(
-    dask_runner: DaskRunner, tmp_path: Path, method: str
+    dask_runner: DaskRunner, tmp_path: Path
 ) -> None:
     path = script(
         tmp_path,
-        f"""
+        """
         import multiprocessing
 
         def square(x):
             return x * x
 
         if __name__ == "__main__":
-            with multiprocessing.get_context("{method}").Pool(2) as pool:
-                print(pool.map(square, range(4)))
+            for method in "spawn", "fork":
+                with multiprocessing.get_context(method).Pool(2) as pool:
+                    print(method, pool.map(square, range(4)))
         """,
     )
-    assert clean(dask_runner(path)).stdout == "[0, 1, 4, 9]\n"
+    ended = clean(dask_runner(path))
+    assert ended.stdout == "spawn [0, 1, 4, 9]\nfork [0, 1, 4, 9]\n"
 
 
 def test_what_the_script_leaves_running_is_ended(dask_runner: DaskRunner) -> None:
