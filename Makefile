@@ -2,6 +2,7 @@
 #
 # From the environment or the command line:
 #   REQUIRE  tiers that must not skip: unit,local,images,cluster or all
+#   PYTEST_FLAGS  more for pytest: -n0 for one test at a time, -k WORDS, --durations=9
 #   MPI      the row of images/images.toml (image, sif)
 #   PYTHON   the interpreter to make .venv with
 #   PIP_*, DEBIAN_MIRROR, CA_BUNDLE, *_proxy  where a site's packages come from

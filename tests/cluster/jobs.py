@@ -149,6 +149,7 @@ class Jobs:
         self.cluster = cluster
         self.directory = directory
         self._written: set[str] = set()
+        self._idle = True
         self.shell("mkdir", "-p", directory, cwd=HOME)
         self._before = self.look()
 
@@ -169,6 +170,7 @@ class Jobs:
     def start(self, *words: str, timeout: float = 90, **how: Any) -> Job:
         """Start a command on the login node."""
         how.setdefault("cwd", self.directory)
+        self._idle = False
         return Job(self, self.cluster.start(list(words), timeout=timeout, **how))
 
     def srun(self, options: str, *args: str, **how: Any) -> Job:
@@ -186,6 +188,7 @@ class Jobs:
         """Submit ``sbatch ARGS``; its output goes into the file ``out``."""
         line = ["sbatch", "--parsable", "--output=out", *args]
         self._written.add("out")
+        self._idle = False
         return Batch(self, self.shell(*line, env=env).strip())
 
     def read(self, name: str) -> str:
@@ -198,16 +201,21 @@ class Jobs:
 
     def look(self) -> set[str]:
         """Return all that a job could leave, one line each."""
-        seen = set()
-        for node in self.cluster.members():
-            lines = self.cluster.run(
-                f"{PROCESSES}; {FILES}", node=node, user="root", timeout=30
-            ).stdout.splitlines()
-            seen |= {f"{node}: {line.strip()}" for line in lines}
         own = f"find {HOME}/.dask-runner '{self.directory}' -mindepth 1 -maxdepth 1"
-        home = self.cluster.run(f"{own} 2>/dev/null; squeue -h", timeout=30).stdout
+        home = self.cluster.start(f"{own} 2>/dev/null; squeue -h", timeout=30)
+        looks = {
+            node: self.cluster.start(
+                f"{PROCESSES}; {FILES}", node=node, user="root", timeout=30
+            )
+            for node in self.cluster.members()
+        }
+        seen = {
+            f"{node}: {line.strip()}"
+            for node, look in looks.items()
+            for line in look.wait().stdout.splitlines()
+        }
         mine = {f"{self.directory}/{name}" for name in self._written}
-        return seen | set(home.splitlines()) - mine
+        return seen | set(home.wait().stdout.splitlines()) - mine
 
     def check_left(self, makes: tuple[str, ...], leaves: str, context: str) -> None:
         """Fail if processes, files or jobs stay that were not there before."""
@@ -222,13 +230,19 @@ class Jobs:
                 stays = "\n".join(sorted(left))
                 pytest.fail(f"stays behind:\n{stays}\n{context}")
             time.sleep(0.1)
+        self._idle = True
 
     def discard(self) -> None:
         """Cancel what still runs, and remove the directory."""
+        # What has left nothing has nothing to end.
+        if not self._idle:
+            self._end_all()
+        self.shell("rm", "-rf", self.directory, f"{HOME}/.dask-runner", cwd="/")
+
+    def _end_all(self) -> None:
         self.shell("scancel", "--user=user")
         for node in self.cluster.members():
             self.cluster.run(["pkill", "-KILL", "-u", "user"], node=node, user="root")
-        self.shell("rm", "-rf", self.directory, f"{HOME}/.dask-runner", cwd="/")
 
 
 def told(done: Completed) -> str:

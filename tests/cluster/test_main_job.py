@@ -97,14 +97,6 @@ def test_compute_without_a_client_runs_on_the_workers_of_both_nodes(
     assert (done.returncode, done.stdout) == (0, "c1 c2\n"), told(done)
 
 
-@pytest.mark.parametrize("status", [3, 255])
-def test_the_job_ends_with_the_scripts_status(jobs: Jobs, status: int) -> None:
-    done = jobs.srun("-N2 -n2", "-c", f"raise SystemExit({status})").wait()
-
-    assert done.returncode == status, told(done)
-    assert len(ours(done)) <= MOST_LINES, told(done)
-
-
 def test_an_exception_ends_the_job_with_1_and_one_traceback(jobs: Jobs) -> None:
     jobs.write("script.py", "def f():\n    return 1 / 0\n\n\nf()\n")
 
@@ -128,26 +120,30 @@ COUNT = """\
 import sys
 from distributed import Client
 print(sys.argv[1:], len(Client().scheduler_info(n_workers=-1)["workers"]))
+sys.exit(int(sys.argv[1]))
 """
 
 
-# A kind of MPI each as well: the runner needs none of them.
+# A kind of MPI each as well, for the runner needs none of them; and a status each.
 @pytest.mark.parametrize(
-    ("srun", "program"),
+    ("srun", "program", "status"),
     [
-        ("--mpi=none", ("-c", COUNT)),
-        ("--mpi=pmi2", ("-m", "package.module")),
-        ("--mpi=pmix", ("--", "python", "script.py")),
+        ("--mpi=none", ("-c", COUNT), 0),
+        ("--mpi=pmi2", ("-m", "package.module"), 3),
+        ("--mpi=pmix", ("--", "python", "script.py"), 255),
     ],
     ids=["code, none", "module, pmi2", "command, pmix"],
 )
-def test_a_program_in_any_form_runs_under_any_kind_of_mpi(
-    jobs: Jobs, srun: str, program: tuple[str, ...]
+def test_a_program_in_any_form_runs_under_any_kind_of_mpi_and_its_status_is_the_jobs(
+    jobs: Jobs, srun: str, program: tuple[str, ...], status: int
 ) -> None:
     jobs.write("script.py", COUNT)
     jobs.shell("mkdir", "package")
     jobs.write("package/module.py", COUNT)
+    args = (str(status), "a b", "-c")
 
-    done = jobs.srun(f"-N2 -n2 {srun}", *program, "a b", "-c").wait(makes=("package",))
+    done = jobs.srun(f"-N2 -n2 {srun}", *program, *args).wait(makes=("package",))
 
-    assert (done.returncode, done.stdout) == (0, "['a b', '-c'] 2\n"), told(done)
+    assert done.returncode == status, told(done)
+    assert done.stdout == f"['{status}', 'a b', '-c'] 2\n", told(done)
+    assert len(ours(done)) <= MOST_LINES, told(done)
