@@ -26,10 +26,14 @@ MARK = "PYTEST_DASK_RUNNER_RUN"
 KEPT = ("PATH", "LANG", "LC_ALL", "TZ")
 
 # What a run has started goes with it; a busy machine takes a moment over that.
-GONE_SECONDS = 3.0
+GONE_SECONDS = 5.0
 
 # A process in the kernel's hands may take a moment to die.
 KILL_SECONDS = 10
+
+# Until a run, or words of it, are given up; no claim, and long on a busy machine.
+GIVEN_UP_SECONDS = 120
+WORDS_SECONDS = 60
 
 OURS = re.compile(r"dask-runner: .*")
 
@@ -87,7 +91,7 @@ class Run:
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
         stdin: str | None = None,
-        timeout: float = 60,
+        timeout: float = GIVEN_UP_SECONDS,
     ) -> None:
         # Not in pytest's tmp_path: a path of a UNIX socket has 107 bytes at most.
         self.directory = Path(tempfile.mkdtemp(prefix="run-"))
@@ -151,7 +155,7 @@ class Run:
         """Signal the process that was started, as ``kill`` does."""
         self.process.send_signal(number)
 
-    def wait_for(self, text: str, timeout: float = 30) -> None:
+    def wait_for(self, text: str, timeout: float = WORDS_SECONDS) -> None:
         """Wait until it has printed a text, on stdout or stderr."""
         deadline = time.monotonic() + timeout
         while text not in self.stdout and text not in self.stderr:

@@ -19,6 +19,10 @@ MOST_LINES = 6
 # For processes and Slurm's bookkeeping after srun has returned, on a busy machine.
 GONE_SECONDS = 5.0
 
+# Until a job, or words of it, are given up; no claim, and long on a busy machine.
+GIVEN_UP_SECONDS = 180
+WORDS_SECONDS = 120
+
 # What looks at a node: its user's processes, and the files that all can make.
 PROCESSES = "ps -u user -o pid=,args="
 FILES = "find /tmp /var/tmp /dev/shm -mindepth 1 -maxdepth 1"
@@ -48,7 +52,7 @@ class Job:
         self._jobs = jobs
         self.running = running
 
-    def wait_for(self, text: str, timeout: float = 60) -> None:
+    def wait_for(self, text: str, timeout: float = WORDS_SECONDS) -> None:
         """Wait until it has printed a text."""
         self.running.wait_for(text, timeout)
 
@@ -100,7 +104,7 @@ class Batch:
         shown = self._jobs.shell("scontrol", "--oneliner", "show", "job", self.number)
         return dict(word.partition("=")[::2] for word in shown.split())[name]
 
-    def wait_for(self, text: str, timeout: float = 60) -> None:
+    def wait_for(self, text: str, timeout: float = WORDS_SECONDS) -> None:
         """Wait until it has printed a text."""
         deadline = time.monotonic() + timeout
         while text not in self.output:
@@ -114,7 +118,10 @@ class Batch:
         return self._jobs.shell("sh", "-c", "cat out 2>/dev/null; true")
 
     def wait(
-        self, timeout: float = 90, makes: tuple[str, ...] = (), leaves: str = ""
+        self,
+        timeout: float = GIVEN_UP_SECONDS,
+        makes: tuple[str, ...] = (),
+        leaves: str = "",
     ) -> Completed:
         """Wait for its end, and check that it leaves nothing; as :meth:`Job.wait`."""
         began = time.monotonic()
@@ -167,7 +174,7 @@ class Jobs:
         assert done.returncode == 0, told(done)
         return done.stdout
 
-    def start(self, *words: str, timeout: float = 90, **how: Any) -> Job:
+    def start(self, *words: str, timeout: float = GIVEN_UP_SECONDS, **how: Any) -> Job:
         """Start a command on the login node."""
         how.setdefault("cwd", self.directory)
         self._idle = False
