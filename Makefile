@@ -3,7 +3,8 @@
 # From the environment or the command line:
 #   REQUIRE  tiers that must not skip: unit,local,images,cluster or all
 #   PYTEST_FLAGS  more for pytest: -n0 for one test at a time, -k WORDS, --durations=9
-#   MPI      the row of images/images.toml (image, sif)
+#   MPI      the row of images/images.toml (image, sif, size)
+#   MPI_VERSION, MPI_SOURCE  another MPI than the row's (images/README.md)
 #   PYTHON   the interpreter to make .venv with
 #   PIP_*, DEBIAN_MIRROR, CA_BUNDLE, *_proxy  where a site's packages come from
 
@@ -13,14 +14,14 @@ BIN := .venv/bin
 # free, and tests that share what is made once (xdist_group) to the same one.
 PYTEST = $(BIN)/python -m pytest -n auto --dist loadgroup --no-loadscope-reorder \
     $(PYTEST_FLAGS)
-export REQUIRE PYTHON
+export REQUIRE PYTHON MPI_VERSION MPI_SOURCE MPI_URL MPI_SHA256 MPI_CONFIGURE
 
 .DEFAULT_GOAL := help
 .PHONY: help venv run test test-unit test-local test-images test-cluster lint \
-    image sif cluster down lock clean
+    test-images-all image sif images size cluster down lock clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' \
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' \
 	    $(firstword $(MAKEFILE_LIST))
 
 venv: .venv/developer ## Make .venv, with all that tests and lint need
@@ -40,6 +41,9 @@ test-local: .venv/developer ## Run the tests with real processes and MPI launche
 test-images: .venv/developer ## Run the tests of the images in a container engine
 	$(PYTEST) tests/images
 
+test-images-all: .venv/developer ## Run the long tests of the images: all rows, MPI's wheels
+	$(PYTEST) -m heavy tests/images
+
 test-cluster: .venv/developer ## Run the tests on a Slurm cluster in containers
 	$(PYTEST) tests/cluster
 
@@ -53,6 +57,12 @@ image: .venv/developer ## Build the Docker image of MPI=openmpi
 
 sif: .venv/developer ## Build build/dask-runner.sif from it
 	images/build sif $(MPI)
+
+images: .venv/developer ## Build the Docker image and the SIF of every row
+	images/build all
+
+size: .venv/developer ## Say what is in the image of MPI=openmpi, by megabyte
+	images/build size $(MPI)
 
 cluster: .venv/developer ## Bring the Slurm cluster in containers up (ci/cluster)
 	ci/cluster up

@@ -1,38 +1,82 @@
-"""``images/build image | sif [ROW]``: what ``make image`` and ``make sif`` call."""
+"""``images/build WHAT [ROW]``: what ``make image``, ``make sif`` and so on call."""
 
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 import time
 from typing import TYPE_CHECKING
 
 from ci.docker_engine import ensure, say
 from images.docker_image import build_image
-from images.sif import build_sif
+from images.sif import FOLDER, build_sif
+from images.sizes import sizes, table
 from images.table import row, rows
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    import docker
+    from docker.models.images import Image
+
+    from images.table import Row
+
+#: Variables that make another image of a row, and which column each is.
+VARIABLES = {
+    "MPI_VERSION": "version",
+    "MPI_SOURCE": "source",
+    "MPI_URL": "url",
+    "MPI_SHA256": "sha256",
+    "MPI_CONFIGURE": "configure",
+}
 
 
 def main(argv: Sequence[str]) -> int:
-    """Build the image of a row, and its SIF if asked for."""
+    """Build the image of a row, and do with it what is asked for."""
     default = next(row.name for row in rows().values() if row.default)
     parser = argparse.ArgumentParser(
         prog="images/build",
-        description="Build a Docker image of images/images.toml, and the SIF of it.",
+        description="Build a Docker image of images/images.toml, and its SIF (sif), "
+        "or both of every row (all), or say what is in it (size).",
+        epilog=f"From the environment: {', '.join(VARIABLES)}.",
     )
-    parser.add_argument("what", choices=("image", "sif"))
+    parser.add_argument("what", choices=WHAT)
     parser.add_argument("row", nargs="?", default=default, help="of images.toml")
     options = parser.parse_args(argv)
 
-    wanted = row(options.row)
+    changes = {column: os.environ.get(name, "") for name, column in VARIABLES.items()}
+    wanted = (
+        list(rows().values())
+        if options.what == "all"
+        else [row(options.row, **changes)]
+    )
     client = ensure()
+    for one in wanted:
+        WHAT[options.what](client, _image(client, one), one)
+    return 0
+
+
+def _image(client: docker.DockerClient, wanted: Row) -> Image:
     start = time.monotonic()
     image = build_image(client, wanted)
     size = image.attrs["Size"] / 1e6
     seconds = time.monotonic() - start
     say(f"{wanted.tag} is {image.short_id}: {size:.0f} MB, {seconds:.0f} s")
-    if options.what == "sif":
-        say(f"{build_sif(client, image, wanted)} is ready")
-    return 0
+    return image
+
+
+def _sif(client: docker.DockerClient, image: Image, wanted: Row) -> None:
+    say(f"{build_sif(client, image, wanted)} is ready")
+
+
+def _size(client: docker.DockerClient, image: Image, wanted: Row) -> None:
+    sys.stdout.write(table(sizes(client, image), FOLDER / wanted.sif) + "\n")
+
+
+WHAT: dict[str, Callable[[docker.DockerClient, Image, Row], None]] = {
+    "image": lambda *_: None,
+    "sif": _sif,
+    "all": _sif,
+    "size": _size,
+}

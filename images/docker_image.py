@@ -60,7 +60,7 @@ def build_image(client: docker.DockerClient, row: Row) -> Image:
             _context(),
             f"{row.tag}-unlabelled",
             dockerfile="images/Dockerfile",
-            buildargs={"BASE": BASE, "MPI": row.mpi, "MPI_VERSION": row.version},
+            buildargs={"BASE": BASE} | row.buildargs,
         )
         return build(
             client,
@@ -87,25 +87,35 @@ def _flat(name: str, value: Any) -> Iterator[tuple[str, str]]:
 
 
 def _read(client: docker.DockerClient, image: Image) -> tuple[str, dict[str, Any]]:
+    version, facts = json.loads(run_python(client, image, READ))
+    return version, facts
+
+
+def run_python(client: docker.DockerClient, image: Image, code: str) -> str:
+    """Run code with an image's Python, without a network, and return what it prints.
+
+    Raises
+    ------
+    ConfigError
+        It failed; the message has the end of its output.
+    """
     container = client.containers.create(
-        image, ["-c", READ], entrypoint=f"{PREFIX}/bin/python", network_mode="none"
+        image, ["-c", code], entrypoint=f"{PREFIX}/bin/python", network_mode="none"
     )
     try:
         container.start()
         status = container.wait(timeout=READ_SECONDS)["StatusCode"]
-        output = container.logs().decode(errors="replace")
+        output = container.logs(stderr=bool(status)).decode(errors="replace")
     finally:
         # With its scratch, which the SDK's own run(remove=True) would leave.
         container.remove(force=True, v=True)
     if status:
         raise ConfigError(
-            f"reading the facts of {image.short_id} ended with status {status}\n"
-            f"{tail(output)}",
+            f"Python in {image.short_id} ended with status {status}\n{tail(output)}",
             f"an image whose {PREFIX} works",
             f"docker run --rm -it --entrypoint bash {image.short_id}",
         )
-    version, facts = json.loads(output)
-    return version, facts
+    return output
 
 
 def _context() -> bytes:

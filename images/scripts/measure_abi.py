@@ -1,18 +1,20 @@
 """Measure what decides whether an image fits a host, and write it as JSON.
 
-Runs inside the image while it is built (``measure_abi.py abi.json``), and again
-in the tests, which compare. Nothing here is typed in: a version is what the
-library says of itself, a soname what the ELF file says, a PMI kind what the MPI
-library carries.
+Runs inside the image while it is built (``measure_abi.py abi.json FAMILY``, which
+fails if it finds another family), and again in the tests, which compare. Nothing
+here is typed in: a version is what the library says of itself, a soname what the
+ELF file says, a PMI kind what the library links or says to a launcher.
 """
 
 from __future__ import annotations
 
 import ctypes
 import json
+import os
 import platform
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from importlib.metadata import version
@@ -24,24 +26,29 @@ from elftools.elf.elffile import ELFFile
 # Grows when a key changes its meaning, not when one is added.
 SCHEMA = 1
 PACKAGES = ("dask", "distributed", "mpi4py", "numpy")
-# Loaded into the process together with MPI: then MPI speaks it.
-PMI_LIBRARIES = {"pmix": "libpmix.so", "pmi1": "libpmi.so", "pmi2": "libpmi2.so"}
-# MPICH carries its own client; this is a word of its first line to the launcher.
-PMI1_MARK = b"pmi_version"
+# An MPI that is not Debian's is libmpi.so.N; Debian's MPICH is linked to that name.
+LIBRARIES = ("libmpi.so", "libmpich.so")
+# What a library of each family says of itself, Intel's and the others' being MPICH's.
+FAMILIES = {"Open MPI": "openmpi"}
+# A rank's first word to its launcher, by the version that it is told to speak.
+PMI_ASKS = {"1": "pmi1", "2": "pmi2"}
+PMI_WORD = re.compile(rb"cmd=init pmi_version=(\d)|cmd=(full)init")
+PMI_SECONDS = 30
 
 
 def measure() -> dict[str, Any]:
     """Return the facts of the running image."""
     mpi = _mpi()
     loaded = _loaded()
+    library = mpi.get("file")
     return {
         "schema": SCHEMA,
         "arch": platform.machine(),
         "glibc": platform.libc_ver()[1],
         "python": platform.python_version(),
         "mpi": mpi,
-        "pmi": _pmi_kinds(loaded, Path(mpi["file"])),
-        "pmix": _says(loaded.get("libpmix.so"), "PMIx_Get_version"),
+        "pmi": _pmi_kinds(mpi),
+        "pmix": _says(library, "PMIx_Get_version"),
         "libfabric": _libfabric(loaded.get("libfabric.so")),
         "ucx": _says(loaded.get("libucp.so"), "ucp_get_version_string"),
         "packages": {name: version(name) for name in PACKAGES},
@@ -55,16 +62,27 @@ def _mpi() -> dict[str, str]:
     # launcher and devices that a build does not have.
     mpi4py.rc.initialize = False
     mpi4py.rc.finalize = False
-    from mpi4py import MPI  # noqa: PLC0415
+    try:
+        from mpi4py import MPI  # noqa: PLC0415
+    except RuntimeError:
+        # "cannot load MPI library", with the list of all that was tried.
+        return {"family": "none"}
 
     vendor, numbers = MPI.get_vendor()
-    file = _loaded()["libmpi.so"]
+    loaded = _loaded()
+    file = next(loaded[name] for name in LIBRARIES if name in loaded)
     return {
-        "family": {"Open MPI": "openmpi"}.get(vendor, "mpich"),
+        "family": FAMILIES.get(vendor, "mpich"),
         "vendor": vendor,
         "version": ".".join(map(str, numbers)),
         "standard": ".".join(map(str, MPI.Get_version())),
-        "soname": _soname(file),
+        "soname": _dynamic(file, "DT_SONAME")[0],
+        # By what name mpi4py wants it: another one has to be linked to this.
+        "needed": next(
+            name
+            for name in _dynamic(Path(MPI.__file__), "DT_NEEDED")
+            if name.startswith("libmpi")
+        ),
         "file": str(file),
         "launcher": _launcher(),
     }
@@ -81,10 +99,11 @@ def _loaded() -> dict[str, Path]:
     return found
 
 
-def _soname(file: Path) -> str:
+def _dynamic(file: Path, tag: str) -> list[str]:
     with file.open("rb") as stream:
         dynamic = ELFFile(stream).get_section_by_name(".dynamic")
-        return str(next(tag.soname for tag in dynamic.iter_tags("DT_SONAME")))
+        name = tag.removeprefix("DT_").lower()
+        return [str(getattr(one, name)) for one in dynamic.iter_tags(tag)]
 
 
 def _launcher() -> str:
@@ -94,21 +113,54 @@ def _launcher() -> str:
     output = subprocess.run(
         [mpiexec, "--version"], capture_output=True, text=True, check=True
     ).stdout
-    # Open MPI says it in the first line, Hydra in one of a dozen.
-    lines = [line.strip() for line in output.splitlines()]
-    return next((line for line in lines if line.startswith("Version:")), lines[0])
+    # Open MPI says it in the first line, Hydra in the second of a dozen.
+    lines = [" ".join(line.split()) for line in output.splitlines()]
+    return " ".join(lines[:2]) if lines[0].startswith("HYDRA") else lines[0]
 
 
-def _pmi_kinds(loaded: dict[str, Path], libmpi: Path) -> list[str]:
-    kinds = {kind for kind, name in PMI_LIBRARIES.items() if name in loaded}
-    if PMI1_MARK in libmpi.read_bytes():
-        kinds.add("pmi1")
+def _pmi_kinds(mpi: dict[str, str]) -> list[str]:
+    kinds = set()
+    library = mpi.get("file")
+    if library and hasattr(ctypes.CDLL(library), "PMIx_Get_version"):
+        kinds.add("pmix")
+    if mpi["family"] == "mpich":
+        kinds |= {kind for kind in map(_first_word, PMI_ASKS) if kind}
     return sorted(kinds)
 
 
-def _says(file: Path | None, function: str) -> str | None:
-    """Return the version that a library tells, if it is loaded at all."""
-    if file is None:
+def _first_word(ask: str) -> str | None:
+    """Be the launcher of one rank, and return the PMI that it begins to speak."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        rank = subprocess.Popen(
+            [sys.executable, "-c", "from mpi4py import MPI"],
+            env=os.environ
+            | {
+                "PMI_FD": str(theirs.fileno()),
+                "PMI_RANK": "0",
+                "PMI_SIZE": "2",
+                "MPIR_CVAR_PMI_VERSION": ask,
+            },
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        theirs.close()
+        ours.settimeout(PMI_SECONDS)
+        try:
+            said = PMI_WORD.search(ours.recv(1024))
+        finally:
+            rank.kill()
+            rank.wait()
+    if said is None:
+        return None
+    return PMI_ASKS[(said[1] or b"2").decode()]
+
+
+def _says(file: Path | str | None, function: str) -> str | None:
+    """Return the version that a library, or one that it links, tells."""
+    if file is None or not hasattr(ctypes.CDLL(str(file)), function):
         return None
     call = getattr(ctypes.CDLL(str(file)), function)
     call.restype = ctypes.c_char_p
@@ -132,9 +184,26 @@ def _numbers(text: str) -> str:
     return match[0]
 
 
-if __name__ == "__main__":
-    text = json.dumps(measure(), indent=2) + "\n"
-    if sys.argv[1:]:
-        Path(sys.argv[1]).write_text(text)
+def main(file: str = "", family: str = "") -> None:
+    """Write the facts to a file or, without one, to stdout.
+
+    Parameters
+    ----------
+    file : str
+        Where to.
+    family : str
+        What it has to be: openmpi, mpich or none.
+    """
+    facts = measure()
+    found = facts["mpi"]["family"]
+    if family not in ("", found):
+        sys.exit(f"MPI={family} was asked for, but the image has {found}")
+    text = json.dumps(facts, indent=2) + "\n"
+    if file:
+        Path(file).write_text(text)
     else:
         sys.stdout.write(text)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

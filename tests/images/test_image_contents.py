@@ -1,34 +1,9 @@
 """What is in the image, what is not, and what its labels say of it."""
 
-import json
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 PREFIX = "/opt/dask-runner"
-
-
-def test_labels_and_abi_json_are_what_a_fresh_measurement_finds(
-    contained: Any, image: Any
-) -> None:
-    from images.docker_image import labels  # noqa: PLC0415  needs the Docker SDK
-
-    ended = contained.run(f"{PREFIX}/scripts/measure_abi.py", entrypoint="python")
-    facts = json.loads(ended.stdout)
-    kept = contained.run(f"{PREFIX}/abi.json", entrypoint="cat").stdout
-    assert json.loads(kept) == facts
-    version = contained.run("--version").stdout.split()[-1]
-    expected = labels(version, facts)
-    assert {name: image.labels.get(name) for name in expected} == expected
-
-
-def test_the_facts_are_of_debians_open_mpi(contained: Any) -> None:
-    facts = json.loads(contained.run(f"{PREFIX}/abi.json", entrypoint="cat").stdout)
-    assert facts["mpi"]["family"] == "openmpi"
-    assert facts["mpi"]["soname"] == "libmpi.so.40"
-    assert facts["pmi"] == ["pmix"]
-    assert facts["python"].startswith("3.13.")
 
 
 def test_no_mpi_hides_in_the_virtual_environment(contained: Any) -> None:
@@ -60,37 +35,6 @@ print(stale)
 def test_the_locked_requirements_fit_together(contained: Any) -> None:
     ended = contained.run("check", entrypoint="pip")
     assert ended.status == 0, ended
-
-
-@pytest.mark.parametrize("options", [{}, {"user": "12345:12345", "read_only": True}])
-def test_mpiexec_in_the_image_makes_a_world_of_two(
-    contained: Any, options: dict[str, Any]
-) -> None:
-    code = (
-        "from mpi4py import MPI; world = MPI.COMM_WORLD;"
-        "print(sorted(world.allgather((world.rank, world.size))))"
-    )
-    ended = contained.run(
-        *("-n", "2", "--oversubscribe", "python", "-c", code),
-        entrypoint="mpiexec",
-        **options,
-    )
-    assert ended.status == 0, ended
-    assert ended.stdout == "[(0, 2), (1, 2)]\n" * 2
-    assert ended.stderr == ""
-
-
-def test_dask_runner_under_mpiexec_in_the_image_is_one_cluster(contained: Any) -> None:
-    code = (
-        "from dask.distributed import Client; c = Client();"
-        "c.wait_for_workers(2, timeout=60); print(len(c.scheduler_info()['workers']))"
-    )
-    ended = contained.run(
-        *("-n", "2", "--oversubscribe", "dask-runner", "-c", code),
-        entrypoint="mpiexec",
-    )
-    assert (ended.status, ended.stdout) == (0, "2\n"), ended
-    assert ended.foreign == []
 
 
 def test_packages_in_a_home_do_not_win(contained: Any, tmp_path: Path) -> None:

