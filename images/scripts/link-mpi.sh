@@ -1,5 +1,7 @@
 #!/bin/sh
-# Let the loader and the PATH find an MPI that was installed into a prefix.
+# Let the loader find an MPI that was installed into a prefix. (Its programs are on the
+# image's PATH; links to them would not do, since they look for their helpers beside
+# themselves.)
 #
 # link-mpi.sh PREFIX
 set -eu
@@ -8,6 +10,9 @@ prefix=$1
 # Not LD_LIBRARY_PATH, which Apptainer and sites set for reasons of their own.
 echo "$prefix/lib" >/etc/ld.so.conf.d/00-mpi.conf
 ldconfig
-for program in mpiexec mpirun; do
-    ln -s "$prefix/bin/$program" "/usr/local/bin/$program"
-done
+# Open MPI 4 refuses to start without a way to other nodes, though all its ranks are in
+# this container.
+settings=$prefix/etc/openmpi-mca-params.conf
+if [ -e "$settings" ] && ! command -v ssh >/dev/null; then
+    echo "plm_rsh_agent = /bin/false" >>"$settings"
+fi

