@@ -157,6 +157,39 @@ def info(*, as_json: bool, launcher: str) -> NoReturn:
     _end(play, launcher)
 
 
+@cli.command()
+@click.argument("image", required=False)
+@click.option("--host", metavar="DIR", help="The host's root; default: /host or /.")
+@click.option(
+    "--mpi",
+    "prefixes",
+    metavar="DIR",
+    multiple=True,
+    help="Prefix of an MPI of the host, as its module names it; may be repeated.",
+)
+@click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
+def check(
+    *, image: str | None, host: str | None, prefixes: tuple[str, ...], as_json: bool
+) -> NoReturn:
+    """Tell whether the MPI of IMAGE fits this host, why, and what to do.
+
+    IMAGE is a SIF, a file from docker save, or an unpacked root; without it, the
+    image in which this runs. Files are read, nothing is loaded or started.
+    """
+
+    def play() -> int:
+        from dask_runner import check as checking  # noqa: PLC0415  as above
+
+        report = checking.check(image, host, prefixes, os.environ)
+        if as_json:
+            click.echo(json.dumps(checking.as_json(report), indent=1))
+        else:
+            click.echo(checking.text(report))
+        return checking.status(report)
+
+    _end(play, "none")
+
+
 def _end(play: Callable[[], int], launcher: str) -> NoReturn:
     try:
         status = play()
