@@ -77,35 +77,3 @@ def test_an_image_with_one_more_package_is_two_lines(
     finally:
         contained.discard()
         image.client.images.remove(derived.id, force=True)
-
-
-READ = """\
-import json
-from pathlib import Path
-from dask_runner.check import plain
-from dask_runner.mpiabi.inventory import take
-from dask_runner.mpiabi.root import Root
-print(json.dumps(plain(take(Root(Path("/"))))))
-"""
-
-
-def test_what_check_reads_from_files_is_what_was_measured_by_loading(
-    contained: Any,
-) -> None:
-    measured = json.loads(contained.run(f"{PREFIX}/abi.json", entrypoint="cat").stdout)
-
-    read = json.loads(contained.python(READ).stdout)
-
-    (library,) = read["libraries"]
-    mpi = measured["mpi"]
-    assert library["family"] == mpi["family"]
-    assert library["vendor"] == mpi["vendor"]
-    assert library["version"] == mpi["version"]
-    assert library["soname"] == mpi["soname"]
-    assert library["path"] == mpi["file"]
-    assert library["pmi"] == measured["pmi"]
-    # 5.0.7a1 calls itself 5.0.7 where it is asked.
-    assert library["pmix"].startswith(measured["pmix"])
-    assert library["missing"] == []
-    assert (read["arch"], read["glibc"]) == (measured["arch"], measured["glibc"])
-    assert read["notes"] == []

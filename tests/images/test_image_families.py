@@ -145,3 +145,42 @@ def test_an_image_of_another_family_than_asked_for_is_refused(
     )
     assert ended.status == 1
     assert ended.stderr == "MPI=mpich was asked for, but the image has openmpi\n"
+
+
+READ = """\
+import json
+from pathlib import Path
+from dask_runner.check import plain
+from dask_runner.mpiabi.inventory import take
+from dask_runner.mpiabi.root import Root
+print(json.dumps(plain(take(Root(Path("/"))))))
+"""
+
+
+@pytest.mark.parametrize(
+    "row", [*ROWS, *(pytest.param(wheel, marks=heavy) for wheel in WHEELS)]
+)
+def test_what_check_reads_from_files_is_what_was_measured_by_loading(
+    build: Build, contained: Any, row: str
+) -> None:
+    contained.image = build(row)
+    kept = contained.run(f"{PREFIX}/abi.json", entrypoint="cat").stdout
+    expected = json.loads(kept)
+
+    read = json.loads(contained.python(READ).stdout)
+
+    # One of the standard ABI may stand beside it.
+    library = read["libraries"][0]
+    mpi = expected["mpi"]
+    assert library["family"] == mpi["family"]
+    assert library["vendor"] == mpi["vendor"]
+    assert library["version"] == mpi["version"]
+    assert library["soname"] == mpi["soname"]
+    assert mpi["needed"] in library["names"]
+    # Its words of PMI-2 are in MPICH's file whether it was built to use them or not.
+    assert library["pmi"] == [kind for kind in expected["pmi"] if kind != "pmi2"]
+    # 5.0.7a1 calls itself 5.0.7 where it is asked.
+    assert library["pmix"].startswith(expected["pmix"] or "")
+    assert library["missing"] == []
+    assert (read["arch"], read["glibc"]) == (expected["arch"], expected["glibc"])
+    assert read["notes"] == []

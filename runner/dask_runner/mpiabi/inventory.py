@@ -242,19 +242,18 @@ def _launchers(
             if real is None or not is_elf(root.outside(real)):
                 continue
             data = root.data(real)
-            for kind, mark, version in _KINDS:
-                if re.search(mark, data):
-                    # One of its names is enough.
-                    if (kind, directory) in seen:
-                        break
-                    seen.add((kind, directory))
-                    told = re.search(version, data)
-                    yield Launcher(
-                        f"{directory}/{name}",
-                        kind,
-                        told[1].decode() if told else _sibling(directory, libraries),
-                    )
-                    break
+            kinds = (each for each in _KINDS if re.search(each[1], data))
+            kind, _, version = next(kinds, ("", b"", b""))
+            # One of its names is enough.
+            own = real.rpartition("/")[0]
+            if kind and (kind, own) not in seen:
+                seen.add((kind, own))
+                told = re.search(version, data)
+                yield Launcher(
+                    f"{directory}/{name}",
+                    kind,
+                    told[1].decode() if told else _sibling(own, libraries),
+                )
 
 
 def _sibling(directory: str, libraries: Sequence[Library]) -> str:

@@ -76,7 +76,16 @@ _VENDORS = (
         rb"MVAPICH2? Version",
         (rb"\0([2-9]\.\d+(?:\.\d+)?\w*)\0",),
     ),
-    _Vendor(MPICH, "MPICH", rb"MPICH Version:", (rb"\0([1-9]\.\d+(?:\.\d+)*\w*)\0",)),
+    _Vendor(
+        MPICH,
+        "MPICH",
+        rb"MPICH Version:",
+        (
+            rb"\0([3-9]\.\d+\.\d+\w*)\0",
+            # The first of a series has two numbers, and so have other versions inside.
+            rb"\0([3-9]\.\d+(?:[a-z]+\d+)?)\0",
+        ),
+    ),
 )
 
 # libtool's current:revision:age, which MPICH keeps as text: 18:2:6 is 12.6.2.
