@@ -5,6 +5,7 @@
 #   PYTEST_FLAGS  more for pytest: -n0 for one test at a time, -k WORDS, --durations=9
 #   MPI      the row of images/images.toml (image, sif, size)
 #   MPI_VERSION, MPI_SOURCE  another MPI than the row's (images/README.md)
+#   RANKS, WORKERS, BENCH_FLAGS  sizes and more for bench (ci/bench --help)
 #   PYTHON   the interpreter to make .venv with
 #   PIP_*, DEBIAN_MIRROR, CA_BUNDLE, *_proxy  where a site's packages come from
 
@@ -18,7 +19,7 @@ export REQUIRE PYTHON MPI_VERSION MPI_SOURCE MPI_URL MPI_SHA256 MPI_CONFIGURE
 
 .DEFAULT_GOAL := help
 .PHONY: help venv run test test-unit test-local test-images test-cluster lint \
-    test-images-all image sif images size cluster down lock clean
+    test-images-all image sif images size cluster down bench lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' \
@@ -71,6 +72,10 @@ down: .venv/developer ## Take the cluster down, and the engine if it was started
 	ci/cluster down
 	ci/engine stop
 
+bench: .venv/bench sif ## Compare start and end with others' (RANKS=4,8 WORKERS=8)
+	$(BIN)/python ci/bench $(if $(RANKS),--ranks $(RANKS)) \
+	    $(if $(WORKERS),--workers $(WORKERS)) $(BENCH_FLAGS)
+
 lock: .venv/developer ## Lock the requirements of the images anew
 	PATH="$(CURDIR)/$(BIN):$$PATH" images/scripts/lock-requirements.sh
 
@@ -86,4 +91,8 @@ clean: ## Remove what was made here: .venv, build/, caches
 .venv/developer: .venv/user
 	ci/venv 'pip>=25.1'
 	ci/venv --editable '.[dashboard,mpi]' --group dev
+	@touch $@
+
+.venv/bench: .venv/developer
+	ci/venv --group bench
 	@touch $@
