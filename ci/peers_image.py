@@ -56,7 +56,7 @@ def ensure_peers(client: docker.DockerClient) -> Path:
         The engine.
     """
     base = next(row for row in rows().values() if row.default)
-    row = PeersRow("peers", base.mpi, base.version)
+    row = PeersRow("peers", base.mpi, base.source, base.version)
     return build_sif(client, _image(client, base, row), row)
 
 
