@@ -17,7 +17,7 @@ import time
 from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from dask_runner import link
 
@@ -72,6 +72,7 @@ class Door:
         self._refuse = refuse
         self._tasks: set[asyncio.Task[None]] = set()
         self._strangers: dict[asyncio.Task[None], _Stranger] = {}
+        self._unmet: dict[asyncio.Task[None], socket.socket] = {}
         self._from: Counter[str] = Counter()
 
     async def open(self, host: str) -> int:
@@ -106,6 +107,8 @@ class Door:
                 continue
             address = str(peer[0])
             task = self._spawn(self._meet(sock, address))
+            task.add_done_callback(self._close_unmet)
+            self._unmet[task] = sock
             self._strangers[task] = _Stranger(address, time.monotonic(), task)
             self._from[address] += 1
 
@@ -119,6 +122,7 @@ class Door:
             self._refuse(one.address, "no proof came, and others wait")
 
     async def _meet(self, sock: socket.socket, address: str) -> None:
+        del self._unmet[cast("asyncio.Task[None]", asyncio.current_task())]
         reader, writer = await asyncio.open_connection(sock=sock)
         with closing(writer):
             try:
@@ -129,6 +133,11 @@ class Door:
             finally:
                 self._forget(asyncio.current_task())
             await self._enter(channel, address)
+
+    def _close_unmet(self, task: asyncio.Task[None]) -> None:
+        # A task that was cancelled before its first turn has run nothing of its own.
+        if sock := self._unmet.pop(task, None):
+            sock.close()
 
     def _forget(self, task: asyncio.Task[None] | None) -> None:
         stranger = self._strangers.pop(task, None) if task else None

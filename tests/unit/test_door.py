@@ -211,6 +211,20 @@ def test_a_door_that_is_shut_keeps_nobody() -> None:
     asyncio.run(play())
 
 
+def test_a_door_that_is_shut_at_once_closes_what_it_has_just_taken() -> None:
+    async def play(entrance: Entrance) -> None:
+        knocked = [socket.create_connection((LOOPBACK, entrance.port)) for _ in "ab"]
+        # Seen before the conversations have had their first turn.
+        while not entrance.door._strangers:  # noqa: ASYNC110, SLF001
+            await asyncio.sleep(0)
+        await entrance.door.shut()
+        for sock in knocked:
+            sock.close()
+
+    # What is not closed is a warning, and that an error.
+    at_the_door(play)
+
+
 @given(st.lists(st.binary(max_size=300), max_size=4))
 @example([bytes(NONCE), bytes(SEAL)])
 @example([b"", struct.pack(">I", LIMIT + 1)])
