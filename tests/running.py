@@ -151,6 +151,10 @@ class Run:
             if entry.name.isdigit() and self.mark in _words(entry / "environ")
         }
 
+    def named(self, name: str) -> list[int]:
+        """Return its living processes of a name, as ``ps -o comm`` shows it."""
+        return [pid for pid in self.pids if _words(Path(f"/proc/{pid}/comm")) == name]
+
     def signal(self, number: int) -> None:
         """Signal the process that was started, as ``kill`` does."""
         self.process.send_signal(number)
@@ -266,6 +270,8 @@ class DaskRunner:
 
 def _words(path: Path) -> str:
     try:
-        return path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        return (
+            path.read_bytes().replace(b"\0", b" ").decode(errors="replace").rstrip("\n")
+        )
     except (PermissionError, ProcessLookupError, FileNotFoundError):
         return ""  # another user's, or gone meanwhile

@@ -45,6 +45,8 @@ class Member:
     placed: bool
     channel: Channel
     heard: float
+    home: str = ""
+    leads: bool = False
     started: bool = False
     workers: tuple[str, ...] = ()
     nthreads: int = 0
@@ -120,6 +122,8 @@ class Cluster:
             hello.placed,
             channel,
             time.monotonic(),
+            hello.home,
+            hello.leads,
         )
         self._members[hello.rank] = member
         self._arrived.add(hello.rank)
@@ -179,13 +183,16 @@ class Cluster:
             self._changed.set()
             return
         places = self._places()
+        leaders = {member.home for member in self._members.values() if member.leads}
         for member in self._members.values():
-            if not member.started and (member.placed or self.assembled):
-                member.started = True
-                local_rank, local_size = places[member.rank]
-                member.channel.send(
-                    m.Start(self._scheduler.address, local_rank, local_size)
-                )
+            if member.started or not self._knows_its_node(member, leaders):
+                continue
+            member.started = True
+            local_rank, local_size = places[member.rank]
+            borrows = not member.leads and member.home in leaders
+            member.channel.send(
+                m.Start(self._scheduler.address, local_rank, local_size, borrows)
+            )
         client = self._members.get(self._plan.client)  # type: ignore[arg-type]  # a plan without a client has none
         if client is not None and not self._client_told and self._enough():
             self._client_told = True
@@ -197,6 +204,15 @@ class Cluster:
             )
             client.channel.send(m.Ready(self._scheduler.address, link, len(self._up)))
         self._changed.set()
+
+    def _knows_its_node(self, member: Member, leaders: set[str]) -> bool:
+        """Say whether a rank can start, or had better wait for others of its node."""
+        if self.assembled:
+            return True
+        if not member.placed:
+            return False
+        waits = member.home and not member.leads and member.home not in leaders
+        return not waits or self._client_told
 
     def _places(self) -> dict[int, tuple[int, int]]:
         by_node: dict[str, list[int]] = {}

@@ -32,12 +32,16 @@ class Message:
 class Hello(Message):
     """A rank says who and where it is.
 
-    ``placed`` says whether its launcher told it its local rank and size.
+    ``placed`` says whether its launcher told it its local rank and size; ``home``
+    names the agent that the ranks of its node may have in common, and ``leads``
+    says whether that is its own.
     """
 
     rank: int
     node: str
     placed: bool
+    home: str = ""
+    leads: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,12 +103,14 @@ class Bye(Message):
 class Start(Message):
     """The scheduler is up, so workers may start.
 
-    ``local_rank`` and ``local_size`` are counted by node name.
+    ``local_rank`` and ``local_size`` are counted by node name; ``borrows`` says that
+    the agent of the rank's node is another rank's.
     """
 
     address: str
     local_rank: int
     local_size: int
+    borrows: bool = False
 
 
 @dataclass(frozen=True)
@@ -156,6 +162,28 @@ class Run(Message):
     """What a process is to do, as plain data (see the process's module)."""
 
     spec: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Found(Message):
+    """The rank has found the hub; the variables that the cluster sets for Dask."""
+
+    environ: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Forked(Message):
+    """The agent has forked the process of that name."""
+
+    name: str
+    pid: int
+
+
+@dataclass(frozen=True)
+class Declined(Message):
+    """The agent cannot start this rank's workers, because of *why*."""
+
+    why: str
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,14 @@ def _strings(value: Any) -> list[str]:
     return [value] if isinstance(value, str) else [str(item) for item in value]
 
 
+def _names(value: Any) -> list[str]:
+    names = value.split(",") if isinstance(value, str) else value
+    found = [str(name).strip() for name in names if str(name).strip()]
+    if not all(part.isidentifier() for name in found for part in name.split(".")):
+        raise ValueError("names of modules, as numpy,pandas")
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Option:
     """One option.
@@ -231,6 +239,14 @@ OPTIONS: tuple[Option, ...] = (
         _strings,
         "MODULE",
         multiple=True,
+    ),
+    Option(
+        "preload-modules",
+        "Modules that all workers of a node share, as numpy,pandas: imported once, "
+        "before the workers are forked.",
+        (),
+        _names,
+        "NAME,...",
     ),
     Option(
         "resources",

@@ -1,9 +1,10 @@
 """The processes of a rank, seen from its top process.
 
-Each is a fresh Python in a process group of its own, joined to the top process
-by a socket pair: messages go over it, and its end of file tells either side at
-once that the other is gone. None is the launcher's child, so the launcher does
-not take the job down when one of them dies.
+Each is a child of the top process in a process group of its own, joined to it by
+a socket pair: messages go over it, and its end of file tells either side at once
+that the other is gone. The agent is a fresh Python; it imports Dask and forks the
+others (:mod:`dask_runner.programs.fork`). None is the launcher's child, so the
+launcher does not take the job down when one of them dies.
 """
 
 from __future__ import annotations
@@ -74,17 +75,42 @@ class Ended:
         return 128 - self.status if self.status < 0 else self.status
 
 
+@dataclass(frozen=True, slots=True)
+class Sibling:
+    """A process that the agent forks beside itself.
+
+    Attributes
+    ----------
+    name : str
+        Its module in :mod:`dask_runner.programs`.
+    lifeline, log : int, str
+        Its end of a socket pair, and its log.
+    stdin : int
+        The file descriptor that is its standard input; -1 for none.
+    """
+
+    name: str
+    lifeline: int
+    log: str
+    stdin: int = -1
+
+    def close(self) -> None:
+        """Close what is only its own."""
+        os.close(self.lifeline)
+        if self.stdin >= 0:
+            os.close(self.stdin)
+
+
 Event = tuple[str, "Message | Ended"]
 
 
-class Process:
-    """One process of a rank.
+class Peer:
+    """A process at the other end of a socket: a child of ours, or an agent.
 
     Parameters
     ----------
     name : str
-        "agent", "scheduler" or "client": also its module in
-        :mod:`dask_runner.programs` and its name in the events.
+        "agent", "scheduler" or "client": its name in the events.
     events : asyncio.Queue
         Gets ``(name, message)`` for each message and ``(name, Ended)`` once.
     """
@@ -92,22 +118,90 @@ class Process:
     def __init__(self, name: str, events: asyncio.Queue[Event]) -> None:
         self.name = name
         self._events = events
-        self._process: asyncio.subprocess.Process | None = None
         self._channel: Channel | None = None
         self._over = asyncio.Event()
+
+    async def attach(self, sock: socket.socket) -> None:
+        """Talk to it over a connected socket from now on."""
+        self._channel = await open_channel(sock)
+        self._pump = asyncio.create_task(self._listen(), name=f"listen to {self.name}")
+
+    async def _listen(self) -> None:
+        assert self._channel is not None  # noqa: S101  attached
+        try:
+            while (message := await self._channel.receive()) is not None:
+                await self._events.put((self.name, message))
+        except ProtocolError:
+            # It wrote garbage into its lifeline: it is of no use.
+            self.kill()
+        ended = await self._wait()
+        self._channel.close()
+        self._over.set()
+        if ended is not None:
+            await self._events.put((self.name, ended))
+
+    async def _wait(self) -> Ended | None:
+        """Return how it ended; None if it never began."""
+        return Ended(0)
+
+    def kill(self) -> None:
+        """Make it useless at once."""
+        if self._channel is not None:
+            self._channel.close()
+
+    @property
+    def running(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._channel is not None and not self._over.is_set()
+
+    def send(self, message: Message) -> None:
+        """Send it a message."""
+        if self._channel is not None:
+            self._channel.send(message)
+
+    async def stop(self, patience: float, *, ask: Message | None) -> None:
+        """End it: ask by a message; after *patience* by force."""
+        if not self.running:
+            return
+        if ask is not None:
+            self.send(ask)
+        await self.wait(patience)
+
+    async def wait(self, patience: float) -> None:
+        """Wait until it has ended; after *patience* end it by force."""
+        if not self.running:
+            return
+        try:
+            async with asyncio.timeout(patience):
+                await self._over.wait()
+        except TimeoutError:
+            self.kill()
+            await self._over.wait()
+
+
+class Process(Peer):
+    """One process of a rank: started by :meth:`start`, or forked by the agent.
+
+    Its module is *name* in :mod:`dask_runner.programs`.
+    """
+
+    def __init__(self, name: str, events: asyncio.Queue[Event]) -> None:
+        super().__init__(name, events)
+        self._pid = 0
+        self._status: asyncio.Future[int] | None = None
 
     async def start(
         self,
         environ: Mapping[str, str],
         log: str,
-        *,
+        *arguments: str,
         stdin: int | None = subprocess.DEVNULL,
         pass_fds: Sequence[int] = (),
     ) -> None:
         """Start it, logging into the file *log*; what to do is sent to it later."""
         ours, theirs = socket.socketpair()
         with theirs:
-            self._process = await asyncio.create_subprocess_exec(
+            process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 # Not the working directory: a random.py there is the user's.
                 "-P",
@@ -115,67 +209,56 @@ class Process:
                 f"dask_runner.programs.{self.name}",
                 str(theirs.fileno()),
                 log,
+                *arguments,
                 env=dict(environ),
                 stdin=stdin,
                 pass_fds=(theirs.fileno(), *pass_fds),
                 process_group=0,
             )
-        self._channel = await open_channel(ours)
-        self._pump = asyncio.create_task(self._listen(), name=f"listen to {self.name}")
+        self._pid = process.pid
+        self._status = asyncio.ensure_future(process.wait())
+        await self.attach(ours)
 
-    async def _listen(self) -> None:
-        assert self._channel is not None  # noqa: S101  started
-        assert self._process is not None  # noqa: S101
-        try:
-            while (message := await self._channel.receive()) is not None:
-                await self._events.put((self.name, message))
-        except ProtocolError:
-            # The process wrote garbage into its lifeline: it is of no use.
-            self.signal(signal.SIGKILL)
-        status = await self._process.wait()
-        self._channel.close()
-        self._over.set()
-        await self._events.put((self.name, Ended(status)))
+    async def expect(self) -> socket.socket:
+        """Make the lifeline of one that the agent will fork; return its end."""
+        ours, theirs = socket.socketpair()
+        await self.attach(ours)
+        return theirs
 
-    @property
-    def running(self) -> bool:
-        """Whether it was started and has not ended."""
-        return self._process is not None and not self._over.is_set()
+    def born(self, pid: int) -> None:
+        """Take note that it was forked, and is our child now."""
+        self._pid = pid
+        self._status = asyncio.ensure_future(asyncio.to_thread(_status_of, pid))
 
-    def send(self, message: Message) -> None:
-        """Send it a message."""
-        if self._channel is not None:
-            self._channel.send(message)
+    async def _wait(self) -> Ended | None:
+        return Ended(await self._status) if self._status is not None else None
+
+    def kill(self) -> None:
+        """End it, and all that it has started, by SIGKILL."""
+        self.signal(signal.SIGKILL)
+        if self._status is None:
+            super().kill()
 
     def signal(self, number: int) -> None:
         """Send a signal to it and to all that it has started."""
-        if self._process is None or self._process.returncode is not None:
+        if self._status is None or self._status.done():
             return
         try:
-            os.killpg(self._process.pid, number)
+            os.killpg(self._pid, number)
         except ProcessLookupError:
             return
 
-    async def stop(self, patience: float = PATIENCE, *, ask: Message | None) -> None:
+    async def stop(
+        self, patience: float = PATIENCE, *, ask: Message | None = None
+    ) -> None:
         """End it: ask by a message, or by SIGTERM; after *patience* by SIGKILL."""
-        if not self.running:
-            return
         if ask is None:
             self.signal(signal.SIGTERM)
-        else:
-            self.send(ask)
-        await self.wait(patience)
+        await super().stop(patience, ask=ask)
 
-    async def wait(self, patience: float) -> None:
-        """Wait until it has ended; after *patience* end it by SIGKILL."""
-        if not self.running:
-            return
-        try:
-            async with asyncio.timeout(patience):
-                await self._over.wait()
-        except TimeoutError:
-            self.signal(signal.SIGKILL)
-            await self._over.wait()
+
+def _status_of(pid: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def inherited(environ: Mapping[str, str], extra: Mapping[str, str]) -> dict[str, str]:

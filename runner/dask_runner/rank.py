@@ -12,34 +12,30 @@ import asyncio
 import secrets
 import signal
 import socket
-import subprocess
-import sys
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from dask_runner import join, security, specs
+from dask_runner import join, security
 from dask_runner import messages as m
-from dask_runner.addresses import of_interface, own_address
+from dask_runner.addresses import own_address
 from dask_runner.cluster import PASSED_ON, STOP, Cluster
+from dask_runner.crew import Crew
 from dask_runner.errors import AssemblyError, ConfigError, LostError, RunnerError
 from dask_runner.hub import PING, SILENCE, Hub
 from dask_runner.join import Broken, Linked
-from dask_runner.launch import check
 from dask_runner.messages import ProtocolError
-from dask_runner.processes import Ended, Process, adopt_orphans, end_orphans
+from dask_runner.processes import Ended, adopt_orphans, end_orphans
 from dask_runner.rendezvous import Record, with_address
 from dask_runner.report import Reporter, say
 from dask_runner.roles import Role
-from dask_runner.scratch import scratch
-from dask_runner.snapshot import take
-from dask_runner.workplace import Workplace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from dask_runner.channel import Channel
-    from dask_runner.launch import Launch, Program
+    from dask_runner.crew import Client
+    from dask_runner.launch import Launch
     from dask_runner.rendezvous import Meeting
 
 #: Seconds within which a signal that comes again is the same one: a launcher may
@@ -59,23 +55,6 @@ class Crashed:
 #: Seconds by which the other ranks leave later than rank 0 where all fail alike: a
 #: launcher ends the job with the first rank that fails, and rank 0 has to say why.
 AFTER_RANK_0 = 2.0
-
-
-class Client(Protocol):
-    """The client as its rank sees it: a child process, or the process above."""
-
-    @property
-    def running(self) -> bool:
-        """Whether it has begun and not ended."""
-
-    def send(self, message: m.Message) -> None:
-        """Send it a message."""
-
-    def signal(self, number: int) -> None:
-        """Send it a signal."""
-
-    async def stop(self, patience: float, *, ask: m.Message | None) -> None:
-        """End it."""
 
 
 class Rank:
@@ -113,9 +92,7 @@ class Rank:
         self._record: Record | None = None
         self._link: Channel | None = None
         self._heard = 0.0
-        self._agent = Process("agent", events)
-        self._scheduler = Process("scheduler", events)
-        self._client: Client = above or Process("client", events)
+        self._crew = Crew(launch, events, above)
         self._client_told = False
         self._client_signal = 0
         self._signalled_at: dict[int, float] = {}
@@ -126,7 +103,6 @@ class Rank:
         self._yields = False
         self._status: int | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._workplace: Workplace | None = None
 
     async def run(self) -> int:
         """Live through the whole cluster; return this rank's exit status."""
@@ -157,30 +133,13 @@ class Rank:
     async def _begin(self) -> None:
         adopt_orphans()
         try:
-            await self._warm_up()
+            await self._crew.warm_up()
         except ConfigError as error:
             # To be said over the link, where it is said once for all ranks.
             self._unfit = error
         if self._world.rank == 0:
             await self._open_hub()
         self._later(self._meet())
-
-    async def _warm_up(self) -> None:
-        """Let the processes import Dask while the ranks look for each other."""
-        environ = self._launch.environ
-        place = scratch(take(environ, self._settings.local_directory))
-        self._workplace = Workplace(place.path, environ)
-        if self._settings.interface:
-            of_interface(self._settings.interface)
-        if self._launch.program is not None and Role.client in self._roles:
-            check(self._launch.program, environ)
-        if Role.worker in self._roles:
-            await self._agent.start(self._place.environment(), self._place.log("agent"))
-            self._agent.send(m.Run({"nanny": self._settings.nanny}))
-        if Role.scheduler in self._roles:
-            await self._scheduler.start(
-                self._place.environment(), self._place.log("scheduler")
-            )
 
     async def _meet(self) -> None:
         if self._record is not None:
@@ -190,11 +149,6 @@ class Rank:
                 self._world.rank, self._node, self._meeting, self._settings.timeout
             )
         await self._events.put(("rendezvous", found))
-
-    @property
-    def _place(self) -> Workplace:
-        assert self._workplace is not None  # noqa: S101  made first of all
-        return self._workplace
 
     async def _open_hub(self) -> None:
         report = Reporter(quiet=self._settings.quiet)
@@ -236,32 +190,14 @@ class Rank:
         self._record, self._link = found.record, found.channel
         self._heard = time.monotonic()
         placed = self._world.local_size is not None
-        self._say(m.Hello(self._world.rank, self._node, placed))
+        crew = self._crew
+        self._say(m.Hello(self._world.rank, self._node, placed, crew.home, crew.leads))
         self._later(self._listen(found.channel))
         self._later(self._beat())
         if self._unfit is not None:
             self._fail(self._unfit)
             return
-        if Role.scheduler in self._roles:
-            spec = specs.scheduler(
-                self._launch, found.channel.local_host, self._place.tls(found.record)
-            )
-            self._scheduler.send(m.Run(spec))
-        if Role.client in self._roles and self._launch.program is not None:
-            self._later(self._start_client(self._launch.program, found.record))
-
-    async def _start_client(self, program: Program, record: Record) -> None:
-        stdin = subprocess.DEVNULL if _stdin_is_unusable() else None
-        process = self._client
-        assert isinstance(process, Process)  # noqa: S101  a program is ours to start
-        variables = {
-            **self._place.tls(record),
-            "DASK_TEMPORARY_DIRECTORY": repr(str(self._place.path)),
-        }
-        await process.start(
-            self._place.environment(variables), self._place.log("client"), stdin=stdin
-        )
-        process.send(m.Run(specs.client(program, self._settings)))
+        self._crew.found(found.record, found.channel.local_host)
 
     def _on_crashed(self, crashed: Crashed) -> None:
         raise crashed.error
@@ -290,22 +226,17 @@ class Rank:
         assert channel is not None  # noqa: S101  over it
         if self._hub is not None:
             self._later(self._republish(with_address(record, start.address)))
-        if Role.worker not in self._roles:
-            return
+        if Role.worker in self._roles:
+            self._later(self._work(start, record, channel.local_host))
+
+    async def _work(self, start: m.Start, record: Record, host: str) -> None:
         try:
-            spec, warnings = specs.work(
-                self._launch,
-                start,
-                channel.local_host,
-                self._place.path,
-                self._place.tls(record),
-            )
+            warnings = await self._crew.work(start, record, host)
         except RunnerError as error:
             self._fail(error)
             return
         for warning in warnings:
             self._say(m.Note(warning))
-        self._agent.send(m.Run(spec))
 
     async def _republish(self, record: Record) -> None:
         try:
@@ -319,7 +250,7 @@ class Rank:
             return
         self._client_told = True
         assert self._record is not None  # noqa: S101  linked
-        self._client.send(
+        self._crew.client.send(
             replace(
                 ready,
                 certificate=self._record.certificate,
@@ -327,7 +258,7 @@ class Rank:
             )
         )
         if self._client_signal:
-            self._client.signal(self._client_signal)
+            self._crew.client.signal(self._client_signal)
 
     def _on_client_ended(self, ended: Ended) -> None:
         said = ""
@@ -350,7 +281,7 @@ class Rank:
             return
         self._fail(
             LostError(
-                f"the scheduler on {self._node} {ended}{self._place.tail('scheduler')}",
+                f"the scheduler on {self._node} {ended}{self._tail('scheduler')}",
                 "a scheduler for as long as the script runs",
                 "if it was killed for its memory, give rank 0 more; keep large results "
                 "on the workers (persist, not compute)",
@@ -363,12 +294,19 @@ class Rank:
     def _on_agent_failed(self, message: m.Failed) -> None:
         self._say(message)
 
+    def _on_forked(self, message: m.Forked) -> None:
+        self._crew.born(message)
+
+    def _on_declined(self, message: m.Declined) -> None:
+        del message
+        self._later(self._crew.work_alone())
+
     def _on_agent_ended(self, ended: Ended) -> None:
+        if not self._crew.serves and ended.status == 0:
+            return  # it has forked what was to be forked
         if not self._closing and not self._scheduler_closed:
             self._say(
-                m.Failed(
-                    f"its node agent {ended}{self._place.tail('agent')}", "", "", 69
-                )
+                m.Failed(f"its node agent {ended}{self._tail('agent')}", "", "", 69)
             )
 
     def _on_signal(self, message: m.Signalled) -> None:
@@ -388,16 +326,20 @@ class Rank:
             self._client_signal = message.number
         # Slurm signals the task alone, not what it has started (proctrack/cgroup).
         if self._client_told:
-            self._client.signal(message.number)
+            self._crew.client.signal(message.number)
 
     def _on_close(self, message: m.Close) -> None:
         if not self._closing:
             self._closing = True
             self._later(self._stop(message.status))
 
+    def _tail(self, name: str) -> str:
+        return self._crew.place.tail(name)
+
     async def _stop(self, status: int) -> None:
         await asyncio.gather(
-            self._stop_client(status), self._agent.stop(self._patience, ask=m.Close(0))
+            self._stop_client(status),
+            self._crew.agent.stop(self._patience, ask=m.Close(0)),
         )
         self._say(m.Bye())
 
@@ -410,11 +352,11 @@ class Rank:
         if Role.client not in self._roles:
             return
         if self._above is not None:
-            await self._client.stop(self._settings.grace, ask=m.Close(status))
+            await self._crew.client.stop(self._settings.grace, ask=m.Close(status))
             return
         # After a signal it has had its grace; before Ready it has not begun.
         spent = self._client_signal or not self._client_told
-        await self._client.stop(0.0 if spent else self._settings.grace, ask=None)
+        await self._crew.client.stop(0.0 if spent else self._settings.grace, ask=None)
 
     def _on_finish(self, message: m.Finish) -> None:
         del message
@@ -466,6 +408,8 @@ class Rank:
         ("scheduler", m.SchedulerClosed): _on_scheduler_closed,
         ("scheduler", m.Failed): _on_agent_failed,
         ("scheduler", Ended): _on_scheduler_ended,
+        ("agent", m.Forked): _on_forked,
+        ("agent", m.Declined): _on_declined,
         ("agent", m.WorkersUp): _on_workers_up,
         ("agent", m.Failed): _on_agent_failed,
         ("agent", Ended): _on_agent_ended,
@@ -504,23 +448,18 @@ class Rank:
     async def _leave(self) -> None:
         """Leave nothing behind, whatever happened before."""
         self._closing = True
-        if self._above is None:
-            await self._client.stop(0.0, ask=None)
-        await asyncio.gather(
-            self._agent.stop(self._patience, ask=m.Close(0)),
-            self._scheduler.stop(self._patience, ask=m.Finish()),
-        )
-        await self._meeting.settle()
-        end_orphans()
         for task in self._tasks:
             task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._crew.leave(self._patience)
+        await self._meeting.settle()
+        end_orphans()
         if self._link is not None:
             await self._link.closed()
         if self._hub is not None:
             await self._hub.shut()
         self._meeting.withdraw()
-        if self._workplace is not None:
-            self._workplace.remove()
+        self._crew.tidy()
 
     def _later(self, coroutine: Any) -> None:
         task = asyncio.create_task(coroutine)
@@ -531,9 +470,3 @@ class Rank:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._events.put_nowait(("task", Crashed(error)))
-
-
-def _stdin_is_unusable() -> bool:
-    # The client is in a background process group: reading from a terminal
-    # would stop it (SIGTTIN). An error is better than a program that hangs.
-    return sys.stdin is None or sys.stdin.closed or sys.stdin.isatty()

@@ -9,7 +9,6 @@ from dask_runner.addresses import of_interface
 from dask_runner.resources import rank_share
 from dask_runner.roles import Role
 from dask_runner.shares import worker_shares
-from dask_runner.snapshot import take
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from dask_runner.messages import Start
     from dask_runner.options import Settings
     from dask_runner.shares import WorkerShare
+    from dask_runner.snapshot import Snapshot
 
 
 def host(settings: Settings, link_host: str) -> str:
@@ -49,9 +49,12 @@ def scheduler(launch: Launch, link_host: str, tls: Mapping[str, str]) -> dict[st
     }
 
 
-def client(program: Program, settings: Settings) -> dict[str, Any]:
+def client(
+    program: Program, settings: Settings, environ: Mapping[str, str]
+) -> dict[str, Any]:
     """Return what :mod:`dask_runner.programs.client` is told."""
     return {
+        "environ": dict(environ),
         "kind": program.kind,
         "target": program.target,
         "args": list(program.args),
@@ -60,13 +63,9 @@ def client(program: Program, settings: Settings) -> dict[str, Any]:
 
 
 def work(
-    launch: Launch,
-    start: Start,
-    link_host: str,
-    directory: Path,
-    tls: Mapping[str, str],
+    launch: Launch, snapshot: Snapshot, start: Start, link_host: str, directory: Path
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Return what :mod:`dask_runner.programs.agent` is told, and warnings.
+    """Return what :mod:`dask_runner.programs.nannies` is told, and warnings.
 
     Raises
     ------
@@ -76,7 +75,7 @@ def work(
     settings, world = launch.settings, launch.world
     local_rank = start.local_rank if world.local_rank is None else world.local_rank
     share = rank_share(
-        take(launch.environ, settings.local_directory),
+        snapshot,
         world.local_size or start.local_size,
         local_rank,
         hosts_hub=world.rank == 0 and Role.worker in launch.plan.roles(0),
@@ -98,7 +97,7 @@ def work(
         "path": [_search_path(launch.program)],
         "common": {key: value for key, value in common.items() if value is not None},
         "options": dict(launch.worker_options),
-        "environ": dict(tls),
+        "nanny": settings.nanny,
         "workers": [
             _worker(prefix if number == 0 else f"{prefix}-{number}", worker)
             for number, worker in enumerate(workers.value)

@@ -24,7 +24,7 @@ GIVEN_UP_SECONDS = 180
 WORDS_SECONDS = 120
 
 # What looks at a node: its user's processes, and the files that all can make.
-PROCESSES = "ps -u user -o pid=,args="
+PROCESSES = "ps -u user -o pid=,comm=,args="
 FILES = "find /tmp /var/tmp /dev/shm -mindepth 1 -maxdepth 1"
 
 # Open MPI's own, after an `srun --mpi=none` of any program with MPI.

@@ -61,7 +61,7 @@ class Victim:
         return int(found[1])
 
     def of_node(self, pattern: str, node: str) -> int:
-        """Return a process of ours on a node, by its command line."""
+        """Return a process of ours on a node, by its name or command line."""
         lines = self.jobs.processes(node)
         found = re.search(rf"^ *(\d+) .*{pattern}", lines, re.MULTILINE)
         assert found, lines
@@ -141,7 +141,7 @@ def test_a_lost_rank_is_named_and_the_script_goes_on(begin: Begin) -> None:
 def test_a_killed_scheduler_ends_the_job_and_is_named(begin: Begin) -> None:
     victim = begin()
 
-    victim.kill(victim.of_node("dask_runner.programs.scheduler", "c1"), "c1")
+    victim.kill(victim.of_node("dask-scheduler ", "c1"), "c1")
 
     done = victim.ends(69)
     assert re.search(r"error: .*the scheduler on c1 ", done.stderr), told(done)

@@ -1,5 +1,7 @@
 """The library's way in without a launcher, and what it does to the user's process."""
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -73,10 +75,8 @@ def test_a_cluster_that_is_lost_ends_the_body(python: Python) -> None:
         "    time.sleep(60)\n"
     )
     run.wait_for("begun")
-    (scheduler,) = (
-        pid for pid, line in run.pids.items() if "programs.scheduler" in line
-    )
-    subprocess.run(["kill", "-KILL", str(scheduler)], check=True)
+    (scheduler,) = run.named("dask-scheduler")
+    os.kill(scheduler, signal.SIGKILL)
     ended = run.wait()
 
     assert ended.status == 69, ended

@@ -24,6 +24,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "bool": st.booleans(),
     "list[str]": st.lists(st.text()),
     "dict[str, Any]": st.dictionaries(st.text(), PLAIN),
+    "dict[str, str]": st.dictionaries(st.text(), st.text()),
 }
 
 

@@ -46,6 +46,7 @@ OTHER: dict[str, tuple[Any, Any]] = {
     "interface": ("ib0", "ib0"),
     "protocol": ("tcp", "tcp"),
     "preload": (("a", "b"), ["a", "b"]),
+    "preload_modules": ("numpy, pandas", ["numpy", "pandas"]),
     "resources": ("GPU=2 MEM=1e9", {"GPU": 2.0, "MEM": 1e9}),
     "dashboard_address": (":0", ":0"),
     "dashboard": (False, False),

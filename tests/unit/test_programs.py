@@ -8,15 +8,16 @@ from typing import Any
 
 import pytest
 
-from dask_runner.programs.agent import PRE_SPAWN
+from dask_runner.crew import BEFORE
 
 
-def test_workers_get_the_variables_that_dask_gives_them() -> None:
+def test_the_agent_begins_with_the_variables_that_dask_sets_for_workers() -> None:
     import dask.config  # noqa: PLC0415
     import distributed  # noqa: F401, PLC0415  its defaults
 
     wanted: dict[str, Any] = dask.config.get("distributed.nanny.pre-spawn-environ")
-    assert wanted == PRE_SPAWN
+    malloc = "MALLOC_TRIM_THRESHOLD_"
+    assert BEFORE[malloc] == str(wanted[malloc])
 
 
 @pytest.mark.parametrize(

@@ -1,149 +1,138 @@
-"""The node agent: it imports Dask and starts a rank's workers.
+"""The node agent: the one process of its node that imports Dask.
 
-Gets ``Run`` with ``nanny`` at once, so that it can warm up, and ``Run`` with
-``workers`` and what they need when the scheduler is up. Answers ``WorkersUp`` or
-``Failed``. Ends, with its workers, at ``Close`` or at the end of its lifeline.
+It forks the scheduler and the client of its rank and multiprocessing's fork
+server, from which all workers of the node come. Then it looks after the nannies:
+of its own rank, and of every rank of the node that connects to its socket
+(:mod:`dask_runner.node`). Its argument is a JSON object: ``siblings`` to fork,
+``serves`` (whether there will be workers), ``socket`` for the other ranks, or -1,
+``place`` (of this rank), ``added`` (variables for it alone), and
+``preload_modules``.
+
+It says ``Forked`` for each sibling, and ends with all workers at ``Close`` or at
+the end of its lifeline.
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import multiprocessing
-import multiprocessing.forkserver
+import importlib
+import json
 import os
 import signal
+import socket
 import sys
-import tempfile
+from functools import partial
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dask_runner import messages as m
-from dask_runner.programs import lifeline
+from dask_runner.channel import BlockingChannel, open_channel
+from dask_runner.node import Place
+from dask_runner.processes import Sibling
+from dask_runner.programs import fork, lifeline
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from dask_runner.channel import Channel
-
-#: What a worker process imports in any case; the fork server does it once.
-PRELOAD = ["dask_runner.programs.worker"]
-
-#: ``distributed.nanny.pre-spawn-environ``, whose default is known only once
-#: distributed is imported. A nanny sets these before it spawns a worker; a forked
-#: worker has them only if the fork server had them when it started.
-PRE_SPAWN = {
-    "MALLOC_TRIM_THRESHOLD_": 65536,
-    "OMP_NUM_THREADS": 1,
-    "MKL_NUM_THREADS": 1,
-    "OPENBLAS_NUM_THREADS": 1,
-}
+    from collections.abc import Mapping, Sequence
 
 
-#: Of the 107 bytes for the path of a UNIX socket, what is left by the names that
-#: multiprocessing gives it ("/pymp-12345678/listener-12345678").
-LONGEST = 107 - 32
-
-#: Seconds for a worker to close before its nanny kills it: one that has just lost
-#: its scheduler tries for longer, and this process would be killed with it, in
-#: the middle of its tidying up.
-CLOSE = 2.0
-
-
-async def main() -> None:
-    """Warm up, start the workers, wait for the end."""
-    channel = await lifeline.channel()
-    run = (await lifeline.expect(channel, m.Run)).spec
-    lifeline.log_to_file()
-    import dask.config  # noqa: PLC0415  after the lifeline: importing takes a while
-
-    nanny = run["nanny"]
-    if nanny:
-        _start_fork_server(dask.config)
-    import dask_runner.programs.worker  # noqa: F401, PLC0415
-
-    work = (await lifeline.expect(channel, m.Run)).spec
-    lifeline.configure(work["environ"], work["path"])
-    dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
-
-    started: list[Any] = []
-    end = asyncio.ensure_future(_end(channel))
-    start = asyncio.ensure_future(_start(work, nanny=nanny, started=started))
-    await asyncio.wait({end, start}, return_when=asyncio.FIRST_COMPLETED)
-    if start.done():
-        channel.send(_outcome(start, work))
-        await end
-    start.cancel()
-    # A scheduler that is gone would be called for half a minute.
-    dask.config.set({"distributed.comm.timeouts.connect": "1s"})
-    # One that has not started may not know how to close; this process ends all.
-    closing = (_close(server) for server in started)
-    for problem in await asyncio.gather(*closing, return_exceptions=True):
-        if problem is not None:
-            logging.getLogger("distributed").warning("at the end: %r", problem)
+def main() -> None:
+    """Import, fork, and look after the nannies."""
+    plan = json.loads(sys.argv[3])
+    own = socket.socket(fileno=int(sys.argv[1]))
+    own.set_inheritable(False)
+    with lifeline.logged():
+        fork.call_it("dask-agent")
+        lifeline.leave_signals_to_the_top()
+        lifeline.look_at_logging()
+        import_shared()
+        fork.freeze()
+        sibling = _fork_siblings(plan, own)
+    if sibling:
+        importlib.import_module(f"dask_runner.programs.{sibling}").main()
+    elif plan["serves"]:
+        with lifeline.logged():
+            _prepare_workers(plan, own)
+        lifeline.run(partial(_live, own, plan), tidy=True)
 
 
-def _start_fork_server(config: Any) -> None:
-    """Import in the fork server while this process imports as well."""
-    wanted = config.get("distributed.nanny.pre-spawn-environ", PRE_SPAWN)
-    for name, value in wanted.items():
+def _fork_siblings(plan: Mapping[str, Any], own: socket.socket) -> str:
+    """Fork them all; return in each its name, and "" in the agent."""
+    siblings = [Sibling(**one) for one in plan["siblings"]]
+    for sibling in siblings:
+        pid = fork.fork()
+        if pid == 0:
+            _leave_to(sibling, siblings, plan, own)
+            return sibling.name
+        sibling.close()
+        BlockingChannel(own).send(m.Forked(sibling.name, pid))
+    return ""
+
+
+def import_shared() -> None:
+    """Import what scheduler, client, nannies and workers have in common."""
+    import distributed.nanny  # noqa: PLC0415  after the lifeline: it takes a while
+    import distributed.scheduler  # noqa: PLC0415
+    import distributed.worker  # noqa: PLC0415, F401
+
+    from dask_runner.openssl import repair  # noqa: PLC0415
+
+    repair()
+
+
+def _leave_to(
+    sibling: Sibling,
+    siblings: Sequence[Sibling],
+    plan: Mapping[str, Any],
+    own: socket.socket,
+) -> None:
+    """Keep nothing that is the agent's or another sibling's."""
+    own.close()
+    if plan["socket"] >= 0:
+        os.close(plan["socket"])
+    for later in siblings[siblings.index(sibling) + 1 :]:
+        later.close()
+    for name in plan["added"]:
+        os.environ.pop(name, None)
+    fork.become(sibling)
+
+
+def _prepare_workers(plan: Mapping[str, Any], own: socket.socket) -> None:
+    """Load what the user wants shared, and fork the fork server."""
+    import dask.config  # noqa: PLC0415  loaded already
+
+    lifeline.log_to_file(sys.argv[2])
+    for name, value in dask.config.get("distributed.nanny.pre-spawn-environ").items():
         if value is not None:
             os.environ.setdefault(name, str(value))
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOAD)
-    # It starts multiprocessing's resource tracker as well, which is no code of
-    # ours and would die of these; the fork server takes them off its mask again.
+    for name in plan["preload_modules"]:
+        _preload(name, own)
+    # multiprocessing's resource tracker is no code of ours and would die of these.
     signal.pthread_sigmask(signal.SIG_BLOCK, lifeline.BLOCKED)
-    # Its socket is in a directory that an orderly end alone removes: let that be
-    # in the rank's own, which is removed in any case, if the path may be so long.
-    private = str(Path(sys.argv[2]).parent)
-    if len(private) <= LONGEST:
-        tempfile.tempdir = private
-    multiprocessing.forkserver.ensure_running()
-    tempfile.tempdir = None
+    resource_tracker.ensure_running()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, lifeline.BLOCKED)
+    fork.freeze()
+    foreign = [own.fileno()] + [plan["socket"]] * (plan["socket"] >= 0)
+    fork.start_fork_server(str(Path(sys.argv[2]).parent), foreign)
 
 
-async def _start(
-    work: Mapping[str, Any], *, nanny: bool, started: list[Any]
-) -> list[Any]:
-    from distributed import Nanny  # noqa: PLC0415  imported by main already
-    from distributed.utils import import_term  # noqa: PLC0415
-
-    kind = import_term(work["worker_class"])
-    for one in work["workers"]:
-        common = {**work["common"], **one, **work["options"]}
-        if not nanny or (isinstance(kind, type) and issubclass(kind, Nanny)):
-            server = kind(work["scheduler"], **common)
-        else:
-            server = Nanny(work["scheduler"], worker_class=kind, **common)
-        started.append(server)
-    return await asyncio.gather(*started)
+def _preload(name: str, own: socket.socket) -> None:
+    try:
+        importlib.import_module(name)
+    except Exception as error:
+        what = f"the module {name} of --preload-modules"
+        BlockingChannel(own).send(lifeline.did_not_start(what, error, "its name"))
+        raise
 
 
-def _outcome(start: asyncio.Future[Any], work: Mapping[str, Any]) -> m.Message:
-    error = start.exception()
-    if error is None:
-        workers = work["workers"]
-        limits = [worker["memory_limit"] for worker in workers]
-        return m.WorkersUp(
-            [str(worker["name"]) for worker in workers],
-            sum(worker["nthreads"] for worker in workers),
-            sum(limits) if all(limits) else 0,
-        )
-    options = "--worker-class, --preload, --resources and worker_options"
-    what = f"workers of the class {work['worker_class']}"
-    return lifeline.did_not_start(what, error, options)
+async def _live(own: socket.socket, plan: Mapping[str, Any]) -> None:
+    """Look after the workers of this rank, and of all that ask for it."""
+    from dask_runner.programs import nannies  # noqa: PLC0415  has Dask
 
-
-async def _end(channel: Channel) -> None:
-    while isinstance(await channel.receive(), m.Ping):
-        pass
-
-
-async def _close(server: Any) -> None:
-    await server.close(timeout=CLOSE, reason="dask-runner: the cluster ends")
+    agent = nannies.Agent(Place(**plan["place"]))
+    if plan["socket"] >= 0:
+        await agent.listen(socket.socket(fileno=plan["socket"]))
+    await agent.own(await open_channel(own))
 
 
 if __name__ == "__main__":
-    lifeline.run(main, tidy=True)
+    main()

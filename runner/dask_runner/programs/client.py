@@ -1,4 +1,4 @@
-"""The user's program, in a process of its own.
+"""The user's program, in a process of its own, forked by the agent.
 
 Gets ``Run`` with what to run at once, so that it can warm up, and ``Ready``
 when the cluster is. Then it is, as far as the program can tell, an ordinary
@@ -32,17 +32,13 @@ def main() -> None:
     # The program may be anything, and may never look at a lifeline: let the
     # kernel end it with the top process (prctl(2)).
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    lifeline.hear_signals()
     channel = lifeline.blocking_channel()
     run = channel.receive()
     if not isinstance(run, m.Run):
         raise SystemExit(0)
     spec = run.spec
-    if spec["kind"] != "command":
-        import distributed  # noqa: F401, PLC0415  warm while the others start
-
-        from dask_runner.openssl import repair  # noqa: PLC0415
-
-        repair()
+    os.environ.update(spec["environ"])
     ready = channel.receive()
     if not isinstance(ready, m.Ready):
         raise SystemExit(0)
@@ -169,7 +165,3 @@ def _users_traceback() -> Iterator[None]:
 def _is_ours(frame: types.FrameType) -> bool:
     ours = (__file__, runpy.__file__, "<frozen runpy>", contextlib.__file__)
     return frame.f_code.co_filename in ours
-
-
-if __name__ == "__main__":
-    main()

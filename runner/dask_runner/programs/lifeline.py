@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging.config
 import os
 import shutil
 import signal
@@ -17,7 +19,7 @@ from dask_runner.channel import BlockingChannel, Channel, open_channel
 from dask_runner.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 #: Signals that a fork server must not get before it has handlers for them.
 BLOCKED = (signal.SIGUSR1, signal.SIGUSR2)
@@ -64,19 +66,32 @@ async def expect(lifeline: Channel, kind: type[Any]) -> Any:
     return message
 
 
-def log_to_file() -> None:
-    """Let Dask log into the file that the rank names, before Dask is imported.
+def hear_signals() -> None:
+    """Do about signals what a fresh Python does, after a fork."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, *BLOCKED):
+        signal.signal(number, signal.SIG_DFL)
+
+
+_users: list[str] = []
+
+
+def look_at_logging() -> None:
+    """Note, before Dask's defaults are loaded, whether the user configures logging."""
+    import dask.config  # noqa: PLC0415  after the lifeline: importing takes a while
+
+    _users.extend({"logging", "logging-file-config"} & dask.config.config.keys())
+
+
+def log_to_file(path: str) -> None:
+    """Let Dask log into the file that the rank names.
 
     A run's stderr belongs to the user's program. What Dask logs is kept until
     the end, for the report of a failure; a ``logging`` configuration of the
-    user's own is left as it is. A variable carries it, because a fork server
-    must have it as well.
+    user's own is left as it is.
     """
-    import dask.config  # noqa: PLC0415  after the lifeline: importing takes a while
-
-    if not {"logging", "logging-file-config"} & dask.config.config.keys():
-        os.environ["DASK_LOGGING"] = repr(_to_file(sys.argv[2]))
-        dask.config.refresh()
+    if not _users:
+        logging.config.dictConfig(_to_file(path))
 
 
 def configure(environ: Mapping[str, str], path: Iterable[str]) -> None:
@@ -85,7 +100,11 @@ def configure(environ: Mapping[str, str], path: Iterable[str]) -> None:
 
     os.environ.update(environ)
     dask.config.refresh()
-    # As `dask worker` does, and as a script's own directory does for Python.
+    find_modules(path)
+
+
+def find_modules(path: Iterable[str]) -> None:
+    """Look in these places first, as a script's own directory does for Python."""
     sys.path[:0] = [place for place in path if place not in sys.path]
 
 
@@ -134,25 +153,32 @@ def did_not_start(what: str, error: BaseException, options: str) -> m.Failed:
     )
 
 
-def run(main: Any, *, tidy: bool = False) -> None:
-    """Run a program's coroutine function as its main.
-
-    An exception goes to the log, whose end the top process shows. The program that
-    is the last of its rank removes the rank's directory (*tidy*) if the top process
-    has been killed and cannot.
-    """
-    top = os.getppid()
-    leave_signals_to_the_top()
+@contextlib.contextmanager
+def logged() -> Iterator[None]:
+    """Write an exception to the log, whose end the top process shows."""
     try:
-        asyncio.run(main())
+        yield
     except Exception:  # noqa: BLE001  whatever it is
         with Path(sys.argv[2]).open("a") as file:
             traceback.print_exc(file=file)
         raise SystemExit(1) from None
+
+
+def run(main: Any, *, tidy: bool = False) -> None:
+    """Run a program's coroutine function as its main.
+
+    The program that is the last of its rank removes the rank's directory (*tidy*)
+    if the top process has been killed and cannot.
+    """
+    top = os.getppid()
+    leave_signals_to_the_top()
+    try:
+        with logged():
+            asyncio.run(main())
     finally:
         if tidy and os.getppid() != top:
             from multiprocessing.util import Finalize  # noqa: PLC0415  the agent has it
 
             private = str(Path(sys.argv[2]).parent)
-            # After multiprocessing's own (-100), whose socket is in there.
+            # After multiprocessing's own (-100), which may use a socket in there.
             Finalize(None, shutil.rmtree, (private, True), exitpriority=-200)

@@ -1,4 +1,4 @@
-"""The Dask scheduler, in a process of its own.
+"""The Dask scheduler, in a process of its own, forked by the agent.
 
 Gets ``Run`` with ``host, protocol, dashboard, dashboard_address, path`` and
 answers ``SchedulerUp`` or ``Failed``; ends at ``Finish``, at the end of its
@@ -9,22 +9,24 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import sys
 import warnings
 from typing import Any
+
+from distributed import Scheduler
 
 from dask_runner import messages as m
 from dask_runner.programs import lifeline
 
 
-async def main() -> None:
+def main() -> None:
     """Serve until told to finish."""
+    lifeline.run(_serve)
+
+
+async def _serve() -> None:
     channel = await lifeline.channel()
-    lifeline.log_to_file()
-    from distributed import Scheduler  # noqa: PLC0415  before it is needed: it takes long
-
-    from dask_runner.openssl import repair  # noqa: PLC0415
-
-    repair()
+    lifeline.log_to_file(sys.argv[2])
     spec = (await lifeline.expect(channel, m.Run)).spec
     lifeline.configure(spec["environ"], spec["path"])
 
@@ -62,7 +64,3 @@ async def main() -> None:
 async def _told_to_finish(channel: Any) -> None:
     while isinstance(await channel.receive(), m.Ping):
         pass
-
-
-if __name__ == "__main__":
-    lifeline.run(main)

@@ -1,15 +1,55 @@
-"""What the fork server loads, and so every worker has.
+"""What becomes of a process that the fork server has forked, before it is a worker.
 
-Dask, our repair of its TLS, and deafness to signals: a worker goes on while the
-script uses the grace after SIGTERM. (A nanny that finds its worker over the
-memory limit sends SIGTERM, and a tenth of a second later SIGKILL.)
+It inherits the agent's deafness to signals: a worker goes on while the script uses
+the grace after SIGTERM. (A nanny that finds its worker over the memory limit sends
+SIGTERM, and a tenth of a second later SIGKILL.)
 """
 
-import distributed.nanny
-import distributed.worker  # noqa: F401  what a worker needs in any case
+from __future__ import annotations
 
-from dask_runner.openssl import repair
-from dask_runner.programs.lifeline import leave_signals_to_the_top
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-leave_signals_to_the_top()
-repair()
+from dask_runner.programs import fork, lifeline
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Makes a worker, in the place of the rank that it belongs to.
+
+    A nanny calls it where it would call the class of the worker.
+
+    Attributes
+    ----------
+    kind : type
+        The class of the worker.
+    cpus : tuple of int
+        The CPUs that it may use.
+    directory, log : str
+        Its working directory and its log.
+    path : tuple of str
+        Where the user's modules are.
+    """
+
+    kind: Any
+    cpus: tuple[int, ...]
+    directory: str
+    log: str
+    path: tuple[str, ...]
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        """Take the place, and make the worker."""
+        fork.call_it("dask-worker")
+        # Threads that are there already (a nanny's link, a queue's) as well.
+        for thread in Path("/proc/self/task").iterdir():
+            os.sched_setaffinity(int(thread.name), self.cpus)
+        os.chdir(self.directory)
+        lifeline.log_to_file(self.log)
+        lifeline.find_modules(self.path)
+        if "numpy" in sys.modules:
+            # Forks begin with one state of it: not the same numbers in each.
+            sys.modules["numpy"].random.seed()
+        return self.kind(*args, **options)

@@ -1,0 +1,247 @@
+"""A rank's own processes: started early, told what to do when the hub is found.
+
+The agent is the first: it imports Dask and forks the others. A rank whose node has
+an agent already starts none, and asks that one for its workers
+(:mod:`dask_runner.node`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Protocol
+
+from dask_runner import messages as m
+from dask_runner import node, specs
+from dask_runner.addresses import of_interface
+from dask_runner.launch import check
+from dask_runner.processes import Peer, Process, Sibling
+from dask_runner.roles import Role
+from dask_runner.scratch import scratch
+from dask_runner.snapshot import take
+from dask_runner.workplace import Workplace
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Sequence
+
+    from dask_runner.launch import Launch
+    from dask_runner.processes import Event
+    from dask_runner.rendezvous import Record
+    from dask_runner.snapshot import Snapshot
+
+#: Variables that must be set before the agent's interpreter begins. Dask gives the
+#: first to its workers (distributed.nanny.pre-spawn-environ); by the second, which
+#: its nannies set, all workers hash alike, on all nodes.
+BEFORE = {"MALLOC_TRIM_THRESHOLD_": "65536", "PYTHONHASHSEED": "6640"}
+
+
+class Client(Protocol):
+    """The client as its rank sees it: a process of the crew, or the one above."""
+
+    @property
+    def running(self) -> bool:
+        """Whether it has begun and not ended."""
+
+    def send(self, message: m.Message) -> None:
+        """Send it a message."""
+
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+
+    async def stop(self, patience: float, *, ask: m.Message | None) -> None:
+        """End it."""
+
+
+class Crew:
+    """The processes of one rank.
+
+    Parameters
+    ----------
+    launch : Launch
+    events : asyncio.Queue
+        Where what they say arrives.
+    above : Client, optional
+        The client where it is not ours to start.
+    """
+
+    def __init__(
+        self, launch: Launch, events: asyncio.Queue[Event], above: Client | None
+    ) -> None:
+        self._launch = launch
+        self._events = events
+        self._roles = launch.plan.roles(launch.world.rank)
+        self._snapshot: Snapshot | None = None
+        self._place: Workplace | None = None
+        self._work: m.Run | None = None
+        self._found = m.Found({})
+        self.agent: Peer = Process("agent", events)
+        self.scheduler = Process("scheduler", events)
+        self.client: Client = above or Process("client", events)
+        self.home = ""
+        self.leads = False
+
+    async def warm_up(self) -> None:
+        """Let Dask be imported while the ranks look for each other.
+
+        Raises
+        ------
+        ConfigError
+            If the rank cannot do its part.
+        """
+        world, environ = self._launch.world, self._launch.environ
+        program = self._launch.program if Role.client in self._roles else None
+        self._snapshot = take(environ, self._launch.settings.local_directory)
+        self._place = Workplace(scratch(self._snapshot).path, environ)
+        self.home = node.home(world, environ)
+        self.leads = bool(self.home) and world.local_rank == 0
+        if self._launch.settings.interface:
+            of_interface(self._launch.settings.interface)
+        if program is not None:
+            check(program, environ)
+        siblings = []
+        if Role.scheduler in self._roles:
+            siblings.append((self.scheduler, -1))
+        if program is not None:
+            assert isinstance(self.client, Process)  # noqa: S101  a program is ours
+            siblings.append((self.client, -1 if _stdin_is_unusable() else 0))
+        works_alone = Role.worker in self._roles and not self.home
+        if siblings or self.leads or works_alone:
+            await self._start_agent(siblings)
+
+    @property
+    def serves(self) -> bool:
+        """Whether its agent has workers to look after."""
+        return self.leads or Role.worker in self._roles
+
+    @property
+    def place(self) -> Workplace:
+        """The rank's directory."""
+        assert self._place is not None  # noqa: S101  made before all else
+        return self._place
+
+    async def _start_agent(self, siblings: Sequence[tuple[Process, int]]) -> None:
+        """Start it; *siblings* are what it forks, each with its standard input."""
+        given: list[socket.socket] = []
+        forks: list[Sibling] = []
+        for process, stdin in siblings:
+            lifeline = await process.expect()
+            given.append(lifeline)
+            log = self.place.log(process.name)
+            own_stdin = os.dup(stdin) if stdin >= 0 else -1
+            forks.append(Sibling(process.name, lifeline.fileno(), log, own_stdin))
+        if listening := self._listen():
+            given.append(listening)
+        stdins = [fork.stdin for fork in forks if fork.stdin >= 0]
+        added = [name for name in BEFORE if not self._launch.environ.get(name)]
+        plan = {
+            "siblings": [asdict(fork) for fork in forks],
+            "serves": self.serves,
+            "socket": listening.fileno() if listening else -1,
+            "place": self._plain_place(),
+            "added": added,
+            "preload_modules": list(self._launch.settings.preload_modules),
+        }
+        agent = Process("agent", self._events)
+        self.agent = agent
+        await agent.start(
+            self.place.environment({name: BEFORE[name] for name in added}),
+            self.place.log("agent"),
+            json.dumps(plan),
+            pass_fds=[*(end.fileno() for end in given), *stdins],
+        )
+        for end in given:
+            end.close()
+        for stdin in stdins:
+            os.close(stdin)
+
+    def _listen(self) -> socket.socket | None:
+        if not self.leads:
+            return None
+        listening = node.listen(self.home)
+        # Somebody else's name is nobody's agent.
+        self.leads = listening is not None
+        return listening
+
+    def _plain_place(self) -> dict[str, Any]:
+        assert self._snapshot is not None  # noqa: S101  taken before all else
+        return asdict(node.Place.of(self._snapshot, self.place.path))
+
+    def found(self, record: Record, host: str) -> None:
+        """Tell scheduler and client what they need, once the hub is found."""
+        tls = self.place.tls(record)
+        self._found = m.Found(tls)
+        self.agent.send(self._found)
+        if Role.scheduler in self._roles:
+            self.scheduler.send(m.Run(specs.scheduler(self._launch, host, tls)))
+        if Role.client in self._roles and self._launch.program is not None:
+            directory = {"DASK_TEMPORARY_DIRECTORY": repr(str(self.place.path))}
+            spec = specs.client(
+                self._launch.program, self._launch.settings, {**tls, **directory}
+            )
+            self.client.send(m.Run(spec))
+
+    async def work(self, start: m.Start, record: Record, host: str) -> tuple[str, ...]:
+        """Have the rank's workers started; return warnings for the user.
+
+        Raises
+        ------
+        ConfigError
+            If an option about the workers makes no sense here.
+        """
+        tls = self.place.tls(record)
+        assert self._snapshot is not None  # noqa: S101  taken before all else
+        spec, warnings = specs.work(
+            self._launch, self._snapshot, start, host, self.place.path
+        )
+        spec |= {
+            "place": self._plain_place(),
+            "log": self.place.log("worker"),
+            "environ": self.place.environment(tls),
+        }
+        self._work = m.Run(spec)
+        sock = node.connect(self.home) if start.borrows else None
+        if sock is None:
+            await self.work_alone()
+        else:
+            self.agent = Peer("agent", self._events)
+            await self.agent.attach(sock)
+            self.agent.send(self._work)
+        return warnings
+
+    async def work_alone(self) -> None:
+        """Have the workers started by an agent of the rank's own."""
+        assert self._work is not None  # noqa: S101  it was declined
+        if not self.agent.running or not isinstance(self.agent, Process):
+            await self._start_agent(())
+            self.agent.send(self._found)
+        self.agent.send(self._work)
+
+    async def leave(self, patience: float) -> None:
+        """End all; after *patience* seconds by force."""
+        if isinstance(self.client, Process):
+            await self.client.stop(0.0)
+        await asyncio.gather(
+            self.agent.stop(patience, ask=m.Close(0)),
+            self.scheduler.stop(patience, ask=m.Finish()),
+        )
+
+    def tidy(self) -> None:
+        """Remove the rank's directory."""
+        if self._place is not None:
+            self._place.remove()
+
+    def born(self, forked: m.Forked) -> None:
+        """Take note of a process that the agent has forked."""
+        process = self.scheduler if forked.name == "scheduler" else self.client
+        assert isinstance(process, Process)  # noqa: S101  we have asked for it
+        process.born(forked.pid)
+
+
+def _stdin_is_unusable() -> bool:
+    # The client is in a background process group: reading from a terminal
+    # would stop it (SIGTTIN). An error is better than a program that hangs.
+    return sys.stdin is None or sys.stdin.closed or sys.stdin.isatty()

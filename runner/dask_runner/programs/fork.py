@@ -1,0 +1,133 @@
+"""Forks of a process that has imported Dask, so that nobody imports it again.
+
+A fork costs milliseconds and shares the memory of what was imported; an import
+costs the better part of a second. The process must have one thread and no event
+loop when it forks.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import multiprocessing.forkserver
+import os
+import socket
+import sys
+from multiprocessing import util
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dask_runner.processes import Sibling
+
+_PR_SET_NAME = 15
+
+#: ``main()`` of multiprocessing's fork server takes what follows its first three
+#: arguments by keyword in each of these versions, and the class keeps its state
+#: under the same names; another version gets the library's own start.
+KNOWN = ((3, 11), (3, 12), (3, 13))
+
+#: Bytes that the path of a UNIX socket may have (unix(7)).
+LONGEST = 107
+
+
+def call_it(name: str) -> None:
+    """Name this process as ``ps -o comm`` shows it (at most 15 characters)."""
+    ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode(), 0, 0, 0)
+
+
+def freeze() -> None:
+    """Keep the garbage collector's hands off the pages that forks share."""
+    gc.collect()
+    gc.freeze()
+
+
+def fork() -> int:
+    """Fork a child of our subreaper (prctl(2)): the top process of the rank.
+
+    The one between ends at once, so that the child outlives this process, and
+    the top process waits for it. The child goes on only when that is so.
+
+    Returns
+    -------
+    int
+        The child's process id; 0 in the child.
+    """
+    told, tell = os.pipe()
+    wait, go = os.pipe()
+    middle = os.fork()
+    if middle == 0:
+        pid = os.fork()
+        if pid:
+            # A group of its own, before anyone knows it by its number.
+            os.setpgid(pid, pid)
+            os.write(tell, str(pid).encode())
+            os._exit(0)
+        for end in (told, tell, go):
+            os.close(end)
+        os.read(wait, 1)
+        os.close(wait)
+        return 0
+    os.close(tell)
+    os.close(wait)
+    pid = int(os.read(told, 16))
+    os.waitpid(middle, 0)
+    os.close(told)
+    os.close(go)
+    return pid
+
+
+def become(sibling: Sibling) -> None:
+    """Take the place of a fresh Python that was started as that program."""
+    if sibling.stdin >= 0:
+        # Under the descriptor that the interpreter's sys.stdin reads already.
+        os.dup2(sibling.stdin, 0)
+        os.close(sibling.stdin)
+    sys.argv = [sibling.name, str(sibling.lifeline), sibling.log]
+    call_it(f"dask-{sibling.name}")
+
+
+def start_fork_server(private: str, foreign: Sequence[int]) -> None:
+    """Fork multiprocessing's fork server, in place of starting one that imports.
+
+    It does what :meth:`multiprocessing.forkserver.ForkServer.ensure_running` does,
+    but for the interpreter that this starts.
+
+    Parameters
+    ----------
+    private : str
+        A directory that only this user can enter, for its socket.
+    foreign : sequence of int
+        Descriptors that it must not keep open.
+    """
+    if sys.version_info[:2] not in KNOWN:
+        multiprocessing.forkserver.ensure_running()
+        return
+    with socket.socket(socket.AF_UNIX) as listener:
+        address = str(Path(private) / "forks")
+        if len(os.fsencode(address)) > LONGEST:
+            address = str(Path(util.get_temp_dir()) / "forks")
+        listener.bind(address)
+        listener.listen()
+        alive_r, alive_w = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            call_it("dask-forkserver")
+            for descriptor in (alive_w, *foreign):
+                os.close(descriptor)
+            _serve_forks(listener.detach(), alive_r)
+        os.close(alive_r)
+    server: Any = multiprocessing.forkserver._forkserver  # noqa: SLF001
+    server._forkserver_address = address  # noqa: SLF001
+    server._forkserver_alive_fd = alive_w  # noqa: SLF001
+    server._forkserver_pid = pid  # noqa: SLF001
+
+
+def _serve_forks(listener: int, alive: int) -> NoReturn:
+    try:
+        multiprocessing.forkserver.main(listener, alive, [])
+    finally:
+        # The frames above this one are the agent's, which goes on without us.
+        os._exit(0)

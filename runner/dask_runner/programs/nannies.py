@@ -1,0 +1,185 @@
+"""The nannies of a node, in the agent: each rank's workers while the rank is there.
+
+A rank sends ``Run`` with its workers when the scheduler is up and gets ``WorkersUp``,
+``Failed``, or ``Declined`` if this agent cannot speak for it. Its workers end when it
+says ``Close`` or its connection does, and then the connection ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import dask.config
+from distributed import Nanny
+from distributed.utils import import_term
+
+from dask_runner import messages as m
+from dask_runner.channel import Channel
+from dask_runner.messages import ProtocolError
+from dask_runner.node import Place, of_this_user
+from dask_runner.programs import lifeline
+from dask_runner.programs.worker import Placed
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Mapping
+
+logger = logging.getLogger("distributed")
+
+#: Seconds for a worker to close before its nanny kills it: one that has just lost
+#: its scheduler tries for longer, and this process would be killed with it, in
+#: the middle of its tidying up.
+CLOSE = 2.0
+
+
+class Agent:
+    """All nannies of this process.
+
+    Parameters
+    ----------
+    place : Place
+        The place of the rank that started it.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._others: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+        self._found = asyncio.Event()
+
+    async def listen(self, sock: socket.socket) -> None:
+        """Let the other ranks of the node come."""
+        self._server = await asyncio.start_unix_server(self._welcome, sock=sock)
+
+    async def _welcome(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        if not of_this_user(writer.get_extra_info("socket")):
+            writer.close()
+            return
+        task = asyncio.create_task(self._other(Channel(reader, writer)))
+        self._others.add(task)
+        task.add_done_callback(self._others.discard)
+
+    async def _other(self, channel: Channel) -> None:
+        with closing(channel):
+            try:
+                work = await channel.receive()
+            except ProtocolError:
+                return
+            if not isinstance(work, m.Run):
+                return
+            if why := self._why_not(work.spec):
+                channel.send(m.Declined(why))
+            else:
+                await self._found.wait()
+                await Workers(work.spec).live(channel)
+
+    def _why_not(self, work: Mapping[str, Any]) -> str:
+        if not work["nanny"]:
+            return "workers without a nanny"
+        return Place(**work["place"]).why_not(self._place)
+
+    async def own(self, channel: Channel) -> None:
+        """Look after the workers of this rank, until it ends; then end all."""
+        message = await channel.receive()
+        while isinstance(message, (m.Ping, m.Found)):
+            if isinstance(message, m.Found):
+                lifeline.configure(message.environ, [])
+                method = "distributed.worker.multiprocessing-method"
+                dask.config.set({method: "forkserver"})
+                self._found.set()
+            message = await channel.receive()
+        if isinstance(message, m.Run):
+            await Workers(message.spec).live(channel)
+        if self._server is not None:
+            self._server.close()
+        for task in self._others:
+            task.cancel()
+        await asyncio.gather(*self._others, return_exceptions=True)
+
+
+class Workers:
+    """The workers of one rank, under their nannies.
+
+    Parameters
+    ----------
+    work : mapping
+        What :func:`dask_runner.specs.work` made.
+    """
+
+    def __init__(self, work: Mapping[str, Any]) -> None:
+        self._work = work
+        self._servers: list[Any] = []
+
+    async def live(self, channel: Channel) -> None:
+        """Start them, say so, and close them when the rank has no use for them."""
+        end = asyncio.ensure_future(_end(channel))
+        start = asyncio.ensure_future(self._start())
+        try:
+            await asyncio.wait({end, start}, return_when=asyncio.FIRST_COMPLETED)
+            if start.done():
+                channel.send(self._outcome(start))
+                await end
+        finally:
+            start.cancel()
+            await self._close()
+
+    async def _close(self) -> None:
+        # A scheduler that is gone would be called for half a minute.
+        with dask.config.set({"distributed.comm.timeouts.connect": "1s"}):
+            # One that has not started may not know how to close; its end is ours.
+            ends = (
+                server.close(timeout=CLOSE, reason="dask-runner: the cluster ends")
+                for server in self._servers
+            )
+            for problem in await asyncio.gather(*ends, return_exceptions=True):
+                if problem is not None:
+                    logger.warning("at the end: %r", problem)
+
+    async def _start(self) -> None:
+        work = self._work
+        lifeline.find_modules(work["path"])
+        kind = import_term(work["worker_class"])
+        for one in work["workers"]:
+            common = {**work["common"], **one, **work["options"]}
+            self._servers.append(self._server(kind, common))
+        await asyncio.gather(*self._servers)
+
+    def _server(self, kind: Any, options: dict[str, Any]) -> Any:
+        work = self._work
+        variables = {**work["environ"], **options.pop("env", {})}
+        if not work["nanny"]:
+            os.environ.update(variables)
+            return kind(work["scheduler"], **options)
+        if isinstance(kind, type) and issubclass(kind, Nanny):
+            return kind(work["scheduler"], env=variables, **options)
+        place = Place(**work["place"])
+        kind = Placed(
+            kind, tuple(place.cpus), place.directory, work["log"], tuple(work["path"])
+        )
+        return Nanny(work["scheduler"], worker_class=kind, env=variables, **options)
+
+    def _outcome(self, start: asyncio.Future[None]) -> m.Message:
+        work = self._work
+        error = start.exception()
+        if error is None:
+            workers = work["workers"]
+            limits = [worker["memory_limit"] for worker in workers]
+            return m.WorkersUp(
+                [str(worker["name"]) for worker in workers],
+                sum(worker["nthreads"] for worker in workers),
+                sum(limits) if all(limits) else 0,
+            )
+        options = "--worker-class, --preload, --resources and worker_options"
+        what = f"workers of the class {work['worker_class']}"
+        return lifeline.did_not_start(what, error, options)
+
+
+async def _end(channel: Channel) -> None:
+    while isinstance(await channel.receive(), m.Ping):
+        pass
