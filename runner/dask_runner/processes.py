@@ -120,6 +120,7 @@ class Peer:
         self._events = events
         self._channel: Channel | None = None
         self._over = asyncio.Event()
+        self._disowned = False
 
     async def attach(self, sock: socket.socket) -> None:
         """Talk to it over a connected socket from now on."""
@@ -137,8 +138,12 @@ class Peer:
         ended = await self._wait()
         self._channel.close()
         self._over.set()
-        if ended is not None:
+        if ended is not None and not self._disowned:
             await self._events.put((self.name, ended))
+
+    def disown(self) -> None:
+        """Hear no more of it: another takes its place."""
+        self._disowned = True
 
     async def _wait(self) -> Ended | None:
         """Return how it ended; None if it never began."""

@@ -299,6 +299,7 @@ class Rank:
 
     def _on_declined(self, message: m.Declined) -> None:
         del message
+        self._crew.agent.disown()
         self._later(self._crew.work_alone())
 
     def _on_agent_ended(self, ended: Ended) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import multiprocessing
 import os
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -47,7 +48,7 @@ class Agent:
 
     def __init__(self, place: Place) -> None:
         self._place = place
-        self._others: set[asyncio.Task[None]] = set()
+        self._others: dict[asyncio.Task[None], Channel] = {}
         self._server: asyncio.Server | None = None
         self._found = asyncio.Event()
 
@@ -61,9 +62,10 @@ class Agent:
         if not of_this_user(writer.get_extra_info("socket")):
             writer.close()
             return
-        task = asyncio.create_task(self._other(Channel(reader, writer)))
-        self._others.add(task)
-        task.add_done_callback(self._others.discard)
+        channel = Channel(reader, writer)
+        task = asyncio.create_task(self._other(channel))
+        self._others[task] = channel
+        task.add_done_callback(self._others.pop)
 
     async def _other(self, channel: Channel) -> None:
         with closing(channel):
@@ -98,9 +100,14 @@ class Agent:
             await Workers(message.spec).live(channel)
         if self._server is not None:
             self._server.close()
-        for task in self._others:
-            task.cancel()
+        # Not cancelled: one that is closing its workers must come to its end.
+        for other in self._others.values():
+            other.close()
+        self._found.set()
         await asyncio.gather(*self._others, return_exceptions=True)
+        # A worker has no ear for the SIGTERM that multiprocessing would give it.
+        for process in multiprocessing.active_children():
+            process.kill()
 
 
 class Workers:
