@@ -84,7 +84,12 @@ class Channel:
                 raise ProtocolError(f"a frame of {length} bytes (limit {LIMIT})")
             seal = await self._reader.readexactly(SEAL if self._seals else 0)
             payload = await self._reader.readexactly(length)
-        except (asyncio.IncompleteReadError, OSError):
+        except asyncio.IncompleteReadError:
+            return None
+        except OSError:
+            # asyncio keeps the error for whoever waits for the stream's end as well,
+            # and complains on stderr if nobody does.
+            await self.closed()
             return None
         if self._seals and not hmac.compare_digest(seal, self._seals[1](payload)):
             raise ProtocolError("a frame with a wrong seal")
