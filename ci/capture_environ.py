@@ -98,6 +98,8 @@ _MPI = (
     Case("impi", "mpiexec -n 3 {save}", "hydra", 3, (3,), "impi", (0, 2)),
 )
 
+_WAYS = {"slurm": "file", "openmpi": "mpi", "hydra": "pmi"}
+
 # How a rank's environment gets to a file of its rank: srun names the output of
 # each task by itself (but wrongly in a second component), mpiexec's ranks have to.
 _SAVE = {
@@ -447,7 +449,7 @@ def _stated(case: Case, environs: list[dict[str, str]]) -> list[str]:
             f"expect: launcher={case.launcher} rank={rank} size={case.size}"
             f" local_rank={world.local_rank} local_size={size} job_id={world.job_id}"
             f" key={world.key}"
-            f" rendezvous={'file' if case.launcher == 'slurm' else 'mpi'}"
+            f" rendezvous={_WAYS[case.launcher]}"
         )
     if sorted(on_nodes) != [(n, k) for n, c in enumerate(case.nodes) for k in range(c)]:
         raise SystemExit(f"{case.name}: local ranks {on_nodes}")

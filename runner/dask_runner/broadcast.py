@@ -9,15 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dask_runner import messages as m
-from dask_runner.errors import ConfigError
 from dask_runner.processes import Ended, Event, Process
-from dask_runner.programs.broadcast import UNUSABLE
-from dask_runner.rendezvous import Meeting, RelayMeeting
+from dask_runner.rendezvous import RelayMeeting, UnusableError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import Mapping
 
-    from dask_runner.rendezvous import Record
     from dask_runner.world import World
 
 #: Variables with descriptors by which an MPI library speaks to its launcher.
@@ -26,98 +23,36 @@ DESCRIPTORS = ("PMI_FD", "HYDI_CONTROL_FD")
 #: Seconds for the ranks' processes to get through MPI_Finalize.
 FINALIZE = 10.0
 
-#: What the user can do where MPI and launcher disagree, by launcher.
-WAYS_OUT = {
-    "slurm": "srun --mpi=pmix (Open MPI) or srun --mpi=pmi2 (MPICH); srun --mpi=list "
-    "tells what the site has",
-    "openmpi": "start with the mpiexec of the image's MPI family, or use an image of "
-    "the family openmpi",
-    "hydra": "start with the mpiexec of the image's MPI family, or use an image of "
-    "the family mpich",
-}
-
-
 #: Lines of what the MPI library said that the report of its failure shows.
 TAIL = 6
 
+#: How the version strings of libraries begin that can be ranks of a launcher.
+#: mpirun of Open MPI 5 (PRRTE) cannot start programs of Open MPI 4, which looks for
+#: its own daemon; the other way round it can.
+OPEN_MPI = ("Open MPI v",)
+OPEN_MPI_5 = ("Open MPI v5", "Open MPI v6")
 
-class MPIUnusableError(Exception):
-    """There is no MPI in this environment, which is no error by itself."""
 
-
-class BroadcastMeeting:
-    """The record travels by an MPI broadcast, or as *otherwise* without MPI.
+class MpiExchange:
+    """One MPI broadcast from rank 0, in a process of its own.
 
     Parameters
     ----------
     world : World
     environ : mapping
         With the launcher's variables.
-    otherwise : Meeting or None
-        How the ranks meet where MPI cannot be used. All ranks come to the same
-        choice, because they run the same image.
     """
 
-    def __init__(
-        self, world: World, environ: Mapping[str, str], otherwise: Meeting | None
-    ) -> None:
+    def __init__(self, world: World, environ: Mapping[str, str]) -> None:
         self._world = world
         self._environ = environ
-        self._otherwise = otherwise
-        self._chosen: Meeting = RelayMeeting(self._broadcast)
         self._process = Process("broadcast", asyncio.Queue())
+        self._done = False
 
-    async def publish(self, record: Record) -> None:
-        """Broadcast the record."""
-        try:
-            await self._chosen.publish(record)
-        except MPIUnusableError as error:
-            self._chosen = self._instead(error)
-            await self._chosen.publish(record)
-
-    async def records(self) -> AsyncIterator[Record]:
-        """Receive the broadcast."""
-        try:
-            async for record in self._chosen.records():
-                yield record
-        except MPIUnusableError as error:
-            self._chosen = self._instead(error)
-            async for record in self._chosen.records():
-                yield record
-
-    async def settle(self) -> None:
-        """Let the process of the broadcast end by itself.
-
-        It is in MPI_Finalize, which waits for the other ranks; a rank that does
-        not get through it is a failure to the launcher, which ends the job.
-        """
-        await self._process.wait(FINALIZE)
-
-    def adopt(self, record: Record) -> None:
-        """Answer for the record of a rank 0 that is gone."""
-        self._chosen.adopt(record)
-
-    def withdraw(self) -> None:
-        """Leave nothing behind."""
-        self._chosen.withdraw()
-
-    @property
-    def trouble(self) -> str:
-        """What was seen last."""
-        return self._chosen.trouble
-
-    def _instead(self, error: MPIUnusableError) -> Meeting:
-        if self._otherwise is None:
-            raise ConfigError(
-                f"{self._world.launcher} started this, and {error}",
-                "an MPI for mpi4py to find, or a file by which the ranks can meet",
-                "name a file on a shared file system with --scheduler-file FILE",
-            ) from error
-        return self._otherwise
-
-    async def _broadcast(self, text: str | None) -> str:
+    async def __call__(self, text: str | None) -> str:
+        """Give (rank 0) or receive (None) the record's text."""
         if importlib.util.find_spec("mpi4py") is None:
-            raise MPIUnusableError("mpi4py is not installed")
+            raise UnusableError("mpi4py is not installed")
         events: asyncio.Queue[Event] = asyncio.Queue()
         self._process = Process("broadcast", events)
         # What the MPI library prints would come once from each rank.
@@ -128,28 +63,51 @@ class BroadcastMeeting:
                 f"/proc/self/fd/{words.fileno()}",
                 pass_fds=(*_descriptors(self._environ), words.fileno()),
             )
-            self._process.send(m.Run({"text": text or "", "size": self._world.size}))
+            spec = {
+                "text": text or "",
+                "size": self._world.size,
+                "libraries": _libraries(self._world, self._environ),
+            }
+            self._process.send(m.Run(spec))
             _, answer = await events.get()
             said = words.read().decode(errors="replace").splitlines()
+        self._done = True
         if isinstance(answer, m.Relay):
             return answer.record
-        if isinstance(answer, m.Failed) and answer.status == UNUSABLE:
-            raise MPIUnusableError(answer.saw)
-        saw, needed = (
-            "the MPI broadcast failed",
-            "an MPI that starts under its launcher",
-        )
+        saw = "the MPI broadcast failed"
         if isinstance(answer, m.Failed):
-            saw, needed = answer.saw, answer.needed
+            saw = answer.saw
         elif isinstance(answer, Ended):
             saw = f"the process of the MPI broadcast {answer}"
-        saw += "".join(f"\n  | {line}" for line in said[-TAIL:])
-        raise ConfigError(
-            saw,
-            needed,
-            WAYS_OUT.get(self._world.launcher, "use an image of the launcher's family")
-            + "; or let the ranks meet without MPI: --scheduler-file FILE",
-        )
+        raise UnusableError(saw + "".join(f"\n  | {line}" for line in said[-TAIL:]))
+
+    async def settle(self) -> None:
+        """Let the process of the broadcast end by itself.
+
+        It is in MPI_Finalize, which waits for the other ranks; a rank that does
+        not get through it is a failure to the launcher, which ends the job.
+        """
+        await self._process.wait(FINALIZE if self._done else 0.0)
+
+
+def mpi_meeting(
+    world: World, environ: Mapping[str, str], seconds: float
+) -> RelayMeeting:
+    """Return the meeting over MPI, with *seconds* for all ranks to come."""
+    exchange = MpiExchange(world, environ)
+    return RelayMeeting(
+        exchange,
+        waits=lambda: "the MPI broadcast has not come",
+        settle=exchange.settle,
+        seconds=seconds,
+    )
+
+
+def _libraries(world: World, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return how the version of a fitting library may begin; empty for any."""
+    if world.launcher != "openmpi":
+        return ()
+    return OPEN_MPI_5 if "PRTE_LAUNCHED" in environ else OPEN_MPI
 
 
 def _descriptors(environ: Mapping[str, str]) -> list[int]:

@@ -20,7 +20,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Self
 
 from dask_runner import messages as m
-from dask_runner import roles, runner, security
+from dask_runner import pmi, roles, runner, security
 from dask_runner.channel import BlockingChannel
 from dask_runner.errors import ConfigError, RunnerError
 from dask_runner.launchers import detect, speaks
@@ -281,7 +281,7 @@ class BaseRunner:
         """Say whether the record goes by :attr:`exchange`, which may be MPI's."""
         if settings.scheduler_file:
             return False
-        if self.exchange is None and world.rendezvous == "mpi":
+        if self.exchange is None and world.rendezvous in ("mpi", "pmi"):
             self.exchange = _mpi_exchange(world)
         return self.exchange is not None
 
@@ -298,6 +298,9 @@ class BaseRunner:
 
     def _start_top(self) -> None:
         ours, theirs = socket.socketpair()
+        # No MPI here has taken the launcher's socket, so the ranks meet over it.
+        wire = pmi.wire(os.environ) if self.exchange is None else None
+        launcher = [wire.descriptor] if wire and wire.descriptor is not None else []
         with theirs:
             self._top = subprocess.Popen(
                 [
@@ -309,7 +312,7 @@ class BaseRunner:
                     os.devnull,
                 ],
                 stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[theirs.fileno(), *launcher],
                 process_group=0,
             )
         self._channel = BlockingChannel(ours)

@@ -15,8 +15,8 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING
 
+from dask_runner.file_meeting import PRIVATE
 from dask_runner.processes import Ended
-from dask_runner.rendezvous import PRIVATE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -26,7 +26,8 @@ class World:
         Names this launch and no other: launcher, job, step and restart count
         where they exist. Safe as a part of a file name.
     rendezvous : str
-        The row's default way to meet: "file", "mpi" or "private".
+        The row's default way to meet: "file", "pmi" (the launcher's key-value
+        space), "mpi" (what MPI offers) or "private".
     """
 
     launcher: str

@@ -17,15 +17,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from users import NOBODY, ordinary
 
-from dask_runner import rendezvous
+from dask_runner import file_meeting as files
 from dask_runner.errors import ConfigError
+from dask_runner.file_meeting import FileMeeting, file_meeting
 from dask_runner.rendezvous import (
     BadRecordError,
-    FileMeeting,
     NoMeeting,
     Record,
     RelayMeeting,
-    file_meeting,
     waited,
     with_address,
 )
@@ -387,7 +386,7 @@ def test_looks_become_rarer_so_that_many_nodes_do_not_hammer_a_file_system(
         if len(pauses) > 40:
             raise TimeoutError
 
-    monkeypatch.setattr(rendezvous.asyncio, "sleep", sleep)
+    monkeypatch.setattr(files.asyncio, "sleep", sleep)
     assert "does not exist" in str(found(tmp_path / "record.json"))
     assert pauses[0] < 0.05
     assert all(0.5 < pause < 2 for pause in pauses[-20:])
@@ -397,7 +396,7 @@ def test_looks_become_rarer_so_that_many_nodes_do_not_hammer_a_file_system(
 
 
 def test_the_file_and_a_directory_of_ours_are_removed(tmp_path: Path) -> None:
-    published(tmp_path / rendezvous.DIRECTORY / "record.json").withdraw()
+    published(tmp_path / files.DIRECTORY / "record.json").withdraw()
     assert nothing_left(tmp_path)
 
 
@@ -407,7 +406,7 @@ def test_a_directory_of_the_users_is_kept(tmp_path: Path) -> None:
 
 
 def test_the_file_of_another_cluster_is_kept(tmp_path: Path) -> None:
-    path = tmp_path / rendezvous.DIRECTORY / "record.json"
+    path = tmp_path / files.DIRECTORY / "record.json"
     first = published(path)
     published(path, replace(RECORD, nonce="another"))
     first.withdraw()
@@ -431,7 +430,7 @@ def test_that_the_file_is_gone_already_is_no_error(tmp_path: Path) -> None:
 def test_clusters_that_come_and_go_in_one_directory_do_not_trip_each_other(
     tmp_path: Path,
 ) -> None:
-    directory = tmp_path / rendezvous.DIRECTORY
+    directory = tmp_path / files.DIRECTORY
 
     def come_and_go(name: str) -> None:
         for _ in range(100):
@@ -497,7 +496,7 @@ def test_a_relay_that_brings_garbage_is_an_error_with_a_way_out() -> None:
     async def play() -> None:
         await anext(RelayMeeting(hand_over).records())
 
-    with pytest.raises(ConfigError, match="broadcast"):
+    with pytest.raises(ConfigError, match="handed over"):
         asyncio.run(play())
 
 

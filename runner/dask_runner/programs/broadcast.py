@@ -2,8 +2,9 @@
 
 MPI stays out of the top process: no library in it, no rank that the launcher
 waits for in MPI_Finalize, and a deadline that is kept by ending this process.
-Gets ``Run`` with ``text`` (rank 0: the record; else empty) and ``size``;
-answers ``Relay`` or ``Failed``.
+Gets ``Run`` with ``text`` (rank 0: the record; else empty), ``size``, and
+``libraries`` (how the version of a fitting library begins); answers ``Relay``, or
+``Failed`` where MPI cannot be used by any rank.
 """
 
 from __future__ import annotations
@@ -14,9 +15,7 @@ import sys
 from dask_runner import messages as m
 from dask_runner.programs import lifeline
 
-#: The status in ``Failed`` where MPI cannot be used at all, and something else may.
 UNUSABLE = 69
-MISMATCH = 78
 
 
 def main() -> None:
@@ -26,7 +25,8 @@ def main() -> None:
     run = channel.receive()
     if not isinstance(run, m.Run):
         raise SystemExit(0)
-    channel.send(_broadcast(run.spec["text"], run.spec["size"]))
+    spec = run.spec
+    channel.send(_broadcast(spec["text"], spec["size"], tuple(spec["libraries"])))
 
 
 def _print_into(path: str) -> None:
@@ -37,23 +37,33 @@ def _print_into(path: str) -> None:
     os.close(log)
 
 
-def _broadcast(text: str, size: int) -> m.Message:
+def _broadcast(text: str, size: int, libraries: tuple[str, ...]) -> m.Message:
     try:
-        from mpi4py import MPI  # noqa: PLC0415  it initialises MPI
+        import mpi4py  # noqa: PLC0415  it may not be there
+
+        # A library of another family can abort in MPI_Init, or speak to a launcher
+        # that ends the job for it; its version can be asked for before.
+        mpi4py.rc.initialize = False
+        from mpi4py import MPI  # noqa: PLC0415
     except (ImportError, RuntimeError) as error:
         # RuntimeError: mpi4py's word for "no MPI library found".
-        return m.Failed(f"mpi4py does not work: {error}", "", "", UNUSABLE)
+        return _failed(f"mpi4py does not work: {error}")
+    library = MPI.Get_library_version().strip("\0").splitlines()[0]
+    if libraries and not library.startswith(libraries):
+        return _failed(f"mpi4py's MPI is not the launcher's ({library})")
+    MPI.Init()
     world = MPI.COMM_WORLD
     if world.size != size:
-        library = MPI.Get_library_version().strip("\0").splitlines()[0]
-        return m.Failed(
+        return _failed(
             f"the launcher started {size} ranks, but MPI sees a world of {world.size} "
-            f"({library})",
-            "an MPI library of the launcher's family",
-            "",
-            MISMATCH,
+            f"({library})"
         )
-    return m.Relay(world.bcast(text if world.rank == 0 else None, root=0))
+    record = world.bcast(text if world.rank == 0 else None, root=0)
+    return m.Relay(record)
+
+
+def _failed(saw: str) -> m.Failed:
+    return m.Failed(saw, "", "", UNUSABLE)
 
 
 if __name__ == "__main__":

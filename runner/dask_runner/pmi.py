@@ -1,0 +1,239 @@
+"""PMI-1: the key-value space that an MPI launcher keeps for its ranks.
+
+One request, one answer, each a line ``cmd=NAME key=value ...``, over a socket
+that the launcher left open for its child (``PMI_FD``) or that it listens on
+(``PMI_PORT``). This is the whole of what MPI itself asks of Hydra, so it is
+there under every ``mpiexec`` of MPICH and Intel MPI, with no MPI in the image.
+
+Requests and answers are those of MPICH's ``src/pmi`` (version 1.1), tried with
+Hydra of MPICH 3.4, 4.0, 4.2, 4.3 and 5.0, gforker, and Intel MPI 2021.18:
+
+- what one rank puts is sure to be seen by others after a barrier, and not
+  before (Hydra before 4.3 and Intel's answer from a copy);
+- a value of ``vallen_max`` characters or more may be cut without a word;
+- after ``finalize`` the launcher closes its end, so that the socket serves once:
+  neither MPI nor another cluster can use it later;
+- a rank that ends between ``init`` and ``finalize`` ends the whole job, and may do
+  so with status 0.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: Seconds for one answer. They come from the launcher's proxy on the same node,
+#: or from mpiexec, which serves all ranks in turn.
+ANSWER = 30.0
+
+_VERSION = "pmi_version=1 pmi_subversion=1"
+#: Least that a launcher has to allow (MPICH's own clients ask for as much).
+_LEAST_VALUE = 64
+#: Of an answer, in a message.
+_SHOWN = 80
+
+
+class PmiError(Exception):
+    """The launcher's end is gone, or does not answer as it should."""
+
+
+class SilentError(PmiError):
+    """There is nobody who speaks PMI-1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """The way to the launcher's end.
+
+    Attributes
+    ----------
+    name : str
+        As the environment says it; for messages.
+    descriptor : int or None
+        An open socket, inherited from the launcher.
+    address : (str, int) or None
+        Where the launcher listens, if there is no socket.
+    rank : str
+        Which rank connects.
+    """
+
+    name: str
+    descriptor: int | None
+    address: tuple[str, int] | None
+    rank: str
+
+
+def wire(environ: Mapping[str, str]) -> Wire | None:
+    """Return the way to the launcher's end, if this process has one."""
+    if "PMI_FD" in environ:
+        name = f"PMI_FD={environ['PMI_FD']}"
+        descriptor = _inherited(environ["PMI_FD"])
+        return None if descriptor is None else Wire(name, descriptor, None, "")
+    host, _, port = environ.get("PMI_PORT", "").rpartition(":")
+    rank = environ.get("PMI_ID", environ.get("PMI_RANK", ""))
+    if not (host and port.isdecimal() and 0 < int(port) < 1 << 16 and rank):
+        return None
+    return Wire(f"PMI_PORT={host}:{port}", None, (host, int(port)), rank)
+
+
+def _inherited(text: str) -> int | None:
+    """Return the number of a socket that this process was started with."""
+    try:
+        descriptor = int(text)
+        # What Python opens is not inheritable: under a number that a wrapper has
+        # closed there may be a socket of our own.
+        usable = stat.S_ISSOCK(os.fstat(descriptor).st_mode) and os.get_inheritable(
+            descriptor
+        )
+    except (ValueError, OverflowError, OSError):
+        return None
+    return descriptor if usable else None
+
+
+class Space:
+    """The key-value space of this launch, from ``init`` to ``finalize``.
+
+    Attributes
+    ----------
+    longest : int
+        Characters that a value may have.
+    doing : str
+        What is waited for; for a message when time runs out.
+    """
+
+    def __init__(
+        self, wire: Wire, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self._wire = wire
+        self._reader = reader
+        self._writer = writer
+        self._name = ""
+        self._closed = False
+        self.longest = 0
+        self.doing = ""
+
+    @classmethod
+    async def open(cls, wire: Wire) -> Self:
+        """Greet the launcher, and learn the name of the space.
+
+        Raises
+        ------
+        SilentError
+            If nobody is there, or speaks another language.
+        PmiError
+            If it fails later.
+        """
+        try:
+            async with asyncio.timeout(ANSWER):
+                reader, writer = await _connect(wire)
+        except (OSError, ValueError) as error:
+            raise SilentError(f"{wire.name} leads to nobody ({error})") from error
+        space = cls(wire, reader, writer)
+        try:
+            await space._greet()
+        except BaseException:
+            space.drop()
+            raise
+        return space
+
+    async def _greet(self) -> None:
+        try:
+            if self._wire.address is not None:
+                await self._ask("initack", f"pmiid={self._wire.rank}", "initack")
+                for name in ("size", "rank", "debug"):
+                    await self._answer("set", f"its {name}")
+            answer = await self._ask("init", _VERSION, "response_to_init")
+        except PmiError as error:
+            raise SilentError(str(error)) from error
+        if answer.get("pmi_version") != "1":
+            raise SilentError(f"{self._wire.name} does not speak PMI-1")
+        try:
+            maxes = await self._ask("get_maxes", "", "maxes")
+            # One less: some count the end of a C string.
+            self.longest = int(maxes.get("vallen_max", "")) - 1
+            names = await self._ask("get_my_kvsname", "", "my_kvsname")
+        except ValueError as error:
+            raise PmiError(f"{self._wire.name} tells no vallen_max") from error
+        self._name = names.get("kvsname", "")
+        if self.longest < _LEAST_VALUE or not self._name:
+            raise PmiError(f"{self._wire.name} offers no key-value space")
+
+    async def put(self, key: str, value: str) -> None:
+        """Lay down a value: printable ASCII without spaces and ``=``."""
+        await self._ask(
+            "put", f"kvsname={self._name} key={key} value={value}", "put_result"
+        )
+
+    async def get(self, key: str) -> str:
+        """Return a value that some rank has put before the last barrier."""
+        answer = await self._ask("get", f"kvsname={self._name} key={key}", "get_result")
+        if "value" not in answer:
+            raise PmiError(f"{self._wire.name} has no value for {key!r}")
+        return answer["value"]
+
+    async def barrier(self) -> None:
+        """Wait until every rank has come as far as this, however long."""
+        self._send("barrier_in", "")
+        await self._answer("barrier_out", "the other ranks (PMI barrier)", None)
+
+    async def finalize(self) -> None:
+        """Take leave; the socket is of no use after it."""
+        await self._ask("finalize", "", "finalize_ack")
+        self.drop()
+
+    def drop(self) -> None:
+        """Close the socket, without taking leave."""
+        self._writer.close()
+
+    async def _ask(self, command: str, words: str, answer: str) -> dict[str, str]:
+        self._send(command, words)
+        return await self._answer(answer, f"the answer to {command!r}")
+
+    def _send(self, command: str, words: str) -> None:
+        line = f"cmd={command} {words}".rstrip()
+        self._writer.write(f"{line}\n".encode())
+
+    async def _answer(
+        self, command: str, what: str, seconds: float | None = ANSWER
+    ) -> dict[str, str]:
+        self.doing = f"the launcher's key-value space ({self._wire.name}): {what}"
+        try:
+            async with asyncio.timeout(seconds):
+                line = await self._reader.readline()
+        except TimeoutError as error:
+            raise PmiError(
+                f"{self._wire.name} was silent for {ANSWER:g} s instead of {what}"
+            ) from error
+        except (OSError, ValueError) as error:  # ValueError: an endless line
+            raise PmiError(f"{self._wire.name} broke at {what}: {error}") from error
+        if not line.endswith(b"\n"):
+            raise PmiError(f"{self._wire.name} was closed instead of {what}")
+        words = line.decode(errors="replace").split()
+        answer = dict(word.partition("=")[::2] for word in words)
+        if answer.get("cmd") != command or answer.get("rc", "0") != "0":
+            raise PmiError(
+                f"{self._wire.name} gave {line[:_SHOWN].decode('latin-1')!a} "
+                f"instead of {what}"
+            )
+        return answer
+
+
+async def _connect(
+    wire: Wire,
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    if wire.address is not None:
+        return await asyncio.open_connection(*wire.address)
+    sock = socket.socket(fileno=wire.descriptor)
+    try:
+        sock.setblocking(False)
+        return await asyncio.open_connection(sock=sock)
+    except BaseException:
+        sock.close()
+        raise

@@ -1,0 +1,103 @@
+"""The rendezvous over the key-value space of an MPI launcher (PMI-1)."""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from typing import TYPE_CHECKING
+
+from dask_runner import pmi
+from dask_runner.errors import LostError
+from dask_runner.rendezvous import RelayMeeting, UnusableError
+
+if TYPE_CHECKING:
+    from dask_runner.pmi import Space, Wire
+
+#: Characters of a piece, where the launcher allows more: with all around it, a
+#: line of the length that MPICH's own clients send.
+PIECE = 900
+
+#: Keys: how many pieces there are, and each piece.
+COUNT = "dask-runner-pieces"
+KEY = "dask-runner-{}"
+
+#: Pieces; a record has two or three.
+MOST = 99
+
+
+class PmiExchange:
+    """One broadcast from rank 0 over the key-value space.
+
+    Parameters
+    ----------
+    wire : Wire
+    """
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._space: Space | None = None
+
+    async def __call__(self, text: str | None) -> str:
+        """Give (rank 0) or receive (None) the record's text."""
+        try:
+            self._space = space = await pmi.Space.open(self._wire)
+        except pmi.SilentError as error:
+            raise UnusableError(str(error)) from error
+        except pmi.PmiError as error:
+            raise _lost(error) from error
+        try:
+            if text is not None:
+                await _put(space, text)
+            await space.barrier()
+            if text is None:
+                text = await _get(space)
+            await space.finalize()
+        except pmi.PmiError as error:
+            raise _lost(error) from error
+        finally:
+            # Also where time ran out: a rank that hangs here ends the job by this.
+            space.drop()
+        return text
+
+    @property
+    def doing(self) -> str:
+        """What is waited for."""
+        return self._space.doing if self._space else f"{self._wire.name} is silent"
+
+
+def pmi_meeting(wire: Wire, seconds: float) -> RelayMeeting:
+    """Return the meeting over a wire, with *seconds* for all ranks to come."""
+    exchange = PmiExchange(wire)
+    return RelayMeeting(exchange, waits=lambda: exchange.doing, seconds=seconds)
+
+
+async def _put(space: Space, text: str) -> None:
+    packed = base64.urlsafe_b64encode(zlib.compress(text.encode(), 9))
+    # Without the padding: "=" stands between a key and its value.
+    value = packed.decode().rstrip("=")
+    size = min(space.longest, PIECE)
+    pieces = [value[at : at + size] for at in range(0, len(value), size)]
+    for number, piece in enumerate(pieces):
+        await space.put(KEY.format(number), piece)
+    await space.put(COUNT, str(len(pieces)))
+
+
+async def _get(space: Space) -> str:
+    count = await space.get(COUNT)
+    if not (count.isdecimal() and 0 < int(count) <= MOST):
+        raise pmi.PmiError(f"{COUNT} is {count!r}")
+    value = "".join([await space.get(KEY.format(n)) for n in range(int(count))])
+    try:
+        packed = base64.urlsafe_b64decode(value + "=" * (-len(value) % 4))
+        return zlib.decompress(packed).decode()
+    except (ValueError, zlib.error) as error:
+        raise pmi.PmiError(f"the record came damaged ({error})") from error
+
+
+def _lost(error: pmi.PmiError) -> LostError:
+    return LostError(
+        f"the launcher's key-value space failed: {error}",
+        "a launcher that serves its ranks until they have met (PMI-1)",
+        "look for its own words above; or let the ranks meet by a file: "
+        "--scheduler-file FILE",
+    )
