@@ -299,8 +299,8 @@ class BaseRunner:
     def _start_top(self) -> None:
         ours, theirs = socket.socketpair()
         # No MPI here has taken the launcher's socket, so the ranks meet over it.
-        wire = pmi.wire(os.environ) if self.exchange is None else None
-        launcher = [wire.descriptor] if wire and wire.descriptor is not None else []
+        launcher = pmi.descriptor(os.environ) if self.exchange is None else None
+        sockets = [] if launcher is None else [launcher]
         with theirs:
             self._top = subprocess.Popen(
                 [
@@ -312,7 +312,7 @@ class BaseRunner:
                     os.devnull,
                 ],
                 stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno(), *launcher],
+                pass_fds=[theirs.fileno(), *sockets],
                 process_group=0,
             )
         self._channel = BlockingChannel(ours)

@@ -70,31 +70,40 @@ class Wire:
     rank: str
 
 
-def wire(environ: Mapping[str, str]) -> Wire | None:
-    """Return the way to the launcher's end, if this process has one."""
+def wire(environ: Mapping[str, str]) -> Wire:
+    """Return the way to the launcher's end.
+
+    Raises
+    ------
+    SilentError
+        If the environment names none, or one that is not open here.
+    """
     if "PMI_FD" in environ:
         name = f"PMI_FD={environ['PMI_FD']}"
-        descriptor = _inherited(environ["PMI_FD"])
-        return None if descriptor is None else Wire(name, descriptor, None, "")
-    host, _, port = environ.get("PMI_PORT", "").rpartition(":")
+        inherited = descriptor(environ)
+        if inherited is None:
+            raise SilentError(f"{name} is no socket that the launcher has left open")
+        return Wire(name, inherited, None, "")
+    if "PMI_PORT" not in environ:
+        raise SilentError("neither PMI_FD nor PMI_PORT is set")
+    name = f"PMI_PORT={environ['PMI_PORT']}"
+    host, _, port = environ["PMI_PORT"].rpartition(":")
     rank = environ.get("PMI_ID", environ.get("PMI_RANK", ""))
     if not (host and port.isdecimal() and 0 < int(port) < 1 << 16 and rank):
-        return None
-    return Wire(f"PMI_PORT={host}:{port}", None, (host, int(port)), rank)
+        raise SilentError(f"{name} PMI_ID={rank} name no address and rank")
+    return Wire(name, None, (host, int(port)), rank)
 
 
-def _inherited(text: str) -> int | None:
-    """Return the number of a socket that this process was started with."""
+def descriptor(environ: Mapping[str, str]) -> int | None:
+    """Return the number of the socket that the launcher has left open, if any."""
     try:
-        descriptor = int(text)
+        number = int(environ.get("PMI_FD", ""))
         # What Python opens is not inheritable: under a number that a wrapper has
         # closed there may be a socket of our own.
-        usable = stat.S_ISSOCK(os.fstat(descriptor).st_mode) and os.get_inheritable(
-            descriptor
-        )
+        inherited = os.get_inheritable(number)
+        return number if inherited and stat.S_ISSOCK(os.fstat(number).st_mode) else None
     except (ValueError, OverflowError, OSError):
         return None
-    return descriptor if usable else None
 
 
 class Space:
@@ -105,7 +114,7 @@ class Space:
     longest : int
         Characters that a value may have.
     doing : str
-        What is waited for; for a message when time runs out.
+        What the launcher has not done yet; for a message when time runs out.
     """
 
     def __init__(
@@ -181,7 +190,8 @@ class Space:
     async def barrier(self) -> None:
         """Wait until every rank has come as far as this, however long."""
         self._send("barrier_in", "")
-        await self._answer("barrier_out", "the other ranks (PMI barrier)", None)
+        self.doing = f"not all ranks have come to its barrier ({self._wire.name})"
+        await self._answer("barrier_out", "the end of a barrier", patient=True)
 
     async def finalize(self) -> None:
         """Take leave; the socket is of no use after it."""
@@ -194,6 +204,7 @@ class Space:
 
     async def _ask(self, command: str, words: str, answer: str) -> dict[str, str]:
         self._send(command, words)
+        self.doing = f"it has not answered {command!r} ({self._wire.name})"
         return await self._answer(answer, f"the answer to {command!r}")
 
     def _send(self, command: str, words: str) -> None:
@@ -201,11 +212,10 @@ class Space:
         self._writer.write(f"{line}\n".encode())
 
     async def _answer(
-        self, command: str, what: str, seconds: float | None = ANSWER
+        self, command: str, what: str, *, patient: bool = False
     ) -> dict[str, str]:
-        self.doing = f"the launcher's key-value space ({self._wire.name}): {what}"
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(None if patient else ANSWER):
                 line = await self._reader.readline()
         except TimeoutError as error:
             raise PmiError(

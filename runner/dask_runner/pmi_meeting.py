@@ -11,7 +11,9 @@ from dask_runner.errors import LostError
 from dask_runner.rendezvous import RelayMeeting, UnusableError
 
 if TYPE_CHECKING:
-    from dask_runner.pmi import Space, Wire
+    from collections.abc import Mapping
+
+    from dask_runner.pmi import Space
 
 #: Characters of a piece, where the launcher allows more: with all around it, a
 #: line of the length that MPICH's own clients send.
@@ -30,17 +32,18 @@ class PmiExchange:
 
     Parameters
     ----------
-    wire : Wire
+    environ : mapping
+        With the launcher's variables.
     """
 
-    def __init__(self, wire: Wire) -> None:
-        self._wire = wire
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
         self._space: Space | None = None
 
     async def __call__(self, text: str | None) -> str:
         """Give (rank 0) or receive (None) the record's text."""
         try:
-            self._space = space = await pmi.Space.open(self._wire)
+            self._space = space = await pmi.Space.open(pmi.wire(self._environ))
         except pmi.SilentError as error:
             raise UnusableError(str(error)) from error
         except pmi.PmiError as error:
@@ -61,13 +64,14 @@ class PmiExchange:
 
     @property
     def doing(self) -> str:
-        """What is waited for."""
-        return self._space.doing if self._space else f"{self._wire.name} is silent"
+        """What the launcher has not done yet."""
+        doing = self._space.doing if self._space else "it has not been found"
+        return f"the launcher's key-value space: {doing}"
 
 
-def pmi_meeting(wire: Wire, seconds: float) -> RelayMeeting:
-    """Return the meeting over a wire, with *seconds* for all ranks to come."""
-    exchange = PmiExchange(wire)
+def pmi_meeting(environ: Mapping[str, str], seconds: float) -> RelayMeeting:
+    """Return the meeting over PMI-1, with *seconds* for all ranks to come."""
+    exchange = PmiExchange(environ)
     return RelayMeeting(exchange, waits=lambda: exchange.doing, seconds=seconds)
 
 

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 FIRST_POLL = 0.02
 LAST_POLL = 1.0
 
+#: Part of the time for all to arrive in which rank 0 has to hand its record over,
+#: where that takes all ranks: its word on that says more than that nobody arrived.
+HAND_OVER = 0.9
+
 #: Bytes of the hub's secret.
 SECRET = 32
 
@@ -181,7 +185,8 @@ class RelayMeeting:
     settle : callable, optional
         Coroutine function: what :meth:`settle` does.
     seconds : float, optional
-        For rank 0 to hand it over; the other ranks' time is their caller's.
+        For all ranks to arrive. Rank 0 hands the record over before; the other
+        ranks' time is their caller's.
     """
 
     def __init__(
@@ -195,7 +200,7 @@ class RelayMeeting:
         self._hand_over = hand_over
         self._waits = waits
         self._settle = settle
-        self._seconds = seconds
+        self._seconds = seconds and seconds * HAND_OVER
         self._record: Record | None = None
 
     async def publish(self, record: Record) -> None:

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dask_runner import local, pmi, roles
+from dask_runner import local, roles
 from dask_runner.broadcast import mpi_meeting
 from dask_runner.file_meeting import FileMeeting, file_meeting, node_meeting
 from dask_runner.launch import Launch
@@ -88,9 +88,8 @@ def _ways(world: World, environ: Mapping[str, str], seconds: float) -> list[Meet
     told from another launch's.
     """
     ways: list[Meeting] = []
-    wire = pmi.wire(environ) if world.rendezvous == "pmi" else None
-    if wire is not None:
-        ways.append(pmi_meeting(wire, seconds))
+    if world.rendezvous == "pmi":
+        ways.append(pmi_meeting(environ, seconds))
     if world.key and world.local_size == world.size:
         return [*ways, node_meeting(world, environ)]
     ways.append(mpi_meeting(world, environ, seconds))

@@ -43,11 +43,12 @@ def _broadcast(text: str, size: int, libraries: tuple[str, ...]) -> m.Message:
 
         # A library of another family can abort in MPI_Init, or speak to a launcher
         # that ends the job for it; its version can be asked for before.
-        mpi4py.rc.initialize = False
+        mpi4py.rc.initialize, mpi4py.rc.finalize = False, True
         from mpi4py import MPI  # noqa: PLC0415
     except (ImportError, RuntimeError) as error:
-        # RuntimeError: mpi4py's word for "no MPI library found".
-        return _failed(f"mpi4py does not work: {error}")
+        # RuntimeError: mpi4py's word for "no MPI library found", and then a line for
+        # each place where it looked.
+        return _failed(f"mpi4py does not work: {str(error).partition(chr(10))[0]}")
     library = MPI.Get_library_version().strip("\0").splitlines()[0]
     if libraries and not library.startswith(libraries):
         return _failed(f"mpi4py's MPI is not the launcher's ({library})")
