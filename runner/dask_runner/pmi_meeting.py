@@ -57,10 +57,16 @@ class PmiExchange:
             await space.finalize()
         except pmi.PmiError as error:
             raise _lost(error) from error
-        finally:
-            # Also where time ran out: a rank that hangs here ends the job by this.
-            space.drop()
         return text
+
+    def drop(self) -> None:
+        """Close the socket of an exchange that has failed.
+
+        The launcher kills all ranks at once when one does so, this one included.
+        So a rank that has something to say or to tidy up leaves it to its end.
+        """
+        if self._space is not None:
+            self._space.drop()
 
     @property
     def doing(self) -> str:

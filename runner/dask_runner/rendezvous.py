@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 from dask_runner.errors import AssemblyError, ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
 #: Seconds between looks for a record: a thousand nodes must not hammer a file
 #: system or a hub, and a cluster of two must not wait for it.
@@ -260,91 +260,6 @@ class RelayMeeting:
             return self._waits()
         hub = f"{self._record.host}:{self._record.port}"
         return f"the hub on {self._record.node} ({hub}) is silent"
-
-
-class FirstUsable:
-    """Several ways, of which the first that is open counts.
-
-    All ranks come to the same choice, because they run the same image under the
-    same launcher.
-
-    Parameters
-    ----------
-    ways : sequence of Meeting
-        In the order in which they are tried; each but the last may raise
-        :class:`UnusableError`.
-    launcher : str
-        For the message where none is open.
-    """
-
-    def __init__(self, ways: Sequence[Meeting], launcher: str) -> None:
-        self._ways = tuple(ways)
-        self._launcher = launcher
-        self._reasons: list[str] = []
-
-    async def publish(self, record: Record) -> None:
-        """Publish it in the first way that is open.
-
-        Raises
-        ------
-        ConfigError
-            If none is.
-        """
-        while True:
-            try:
-                await self._chosen.publish(record)
-            except UnusableError as error:
-                self._give_up(error)
-            else:
-                return
-
-    async def records(self) -> AsyncIterator[Record]:
-        """Look for it in the first way that is open.
-
-        Raises
-        ------
-        ConfigError
-            If none is.
-        """
-        while True:
-            try:
-                async for record in self._chosen.records():
-                    yield record
-            except UnusableError as error:
-                self._give_up(error)
-
-    async def settle(self) -> None:
-        """Wait until nothing is under way in those that were tried."""
-        for way in self._ways[: len(self._reasons) + 1]:
-            await way.settle()
-
-    def adopt(self, record: Record) -> None:
-        """Answer for the record of a rank 0 that is gone."""
-        self._chosen.adopt(record)
-
-    def withdraw(self) -> None:
-        """Leave nothing behind."""
-        self._chosen.withdraw()
-
-    @property
-    def trouble(self) -> str:
-        """What was seen last, and why the ways before were not taken."""
-        return "; ".join([self._chosen.trouble, *self._reasons])
-
-    @property
-    def _chosen(self) -> Meeting:
-        return self._ways[min(len(self._reasons), len(self._ways) - 1)]
-
-    def _give_up(self, error: UnusableError) -> None:
-        self._reasons.append(str(error))
-        if len(self._reasons) == len(self._ways):
-            raise ConfigError(
-                f"{self._launcher} started this, and {'; '.join(self._reasons)}",
-                "a way for the ranks to meet: the launcher's own, an MPI of its "
-                "family, or a file",
-                "name a file on a file system that all nodes share: "
-                "--scheduler-file FILE; or start with the mpiexec of the image's MPI",
-            ) from error
 
 
 def with_address(record: Record, address: str) -> Record:

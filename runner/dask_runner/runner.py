@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dask_runner import local, roles
-from dask_runner.broadcast import mpi_meeting
-from dask_runner.file_meeting import FileMeeting, file_meeting, node_meeting
+from dask_runner.file_meeting import FileMeeting, file_meeting
 from dask_runner.launch import Launch
 from dask_runner.launchers import detect
 from dask_runner.local import DIRECTORY
-from dask_runner.pmi_meeting import pmi_meeting
 from dask_runner.rank import Rank
-from dask_runner.rendezvous import FirstUsable, NoMeeting
+from dask_runner.rendezvous import NoMeeting
+from dask_runner.ways import under_mpiexec
 from dask_runner.world import World
 
 if TYPE_CHECKING:
@@ -77,20 +76,4 @@ def choose_meeting(
     if world.rendezvous == "private":
         path = Path(environ[DIRECTORY]) / f"{world.key}.json"
         return FileMeeting([path], world.key)
-    return FirstUsable(_ways(world, environ, settings.timeout), world.launcher)
-
-
-def _ways(world: World, environ: Mapping[str, str], seconds: float) -> list[Meeting]:
-    """Return the ways under an mpiexec, the cheap and sure ones first.
-
-    MPI comes where nothing else is known to lead from node to node, and before a
-    file whose directory the nodes may not share. Only with a key can a file be
-    told from another launch's.
-    """
-    ways: list[Meeting] = []
-    if world.rendezvous == "pmi":
-        ways.append(pmi_meeting(environ, seconds))
-    if world.key and world.local_size == world.size:
-        return [*ways, node_meeting(world, environ)]
-    ways.append(mpi_meeting(world, environ, seconds))
-    return [*ways, file_meeting(world, environ, None)] if world.key else ways
+    return under_mpiexec(world, environ, settings.timeout)

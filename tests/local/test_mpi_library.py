@@ -23,7 +23,7 @@ def mpiexec(
     """Run a script under a family's mpiexec."""
     runs: list[Run] = []
 
-    def start(family: str, ranks: int, text: str) -> Ended:
+    def start(family: str, ranks: int, text: str, **env: str) -> Ended:
         with require("a package index that has MPI", "local"):
             try:
                 runtime = mpi.runtime(family)
@@ -32,7 +32,7 @@ def mpiexec(
         script = tmp_path / "script.py"
         script.write_text(text)
         line = (*runtime.mpiexec(ranks), sys.executable, str(script))
-        runs.append(Run(line, env=runtime.environ({}), timeout=90))
+        runs.append(Run(line, env={**runtime.environ({}), **env}, timeout=90))
         return runs[-1].wait()
 
     yield start
@@ -57,6 +57,15 @@ def test_the_runner_for_mpi_meets_by_mpi(mpiexec: Mpiexec, family: str) -> None:
     ended = mpiexec(family, 4, RUNNER)
 
     assert (ended.status, ended.stdout) == (0, "ran with 2\n"), ended
+
+
+def test_without_mpi_the_ranks_of_a_runner_meet_over_the_launcher(
+    mpiexec: Mpiexec,
+) -> None:
+    text = RUNNER.replace("MPIRunner", "Runner")
+    ended = mpiexec("mpich", 3, text, MPI4PY_LIBMPI="/nowhere/libmpi.so")
+
+    assert (ended.status, ended.stdout) == (0, "ran with 3\n"), ended
 
 
 HALF = """\

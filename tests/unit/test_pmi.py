@@ -18,10 +18,10 @@ import pytest
 from dask_runner import pmi, pmi_meeting
 from dask_runner.errors import AssemblyError, LostError
 from dask_runner.pmi_meeting import PmiExchange
-from dask_runner.rendezvous import Record, UnusableError
+from dask_runner.rendezvous import Record, RelayMeeting, UnusableError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Callable, Iterator
 
     Pair = Callable[[], tuple[socket.socket, dict[str, str]]]
 
@@ -94,14 +94,16 @@ def pair() -> Iterator[Pair]:
             continue  # the rank has closed it, as it should
 
 
-def play(launcher: Launcher, *ranks: Awaitable[str]) -> list[str]:
+def play(launcher: Launcher, *ranks: tuple[PmiExchange, str | None]) -> list[str]:
     async def all_of_it() -> list[str]:
         serving = asyncio.create_task(launcher.serve())
         try:
             async with asyncio.timeout(10):
-                return await asyncio.gather(*ranks)
+                return await asyncio.gather(*(rank(text) for rank, text in ranks))
         finally:
             serving.cancel()
+            for rank, _ in ranks:
+                rank.drop()
 
     return asyncio.run(all_of_it())
 
@@ -109,7 +111,7 @@ def play(launcher: Launcher, *ranks: Awaitable[str]) -> list[str]:
 def test_the_record_goes_in_pieces_through_the_launchers_space(pair: Pair) -> None:
     (end, environ), (other, others) = pair(), pair()
     launcher = Launcher(end, other)
-    ranks = PmiExchange(environ)(TEXT), PmiExchange(others)(None)
+    ranks = (PmiExchange(environ), TEXT), (PmiExchange(others), None)
     assert play(launcher, *ranks) == [TEXT, TEXT]
     puts = [line for line in launcher.heard if line.startswith("cmd=put ")]
     assert len(puts) > 3
@@ -125,7 +127,7 @@ def test_no_piece_is_as_long_as_a_launcher_allows(
     monkeypatch.setattr(pmi_meeting, "PIECE", 5000)
     end, environ = pair()
     launcher = Launcher(end, get_maxes="cmd=maxes vallen_max=100")
-    play(launcher, PmiExchange(environ)("x".join(map(str, range(500)))))
+    play(launcher, (PmiExchange(environ), TEXT))
     values = [line.split("value=")[1] for line in launcher.heard if "value=" in line]
     assert max(len(value.rstrip("\n")) for value in values) == 99
 
@@ -145,7 +147,7 @@ def test_where_nobody_speaks_pmi_the_ranks_may_go_another_way(
 ) -> None:
     end, environ = pair()
     with pytest.raises(UnusableError) as failure:
-        play(Launcher(end, **answers), PmiExchange(environ)(TEXT))
+        play(Launcher(end, **answers), (PmiExchange(environ), TEXT))
     assert words in str(failure.value)
     assert f"PMI_FD={environ['PMI_FD']}" in str(failure.value)
 
@@ -168,7 +170,7 @@ def test_a_launcher_that_fails_in_the_middle_is_lost(
 ) -> None:
     end, environ = pair()
     with pytest.raises(LostError) as failure:
-        play(Launcher(end, **answers), PmiExchange(environ)(TEXT))
+        play(Launcher(end, **answers), (PmiExchange(environ), TEXT))
     assert words in failure.value.saw
     assert failure.value.needed
     assert "--scheduler-file" in failure.value.do
@@ -191,7 +193,7 @@ def test_a_record_that_is_not_there_or_damaged_is_refused(
 ) -> None:
     end, environ = pair()
     with pytest.raises(LostError) as failure:
-        play(Launcher(end, get=answer), PmiExchange(environ)(None))
+        play(Launcher(end, get=answer), (PmiExchange(environ), None))
     assert words in failure.value.saw
 
 
@@ -201,19 +203,24 @@ def test_a_launcher_that_says_nothing_is_given_up(
     monkeypatch.setattr(pmi, "ANSWER", 0.2)
     end, environ = pair()
     with end, pytest.raises(UnusableError, match=r"silent for 0\.2 s"):
-        play(Launcher(), PmiExchange(environ)(TEXT))
+        play(Launcher(), (PmiExchange(environ), TEXT))
 
 
 def test_rank_0_says_in_time_that_not_all_have_come(pair: Pair) -> None:
     end, environ = pair()
-    meeting = pmi_meeting.pmi_meeting(environ, 1.0)
+    exchange = PmiExchange(environ)
+    meeting = RelayMeeting(exchange, waits=lambda: exchange.doing, seconds=1.0)
 
-    async def publish() -> str:
-        await meeting.publish(RECORD)
-        return ""
+    async def publish() -> None:
+        serving = asyncio.create_task(Launcher(end, ranks=2).serve())
+        try:
+            await meeting.publish(RECORD)
+        finally:
+            serving.cancel()
+            exchange.drop()
 
     with pytest.raises(AssemblyError, match="rank 0 waited 1 s") as failure:
-        play(Launcher(end, ranks=2), publish())
+        asyncio.run(publish())
     assert "not all ranks have come to its barrier" in failure.value.saw
 
 

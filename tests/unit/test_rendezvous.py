@@ -19,19 +19,21 @@ from users import NOBODY, ordinary
 
 from dask_runner import file_meeting as files
 from dask_runner.errors import ConfigError
-from dask_runner.file_meeting import FileMeeting, file_meeting
+from dask_runner.file_meeting import FileMeeting, file_meeting, node_meeting
 from dask_runner.rendezvous import (
     BadRecordError,
     NoMeeting,
     Record,
     RelayMeeting,
+    UnusableError,
     waited,
     with_address,
 )
+from dask_runner.ways import FirstUsable
 from dask_runner.world import World
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
     from tests.conftest import Require
@@ -498,6 +500,81 @@ def test_a_relay_that_brings_garbage_is_an_error_with_a_way_out() -> None:
 
     with pytest.raises(ConfigError, match="handed over"):
         asyncio.run(play())
+
+
+class Closed:
+    """A way that no rank can go."""
+
+    def __init__(self, reason: str) -> None:
+        self.trouble = reason
+        self.settled = False
+
+    async def publish(self, _: Record) -> None:
+        raise UnusableError(self.trouble)
+
+    async def records(self) -> AsyncIterator[Record]:
+        raise UnusableError(self.trouble)
+        yield
+
+    async def settle(self) -> None:
+        self.settled = True
+
+    def adopt(self, _: Record) -> None:
+        raise AssertionError
+
+    def withdraw(self) -> None:
+        raise AssertionError
+
+
+def test_the_first_way_that_is_open_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    closed = [Closed("no PMI"), Closed("no MPI")]
+    ways = [FirstUsable([*closed, FileMeeting([path], KEY)], "hydra") for _ in range(2)]
+
+    async def play() -> Record:
+        await ways[0].publish(RECORD)
+        found = await anext(ways[1].records())
+        await ways[1].settle()
+        return found
+
+    assert asyncio.run(play()) == RECORD
+    assert all(way.settled for way in closed)
+    assert str(path) in ways[1].trouble
+    assert ways[1].trouble.endswith("; no PMI; no MPI")
+    ways[0].withdraw()
+    assert nothing_left(tmp_path)
+
+
+def test_no_way_that_is_open_is_an_error_with_the_reason_of_each() -> None:
+    for rank in range(2):
+        ways = FirstUsable([Closed("no PMI"), Closed("no MPI")], "hydra")
+        with pytest.raises(ConfigError) as caught:
+            asyncio.run(ways.publish(RECORD) if rank == 0 else _first(ways))
+        assert caught.value.saw == "hydra started this, and no PMI; no MPI"
+        assert "--scheduler-file" in caught.value.do
+
+
+async def _first(ways: FirstUsable) -> None:
+    await anext(ways.records())
+
+
+def test_ranks_of_one_node_may_also_meet_among_the_temporary_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.chdir("/proc")
+    monkeypatch.setattr(files.tempfile, "tempdir", str(tmp_path / "tmp"))
+    meetings = [node_meeting(world(), {"HOME": str(file)}) for _ in range(2)]
+
+    async def play() -> Record:
+        await meetings[0].publish(RECORD)
+        return await anext(meetings[1].records())
+
+    assert asyncio.run(play()) == RECORD
+    meetings[0].withdraw()
+    assert nothing_left(tmp_path / "tmp")
 
 
 def test_one_rank_meets_nobody() -> None:

@@ -1,0 +1,123 @@
+"""Which way the ranks of an mpiexec meet, where several are thinkable."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dask_runner.broadcast import mpi_meeting
+from dask_runner.errors import ConfigError
+from dask_runner.file_meeting import file_meeting, node_meeting
+from dask_runner.pmi_meeting import pmi_meeting
+from dask_runner.rendezvous import UnusableError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+    from dask_runner.rendezvous import Meeting, Record
+    from dask_runner.world import World
+
+
+def under_mpiexec(
+    world: World, environ: Mapping[str, str], seconds: float
+) -> FirstUsable:
+    """Return the ways under an mpiexec, the cheap and sure ones first.
+
+    MPI comes where nothing else is known to lead from node to node, and before a
+    file whose directory the nodes may not share. Only with a key can a file be
+    told from another launch's.
+    """
+    ways: list[Meeting] = []
+    if world.rendezvous == "pmi":
+        ways.append(pmi_meeting(environ, seconds))
+    if world.key and world.local_size == world.size:
+        ways.append(node_meeting(world, environ))
+    else:
+        ways.append(mpi_meeting(world, environ, seconds))
+        if world.key:
+            ways.append(file_meeting(world, environ, None))
+    return FirstUsable(ways, world.launcher)
+
+
+class FirstUsable:
+    """Several ways, of which the first that is open counts.
+
+    All ranks come to the same choice, because they run the same image under the
+    same launcher.
+
+    Parameters
+    ----------
+    ways : sequence of Meeting
+        In the order in which they are tried; each but the last may raise
+        :class:`UnusableError`.
+    launcher : str
+        For the message where none is open.
+    """
+
+    def __init__(self, ways: Sequence[Meeting], launcher: str) -> None:
+        self._ways = tuple(ways)
+        self._launcher = launcher
+        self._reasons: list[str] = []
+
+    async def publish(self, record: Record) -> None:
+        """Publish it in the first way that is open.
+
+        Raises
+        ------
+        ConfigError
+            If none is.
+        """
+        while True:
+            try:
+                await self._chosen.publish(record)
+            except UnusableError as error:
+                self._give_up(error)
+            else:
+                return
+
+    async def records(self) -> AsyncIterator[Record]:
+        """Look for it in the first way that is open.
+
+        Raises
+        ------
+        ConfigError
+            If none is.
+        """
+        while True:
+            try:
+                async for record in self._chosen.records():
+                    yield record
+            except UnusableError as error:
+                self._give_up(error)
+
+    async def settle(self) -> None:
+        """Wait until nothing is under way in those that were tried."""
+        for way in self._ways[: len(self._reasons) + 1]:
+            await way.settle()
+
+    def adopt(self, record: Record) -> None:
+        """Answer for the record of a rank 0 that is gone."""
+        self._chosen.adopt(record)
+
+    def withdraw(self) -> None:
+        """Leave nothing behind."""
+        self._chosen.withdraw()
+
+    @property
+    def trouble(self) -> str:
+        """What was seen last, and why the ways before were not taken."""
+        return "; ".join([self._chosen.trouble, *self._reasons])
+
+    @property
+    def _chosen(self) -> Meeting:
+        return self._ways[min(len(self._reasons), len(self._ways) - 1)]
+
+    def _give_up(self, error: UnusableError) -> None:
+        self._reasons.append(str(error))
+        if len(self._reasons) == len(self._ways):
+            raise ConfigError(
+                f"{self._launcher} started this, and {'; '.join(self._reasons)}",
+                "a way for the ranks to meet: the launcher's own, an MPI of its "
+                "family, or a file",
+                "name a file on a file system that all nodes share: "
+                "--scheduler-file FILE; or start with the mpiexec of the image's MPI",
+            ) from error
