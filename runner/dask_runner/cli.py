@@ -190,6 +190,34 @@ def check(
     _end(play, "none")
 
 
+@cli.command()
+@click.option("--like-host", is_flag=True, help="Choose what fits this host.")
+@click.option("--host", metavar="DIR", help="The host's root; default: /host or /.")
+@click.option("--mpi", metavar="FAMILY", help="openmpi, mpich, impi or none.")
+@click.option("--mpi-version", metavar="VERSION", help="As 4.1.8.")
+@click.option("--pmix", metavar="VERSION", help="Of the site's Slurm, as 5.")
+@click.option(
+    "--checkout",
+    metavar="DIR",
+    default=".",
+    show_default=True,
+    help="Where recipes/dask-runner.def is, and what it builds from.",
+)
+def recipe(**given: Any) -> NoReturn:
+    """Print a definition file whose MPI fits this host, for apptainer build."""
+
+    def play() -> int:
+        from dask_runner import recipe as recipes  # noqa: PLC0415  as above
+
+        chosen, text = recipes.site(**given)
+        click.echo(text, nl=False)
+        for line in recipes.explained(chosen):
+            say(line)
+        return 0
+
+    _end(play, "none")
+
+
 def _end(play: Callable[[], int], launcher: str) -> NoReturn:
     try:
         status = play()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dask_runner.mpiabi import fabrics
@@ -192,8 +193,19 @@ def _libraries(root: Root, directories: Sequence[str]) -> list[Library]:
                 if library:
                     # Builds for debugging lie beside the one that is used.
                     each = (library.prefix, library.family, str(library))
-                    found.setdefault(each, library)
+                    found[each] = _merged(found.get(each), library)
     return list(found.values())
+
+
+def _merged(first: Library | None, library: Library) -> Library:
+    """Return one of two copies, with the names of both if they are neighbours."""
+    if first is None:
+        return library
+    if first.path.rpartition("/")[0] != library.path.rpartition("/")[0]:
+        return first
+    names = (*first.names, *library.names)
+    wanted = SONAMES[first.family]
+    return replace(library if wanted in library.names else first, names=names)
 
 
 def _asked_for(names: Sequence[str]) -> int:
