@@ -11,6 +11,7 @@ from ci.docker_engine import locked, say, tail
 from ci.entry import ROOT
 from ci.site import Site
 from dask_runner.errors import ConfigError
+from images.scripts import measure_abi
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from images.table import Row
 
 PREFIX = "/opt/dask-runner"
-LABEL = "dask-runner"
 # What .dockerignore lets through to `docker build`.
 CONTEXT = ("images", "runner", "pyproject.toml", "README.md", "LICENSE")
 READ_SECONDS = 60
@@ -73,17 +73,7 @@ def build_image(client: docker.DockerClient, row: Row) -> Image:
 def labels(version: str, facts: dict[str, Any]) -> dict[str, str]:
     """Return the measured facts as labels, ``dask-runner.mpi.family`` and so on."""
     named = {"org.opencontainers.image.version": version}
-    return named | dict(_flat(LABEL, facts))
-
-
-def _flat(name: str, value: Any) -> Iterator[tuple[str, str]]:
-    if isinstance(value, dict):
-        for key, part in value.items():
-            yield from _flat(f"{name}.{key}", part)
-    elif isinstance(value, list):
-        yield name, " ".join(map(str, value))
-    else:
-        yield name, "" if value is None else str(value)
+    return named | measure_abi.labels(facts)
 
 
 def _read(client: docker.DockerClient, image: Image) -> tuple[str, dict[str, Any]]:

@@ -9,9 +9,11 @@ prefix=$2
 stage=$3
 here=$(dirname "$0")
 
+wheel=$(mktemp -d)
 # The build tools live outside the application layer.
 /opt/build-tools/bin/pip wheel --quiet --no-deps --no-index --no-build-isolation \
-    --wheel-dir /tmp/wheel "$source"
+    --wheel-dir "$wheel" "$source"
 "$prefix/bin/pip" install --quiet --no-deps --no-index --no-compile \
-    --root "$stage" /tmp/wheel/*.whl
+    --root "$stage" "$wheel"/*.whl
 PYTHON="$prefix/bin/python" sh "$here/compile-bytecode.sh" "$stage"
+rm -r "$wheel"

@@ -12,7 +12,7 @@
 set -eu
 here=$(dirname "$0")
 prefix=/opt/mpi
-build=/tmp/mpi-build
+build=$(mktemp -d)
 
 fail() {
     echo "$*" >&2
@@ -47,7 +47,6 @@ apt-get install -q -y --no-install-recommends \
     gcc g++ make perl patch xz-utils bzip2 zlib1g-dev flex pkgconf \
     libpmix-dev libfabric-dev libucx-dev libhwloc-dev libevent-dev libnuma-dev
 
-mkdir "$build"
 # The site's certificates are pip's as well, where there are any.
 bundle=/etc/ssl/site-ca.pem
 [ ! -e "$bundle" ] || export SSL_CERT_FILE=$bundle

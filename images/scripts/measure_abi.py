@@ -1,9 +1,10 @@
 """Measure what decides whether an image fits a host, and write it as JSON.
 
 Runs inside the image while it is built (``measure_abi.py abi.json FAMILY``, which
-fails if it finds another family), and again in the tests, which compare. Nothing
-here is typed in: a version is what the library says of itself, a soname what the
-ELF file says, a PMI kind what the library links or says to a launcher.
+fails if it finds another family; ``--labels abi.json`` prints them), and again in
+the tests, which compare. Nothing here is typed in: a version is what the library
+says of itself, a soname what the ELF file says, a PMI kind what the library links
+or says to a launcher.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from elftools.elf.elffile import ELFFile
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # Grows when a key changes its meaning, not when one is added.
 SCHEMA = 1
@@ -100,6 +102,9 @@ def _loaded() -> dict[str, Path]:
 
 
 def _dynamic(file: Path, tag: str) -> list[str]:
+    # Only in an image: who reads facts of one needs no ELF.
+    from elftools.elf.elffile import ELFFile  # noqa: PLC0415
+
     with file.open("rb") as stream:
         dynamic = ELFFile(stream).get_section_by_name(".dynamic")
         name = tag.removeprefix("DT_").lower()
@@ -184,6 +189,21 @@ def _numbers(text: str) -> str:
     return match[0]
 
 
+def labels(facts: dict[str, Any]) -> dict[str, str]:
+    """Return facts as labels of an image, ``dask-runner.mpi.family`` and so on."""
+    return dict(_flat("dask-runner", facts))
+
+
+def _flat(name: str, value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield from _flat(f"{name}.{key}", part)
+    elif isinstance(value, list):
+        yield name, " ".join(map(str, value))
+    else:
+        yield name, "" if value is None else str(value)
+
+
 def main(file: str = "", family: str = "") -> None:
     """Write the facts to a file or, without one, to stdout.
 
@@ -206,4 +226,9 @@ def main(file: str = "", family: str = "") -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    if sys.argv[1:2] == ["--labels"]:
+        # As Apptainer takes them: a name, a space, the value.
+        for label in labels(json.loads(Path(sys.argv[2]).read_text())).items():
+            sys.stdout.write(" ".join(label) + "\n")
+    else:
+        main(*sys.argv[1:])
