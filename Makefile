@@ -6,6 +6,7 @@
 #   MPI      the row of images/images.toml (image, sif, size)
 #   MPI_VERSION, MPI_SOURCE  another MPI than the row's (images/README.md)
 #   RANKS, WORKERS, BENCH_FLAGS  sizes and more for bench (ci/bench --help)
+#   REQUIREMENTS  a file of more Python packages for an image of your own (image, sif)
 #   PYTHON   the interpreter to make .venv with
 #   PIP_*, DEBIAN_MIRROR, CA_BUNDLE, *_proxy  where a site's packages come from
 
@@ -15,11 +16,13 @@ BIN := .venv/bin
 # free, and tests that share what is made once (xdist_group) to the same one.
 PYTEST = $(BIN)/python -m pytest -n auto --dist loadgroup --no-loadscope-reorder \
     $(PYTEST_FLAGS)
-export REQUIRE PYTHON MPI_VERSION MPI_SOURCE MPI_URL MPI_SHA256 MPI_CONFIGURE
+export REQUIRE PYTHON REQUIREMENTS
+export REGISTRY REGISTRY_USER REGISTRY_PASSWORD TAG SIGN_KEY VERIFY_KEY
+export MPI_VERSION MPI_SOURCE MPI_URL MPI_SHA256 MPI_CONFIGURE
 
 .DEFAULT_GOAL := help
 .PHONY: help venv run test test-unit test-local test-images test-cluster lint \
-    test-images-all image sif images size cluster down bench lock clean
+    test-images-all image sif images size push pull cluster down bench lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' \
@@ -45,7 +48,13 @@ test-images: .venv/developer ## Run the tests of the images in a container engin
 test-images-all: .venv/developer ## Run the long tests of the images: all rows, MPI's wheels
 	$(PYTEST) -m heavy tests/images
 
-test-cluster: .venv/developer ## Run the tests on a Slurm cluster in containers
+test-push: .venv/developer ## Publish image and SIF of MPI=openmpi in REGISTRY=host/path
+	images/build push $(MPI)
+
+pull: .venv/developer ## Fetch them from REGISTRY=host/path
+	images/build pull $(MPI)
+
+cluster: .venv/developer ## Run the tests on a Slurm cluster in containers
 	$(PYTEST) tests/cluster
 
 lint: .venv/developer ## Check style and types
@@ -64,6 +73,12 @@ images: .venv/developer ## Build the Docker image and the SIF of every row
 
 size: .venv/developer ## Say what is in the image of MPI=openmpi, by megabyte
 	images/build size $(MPI)
+
+push: .venv/developer ## Publish image and SIF of MPI=openmpi in REGISTRY=host/path
+	images/build push $(MPI)
+
+pull: .venv/developer ## Fetch them from REGISTRY=host/path
+	images/build pull $(MPI)
 
 cluster: .venv/developer ## Bring the Slurm cluster in containers up (ci/cluster)
 	ci/cluster up

@@ -6,11 +6,14 @@ import argparse
 import os
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ci.docker_engine import ensure, say
-from images.docker_image import build_image
+from images import registry
+from images.docker_image import build_derived, build_image
 from images.sif import FOLDER, build_sif
+from images.signing import sign
 from images.sizes import sizes, table
 from images.table import row, rows
 
@@ -38,10 +41,12 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="images/build",
         description="Build a Docker image of images/images.toml, and its SIF (sif), "
-        "or both of every row (all), or say what is in it (size).",
-        epilog=f"From the environment: {', '.join(VARIABLES)}.",
+        "or both of every row (all), or say what is in it (size); publish both (push), "
+        "or fetch what was published (pull).",
+        epilog=f"From the environment: {', '.join(VARIABLES)}, and "
+        "REQUIREMENTS, a file of more Python packages for an image of your own.",
     )
-    parser.add_argument("what", choices=WHAT)
+    parser.add_argument("what", choices=(*WHAT, "pull"))
     parser.add_argument("row", nargs="?", default=default, help="of images.toml")
     options = parser.parse_args(argv)
 
@@ -52,8 +57,16 @@ def main(argv: Sequence[str]) -> int:
         else [row(options.row, **changes)]
     )
     client = ensure()
+    if options.what == "pull":
+        _pull(client, wanted[0])
+        return 0
     for one in wanted:
-        WHAT[options.what](client, _image(client, one), one)
+        image = _image(client, one)
+        if requirements := os.environ.get("REQUIREMENTS"):
+            path = Path(requirements)
+            one = one.derived(path.stem)  # noqa: PLW2901 - from here on it is this
+            image = build_derived(client, image, one, path)
+        WHAT[options.what](client, image, one)
     return 0
 
 
@@ -74,9 +87,35 @@ def _size(client: docker.DockerClient, image: Image, wanted: Row) -> None:
     sys.stdout.write(table(sizes(client, image), FOLDER / wanted.sif) + "\n")
 
 
+def _push(client: docker.DockerClient, image: Image, wanted: Row) -> None:
+    target = registry.Registry.of(os.environ)
+    sif = build_sif(client, image, wanted)
+    if key := os.environ.get("SIGN_KEY"):
+        sign(client, sif, Path(key))
+    pushed = registry.push(client, target, wanted, image, sif)
+    registry.report(pushed, sif.with_suffix(".pushed.json"))
+
+
+def _pull(client: docker.DockerClient, wanted: Row) -> None:
+    source = registry.Registry.of(os.environ)
+    FOLDER.mkdir(exist_ok=True)
+    sif = FOLDER / wanted.sif
+    key = os.environ.get("VERIFY_KEY")
+    image = registry.pull(
+        client,
+        source,
+        wanted,
+        sif,
+        tag=os.environ.get("TAG", ""),
+        key=Path(key) if key else None,
+    )
+    say(f"{wanted.tag} is {image.short_id}, {sif} is its SIF")
+
+
 WHAT: dict[str, Callable[[docker.DockerClient, Image, Row], None]] = {
     "image": lambda *_: None,
     "sif": _sif,
     "all": _sif,
     "size": _size,
+    "push": _push,
 }

@@ -26,6 +26,12 @@ PREFIX = "/opt/dask-runner"
 # What .dockerignore lets through to `docker build`.
 CONTEXT = ("images", "runner", "pyproject.toml", "README.md", "LICENSE")
 READ_SECONDS = 60
+# As recipes/derive.def.
+DERIVE = """\
+FROM {base}
+COPY requirements.txt {prefix}/
+RUN sh {prefix}/scripts/add-requirements.sh {prefix}/requirements.txt
+"""
 # One start of the image tells all: the facts, and the version of this package.
 READ = f"""\
 import json
@@ -62,12 +68,57 @@ def build_image(client: docker.DockerClient, row: Row) -> Image:
             dockerfile="images/Dockerfile",
             buildargs={"BASE": BASE} | row.buildargs,
         )
-        return build(
-            client,
-            archive({"Dockerfile": f"FROM {unlabelled.id}\n".encode()}),
-            row.tag,
-            labels=labels(*_read(client, unlabelled)),
-        )
+        return _labelled(client, row, unlabelled)
+
+
+def build_derived(
+    client: docker.DockerClient, base: Image, row: Row, requirements: Path
+) -> Image:
+    """Build an image with a user's packages on top of a row's.
+
+    Parameters
+    ----------
+    client : docker.DockerClient
+        The engine.
+    base : docker.models.images.Image
+        The row's image.
+    row : Row
+        What to build, as :meth:`images.table.Row.derived` names it.
+    requirements : pathlib.Path
+        For pip.
+
+    Returns
+    -------
+    docker.models.images.Image
+        The image, tagged, and labelled with what was measured with the packages.
+
+    Raises
+    ------
+    ConfigError
+        The file cannot be read, or pip cannot do what it says.
+    """
+    try:
+        content = requirements.read_bytes()
+    except OSError as error:
+        raise ConfigError(
+            f"REQUIREMENTS={requirements} cannot be read: {error.strerror}",
+            "a file as pip takes with --requirement",
+            "correct its name",
+        ) from None
+    with locked(f"image-{row.name}"):
+        say(f"building {row.tag} with {requirements}")
+        recipe = DERIVE.format(base=base.id, prefix=PREFIX).encode()
+        context = archive({"Dockerfile": recipe, "requirements.txt": content})
+        return _labelled(client, row, build(client, context, f"{row.tag}-unlabelled"))
+
+
+def _labelled(client: docker.DockerClient, row: Row, unlabelled: Image) -> Image:
+    return build(
+        client,
+        archive({"Dockerfile": f"FROM {unlabelled.id}\n".encode()}),
+        row.tag,
+        labels=labels(*_read(client, unlabelled)),
+    )
 
 
 def labels(version: str, facts: dict[str, Any]) -> dict[str, str]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
 import subprocess
-import tarfile
 import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, cast
 
 from requests.exceptions import RequestException
 
@@ -19,6 +17,7 @@ from ci.docker_engine import locked, say, tail
 from ci.entry import ROOT
 from ci.slurm_image import ensure_slurm_image
 from dask_runner.errors import ConfigError
+from images.apptainer import fetch
 from images.table import REPOSITORY
 
 if TYPE_CHECKING:
@@ -134,12 +133,7 @@ def _make_in_container(
             raise _failed(f"no end within {BUILD_SECONDS} s ({error})", "") from None
         if status:
             raise _failed(status, container.logs().decode(errors="replace"))
-        chunks, _ = container.get_archive(RESULT)
-        stream = io.BufferedReader(_Chunks(chunks))
-        with tarfile.open(mode="r|", fileobj=stream) as tar, made.open("wb") as file:
-            shutil.copyfileobj(
-                cast("IO[bytes]", tar.extractfile(next(iter(tar)))), file
-            )
+        fetch(container, RESULT, made)
 
 
 @contextmanager
@@ -155,23 +149,6 @@ def _container(client: docker.DockerClient, tool: Image) -> Iterator[Container]:
         yield container
     finally:
         container.remove(force=True, v=True)
-
-
-class _Chunks(io.RawIOBase):
-    """The pieces that the engine sends, as one file to read."""
-
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._chunks = chunks
-        self._rest = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        piece = self._rest or next(self._chunks, b"")
-        size = min(len(buffer), len(piece))
-        buffer[:size], self._rest = piece[:size], piece[size:]
-        return size
 
 
 def _failed(status: object, output: str) -> ConfigError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +34,8 @@ class Row:
         For the source: the tarball, its checksum, the options of ``configure``.
     default : bool
         Whether ``dask-runner.sif`` is this one.
+    extra : str
+        Name of the packages on top, of an image that is derived from the row's.
     """
 
     name: str
@@ -43,11 +46,17 @@ class Row:
     sha256: str = ""
     configure: str = ""
     default: bool = False
+    extra: str = ""
 
     @property
     def tag(self) -> str:
         """The Docker image's name."""
         return f"{REPOSITORY}:{self.name}"
+
+    def derived(self, name: str) -> Row:
+        """Return the row of an image with more packages on top of this one's."""
+        word = re.sub(r"[^\w.-]+", "-", name).strip("-.")
+        return replace(self, name=f"{self.name}-{word}", default=False, extra=word)
 
     @property
     def buildargs(self) -> dict[str, str]:

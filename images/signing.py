@@ -1,0 +1,84 @@
+"""Sign SIFs with a key of the builder's, and tell whether one is signed by it.
+
+Keys are PEM, as ``openssl genpkey -algorithm ed25519`` makes them (or RSA, 2048 bits
+and more); a key with a passphrase would need somebody to type it.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from ci.docker_engine import say
+from dask_runner.errors import ConfigError
+from images.apptainer import apptainer
+
+if TYPE_CHECKING:
+    import docker
+
+
+def sign(client: docker.DockerClient, sif: Path, key: Path) -> None:
+    """Sign a SIF in place, unless this key has signed it already.
+
+    Raises
+    ------
+    ConfigError
+        The key cannot be used.
+    """
+    try:
+        private = load_pem_private_key(key.read_bytes(), password=None)
+    except (OSError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"SIGN_KEY={key}: {error}",
+            "a private key in PEM without a passphrase",
+            f"openssl genpkey -algorithm ed25519 -out {key}",
+        ) from None
+    public = private.public_key().public_bytes(
+        Encoding.PEM, PublicFormat.SubjectPublicKeyInfo
+    )
+    with tempfile.NamedTemporaryFile(suffix=".pem") as file:
+        file.write(public)
+        file.flush()
+        if signed_by(client, sif, Path(file.name)):
+            return
+    aside = sif.with_suffix(".new")
+    apptainer(
+        client,
+        ["sign", "--key", "key.pem", sif.name],
+        takes={sif.name: sif, "key.pem": key},
+        gives={sif.name: aside},
+    )
+    aside.chmod(0o755)
+    aside.replace(sif)
+    say(f"signed {sif.name} with {key}")
+
+
+def signed_by(client: docker.DockerClient, sif: Path, key: Path) -> bool:
+    """Say whether a SIF is signed by the owner of a public key, and whole."""
+    try:
+        verify(client, sif, key)
+    except ConfigError:
+        return False
+    return True
+
+
+def verify(client: docker.DockerClient, sif: Path, key: Path) -> None:
+    """Check a SIF against a public key.
+
+    Raises
+    ------
+    ConfigError
+        It is not signed by that key, or was changed since.
+    """
+    apptainer(
+        client,
+        ["verify", "--key", "key.pem", sif.name],
+        takes={sif.name: sif, "key.pem": key},
+    )

@@ -1,0 +1,261 @@
+"""Images in a registry: a real server, on loopback, open and with a password."""
+
+import json
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.heavy, pytest.mark.xdist_group("registry")]
+
+USER, PASSWORD = "builder", "not a good one"
+REFUSED = r"no basic auth credentials|unauthorized"
+READY_SECONDS = 30
+RECIPE = """\
+FROM debian:trixie-slim
+RUN apt-get update -q && apt-get install -q -y --no-install-recommends \
+    docker-registry apache2-utils
+ENTRYPOINT ["sh", "-c"]
+"""
+OPEN = {
+    "version": "0.1",
+    "storage": {"filesystem": {"rootdirectory": "/srv"}},
+    "http": {"addr": ":5000"},
+}
+LOCKED = OPEN | {"auth": {"htpasswd": {"realm": "tests", "path": "/etc/passwords"}}}
+# The passwords are there for the open one too, which does not look. YAML is JSON too.
+SERVE = f"""\
+htpasswd -Bbn '{USER}' '{PASSWORD}' >/etc/passwords
+echo '%s' >/etc/registry.yml
+exec docker-registry serve /etc/registry.yml
+"""
+Serve = Callable[[dict[str, Any]], "Server"]
+
+
+class Server:
+    """A registry in a container, on a port of loopback."""
+
+    def __init__(self, container: Any) -> None:
+        self.container = container
+        self.wait()
+
+    @property
+    def host(self) -> str:
+        self.container.reload()
+        return f"localhost:{self.container.ports['5000/tcp'][0]['HostPort']}"
+
+    @property
+    def address(self) -> str:
+        return f"{self.host}/group"
+
+    def wait(self) -> None:
+        deadline = time.monotonic() + READY_SECONDS
+        while True:
+            try:
+                with urllib.request.urlopen(f"http://{self.host}/", timeout=5):
+                    return
+            except OSError:
+                assert time.monotonic() < deadline, self.container.logs().decode()
+                time.sleep(0.1)
+
+    def tags(self, name: str) -> list[str]:
+        url = f"http://{self.host}/v2/group/{name}/tags/list"
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            found: list[str] = json.load(answer)["tags"]
+        return sorted(found)
+
+
+@pytest.fixture(scope="module")
+def serve(engine: Any) -> Iterator[Serve]:
+    """Start a registry server: ``serve(OPEN)``."""
+    from ci.base_image import archive, build  # noqa: PLC0415  needs the Docker SDK
+
+    context = archive({"Dockerfile": RECIPE.encode()})
+    image = build(engine, context, "dask-runner-registry")
+    containers = []
+
+    def start(config: dict[str, Any]) -> Server:
+        container = engine.containers.run(
+            image,
+            [SERVE % json.dumps(config)],
+            detach=True,
+            ports={"5000/tcp": ("127.0.0.1", None)},
+        )
+        containers.append(container)
+        return Server(container)
+
+    yield start
+    for container in containers:
+        container.remove(force=True, v=True)
+
+
+@pytest.fixture(scope="module")
+def server(serve: Serve) -> Server:
+    return serve(OPEN)
+
+
+@pytest.fixture(scope="module")
+def row() -> Any:
+    from images import table  # noqa: PLC0415  needs the Docker SDK
+
+    # Pulling gives its name away here, and that is not the checkout's to lose.
+    return replace(table.row("openmpi"), name="registry-test", default=False)
+
+
+def registry_of(server: Server, **login: str) -> Any:
+    from images.registry import Registry  # noqa: PLC0415
+
+    return Registry(server.address, plain=True, **login)
+
+
+@pytest.fixture(scope="module")
+def pushed(
+    engine: Any, image: Any, sif: Path, server: Server, row: Any
+) -> dict[str, str]:
+    from images import registry  # noqa: PLC0415
+
+    return registry.push(engine, registry_of(server), row, image, sif)
+
+
+def test_what_was_pushed_is_there_by_its_facts_and_by_its_name(
+    pushed: dict[str, str], image: Any, server: Server, row: Any
+) -> None:
+    from images.registry import exact_tag  # noqa: PLC0415
+
+    version = image.labels["org.opencontainers.image.version"]
+    exact = exact_tag(image.labels, row)
+    assert exact.startswith(f"{version}-openmpi5.")
+    expected = sorted([exact, f"{version}-registry-test", "registry-test"])
+    assert server.tags("dask-runner") == expected
+    assert server.tags("dask-runner-sif") == expected
+    assert all(digest.startswith("sha256:") for digest in pushed.values()), pushed
+
+
+def test_what_is_pulled_is_what_was_pushed(
+    engine: Any,
+    pushed: dict[str, str],
+    image: Any,
+    sif: Path,
+    server: Server,
+    row: Any,
+    tmp_path: Path,
+) -> None:
+    from images import registry  # noqa: PLC0415
+
+    del pushed
+    copy = tmp_path / "copy.sif"
+    source = registry_of(server)
+    try:
+        assert registry.pull(engine, source, row, copy).id == image.id
+    finally:
+        engine.images.remove(row.tag)
+        engine.images.remove(f"{source.repository('image')}:{row.name}")
+    assert copy.read_bytes() == sif.read_bytes()
+
+
+def test_a_job_runs_straight_from_the_registry(
+    pushed: dict[str, str], engine: Any, sif: Path, server: Server
+) -> None:
+    from ci.slurm_cluster import Cluster  # noqa: PLC0415
+
+    del pushed
+    source = "oras://registry:5000/group/dask-runner-sif:registry-test"
+    code = (
+        "from dask.distributed import Client;print(Client().submit(pow, 2, 5).result())"
+    )
+    with Cluster("dask-runner-registry", cpus=2, images=sif.parent) as cluster:
+        network = engine.networks.get(cluster.name)
+        network.connect(server.container, aliases=["registry"])
+        try:
+            done = cluster.run(
+                f"srun -N2 -n2 apptainer --quiet run --no-https {source} -c '{code}'",
+                timeout=240,
+            )
+        finally:
+            network.disconnect(server.container)
+    assert (done.returncode, done.stdout) == (0, "32\n"), done
+
+
+def test_a_password_is_asked_for_and_taken(
+    engine: Any, image: Any, sif: Path, serve: Serve, row: Any, tmp_path: Path
+) -> None:
+    from dask_runner.errors import ConfigError  # noqa: PLC0415
+    from images import registry  # noqa: PLC0415
+
+    locked = serve(LOCKED)
+    nobody = registry_of(locked)
+    somebody = registry_of(locked, user=USER, password=PASSWORD)
+    copy = tmp_path / "copy.sif"
+    with pytest.raises(ConfigError, match=REFUSED):
+        registry.push(engine, nobody, row, image, sif)
+    registry.push(engine, somebody, row, image, sif)
+    with pytest.raises(ConfigError, match=REFUSED):
+        registry.pull(engine, nobody, row, copy)
+    assert not copy.exists()
+    try:
+        registry.pull(engine, somebody, row, copy)
+    finally:
+        for name in (row.tag, f"{somebody.repository('image')}:{row.name}"):
+            engine.images.remove(name)
+    assert [path.name for path in tmp_path.iterdir()] == ["copy.sif"]
+
+
+def test_a_push_that_is_cut_short_moves_no_tag_and_can_be_done_again(
+    engine: Any, pushed: dict[str, str], image: Any, sif: Path, server: Server, row: Any
+) -> None:
+    from ci.base_image import archive, build  # noqa: PLC0415  needs the Docker SDK
+    from dask_runner.errors import ConfigError  # noqa: PLC0415
+    from images import registry  # noqa: PLC0415
+
+    before = pushed[f"{server.address}/dask-runner:{row.name}"]
+    # Another release: one more layer, and another version.
+    recipe = f"FROM {image.id}\nRUN dd if=/dev/urandom of=/big bs=1M count=256\n"
+    context = archive({"Dockerfile": recipe.encode()})
+    labels = {"org.opencontainers.image.version": "99.0"}
+    newer = build(engine, context, f"{row.tag}-next", labels=labels)
+    cut = subprocess.Popen(["sh", "-c", f"sleep 1; docker kill {server.container.id}"])
+    try:
+        with pytest.raises(ConfigError):
+            registry.push(engine, registry_of(server), row, newer, sif)
+        assert cut.wait() == 0
+        server.container.start()
+        server.wait()
+        assert not [tag for tag in server.tags("dask-runner") if tag.startswith("99")]
+        name = f"{server.address}/dask-runner:{row.name}"
+        assert engine.images.get_registry_data(name).id == before
+        again = registry.push(engine, registry_of(server), row, newer, sif)
+        assert again[name] != before
+        assert engine.images.get_registry_data(name).id == again[name]
+    finally:
+        cut.kill()
+        cut.wait()
+        engine.images.remove(f"{row.tag}-next", force=True)
+
+
+def test_a_sif_is_signed_once_and_a_changed_one_is_told(
+    engine: Any, sif: Path, tmp_path: Path
+) -> None:
+    from images.signing import sign, signed_by  # noqa: PLC0415
+
+    key, public = tmp_path / "key.pem", tmp_path / "public.pem"
+    for command in (
+        ["genpkey", "-algorithm", "ed25519", "-out", str(key)],
+        ["pkey", "-in", str(key), "-pubout", "-out", str(public)],
+    ):
+        subprocess.run(["openssl", *command], check=True)
+    copy = tmp_path / "copy.sif"
+    copy.write_bytes(sif.read_bytes())
+    assert not signed_by(engine, copy, public)
+    sign(engine, copy, key)
+    assert signed_by(engine, copy, public)
+    signed = bytearray(copy.read_bytes())
+    sign(engine, copy, key)
+    assert copy.read_bytes() == signed
+    signed[len(signed) // 2] ^= 1
+    copy.write_bytes(signed)
+    assert not signed_by(engine, copy, public)
