@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dask_runner import image
 from dask_runner.launchers import detect, explain
 from dask_runner.options import configured, settle
 from dask_runner.resources import rank_share
@@ -57,6 +58,11 @@ def collect(environ: Mapping[str, str], launcher: str) -> Info:
             key: _row(setting.value, setting.source) for key, setting in settings
         },
     }
+    if facts := image.facts():
+        found["image"] = {
+            name: _row(value, source)
+            for name, value, source in image.describe(environ, facts)
+        }
     warnings = (*share.warnings, *workers.warnings, *place.warnings)
     if warnings:
         found["warnings"] = {
