@@ -7,6 +7,7 @@
 #   MPI_VERSION, MPI_SOURCE  another MPI than the row's (images/README.md)
 #   RANKS, WORKERS, BENCH_FLAGS  sizes and more for bench (ci/bench --help)
 #   REQUIREMENTS  a file of more Python packages for an image of your own (image, sif)
+#   REGISTRY, REGISTRY_USER, SIGN_KEY ...  where images go (images/README.md)
 #   PYTHON   the interpreter to make .venv with
 #   PIP_*, DEBIAN_MIRROR, CA_BUNDLE, *_proxy  where a site's packages come from
 
@@ -48,13 +49,7 @@ test-images: .venv/developer ## Run the tests of the images in a container engin
 test-images-all: .venv/developer ## Run the long tests of the images: all rows, MPI's wheels
 	$(PYTEST) -m heavy tests/images
 
-test-push: .venv/developer ## Publish image and SIF of MPI=openmpi in REGISTRY=host/path
-	images/build push $(MPI)
-
-pull: .venv/developer ## Fetch them from REGISTRY=host/path
-	images/build pull $(MPI)
-
-cluster: .venv/developer ## Run the tests on a Slurm cluster in containers
+test-cluster: .venv/developer ## Run the tests on a Slurm cluster in containers
 	$(PYTEST) tests/cluster
 
 lint: .venv/developer ## Check style and types
