@@ -1,0 +1,301 @@
+"""The real hub and rendezvous, with fake ranks on loopback.
+
+``ci/simulate_ranks 100 1000 10000`` starts, for each size, one process that is
+rank 0's hub (:class:`~dask_runner.hub.Hub` and
+:class:`~dask_runner.cluster.Cluster` as they are) and a few that play all ranks:
+they look for the record in a directory, shake hands, say what ranks say, and
+answer what the hub tells them. Only Dask is missing: a fake rank's workers are up
+at once. What is measured is what the protocol costs the hub.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dask_runner import join, roles
+from dask_runner import messages as m
+from dask_runner.cluster import Cluster
+from dask_runner.file_meeting import FileMeeting
+from dask_runner.hub import PING, Hub
+from dask_runner.options import settle
+from dask_runner.rendezvous import Record
+from dask_runner.report import Reporter
+from dask_runner.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from dask_runner.channel import Channel
+
+KEY = "simulation"
+LOOPBACK = "127.0.0.1"
+#: Processes that play the ranks: one alone would be slower than the hub.
+PLAYERS = 2
+#: File descriptors that a process needs beside its connections.
+SPARE_FILES = 100
+#: Seconds for one size.
+DEADLINE = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one size cost.
+
+    Attributes
+    ----------
+    ranks, nodes : int
+    assembled, ready, gone : float
+        Seconds from the record's publication until all ranks were in, until the
+        client was told that all is ready, and from the client's end until the
+        last rank had left.
+    idle : float
+        CPU seconds of the hub in a second with nothing but pings.
+    cpu : float
+        CPU seconds of the hub for all of it.
+    memory : float
+        Bytes that the hub's process grew by, a rank.
+    looks : float
+        How often a node looked into the shared directory.
+    """
+
+    ranks: int
+    nodes: int
+    assembled: float
+    ready: float
+    gone: float
+    idle: float
+    cpu: float
+    memory: float
+    looks: float
+
+
+def main(argv: Sequence[str]) -> int:
+    """Simulate each size and print a table."""
+    parser = argparse.ArgumentParser(
+        prog="ci/simulate_ranks",
+        description="What the hub and the rendezvous cost with so many ranks.",
+    )
+    parser.add_argument("sizes", type=int, nargs="*", default=[100, 1000, 10000])
+    parser.add_argument(
+        "--per-node", type=int, default=64, help="ranks a node (%(default)s)"
+    )
+    parser.add_argument(
+        "--early",
+        type=float,
+        default=2.0,
+        help="seconds that the ranks look before rank 0 publishes (%(default)g)",
+    )
+    parser.add_argument("--json", action="store_true", help="one line a size")
+    parser.add_argument("--role", help=argparse.SUPPRESS)
+    options = parser.parse_args(argv)
+    if options.role:
+        ROLES[options.role.partition(" ")[0]](json.loads(options.role.split(" ", 1)[1]))
+        return 0
+    if not options.json:
+        print(" ".join(f"{name:>9}" for name in Result.__slots__))  # noqa: T201
+    for size in options.sizes:
+        result = _simulate(size, options.per_node, options.early)
+        print(  # noqa: T201
+            json.dumps(asdict(result))
+            if options.json
+            else " ".join(f"{value:9.4g}" for value in asdict(result).values()),
+            flush=True,
+        )
+    return 0
+
+
+def _simulate(size: int, per_node: int, early: float) -> Result:
+    _allow_files(size + SPARE_FILES)
+    with tempfile.TemporaryDirectory(prefix="dask-runner-simulation-") as directory:
+        common = {"size": size, "per_node": per_node, "directory": directory}
+        bounds = [size * number // PLAYERS for number in range(PLAYERS + 1)]
+        parts = [
+            {"first": first, "end": end}
+            for first, end in zip(bounds, bounds[1:])  # noqa: B905, RUF007
+        ]
+        with _processes(
+            [("hub", {**common, "early": early})]
+            + [("ranks", {**common, **part}) for part in parts]
+        ) as (hub, *players):
+            said, _ = hub.communicate(timeout=DEADLINE)
+            looks = 0
+            for player in players:
+                looks += json.loads(player.communicate(timeout=DEADLINE)[0])
+    nodes = -(-size // per_node)
+    return Result(ranks=size, nodes=nodes, looks=looks / nodes, **json.loads(said))
+
+
+@contextmanager
+def _processes(
+    wanted: Sequence[tuple[str, dict[str, Any]]],
+) -> Iterator[list[subprocess.Popen[str]]]:
+    script = Path(__file__).with_name("simulate_ranks")
+    started = [
+        subprocess.Popen(
+            [sys.executable, str(script), "--role", f"{role} {json.dumps(values)}"],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for role, values in wanted
+    ]
+    try:
+        yield started
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+
+
+def _allow_files(wanted: int) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and wanted > hard:
+        raise SystemExit(
+            f"{wanted} files are needed and {hard} allowed: ulimit -n, or fewer ranks"
+        )
+    if soft != resource.RLIM_INFINITY:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+
+
+# --- rank 0 -----------------------------------------------------------------
+
+
+def _be_hub(values: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(asyncio.run(_hub(**values))))
+
+
+async def _hub(
+    size: int, per_node: int, directory: str, early: float
+) -> dict[str, float]:
+    del per_node
+    world = World("simulation", 0, size, None, None, KEY, KEY, "file")
+    settings = settle({"timeout": DEADLINE, "quiet": True}, {})
+    report = Reporter(quiet=True)
+    cluster = Cluster(world, roles.plan(size, "shared"), settings, report)
+    hub = Hub(cluster, report)
+    host = LOOPBACK
+    port = await hub.open(host)
+    before = _memory()
+    await asyncio.sleep(early)
+    record = Record(KEY, "0" * 32, "node0", host, port, hub.secret.hex(), "", "")
+    meeting = FileMeeting([Path(directory) / "record.json"], KEY)
+    started, spent = time.monotonic(), time.process_time()
+    end = asyncio.create_task(cluster.finished())
+    await meeting.publish(record)
+    assembled = await _seconds_until(lambda: cluster.assembled, started)
+    # The client is rank 0's; it ends only when told, by the file.
+    ready = await _seconds_until((Path(directory) / "ready").exists, started)
+    memory = _memory()
+    idle_began = time.process_time()
+    await asyncio.sleep(2 * PING)
+    idle = (time.process_time() - idle_began) / (2 * PING)
+    (Path(directory) / "end").touch()
+    ended = await _seconds_until((Path(directory) / "ended").exists, started)
+    await end
+    gone = time.monotonic() - started - ended
+    await hub.shut()
+    meeting.withdraw()
+    return {
+        "assembled": assembled,
+        "ready": ready,
+        "gone": gone,
+        "idle": idle,
+        "cpu": time.process_time() - spent,
+        "memory": (memory - before) / size,
+    }
+
+
+async def _seconds_until(reached: Any, started: float) -> float:
+    async with asyncio.timeout(DEADLINE):
+        while not reached():  # noqa: ASYNC110  another process's doing
+            await asyncio.sleep(0.01)
+    return time.monotonic() - started
+
+
+def _memory() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+# --- the others -------------------------------------------------------------
+
+
+class CountedMeeting(FileMeeting):
+    """Counts how often the directory is looked into."""
+
+    looks = 0
+
+    def _read(self, path: Path) -> Record:
+        CountedMeeting.looks += 1
+        return super()._read(path)
+
+
+def _be_ranks(values: dict[str, Any]) -> None:
+    asyncio.run(_ranks(**values))
+    sys.stdout.write(json.dumps(CountedMeeting.looks))
+
+
+async def _ranks(
+    size: int, per_node: int, directory: str, first: int, end: int
+) -> None:
+    async with asyncio.timeout(DEADLINE), asyncio.TaskGroup() as group:
+        for rank in range(first, end):
+            group.create_task(_rank(rank, size, f"node{rank // per_node}", directory))
+
+
+async def _rank(rank: int, size: int, node: str, directory: str) -> None:
+    del size
+    place = Path(directory)
+    meeting = CountedMeeting([place / "record.json"], KEY)
+    found = await join.find(rank, node, meeting, DEADLINE)
+    if isinstance(found, join.Broken):
+        raise found.error
+    channel = found.channel
+    channel.send(m.Hello(rank, node, placed=True))
+    if rank == 0:
+        channel.send(m.SchedulerUp("tcp://127.0.0.1:1", 0))
+    beating = asyncio.create_task(_beat(channel))
+    try:
+        while (message := await channel.receive()) is not None:
+            match message:
+                case m.Start():
+                    channel.send(m.WorkersUp([str(rank)], 1, 0))
+                case m.Ready():
+                    (place / "ready").touch()
+                    waiting = asyncio.create_task(_end_when_told(channel, place))
+                case m.Close():
+                    channel.send(m.Bye())
+                case m.Finish():
+                    break
+    finally:
+        beating.cancel()
+        if rank == 0:
+            waiting.cancel()
+        await channel.closed()
+
+
+async def _beat(channel: Channel) -> None:
+    while True:
+        await asyncio.sleep(PING)
+        channel.send(m.Ping())
+
+
+async def _end_when_told(channel: Channel, place: Path) -> None:
+    while not (place / "end").exists():  # noqa: ASYNC110  as above
+        await asyncio.sleep(0.01)
+    (place / "ended").touch()
+    channel.send(m.ClientEnded(0, ""))
+
+
+ROLES = {"hub": _be_hub, "ranks": _be_ranks}
