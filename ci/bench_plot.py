@@ -12,8 +12,17 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-#: A tone that is dark enough on white and light enough on a dark page.
-STRONG, FAINT = "#d1495b", "#8d99ae"
+#: Ours is black and thick; a colour and a mark for each of the others, told apart by
+#: the colour-blind as well (Okabe and Ito); floors are grey.
+OURS_COLOUR, FLOOR_COLOUR = "black", "grey"
+OTHERS = (
+    ("#d55e00", "s"),
+    ("#0072b2", "^"),
+    ("#56b4e9", "v"),
+    ("#009e73", "D"),
+    ("#cc79a7", "X"),
+)
+FLOORS = (":", "-.", "--")
 
 
 def draw(results: Mapping[str, Any], path: Path) -> None:
@@ -35,17 +44,17 @@ def draw(results: Mapping[str, Any], path: Path) -> None:
             found[run["name"]][run["size"]].append(run["ready"])
     figure = Figure(figsize=(7, 4.5), dpi=150, layout="constrained")
     axes = figure.add_subplot()
-    for number, (name, sizes) in enumerate(found.items()):
-        ours, floor = name == OURS, name.startswith("floor")
-        axes.plot(
-            sorted(sizes),
-            [median(sizes[size]) for size in sorted(sizes)],
-            label=name,
-            marker="" if floor else "os^Dv"[number % 5],
-            linestyle=":" if floor else "-",
-            color=STRONG if ours else FAINT if floor else None,
-            linewidth=2.5 if ours else 1.2,
-        )
+    others, floors = iter(OTHERS), iter(FLOORS)
+    for name, sizes in found.items():
+        if name == OURS:
+            style = {"color": OURS_COLOUR, "marker": "o", "linewidth": 2.5}
+        elif name.startswith("floor"):
+            style = {"color": FLOOR_COLOUR, "linestyle": next(floors)}
+        else:
+            colour, mark = next(others)
+            style = {"color": colour, "marker": mark, "linewidth": 1.2}
+        seconds = [median(sizes[size]) for size in sorted(sizes)]
+        axes.plot(sorted(sizes), seconds, label=name, **style)
     ticks = sorted({size for sizes in found.values() for size in sizes})
     axes.set_xscale("log", base=2)
     axes.set_yscale("log", base=2)
@@ -54,6 +63,6 @@ def draw(results: Mapping[str, Any], path: Path) -> None:
     axes.set_xlabel("ranks (one srun, two nodes)")
     axes.set_ylabel("seconds until all workers are registered")
     axes.grid(visible=True, alpha=0.3)
-    axes.legend(fontsize="small")
+    axes.legend(fontsize="x-small")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
