@@ -45,6 +45,7 @@ def draw(results: Mapping[str, Any], path: Path) -> None:
     figure = Figure(figsize=(7, 4.5), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     others, floors = iter(OTHERS), iter(FLOORS)
+    style: dict[str, Any]
     for name, sizes in found.items():
         if name == OURS:
             style = {"color": OURS_COLOUR, "marker": "o", "linewidth": 2.5}
