@@ -78,6 +78,10 @@ def pytest_configure(config: pytest.Config) -> None:
             f"there are {', '.join(TIERS)}, and all"
         )
     config.stash[_ENGINE] = ENGINE_RECORD.exists()
+    # A shell's background job, as this may be one, ignores Ctrl-C, and so does all
+    # that it starts; what tests start is as if it were started by hand.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
