@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dask_runner.errors import ConfigError, UsageError
 from dask_runner.mpiabi import inventory
+from dask_runner.mpiabi.facts import prefix
 from dask_runner.mpiabi.root import Root
 from dask_runner.mpiabi.rules import Verdict
 from dask_runner.mpiabi.unpack import opened
@@ -90,8 +91,11 @@ def check(
             "the host's / bound there",
             "apptainer run --bind /:/host IMAGE check --host /host",
         )
+    # What the user set for the programs of this image, they get.
+    library = "" if image else environ.get("MPI4PY_LIBMPI", "")
     with opened(image or _IMAGE) as root:
-        inside = inventory.take(root, (), image or "this image")
+        own = [prefix(library)] if library else []
+        inside = inventory.take(root, own, image or "this image")
     if not inside.arch:
         raise ConfigError(
             f"{inside.root} does not look like an image: no C library inside",

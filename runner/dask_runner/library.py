@@ -19,8 +19,8 @@ from dataclasses import asdict, replace
 from itertools import count
 from typing import TYPE_CHECKING, Any, Self
 
+from dask_runner import guard, pmi, roles, runner, security
 from dask_runner import messages as m
-from dask_runner import pmi, roles, runner, security
 from dask_runner.channel import BlockingChannel
 from dask_runner.errors import ConfigError, RunnerError
 from dask_runner.launchers import detect, speaks
@@ -402,7 +402,7 @@ class MPIRunner(BaseRunner):
         if found is not None and found.size == comm.size and found.rank == comm.rank:
             return found
         if found is not None and self._whole:
-            _refuse_mismatch(found, comm)
+            guard.refuse_world(environ, found.size, comm.size, _library_version())
         return World("mpi", comm.rank, comm.size, None, None, "mpi", "mpi", "mpi")
 
     def _launched(self, environ: Mapping[str, str]) -> World | None:
@@ -410,6 +410,10 @@ class MPIRunner(BaseRunner):
 
     def _communicator(self) -> Comm:
         if self._comm is None:
+            if "mpi4py.MPI" not in sys.modules:
+                guard.refuse_before_mpi(
+                    os.environ, guard.look(os.environ), guard.library_of_image()
+                )
             try:
                 from mpi4py import MPI  # noqa: PLC0415  it initialises MPI
             except (ImportError, RuntimeError) as error:
@@ -432,19 +436,14 @@ def _mpi_exchange(world: World) -> Callable[[str | None], str] | None:
         from mpi4py import MPI  # noqa: PLC0415  it initialises MPI
     except (ImportError, RuntimeError):
         return None
-    _refuse_mismatch(world, MPI.COMM_WORLD)
+    guard.refuse_world(os.environ, world.size, MPI.COMM_WORLD.size, _library_version())
     return lambda text: str(MPI.COMM_WORLD.bcast(text, root=0))
 
 
-def _refuse_mismatch(world: World, comm: Comm) -> None:
-    if comm.size != world.size:
-        raise ConfigError(
-            f"the launcher started {world.size} ranks, but MPI sees a world of "
-            f"{comm.size}",
-            "an MPI library of the launcher's family",
-            "use srun --mpi=pmix (Open MPI) or --mpi=pmi2 (MPICH), or the mpiexec of "
-            "the same family",
-        )
+def _library_version() -> str:
+    from mpi4py import MPI  # noqa: PLC0415  it is there, and initialised
+
+    return str(MPI.Get_library_version())
 
 
 def _path_of(worker_class: str | type | None) -> str | None:

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dask_runner import local, roles
+from dask_runner import guard, local, roles
 from dask_runner.file_meeting import FileMeeting, file_meeting
 from dask_runner.launch import Launch
 from dask_runner.launchers import detect
@@ -47,6 +47,8 @@ def run(
     if world is None and (settings.nranks or 1) > 1:
         return asyncio.run(local.launch(settings.nranks, args, environ))
     if world is None:
+        if settings.launcher == "auto" and settings.nranks is None:
+            guard.refuse_lost_launcher(environ, guard.look(environ))
         world = alone()
     plan = roles.plan(world.size, settings.layout)
     launch = Launch(world, plan, settings, environ, program)
