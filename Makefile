@@ -23,7 +23,7 @@ export MPI_VERSION MPI_SOURCE MPI_URL MPI_SHA256 MPI_CONFIGURE
 
 .DEFAULT_GOAL := help
 .PHONY: help venv run test test-unit test-local test-images test-cluster lint \
-    test-images-all image sif images size push pull cluster down bench lock clean
+    test-images-all image sif images size sbom push pull cluster down bench lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' \
@@ -58,22 +58,25 @@ lint: .venv/developer ## Check style and types
 	$(BIN)/mypy
 
 image: .venv/developer ## Build the Docker image of MPI=openmpi
-	images/build image $(MPI)
+	$(BIN)/python images/build image $(MPI)
 
 sif: .venv/developer ## Build build/dask-runner.sif from it
-	images/build sif $(MPI)
+	$(BIN)/python images/build sif $(MPI)
 
 images: .venv/developer ## Build the Docker image and the SIF of every row
-	images/build all
+	$(BIN)/python images/build all
 
 size: .venv/developer ## Say what is in the image of MPI=openmpi, by megabyte
-	images/build size $(MPI)
+	$(BIN)/python images/build size $(MPI)
+
+sbom: .venv/developer ## Write its bill of materials, build/dask-runner-openmpi.cdx.json
+	$(BIN)/python images/build sbom $(MPI)
 
 push: .venv/developer ## Publish image and SIF of MPI=openmpi in REGISTRY=host/path
-	images/build push $(MPI)
+	$(BIN)/python images/build push $(MPI)
 
 pull: .venv/developer ## Fetch them from REGISTRY=host/path
-	images/build pull $(MPI)
+	$(BIN)/python images/build pull $(MPI)
 
 cluster: .venv/developer ## Bring the Slurm cluster in containers up (ci/cluster)
 	ci/cluster up

@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ci.docker_engine import ensure, say
-from images import registry
 from images.docker_image import build_derived, build_image
 from images.sif import FOLDER, build_sif
-from images.signing import sign
 from images.sizes import sizes, table
 from images.table import row, rows
 
@@ -41,8 +39,8 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="images/build",
         description="Build a Docker image of images/images.toml, and its SIF (sif), "
-        "or both of every row (all), or say what is in it (size); publish both (push), "
-        "or fetch what was published (pull).",
+        "or both of every row (all), or say what is in it (size, sbom); publish both "
+        "(push), or fetch what was published (pull).",
         epilog=f"From the environment: {', '.join(VARIABLES)}, and "
         "REQUIREMENTS, a file of more Python packages for an image of your own.",
     )
@@ -87,7 +85,20 @@ def _size(client: docker.DockerClient, image: Image, wanted: Row) -> None:
     sys.stdout.write(table(sizes(client, image), FOLDER / wanted.sif) + "\n")
 
 
+def _sbom(client: docker.DockerClient, image: Image, wanted: Row) -> None:
+    # Later than the rest: only this needs the library.
+    from images.sbom import sbom  # noqa: PLC0415
+
+    FOLDER.mkdir(exist_ok=True)
+    file = (FOLDER / wanted.sif).with_suffix(".cdx.json")
+    file.write_text(sbom(client, image, wanted) + "\n")
+    say(f"{file} lists what is in {wanted.tag}")
+
+
 def _push(client: docker.DockerClient, image: Image, wanted: Row) -> None:
+    from images import registry  # noqa: PLC0415 - only these need cryptography
+    from images.signing import sign  # noqa: PLC0415
+
     target = registry.Registry.of(os.environ)
     sif = build_sif(client, image, wanted)
     if key := os.environ.get("SIGN_KEY"):
@@ -97,6 +108,8 @@ def _push(client: docker.DockerClient, image: Image, wanted: Row) -> None:
 
 
 def _pull(client: docker.DockerClient, wanted: Row) -> None:
+    from images import registry  # noqa: PLC0415
+
     source = registry.Registry.of(os.environ)
     FOLDER.mkdir(exist_ok=True)
     sif = FOLDER / wanted.sif
@@ -117,5 +130,6 @@ WHAT: dict[str, Callable[[docker.DockerClient, Image, Row], None]] = {
     "sif": _sif,
     "all": _sif,
     "size": _size,
+    "sbom": _sbom,
     "push": _push,
 }

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+VERSION = "org.opencontainers.image.version"
 PREFIX = "/opt/dask-runner"
 Build = Callable[..., Any]
 
@@ -106,6 +107,21 @@ def test_dask_runner_under_mpiexec_in_the_image_is_one_cluster(
     ended = mpiexec(contained, row, "dask-runner", "-c", code)
     assert (ended.status, ended.stdout) == (0, "2\n"), ended
     assert ended.foreign == []
+
+
+def test_the_bill_of_materials_has_every_package(
+    image: Any, contained: Any, engine: Any
+) -> None:
+    from images.sbom import sbom  # noqa: PLC0415  needs the Docker SDK
+    from images.table import row  # noqa: PLC0415
+
+    bill = json.loads(sbom(engine, image, row("openmpi")))
+    listed = {one["purl"].partition("?")[0] for one in bill["components"]}
+    wheels = contained.run("list", "--format=freeze", entrypoint="pip").stdout.split()
+    assert {f"pkg:pypi/{line.replace('==', '@').lower()}" for line in wheels} <= listed
+    shown = contained.run("-W", "-f", "${Package}\n", entrypoint="dpkg-query").stdout
+    assert set(shown.split()) <= {one["name"] for one in bill["components"]}
+    assert bill["metadata"]["component"]["version"] == image.labels[VERSION]
 
 
 @heavy
