@@ -23,7 +23,8 @@ export MPI_VERSION MPI_SOURCE MPI_URL MPI_SHA256 MPI_CONFIGURE
 
 .DEFAULT_GOAL := help
 .PHONY: help venv run test test-unit test-local test-images test-cluster lint \
-    test-images-all image sif images size sbom push pull cluster down bench lock clean
+    test-images-all test-abi image sif images size \
+    sbom push pull cluster down bench lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' \
@@ -51,6 +52,9 @@ test-images-all: .venv/developer ## Run the long tests of the images: all rows, 
 
 test-cluster: .venv/developer ## Run the tests on a Slurm cluster in containers
 	$(PYTEST) tests/cluster
+
+test-abi: sif ## Run each launcher with each MPI and compare with check (15 minutes)
+	ci/abi_matrix
 
 lint: .venv/developer ## Check style and types
 	$(BIN)/ruff check

