@@ -8,6 +8,7 @@ import importlib.util
 import json
 import os
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,9 @@ from ci.slurm_cluster import Cluster
 from dask_runner.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+
+    import docker
 
 NAME = "bench"
 #: Two nodes of so many CPUs hold 64 ranks, and the scheduler and client beside
@@ -61,7 +64,7 @@ def main(argv: Sequence[str]) -> int:
         results = before
     else:
         client = ensure()
-        with Cluster(NAME, cpus=CPUS, client=client) as cluster:
+        with _cluster(client) as cluster:
             # Images that someone else has made are taken as they are.
             if cluster.images == ROOT / "build":
                 ensure_peers(client)
@@ -77,6 +80,18 @@ def main(argv: Sequence[str]) -> int:
     print(text)  # noqa: T201  what the command is for
     say(f"kept in {options.out}: bench.json, bench.md, bench.png")
     return 0
+
+
+@contextmanager
+def _cluster(client: docker.DockerClient) -> Iterator[Cluster]:
+    """Bring the cluster up for a while; one that is up already stays."""
+    cluster = Cluster(NAME, cpus=CPUS, client=client)
+    if cluster.members():
+        cluster.up()
+        yield cluster
+        return
+    with cluster:
+        yield cluster
 
 
 def _parser() -> argparse.ArgumentParser:
