@@ -209,7 +209,10 @@ class Jobs:
     def look(self) -> set[str]:
         """Return all that a job could leave, one line each."""
         own = f"find {HOME}/.dask-runner '{self.directory}' -mindepth 1 -maxdepth 1"
-        home = self.cluster.start(f"{own} 2>/dev/null; squeue -h", timeout=30)
+        # As root: the user's processes are what is looked for.
+        home = self.cluster.start(
+            f"{own} 2>/dev/null; squeue -h", user="root", timeout=30
+        )
         looks = {
             node: self.cluster.start(
                 f"{PROCESSES}; {FILES}", node=node, user="root", timeout=30
