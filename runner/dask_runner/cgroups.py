@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 # Controller -> files that limit it: version 1's, then version 2's.
 _LIMIT_FILES = {
     "memory": (("memory.limit_in_bytes",), ("memory.max", "memory.high")),
     "cpu": (("cpu.cfs_quota_us",), ("cpu.max",)),
 }
+
+# What counts the kernel's kills: version 2's, then version 1's.
+_OOM_FILES = ("memory.events", "memory.oom_control")
 
 # Version 1's minimum over all ancestors, the hidden ones too.
 _WHOLE_WAY = "hierarchical_memory_limit"
@@ -110,32 +113,63 @@ def limits_of(
     Limit
     """
     outside = _groups(parent)
+    for resource in _LIMIT_FILES:
+        for controllers, path, files, place in _hierarchies(
+            base, cgroup, mounts, resource
+        ):
+            above = outside.get(controllers)
+            for limit in _climb(*place, resource, files):
+                own = (
+                    limit.group == path
+                    and limit.file != _WHOLE_WAY
+                    and _OF_ONE.search(path) is not None
+                    and above is not None
+                    and not is_below(above, path)
+                )
+                yield replace(limit, own=own)
+
+
+def oom_kills(base: Path = Path("/")) -> int:
+    """Count the processes of this process's group that the kernel killed for memory.
+
+    Version 2 counts the groups below as well (``memory.events``), version 1 the
+    group alone (``memory.oom_control``, since Linux 4.13).
+    """
+    mounts = tuple(mounts_of(read(base / "proc/self/mountinfo")))
+    cgroup = read(base / "proc/self/cgroup")
+    count = 0
+    for _, _, _, (point, _, parts) in _hierarchies(base, cgroup, mounts, "memory"):
+        for file in _OOM_FILES:
+            found = re.search(
+                r"^oom_kill (\d+)$", read(point.joinpath(*parts) / file), re.MULTILINE
+            )
+            count += int(found[1]) if found else 0
+    return count
+
+
+_Place = tuple[Path, str, list[str]]
+
+
+def _hierarchies(
+    base: Path, cgroup: str, mounts: tuple[Mount, ...], resource: str
+) -> Iterator[tuple[str, str, tuple[str, ...], _Place]]:
+    """Find where the groups of this process that rule a resource are mounted."""
+    first, second = _LIMIT_FILES[resource]
     for controllers, path in _groups(cgroup).items():
-        for resource, (first, second) in _LIMIT_FILES.items():
-            if not controllers:
-                kind, files, option = "cgroup2", second, None
-            elif resource in controllers.split(","):
-                kind, files, option = "cgroup", first, resource
-            else:
-                continue
-            places = [
-                _place(base, mount, path)
-                for mount in mounts
-                if mount.kind == kind and option in (None, *mount.options)
-            ]
-            if places:
-                # The mount that shows most of the way shows the group itself.
-                point, root, parts = max(places, key=lambda place: len(place[2]))
-                above = outside.get(controllers)
-                for limit in _climb(point, root, parts, resource, files):
-                    own = (
-                        limit.group == path
-                        and limit.file != _WHOLE_WAY
-                        and _OF_ONE.search(path) is not None
-                        and above is not None
-                        and not is_below(above, path)
-                    )
-                    yield replace(limit, own=own)
+        if not controllers:
+            kind, files, option = "cgroup2", second, None
+        elif resource in controllers.split(","):
+            kind, files, option = "cgroup", first, resource
+        else:
+            continue
+        places = [
+            _place(base, mount, path)
+            for mount in mounts
+            if mount.kind == kind and option in (None, *mount.options)
+        ]
+        if places:
+            # The mount that shows most of the way shows the group itself.
+            yield controllers, path, files, max(places, key=lambda one: len(one[2]))
 
 
 def _groups(cgroup: str) -> dict[str, str]:
@@ -143,7 +177,7 @@ def _groups(cgroup: str) -> dict[str, str]:
     return {fields[1]: fields[2] for fields in lines if len(fields) == 3}  # noqa: PLR2004 - cgroups(7)
 
 
-def _place(base: Path, mount: Mount, path: str) -> tuple[Path, str, list[str]]:
+def _place(base: Path, mount: Mount, path: str) -> _Place:
     # A container may see only its own part of the tree: the mount's root says
     # which part. A path outside of it (or one with "..", from a foreign
     # namespace) leaves the mount point itself as the only group in sight.

@@ -74,6 +74,8 @@ class Cluster:
         Prints for the user.
     scheduler_address : str
         A scheduler that runs elsewhere, for a plan without one.
+    ends_at : float, optional
+        When the launcher ends the job, in seconds since 1970.
     """
 
     def __init__(
@@ -83,11 +85,13 @@ class Cluster:
         settings: Settings,
         report: Reporter,
         scheduler_address: str = "",
+        ends_at: float | None = None,
     ) -> None:
         self._world = world
         self._plan = plan
         self._settings = settings
         self._report = report
+        self._ends_at = ends_at
         self._members: dict[int, Member] = {}
         self._arrived: set[int] = set()
         self._lost: set[int] = set()
@@ -203,6 +207,7 @@ class Cluster:
                 self._scheduler,
             )
             client.channel.send(m.Ready(self._scheduler.address, link, len(self._up)))
+            self._stop_in_time()
         self._changed.set()
 
     def _knows_its_node(self, member: Member, leaders: set[str]) -> bool:
@@ -298,6 +303,13 @@ class Cluster:
         self._report.progress(planned - len(self._late()), planned)
         self._advance()
 
+    def _on_worker_died(self, member: Member, message: m.WorkerDied) -> None:
+        if self._status is None:
+            self._report.warn(
+                f"worker {message.name} of {member.name} {message.how}; it is started "
+                "again"
+            )
+
     def _on_client_ended(self, member: Member, message: m.ClientEnded) -> None:
         if member.rank != self._plan.client:
             return
@@ -357,18 +369,44 @@ class Cluster:
             if client is not None and begun:
                 client.channel.send(message)
             return
+        self._end_script(number)
+
+    def _end_script(self, number: int) -> None:
+        """Let the script end by a signal, in its grace; the second time at once."""
+        client = self._members.get(self._plan.client)  # type: ignore[arg-type]  # as above
         again = bool(self._signal)
         self._signal = number
         self._waits_for_late_ranks = False
-        if client is None or not begun or again:
+        if client is None or not self._client_told or again:
             self.close(128 + number)
         else:
-            client.channel.send(message)
+            client.channel.send(m.Signalled(number))
             _later(self._settings.grace, self.close, 128 + number)
+
+    def _stop_in_time(self) -> None:
+        """Let the script save its work before the job's time is over."""
+        if self._settings.stop_before is None:
+            return
+        if self._ends_at is None:
+            self._report.note(
+                "--stop-before has no effect: SLURM_JOB_END_TIME does not tell when "
+                "the job ends"
+            )
+            return
+        left = self._ends_at - self._settings.stop_before - time.time()
+        _later(max(0.0, left), self._time_is_over)
+
+    def _time_is_over(self) -> None:
+        if self._status is None and not self._signal:
+            assert self._ends_at is not None  # noqa: S101  the timer was set for it
+            left = self._ends_at - time.time()
+            self._report.note(f"the job ends in {left:.0f} s: SIGTERM to the script")
+            self._end_script(signal.SIGTERM)
 
     _handlers: Mapping[type[m.Message], Callable[[Cluster, Member, Any], None]] = {
         m.SchedulerUp: _on_scheduler_up,
         m.WorkersUp: _on_workers_up,
+        m.WorkerDied: _on_worker_died,
         m.ClientEnded: _on_client_ended,
         m.SchedulerClosed: _on_scheduler_closed,
         m.Failed: _on_failed,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from dask_runner import messages as m
 from dask_runner import node, specs
 from dask_runner.addresses import of_interface
+from dask_runner.deaths import Standing
 from dask_runner.launch import check
 from dask_runner.processes import Peer, Process, Sibling
 from dask_runner.roles import Role
@@ -41,6 +43,9 @@ BEFORE = {"MALLOC_TRIM_THRESHOLD_": "65536", "PYTHONHASHSEED": "6640"}
 
 class Client(Protocol):
     """The client as its rank sees it: a process of the crew, or the one above."""
+
+    pid: int
+    why: str
 
     @property
     def running(self) -> bool:
@@ -77,6 +82,7 @@ class Crew:
         self._snapshot: Snapshot | None = None
         self._place: Workplace | None = None
         self._work: m.Run | None = None
+        self._standing = Standing(launch.settings.silence)
         self._found = m.Found({})
         self.agent: Peer = Process("agent", events)
         self.scheduler = Process("scheduler", events)
@@ -143,6 +149,7 @@ class Crew:
             "socket": listening.fileno() if listening else -1,
             "place": self._plain_place(),
             "added": added,
+            "silence": self._launch.settings.silence,
             "preload_modules": list(self._launch.settings.preload_modules),
         }
         agent = Process("agent", self._events)
@@ -219,6 +226,17 @@ class Crew:
             await self._start_agent(())
             self.agent.send(self._found)
         self.agent.send(self._work)
+
+    def end_the_standing(self, every: float) -> None:
+        """Kill processes of the rank that were stopped and are not continued."""
+        watched = {
+            one.pid: one
+            for one in (self.agent, self.scheduler, self.client)
+            if one.running and one.pid
+        }
+        for pid in self._standing.too_long(set(watched), every):
+            watched[pid].why = "it was stopped and not continued"
+            watched[pid].signal(signal.SIGKILL)
 
     async def leave(self, patience: float) -> None:
         """End all; after *patience* seconds by force."""

@@ -62,6 +62,14 @@ class WorkersUp(Message):
 
 
 @dataclass(frozen=True)
+class WorkerDied(Message):
+    """A worker has died, in words, and its nanny starts it again."""
+
+    name: str
+    how: str
+
+
+@dataclass(frozen=True)
 class ClientEnded(Message):
     """The client has ended with *status*; *said* tells why if it was killed."""
 

@@ -171,6 +171,20 @@ OPTIONS: tuple[Option, ...] = (
         "SECONDS",
     ),
     Option(
+        "stop-before",
+        "Send the script SIGTERM so many seconds before the Slurm job's time is over.",
+        None,
+        _seconds,
+        "SECONDS",
+    ),
+    Option(
+        "silence",
+        "Seconds without a sign of life after which a rank counts as lost.",
+        30.0,
+        _seconds,
+        "SECONDS",
+    ),
+    Option(
         "security",
         "tls: encrypt and authenticate all connections with keys made for this "
         "cluster; none: anyone who reaches the scheduler runs code as you.",

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dask_runner.channel import Channel, open_channel
+from dask_runner.deaths import Kills
 from dask_runner.launchers import OWN_VARIABLES
 from dask_runner.messages import Message, ProtocolError
 
@@ -60,14 +61,24 @@ PATIENCE = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A process has ended; *status* is negative for a signal, as in subprocess."""
+    """A process has ended.
+
+    Attributes
+    ----------
+    status : int
+        Negative for a signal, as in subprocess.
+    why : str
+        What is known of the reason.
+    """
 
     status: int
+    why: str = ""
 
     def __str__(self) -> str:
+        why = f" ({self.why})" if self.why else ""
         if self.status < 0:
-            return f"was killed by {signal.Signals(-self.status).name}"
-        return f"ended with status {self.status}"
+            return f"was killed by {signal.Signals(-self.status).name}{why}"
+        return f"ended with status {self.status}{why}"
 
     @property
     def shell_status(self) -> int:
@@ -121,6 +132,10 @@ class Peer:
         self._channel: Channel | None = None
         self._over = asyncio.Event()
         self._disowned = False
+        #: The process id; 0 for one that is not ours, or not there yet.
+        self.pid = 0
+        #: Why it is about to be killed.
+        self.why = ""
 
     async def attach(self, sock: socket.socket) -> None:
         """Talk to it over a connected socket from now on."""
@@ -153,6 +168,9 @@ class Peer:
         """Make it useless at once."""
         if self._channel is not None:
             self._channel.close()
+
+    def signal(self, number: int) -> None:
+        """Send a signal to it, if it is ours."""
 
     @property
     def running(self) -> bool:
@@ -192,7 +210,7 @@ class Process(Peer):
 
     def __init__(self, name: str, events: asyncio.Queue[Event]) -> None:
         super().__init__(name, events)
-        self._pid = 0
+        self._kills = Kills()
         self._status: asyncio.Future[int] | None = None
 
     async def start(
@@ -220,7 +238,7 @@ class Process(Peer):
                 pass_fds=(theirs.fileno(), *pass_fds),
                 process_group=0,
             )
-        self._pid = process.pid
+        self.pid = process.pid
         self._status = asyncio.ensure_future(process.wait())
         await self.attach(ours)
 
@@ -232,11 +250,14 @@ class Process(Peer):
 
     def born(self, pid: int) -> None:
         """Take note that it was forked, and is our child now."""
-        self._pid = pid
+        self.pid = pid
         self._status = asyncio.ensure_future(asyncio.to_thread(_status_of, pid))
 
     async def _wait(self) -> Ended | None:
-        return Ended(await self._status) if self._status is not None else None
+        if self._status is None:
+            return None
+        status = await self._status
+        return Ended(status, self.why or self._kills.why(status))
 
     def kill(self) -> None:
         """End it, and all that it has started, by SIGKILL."""
@@ -249,7 +270,7 @@ class Process(Peer):
         if self._status is None or self._status.done():
             return
         try:
-            os.killpg(self._pid, number)
+            os.killpg(self.pid, number)
         except ProcessLookupError:
             return
 

@@ -22,13 +22,14 @@ from dask_runner.addresses import own_address
 from dask_runner.cluster import PASSED_ON, STOP, Cluster
 from dask_runner.crew import Crew
 from dask_runner.errors import AssemblyError, ConfigError, LostError, RunnerError
-from dask_runner.hub import PING, SILENCE, Hub
+from dask_runner.hub import PING, Hub
 from dask_runner.join import Broken, Linked
 from dask_runner.messages import ProtocolError
 from dask_runner.processes import Ended, adopt_orphans, end_orphans
 from dask_runner.rendezvous import Record, with_address
 from dask_runner.report import Reporter, say
 from dask_runner.roles import Role
+from dask_runner.slurm_step import end_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -91,7 +92,8 @@ class Rank:
         self._end: asyncio.Task[int] | None = None
         self._record: Record | None = None
         self._link: Channel | None = None
-        self._heard = 0.0
+        self._heard = False
+        self._silent = False
         self._crew = Crew(launch, events, above)
         self._client_told = False
         self._client_signal = 0
@@ -161,6 +163,7 @@ class Rank:
             self._settings,
             report,
             self._launch.scheduler_address,
+            end_time(self._launch.environ),
         )
         self._hub = Hub(self._cluster, report)
         port = await self._hub.open(host)
@@ -188,7 +191,6 @@ class Rank:
 
     def _on_linked(self, found: Linked) -> None:
         self._record, self._link = found.record, found.channel
-        self._heard = time.monotonic()
         placed = self._world.local_size is not None
         crew = self._crew
         self._say(m.Hello(self._world.rank, self._node, placed, crew.home, crew.leads))
@@ -291,6 +293,9 @@ class Rank:
     def _on_workers_up(self, message: m.WorkersUp) -> None:
         self._say(message)
 
+    def _on_worker_died(self, message: m.WorkerDied) -> None:
+        self._say(message)
+
     def _on_agent_failed(self, message: m.Failed) -> None:
         self._say(message)
 
@@ -368,8 +373,7 @@ class Rank:
         if self._closing:
             self._status = 0
             return
-        silent = time.monotonic() - self._heard > SILENCE
-        if self._record is not None and not silent:
+        if self._record is not None and not self._silent:
             # Closed by rank 0's kernel: nobody is left there to withdraw it.
             self._meeting.adopt(self._record)
         # One for each node; and one where rank 0 had the node to itself and us.
@@ -412,6 +416,7 @@ class Rank:
         ("agent", m.Forked): _on_forked,
         ("agent", m.Declined): _on_declined,
         ("agent", m.WorkersUp): _on_workers_up,
+        ("agent", m.WorkerDied): _on_worker_died,
         ("agent", m.Failed): _on_agent_failed,
         ("agent", Ended): _on_agent_ended,
         ("signal", m.Signalled): _on_signal,
@@ -429,7 +434,6 @@ class Rank:
     async def _listen(self, channel: Channel) -> None:
         try:
             while (message := await channel.receive()) is not None:
-                self._heard = time.monotonic()
                 await self._events.put(("link", message))
         except ProtocolError:
             # Sealed by the hub, so a bug or another version: as good as gone.
@@ -437,10 +441,20 @@ class Rank:
         await self._events.put(("link", Ended(0)))
 
     async def _beat(self) -> None:
+        """Give and expect signs of life; end what stands still on this rank.
+
+        Silence is counted in beats and not by the clock, which goes on where the
+        whole job is suspended (scontrol suspend).
+        """
+        silent = 0.0
         while self._link is not None:
             self._say(m.Ping())
+            self._heard = False
             await asyncio.sleep(PING)
-            if time.monotonic() - self._heard > SILENCE:
+            self._crew.end_the_standing(PING)
+            silent = 0.0 if self._heard else silent + PING
+            if silent > self._settings.silence:
+                self._silent = True
                 self._link.close()
                 return
 

@@ -34,6 +34,8 @@ OTHER: dict[str, tuple[Any, Any]] = {
     "min_workers": ("2", 2),
     "timeout": ("7.5", 7.5),
     "grace": ("1", 1.0),
+    "stop_before": ("60", 60.0),
+    "silence": ("8", 8.0),
     "security": ("none", "none"),
     "report": ("r.html", "r.html"),
     "quiet": (True, True),

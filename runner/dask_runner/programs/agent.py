@@ -14,6 +14,7 @@ the end of its lifeline.
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import json
 import os
@@ -106,13 +107,14 @@ def _prepare_workers(plan: Mapping[str, Any], own: socket.socket) -> None:
             os.environ.setdefault(name, str(value))
     for name in plan["preload_modules"]:
         _preload(name, own)
-    # multiprocessing's resource tracker is no code of ours and would die of these.
-    signal.pthread_sigmask(signal.SIG_BLOCK, lifeline.BLOCKED)
-    resource_tracker.ensure_running()
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, lifeline.BLOCKED)
     fork.freeze()
     foreign = [own.fileno()] + [plan["socket"]] * (plan["socket"] >= 0)
-    fork.start_fork_server(str(Path(sys.argv[2]).parent), foreign)
+    with fork.complaints_to(sys.argv[2]):
+        # multiprocessing's resource tracker is no code of ours and would die of these.
+        signal.pthread_sigmask(signal.SIG_BLOCK, lifeline.BLOCKED)
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, lifeline.BLOCKED)
+        fork.start_fork_server(str(Path(sys.argv[2]).parent), foreign)
 
 
 def _preload(name: str, own: socket.socket) -> None:
@@ -128,10 +130,12 @@ async def _live(own: socket.socket, plan: Mapping[str, Any]) -> None:
     """Look after the workers of this rank, and of all that ask for it."""
     from dask_runner.programs import nannies  # noqa: PLC0415  has Dask
 
-    agent = nannies.Agent(Place(**plan["place"]))
+    agent = nannies.Agent(Place(**plan["place"]), plan["silence"])
+    watch = asyncio.create_task(agent.watch())
     if plan["socket"] >= 0:
         await agent.listen(socket.socket(fileno=plan["socket"]))
     await agent.own(await open_channel(own))
+    watch.cancel()
 
 
 if __name__ == "__main__":

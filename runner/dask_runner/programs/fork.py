@@ -7,6 +7,7 @@ loop when it forks.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import multiprocessing.forkserver
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from dask_runner.processes import Sibling
 
@@ -42,6 +43,33 @@ def freeze() -> None:
     """Keep the garbage collector's hands off the pages that forks share."""
     gc.collect()
     gc.freeze()
+
+
+_users_stderr = -1
+
+
+@contextlib.contextmanager
+def complaints_to(log: str) -> Iterator[None]:
+    """Let what multiprocessing starts complain into the log, not on the user's stderr.
+
+    Its fork server and its resource tracker do, when someone whom they serve is
+    killed. A worker gets the user's stderr back, for what its tasks print.
+    """
+    global _users_stderr  # noqa: PLW0603  forks find it
+    _users_stderr = os.dup(2)
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(file, 2)
+    os.close(file)
+    try:
+        yield
+    finally:
+        os.dup2(_users_stderr, 2)
+
+
+def users_stderr() -> None:
+    """Write to the user's stderr again, in a worker."""
+    os.dup2(_users_stderr, 2)
+    os.close(_users_stderr)
 
 
 def fork() -> int:

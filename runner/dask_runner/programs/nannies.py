@@ -11,6 +11,7 @@ import asyncio
 import logging
 import multiprocessing
 import os
+import signal
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +21,12 @@ from distributed.utils import import_term
 
 from dask_runner import messages as m
 from dask_runner.channel import Channel
+from dask_runner.deaths import Standing
+from dask_runner.hub import PING
 from dask_runner.messages import ProtocolError
 from dask_runner.node import Place, of_this_user
 from dask_runner.programs import lifeline
+from dask_runner.programs.watched import WatchedNanny
 from dask_runner.programs.worker import Placed
 
 if TYPE_CHECKING:
@@ -31,10 +35,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("distributed")
 
+#: How often a worker that is killed while it starts is started again.
+AGAIN = 2
+
 #: Seconds for a worker to close before its nanny kills it: one that has just lost
 #: its scheduler tries for longer, and this process would be killed with it, in
 #: the middle of its tidying up.
 CLOSE = 2.0
+#: Seconds beyond that for a nanny to be done.
+LATEST = 1.0
 
 
 class Agent:
@@ -44,10 +53,14 @@ class Agent:
     ----------
     place : Place
         The place of the rank that started it.
+    silence : float
+        Seconds for which a worker, or the rank, may stand still.
     """
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, silence: float) -> None:
         self._place = place
+        self._standing = Standing(silence)
+        self._workers: set[Workers] = set()
         self._others: dict[asyncio.Task[None], Channel] = {}
         self._server: asyncio.Server | None = None
         self._found = asyncio.Event()
@@ -79,17 +92,40 @@ class Agent:
                 channel.send(m.Declined(why))
             else:
                 await self._found.wait()
-                await Workers(work.spec).live(channel)
+                await self._look_after(work.spec, channel)
 
     def _why_not(self, work: Mapping[str, Any]) -> str:
         if not work["nanny"]:
             return "workers without a nanny"
         return Place(**work["place"]).why_not(self._place)
 
+    async def _look_after(self, work: Mapping[str, Any], channel: Channel) -> None:
+        workers = Workers(work, channel)
+        self._workers.add(workers)
+        try:
+            await workers.live()
+        finally:
+            self._workers.discard(workers)
+
+    async def watch(self) -> None:
+        """End what was stopped (SIGSTOP) and is not continued; a nanny begins anew."""
+        top = os.getppid()
+        while True:
+            await asyncio.sleep(PING)
+            watched = {
+                nanny.worker_pid: nanny
+                for workers in self._workers
+                for nanny in workers.nannies
+            }
+            for pid in self._standing.too_long({top, *watched} - {0}, PING):
+                if pid in watched:
+                    watched[pid].why = "it was stopped and not continued"
+                os.kill(pid, signal.SIGKILL)
+
     async def own(self, channel: Channel) -> None:
         """Look after the workers of this rank, until it ends; then end all."""
         message = await channel.receive()
-        while isinstance(message, (m.Ping, m.Found)):
+        while isinstance(message, m.Found):
             if isinstance(message, m.Found):
                 lifeline.configure(message.environ, [])
                 method = "distributed.worker.multiprocessing-method"
@@ -97,7 +133,7 @@ class Agent:
                 self._found.set()
             message = await channel.receive()
         if isinstance(message, m.Run):
-            await Workers(message.spec).live(channel)
+            await self._look_after(message.spec, channel)
         if self._server is not None:
             self._server.close()
         # Not cancelled: one that is closing its workers must come to its end.
@@ -117,14 +153,23 @@ class Workers:
     ----------
     work : mapping
         What :func:`dask_runner.specs.work` made.
+    channel : Channel
+        To the rank.
     """
 
-    def __init__(self, work: Mapping[str, Any]) -> None:
+    def __init__(self, work: Mapping[str, Any], channel: Channel) -> None:
         self._work = work
+        self._channel = channel
         self._servers: list[Any] = []
 
-    async def live(self, channel: Channel) -> None:
+    @property
+    def nannies(self) -> list[WatchedNanny]:
+        """Our nannies; workers without one, and a user's own, are not among them."""
+        return [one for one in self._servers if isinstance(one, WatchedNanny)]
+
+    async def live(self) -> None:
         """Start them, say so, and close them when the rank has no use for them."""
+        channel = self._channel
         end = asyncio.ensure_future(_end(channel))
         start = asyncio.ensure_future(self._start())
         try:
@@ -139,23 +184,50 @@ class Workers:
     async def _close(self) -> None:
         # A scheduler that is gone would be called for half a minute.
         with dask.config.set({"distributed.comm.timeouts.connect": "1s"}):
-            # One that has not started may not know how to close; its end is ours.
             ends = (
                 server.close(timeout=CLOSE, reason="dask-runner: the cluster ends")
                 for server in self._servers
             )
-            for problem in await asyncio.gather(*ends, return_exceptions=True):
-                if problem is not None:
-                    logger.warning("at the end: %r", problem)
+            try:
+                async with asyncio.timeout(CLOSE + LATEST):
+                    problems = await asyncio.gather(*ends, return_exceptions=True)
+            except TimeoutError as error:
+                problems = [error]
+        for problem in filter(None, problems):
+            logger.warning("at the end: %r", problem)
+        # One that has not started may not know how to close; its end is ours.
+        for nanny in self.nannies:
+            if pid := nanny.worker_pid:
+                os.kill(pid, signal.SIGKILL)
 
     async def _start(self) -> None:
         work = self._work
         lifeline.find_modules(work["path"])
         kind = import_term(work["worker_class"])
-        for one in work["workers"]:
-            common = {**work["common"], **one, **work["options"]}
-            self._servers.append(self._server(kind, common))
-        await asyncio.gather(*self._servers)
+        await asyncio.gather(
+            *(
+                self._up(kind, {**work["common"], **one, **work["options"]})
+                for one in work["workers"]
+            )
+        )
+
+    async def _up(self, kind: Any, options: dict[str, Any]) -> None:
+        """Start one; again, if it is killed meanwhile."""
+        for tries_left in range(AGAIN, -1, -1):
+            server = self._server(kind, dict(options))
+            self._servers.append(server)
+            try:
+                await server
+            except Exception:
+                killed = isinstance(server, WatchedNanny) and server.killed
+                if not killed or not tries_left:
+                    raise
+                self._servers.remove(server)
+            else:
+                return
+
+    def _died(self, name: str, how: str) -> None:
+        self._channel.send(m.WorkerDied(name, how))
 
     def _server(self, kind: Any, options: dict[str, Any]) -> Any:
         work = self._work
@@ -169,7 +241,13 @@ class Workers:
         kind = Placed(
             kind, tuple(place.cpus), place.directory, work["log"], tuple(work["path"])
         )
-        return Nanny(work["scheduler"], worker_class=kind, env=variables, **options)
+        return WatchedNanny(
+            work["scheduler"],
+            worker_class=kind,
+            env=variables,
+            tell=self._died,
+            **options,
+        )
 
     def _outcome(self, start: asyncio.Future[None]) -> m.Message:
         work = self._work

@@ -38,7 +38,8 @@ class Above:
         self._events = events
         self._relays: asyncio.Queue[m.Relay] = asyncio.Queue()
         self._over = asyncio.Event()
-        self._pid = os.getppid()
+        self.pid = os.getppid()
+        self.why = ""
 
     async def listen(self) -> None:
         """Turn what it says into events."""
@@ -68,8 +69,8 @@ class Above:
 
     def signal(self, number: int) -> None:
         """Send it a signal, unless it has gone on by itself."""
-        if self.running and os.getppid() == self._pid:
-            os.kill(self._pid, number)
+        if self.running and os.getppid() == self.pid:
+            os.kill(self.pid, number)
 
     async def stop(self, patience: float, *, ask: m.Message | None) -> None:
         """Ask it to leave the body; after *patience* end it."""

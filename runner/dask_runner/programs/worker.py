@@ -43,6 +43,7 @@ class Placed:
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Take the place, and make the worker."""
         fork.call_it("dask-worker")
+        fork.users_stderr()
         # Threads that are there already (a nanny's link, a queue's) as well.
         for thread in Path("/proc/self/task").iterdir():
             os.sched_setaffinity(int(thread.name), self.cpus)

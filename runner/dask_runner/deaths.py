@@ -1,0 +1,73 @@
+"""Why a process died or stands still, as far as the kernel tells."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+from dask_runner.cgroups import oom_kills, read
+
+
+class Kills:
+    """The kernel's kills for memory, since this was made or last asked."""
+
+    def __init__(self) -> None:
+        self._count = oom_kills()
+
+    def since(self) -> int:
+        """Return how many there were since the last time."""
+        before, self._count = self._count, oom_kills()
+        return self._count - before
+
+    def why(self, status: int) -> str:
+        """Explain an exit status, negative for a signal; empty if there is no more.
+
+        A kernel that is short of memory sends SIGKILL, and counts it in the control
+        group.
+        """
+        if status == -signal.SIGKILL and self.since() > 0:
+            return (
+                "by the kernel, because the job is out of memory; you can: ask for "
+                "more, start fewer workers a node, or use smaller chunks"
+            )
+        return ""
+
+
+class Standing:
+    """Finds processes that were stopped (SIGSTOP) and are not continued.
+
+    Parameters
+    ----------
+    silence : float
+        Seconds for which a process may stand still.
+    """
+
+    def __init__(self, silence: float) -> None:
+        self._silence = silence
+        self._stopped: dict[int, float] = {}
+        self._looked = time.monotonic()
+
+    def too_long(self, pids: set[int], every: float) -> list[int]:
+        """Look at processes, as is done *every* so many seconds.
+
+        Of the time since the last look no more counts than that: where the whole job
+        was suspended (scontrol suspend), this process was as well.
+
+        Returns
+        -------
+        list of int
+            Those that have been standing for longer than the silence.
+        """
+        now = time.monotonic()
+        passed, self._looked = min(now - self._looked, 2 * every), now
+        self._stopped = {
+            pid: self._stopped.get(pid, 0.0) + passed for pid in pids if is_stopped(pid)
+        }
+        return [pid for pid, time in self._stopped.items() if time > self._silence]
+
+
+def is_stopped(pid: int) -> bool:
+    """Say whether a process is stopped by a signal (state T, proc(5))."""
+    # 4711 (name with spaces and parentheses) S 1 ...
+    return read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()[:1] == ["T"]
