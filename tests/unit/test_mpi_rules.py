@@ -130,7 +130,16 @@ SAID = {
 }
 
 
-@pytest.mark.parametrize(("pair", "world"), SEEN.items(), ids=str)
+def named(value: object) -> str:
+    """Name a pair, alike in each process (a set's text is not)."""
+    if not isinstance(value, tuple):
+        return str(value)
+    way, library = value
+    kinds = "+".join(sorted(library.pmi))
+    return f"{way.command} {way.version}-{library.vendor} {library.version} {kinds}"
+
+
+@pytest.mark.parametrize(("pair", "world"), SEEN.items(), ids=named)
 def test_a_pair_that_was_run_is_judged_as_it_ran(
     pair: tuple[Way, Library], world: bool
 ) -> None:
@@ -139,7 +148,7 @@ def test_a_pair_that_was_run_is_judged_as_it_ran(
     assert judge(*pair).verdict is expected, judge(*pair)
 
 
-@pytest.mark.parametrize(("pair", "verdict"), SAID.items(), ids=str)
+@pytest.mark.parametrize(("pair", "verdict"), SAID.items(), ids=named)
 def test_a_pair_that_was_not_run_is_judged_as_documented(
     pair: tuple[Way, Library], verdict: Verdict
 ) -> None:
@@ -152,7 +161,7 @@ def test_every_rule_is_the_one_that_decides_some_pair() -> None:
     assert [rule.name for rule in RULES if rule.name not in used] == []
 
 
-@pytest.mark.parametrize("pair", [*SEEN, *SAID], ids=str)
+@pytest.mark.parametrize("pair", [*SEEN, *SAID], ids=named)
 def test_a_reason_names_the_versions_and_a_refusal_has_a_way_out(
     pair: tuple[Way, Library],
 ) -> None:
