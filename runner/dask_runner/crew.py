@@ -185,10 +185,7 @@ class Crew:
         if Role.scheduler in self._roles:
             self.scheduler.send(m.Run(specs.scheduler(self._launch, host, tls)))
         if Role.client in self._roles and self._launch.program is not None:
-            directory = {"DASK_TEMPORARY_DIRECTORY": repr(str(self.place.path))}
-            spec = specs.client(
-                self._launch.program, self._launch.settings, {**tls, **directory}
-            )
+            spec = specs.client(self._launch.program, self._launch.settings, tls)
             self.client.send(m.Run(spec))
 
     async def work(self, start: m.Start, record: Record, host: str) -> tuple[str, ...]:

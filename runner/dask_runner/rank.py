@@ -53,11 +53,6 @@ class Crashed:
     error: BaseException
 
 
-#: Seconds by which the other ranks leave later than rank 0 where all fail alike: a
-#: launcher ends the job with the first rank that fails, and rank 0 has to say why.
-AFTER_RANK_0 = 2.0
-
-
 class Rank:
     """The top process of one rank.
 
@@ -102,7 +97,6 @@ class Rank:
         self._started = False
         self._closing = False
         self._unfit: ConfigError | None = None
-        self._yields = False
         self._status: int | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -126,8 +120,6 @@ class Rank:
             self._status = error.status
         finally:
             await self._leave()
-        if self._yields:
-            await asyncio.sleep(AFTER_RANK_0)
         return self._status
 
     # --- the beginning ------------------------------------------------------
@@ -210,9 +202,10 @@ class Rank:
             self._cluster.fail(error)
         elif isinstance(error, AssemblyError) and self._speaks:
             say(f"error: {error}")
-        else:
-            # All else is seen by rank 0 as well, which says it.
-            self._yields = True
+        elif isinstance(error, LostError) and self._world.local_rank in (0, None):
+            # Seen by this node alone: what the launcher has here is gone.
+            say(f"error: {error}")
+        # All else is seen by rank 0 as well, which says it.
         self._status = error.status
 
     @property

@@ -51,8 +51,9 @@ class Workplace:
 
     def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
         """Return the environment of a process of this rank."""
-        # Where Dask would leave a directory for all that come after.
-        own = {"DASK_TEMPORARY_DIRECTORY": str(self.path)}
+        # Where Dask would leave a directory for all that come after. Quoted, because
+        # Dask reads the value as a Python literal, and a path may look like one.
+        own = {"DASK_TEMPORARY_DIRECTORY": repr(str(self.path))}
         return inherited(self._environ, {**own, **(extra or {})})
 
     def log(self, name: str) -> str:
