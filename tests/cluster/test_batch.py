@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from tests.cluster.jobs import SIF, SINGLETONS, Jobs, told
+from tests.cluster.jobs import SIF, Jobs, told
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 
@@ -137,27 +137,15 @@ def test_mpiexec_of_the_images_family_starts_ranks_in_a_batch_job(
     assert ": 4 ranks, " in done.stderr, told(done)
 
 
-def test_mpiexec_of_another_family_is_refused_once(jobs: Jobs) -> None:
+def test_mpiexec_of_another_family_than_the_images_starts_ranks_as_well(
+    jobs: Jobs,
+) -> None:
     jobs.write("script.py", NODES)
-    line = f"mpiexec.mpich -n 4 apptainer run {SIF} script.py"
+    line = f"mpiexec.mpich -n 4 apptainer run {SIF} script.py 'a b'"
     jobs.write("job.sbatch", f"#!/bin/bash\n{line}\n")
 
-    done = jobs.batch("-N2", "--ntasks-per-node=2", "job.sbatch").wait(
-        leaves=SINGLETONS
-    )
-
-    assert done.returncode == 78, told(done)
-    assert done.stderr.count("dask-runner: error:") == 1, told(done)
-    assert "4 ranks, but MPI sees a world of 1" in done.stderr, told(done)
-    assert "you can: " in done.stderr, told(done)
-
-
-def test_mpiexec_of_another_family_works_without_mpi(jobs: Jobs) -> None:
-    jobs.write("script.py", NODES)
-    line = f"mpiexec.mpich -n 2 apptainer run {SIF} --scheduler-file here script.py"
-    jobs.write("job.sbatch", f"#!/bin/bash\n{line}\n")
-
-    done = jobs.batch("-N2", "--ntasks-per-node=1", "job.sbatch").wait()
+    done = jobs.batch("-N2", "--ntasks-per-node=2", "job.sbatch").wait()
 
     assert done.returncode == 0, told(done)
-    assert "[] True ['c1', 'c2']\n" in done.stderr, told(done)
+    assert "['a b'] True ['c1', 'c2']\n" in done.stderr, told(done)
+    assert ": 4 ranks, " in done.stderr, told(done)
