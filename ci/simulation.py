@@ -28,7 +28,7 @@ from dask_runner import join, roles
 from dask_runner import messages as m
 from dask_runner.cluster import Cluster
 from dask_runner.file_meeting import FileMeeting
-from dask_runner.hub import PING, Hub
+from dask_runner.hub import PING, SILENCE, Hub
 from dask_runner.options import settle
 from dask_runner.rendezvous import Record
 from dask_runner.report import Reporter
@@ -183,7 +183,7 @@ async def _hub(
     settings = settle({"timeout": DEADLINE, "quiet": True}, {})
     report = Reporter(quiet=True)
     cluster = Cluster(world, roles.plan(size, "shared"), settings, report)
-    hub = Hub(cluster, report)
+    hub = Hub(cluster, report, SILENCE)
     host = LOOPBACK
     port = await hub.open(host)
     before = _memory()

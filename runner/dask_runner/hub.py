@@ -20,12 +20,19 @@ if TYPE_CHECKING:
     from dask_runner.cluster import Cluster
     from dask_runner.report import Reporter
 
-#: Seconds between signs of life, each way.
+#: Seconds between signs of life, each way, at most; and how many there are at least
+#: in the time of silence after which the other side counts as lost.
 PING = 5.0
-#: Seconds of silence after which the other side counts as lost.
+PINGS = 6
+#: Seconds of silence, if nobody asks for others (``--silence``).
 SILENCE = 30.0
 #: Seconds within which a rank that got in says who it is.
 HELLO = 10.0
+
+
+def between_pings(silence: float) -> float:
+    """Return the seconds between signs of life for a time of silence."""
+    return min(PING, silence / PINGS)
 
 
 class Hub:
@@ -37,12 +44,15 @@ class Hub:
         Hears what the ranks say.
     report : Reporter
         Prints for the user.
+    silence : float
+        Seconds without a sign of life after which a rank counts as lost.
     """
 
-    def __init__(self, cluster: Cluster, report: Reporter) -> None:
+    def __init__(self, cluster: Cluster, report: Reporter, silence: float) -> None:
         self.secret = secrets.token_bytes(32)
         self._cluster = cluster
         self._report = report
+        self._silence = silence
         self._door = Door(self.secret, self._serve, self._refuse)
         self._stranger_seen = False
 
@@ -82,16 +92,18 @@ class Hub:
     async def _listen_for_silence(self) -> None:
         while True:
             began = time.monotonic()
-            await asyncio.sleep(PING)
+            await asyncio.sleep(between_pings(self._silence))
             now = time.monotonic()
             for member in self._cluster.members:
                 member.channel.send(m.Ping())
-                if now - began > 2 * PING:
+                if now - began > self._silence / 2:
                     # We were stopped ourselves (scontrol suspend, a virtual machine
                     # that moves): what they said meanwhile has yet to be read.
                     member.heard = now
-                elif member.heard < now - SILENCE:
-                    self._report.warn(f"{member.name} was silent for {SILENCE:g} s")
+                elif member.heard < now - self._silence:
+                    self._report.warn(
+                        f"{member.name} was silent for {self._silence:g} s"
+                    )
                     member.channel.abort()
 
     async def shut(self) -> None:

@@ -22,7 +22,7 @@ from dask_runner.addresses import own_address
 from dask_runner.cluster import PASSED_ON, STOP, Cluster
 from dask_runner.crew import Crew
 from dask_runner.errors import AssemblyError, ConfigError, LostError, RunnerError
-from dask_runner.hub import PING, Hub
+from dask_runner.hub import Hub, between_pings
 from dask_runner.join import Broken, Linked
 from dask_runner.messages import ProtocolError
 from dask_runner.processes import Ended, adopt_orphans, end_orphans
@@ -157,7 +157,7 @@ class Rank:
             self._launch.scheduler_address,
             end_time(self._launch.environ),
         )
-        self._hub = Hub(self._cluster, report)
+        self._hub = Hub(self._cluster, report, self._settings.silence)
         port = await self._hub.open(host)
         certificate, key = (
             security.material() if self._settings.security == "tls" else ("", "")
@@ -439,13 +439,13 @@ class Rank:
         Silence is counted in beats and not by the clock, which goes on where the
         whole job is suspended (scontrol suspend).
         """
-        silent = 0.0
+        silent, every = 0.0, between_pings(self._settings.silence)
         while self._link is not None:
             self._say(m.Ping())
             self._heard = False
-            await asyncio.sleep(PING)
-            self._crew.end_the_standing(PING)
-            silent = 0.0 if self._heard else silent + PING
+            await asyncio.sleep(every)
+            self._crew.end_the_standing(every)
+            silent = 0.0 if self._heard else silent + every
             if silent > self._settings.silence:
                 self._silent = True
                 self._link.close()

@@ -292,7 +292,7 @@ def test_no_sequence_of_sealed_messages_breaks_the_hub(
         state = Cluster(
             world, roles.plan(2, "shared"), settle({"timeout": PATIENCE}, {}), report
         )
-        hub = Hub(state, report)
+        hub = Hub(state, report, PATIENCE)
         port = await hub.open(LOOPBACK)
         record = Record("k", "n", "c1", LOOPBACK, port, hub.secret.hex(), "", "")
         troubles: list[object] = []
@@ -327,7 +327,8 @@ def test_who_has_the_secret_and_says_nothing_is_sent_away(
         report = Silent()
         world = World("slurm", 0, 2, None, None, "1", "slurm.1", "file")
         settings = settle({"timeout": PATIENCE}, {})
-        hub = Hub(Cluster(world, roles.plan(2, "shared"), settings, report), report)
+        state = Cluster(world, roles.plan(2, "shared"), settings, report)
+        hub = Hub(state, report, PATIENCE)
         port = await hub.open(LOOPBACK)
         record = Record("k", "n", "c1", LOOPBACK, port, hub.secret.hex(), "", "")
         channel = await link.connect(record, PATIENCE)

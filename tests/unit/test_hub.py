@@ -10,7 +10,6 @@ import pytest
 
 from dask_runner import cluster as cluster_module
 from dask_runner import door, link, roles
-from dask_runner import hub as hub_module
 from dask_runner import messages as m
 from dask_runner.cluster import Cluster as State
 from dask_runner.hub import Hub
@@ -79,13 +78,9 @@ class Stage:
     def __init__(self, size: int, layout: str, **given: Any) -> None:
         self.said = Said()
         world = World("slurm", 0, size, None, None, "1", "slurm.1", "file")
-        self.state = State(
-            world,
-            roles.plan(size, layout),
-            settle({"timeout": PATIENCE, **given}, {}),
-            self.said,
-        )
-        self.hub = Hub(self.state, self.said)
+        settings = settle({"timeout": PATIENCE, **given}, {})
+        self.state = State(world, roles.plan(size, layout), settings, self.said)
+        self.hub = Hub(self.state, self.said, settings.silence)
         self._port = 0
         self._ranks: list[FakeRank] = []
 
@@ -487,10 +482,7 @@ def test_a_message_that_no_rank_may_send_is_a_loss_and_no_crash() -> None:
     playing(3)(play)
 
 
-def test_a_silent_rank_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub_module, "PING", 0.05)
-    monkeypatch.setattr(hub_module, "SILENCE", 0.3)
-
+def test_a_silent_rank_is_lost() -> None:
     async def play(stage: Stage) -> None:
         ranks = await ready(stage, 2)
 
@@ -505,7 +497,7 @@ def test_a_silent_rank_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
         assert "rank 1 on c1 was silent" in stage.said.warnings[0]
         assert not stage.finished.done()
 
-    playing(2)(play)
+    playing(2, silence=0.3)(play)
 
 
 # --- signals ----------------------------------------------------------------

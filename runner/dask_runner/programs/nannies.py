@@ -22,7 +22,7 @@ from distributed.utils import import_term
 from dask_runner import messages as m
 from dask_runner.channel import Channel
 from dask_runner.deaths import Standing
-from dask_runner.hub import PING
+from dask_runner.hub import between_pings
 from dask_runner.messages import ProtocolError
 from dask_runner.node import Place, of_this_user
 from dask_runner.programs import lifeline
@@ -59,6 +59,7 @@ class Agent:
 
     def __init__(self, place: Place, silence: float) -> None:
         self._place = place
+        self._silence = silence
         self._standing = Standing(silence)
         self._workers: set[Workers] = set()
         self._others: dict[asyncio.Task[None], Channel] = {}
@@ -110,14 +111,15 @@ class Agent:
     async def watch(self) -> None:
         """End what was stopped (SIGSTOP) and is not continued; a nanny begins anew."""
         top = os.getppid()
+        every = between_pings(self._silence)
         while True:
-            await asyncio.sleep(PING)
+            await asyncio.sleep(every)
             watched = {
                 nanny.worker_pid: nanny
                 for workers in self._workers
                 for nanny in workers.nannies
             }
-            for pid in self._standing.too_long({top, *watched} - {0}, PING):
+            for pid in self._standing.too_long({top, *watched} - {0}, every):
                 if pid in watched:
                     watched[pid].why = "it was stopped and not continued"
                 os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,279 @@
+"""What has to happen in each cell: how soon, which status, what rank 0 says.
+
+DESIGN 4.7 as a table: the first row that matches a cell is its end.
+"""
+
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from tests.failures.matrix import BY_MPI, OF_A_SCRIPT, TOPS, Cell
+
+#: Seconds of silence after which the cells' clusters count somebody as lost
+#: (``--silence``), and what it takes to notice.
+SILENCE = 3.0
+NOTICED = 2 * SILENCE
+
+#: Seconds that the cells' clusters wait for ranks (``--timeout``) where one does not
+#: come, and in all other cells, on a machine that is busy with other things.
+TIMEOUT = 8.0
+PATIENT = 120.0
+
+#: Seconds (DESIGN 4.7).
+SOON = 5.0
+ENDS = 10.0
+#: Seconds until Slurm itself gives up a node that does not answer, and its step.
+SLURM_GIVES_UP = 60.0
+
+#: In place of a status: whatever says that the job has failed.
+FAILS = -1
+#: In place of a status: the launcher says what it likes about a lost node.
+ANY = -2
+
+#: What a script prints that goes on to its end.
+RESULT = "56"
+
+KILLED = 128 + signal.SIGKILL
+LOST = 69
+LATE = 75
+
+_NUMBERS = {
+    "sigint": signal.SIGINT,
+    "sigterm": signal.SIGTERM,
+    "sigkill": signal.SIGKILL,
+    "abort": signal.SIGABRT,
+    "memory": signal.SIGKILL,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a cell ends.
+
+    Attributes
+    ----------
+    status : int
+        Of the job: the launcher's.
+    says : str
+        A pattern that rank 0's own lines match; empty: there is nothing to say.
+    goes_on : bool
+        The script computes all that it wanted, though a part is lost.
+    within : float
+        Seconds from the blow to the last process of the job that is gone; for a
+        script that goes on, from its own end.
+    notices : float
+        Seconds from the blow to what is said, in a job that goes on.
+    tracebacks : int
+        On stderr: the user's, and no other.
+    """
+
+    status: int
+    says: str = ""
+    goes_on: bool = False
+    within: float = ENDS
+    notices: float = ENDS
+    tracebacks: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A kind of cells, and their end."""
+
+    of: Callable[[Cell], bool]
+    end: Callable[[Cell], End]
+
+
+def _number(cell: Cell) -> int:
+    return 128 + _NUMBERS[cell.cause]
+
+
+_OF_A_SCRIPT = {
+    "return": End(0, within=SOON),
+    "raise": End(1, tracebacks=1, within=SOON),
+    "exit3": End(3, within=SOON),
+    "_exit4": End(4, within=SOON),
+    "abort": End(128 + signal.SIGABRT, r"error: .*client on \S+ .*SIGABRT"),
+    "sigint": End(128 + signal.SIGINT, tracebacks=1),
+    "sigterm": End(128 + signal.SIGTERM),
+    "sigkill": End(KILLED, r"error: .*client on \S+ .*killed"),
+    "memory": End(KILLED, r"error: .*client on \S+ .*memory"),
+    "sigstop": End(LOST, r"error: .*client on \S+ .*(stopped|silent)"),
+}
+
+
+def _script(cell: Cell) -> End:
+    return _OF_A_SCRIPT[cell.cause]
+
+
+def _lost_before_all_were_there(cell: Cell) -> End:
+    """End with a rank that is not there, or not any more."""
+    if cell.when == "before":
+        late = TIMEOUT + ENDS
+        rank = cell.ranks - 1 if cell.who == "top" else cell.client_rank
+        return End(LATE, rf"error: rank {rank} .*(did not arrive|waited)", within=late)
+    return End(LATE, r"error: rank \d+ on \S+ ")
+
+
+ROWS = (
+    # --- the script's own ends
+    Row(
+        lambda x: x.cause in OF_A_SCRIPT and x.when == "before" and x.way != "cli",
+        # One rank's program fails, before it is a rank.
+        lambda _: End(FAILS, within=TIMEOUT + ENDS, tracebacks=1),
+    ),
+    Row(
+        lambda x: x.who == "script" and x.when == "before" and x.way != "cli",
+        lambda x: replace(
+            _lost_before_all_were_there(x),
+            status=FAILS,
+            says="" if x.launcher in BY_MPI else r"error: ",
+        ),
+    ),
+    # In the library's ways the script is the launcher's child, and srun's status is
+    # that of the first task that fails.
+    Row(
+        lambda x: x.who == "script" and x.way != "cli" and x.launcher in BY_MPI,
+        lambda x: (
+            _script(x)
+            if x.cause in OF_A_SCRIPT - {"abort"}
+            else End(FAILS, tracebacks=_script(x).tracebacks)
+        ),
+    ),
+    Row(
+        lambda x: x.who == "script" and x.when == "closing" and x.way != "cli",
+        lambda x: replace(_script(x), says=""),
+    ),
+    Row(lambda x: x.who == "script", _script),
+    # --- a launcher that is told to end
+    Row(
+        lambda x: x.who == "launcher" and x.launcher in BY_MPI,
+        lambda _: End(FAILS),
+    ),
+    Row(
+        lambda x: x.who == "launcher" and x.cause == "sigkill",
+        lambda _: End(KILLED),
+    ),
+    Row(
+        lambda x: x.who == "launcher" or (x.who in TOPS and x.cause in _ASKS),
+        lambda x: End(
+            _number(x),
+            tracebacks=int(x.cause == "sigint" and x.when == "running"),
+        ),
+    ),
+    # --- who is deaf: the top process alone decides
+    Row(
+        lambda x: x.cause in _ASKS,
+        lambda _: End(0, goes_on=True),
+    ),
+    # --- the end has begun, and its status is known
+    Row(
+        lambda x: x.when == "closing" and x.who in TOPS,
+        lambda x: End(FAILS if x.cause == "sigkill" else ANY),
+    ),
+    Row(lambda x: x.when == "closing", lambda _: End(0)),
+    # --- the scheduler, and rank 0
+    Row(
+        lambda x: x.who == "scheduler",
+        lambda x: End(LOST, r"error: .*scheduler on \S+ ", within=_noticed(x)),
+    ),
+    Row(
+        lambda x: x.who == "hub" and x.when == "before",
+        lambda x: End(
+            FAILS,
+            "" if x.launcher in BY_MPI or x.ranks == 1 else r"error: ",
+            within=TIMEOUT + ENDS,
+        ),
+    ),
+    Row(
+        lambda x: x.who == "hub",
+        lambda x: End(
+            FAILS if x.way != "cli" or x.launcher in BY_MPI else KILLED,
+            "lost the hub" if x.launcher == "srun" else "",
+            within=_noticed(x),
+        ),
+    ),
+    Row(
+        lambda x: x.who == "node0",
+        lambda _: End(ANY, "lost the hub"),
+    ),
+    # --- what a job goes on without
+    Row(
+        lambda x: x.who == "top" and x.launcher in BY_MPI,
+        lambda x: End(FAILS, within=ENDS + TIMEOUT * (x.when == "before")),
+    ),
+    Row(
+        lambda x: x.who == "top" and x.when in {"before", "joining"},
+        lambda x: replace(
+            _lost_before_all_were_there(x),
+            # The lost task's, which is the highest.
+            status=KILLED if x.launcher == "srun" and x.cause == "sigkill" else FAILS,
+        ),
+    ),
+    Row(
+        lambda x: x.who == "worker",
+        lambda x: End(
+            0,
+            r"warning: worker \S+ .*on \S+ ",
+            goes_on=True,
+            notices=_noticed(x),
+        ),
+    ),
+    Row(
+        lambda x: x.who == "agent" and x.when != "running",
+        lambda x: End(FAILS, r"error: rank \d+ on \S+.* agent", within=_noticed(x)),
+    ),
+    Row(
+        lambda x: x.who == "agent" and x.launcher != "srun",
+        # All workers are of the one node, and lost with its agent.
+        lambda x: End(FAILS, r"error: rank \d+ on \S+.*", within=_noticed(x)),
+    ),
+    Row(
+        lambda x: x.who == "agent",
+        lambda x: End(
+            0,
+            r"warning: rank \d+ on \S+.* agent",
+            goes_on=True,
+            notices=_noticed(x),
+        ),
+    ),
+    Row(
+        lambda x: x.who == "top",
+        lambda x: End(
+            0 if x.launcher == "local" else KILLED,
+            r"warning: rank \d+ on \S+ .*lost",
+            goes_on=True,
+            notices=_noticed(x),
+        ),
+    ),
+    Row(
+        lambda x: x.who in {"node", "network"} and x.when == "joining",
+        lambda _: End(
+            ANY, r"error: rank \d+ on \S+ ", within=NOTICED + ENDS + SLURM_GIVES_UP
+        ),
+    ),
+    Row(
+        lambda x: x.who in {"node", "network"},
+        lambda _: End(
+            ANY,
+            r"warning: rank \d+ on \S+ .*(lost|silent)",
+            goes_on=True,
+            notices=NOTICED + ENDS,
+            within=SLURM_GIVES_UP,
+        ),
+    ),
+)
+
+#: Signals that ask, and do not force.
+_ASKS = frozenset({"sigint", "sigterm"})
+
+
+def _noticed(cell: Cell) -> float:
+    return ENDS + NOTICED * (cell.cause == "sigstop")
+
+
+def end(cell: Cell) -> End:
+    """Return how a cell has to end."""
+    found = next(row.end(cell) for row in ROWS if row.of(cell))
+    if cell.cause == "sigstop":
+        found = replace(found, within=max(found.within, ENDS + NOTICED))
+    return found

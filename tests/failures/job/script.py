@@ -1,0 +1,121 @@
+"""The script of every cell: what it does to itself, and when, its environment says.
+
+All processes of a cell tell each other where they are by files in ``CELL``.
+"""
+
+import contextlib
+import json
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+
+from distributed import Client
+
+CELL = Path(os.environ["CELL"])
+CAUSE, WHO, WHEN, LAUNCHER, LAYOUT, WAY = os.environ["CELL_NAME"].split("-")
+RANKS = ("DASKRUNNER_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID")
+RUNNERS = {"local": "Runner", "srun": "SlurmRunner"}
+PATIENCE = 150
+
+
+def tell(name, text="{}"):
+    aside = CELL / f".{name}"
+    aside.write_text(text)
+    aside.replace(CELL / name)
+
+
+def wait_for(name):
+    deadline = time.monotonic() + PATIENCE
+    while not (CELL / name).exists():
+        if time.monotonic() > deadline:
+            sys.exit(f"nobody says {name}")
+        time.sleep(0.02)
+
+
+def fail():
+    raise RuntimeError("as the cell wants it")
+
+
+ACTS = {
+    "return": sys.exit,
+    "raise": fail,
+    "exit3": lambda: sys.exit(3),
+    "_exit4": lambda: os._exit(4),
+    "abort": os.abort,
+}
+
+
+def act(when):
+    if ("script", when) != (WHO, WHEN):
+        return
+    if CAUSE in ACTS:
+        ACTS[CAUSE]()
+
+
+def task(x):
+    wait_for("go")
+    return 2 * x
+
+
+def hog():
+    held = []
+    while True:
+        held.append(b"x" * (1 << 24))
+        time.sleep(0.02)
+
+
+def here():
+    return socket.gethostname(), os.getpid()
+
+
+def work(client):
+    workers = client.scheduler_info(n_workers=-1)["workers"]
+    at = client.run(here)
+    futures = client.map(task, range(8))
+    places = {str(workers[one]["name"]): place for one, place in at.items()}
+    tell("begun", json.dumps({"script": here(), **places}))
+    act("running")
+    hogs = None
+    if (CAUSE, WHO) == ("memory", "script"):
+        wait_for("limited")
+        hog()
+    if (CAUSE, WHO) == ("memory", "worker"):
+        last = [max(places, key=int)]
+        hogs = client.submit(hog, workers=last, allow_other_workers=False)
+    wait_for("go")
+    if hogs is not None:
+        hogs.cancel()
+    print(sum(client.gather(futures)), flush=True)
+
+
+def client_rank():
+    ranks = [os.environ[name] for name in RANKS if name in os.environ]
+    return not ranks or ranks[0] == ("0" if LAYOUT == "shared" else "1")
+
+
+def main():
+    if client_rank():
+        act("before")
+    if WAY == "with":
+        import dask_runner
+
+        kind = getattr(dask_runner, RUNNERS.get(LAUNCHER, "MPIRunner"))
+        with kind() as runner, Client(runner) as client:
+            work(client)
+    else:
+        if WAY == "initialize":
+            from dask_runner import initialize
+
+            initialize()
+        with Client() as client:
+            work(client)
+    act("closing")
+    if (WHO, WHEN) == ("script", "closing"):
+        tell("script-closing", json.dumps({"script": here()}))
+        with contextlib.suppress(FileNotFoundError):
+            wait_for("go")
+
+
+main()

@@ -1,0 +1,329 @@
+"""Which failures there are: causes, who it hits, when, and under what.
+
+A cell is one of each. Most products make sense; :data:`RULES` leaves out the rest,
+each with its reason. What has to happen in a cell is in ``ends.py``.
+"""
+
+from collections.abc import Callable
+from dataclasses import astuple, dataclass
+from functools import cache
+from itertools import product
+
+CAUSES = (
+    "return",  # the script's last line, while its tasks run
+    "raise",
+    "exit3",  # sys.exit(3)
+    "_exit4",  # os._exit(4)
+    "abort",  # os.abort()
+    "sigint",
+    "sigterm",
+    "sigkill",  # of a node: it loses power
+    "memory",  # a limit is reached
+    "sigstop",  # and never continued; of a node: it is frozen
+    "cut",  # the cable of a node
+)
+WHO = (
+    "script",
+    "scheduler",
+    "worker",  # the last rank's
+    "agent",  # the process in which the last rank's nannies are
+    "hub",  # rank 0's top process
+    "top",  # the last rank's
+    "node",  # the last rank's
+    "node0",  # rank 0's
+    "network",  # of the last rank's node
+    "launcher",  # Ctrl-C at it, scancel
+)
+WHEN = (
+    "before",  # who is hit has begun, and has not joined
+    "joining",  # workers are starting; the script has not begun
+    "running",  # tasks are running
+    "closing",  # the script has ended, workers are closing
+)
+LAUNCHERS = ("local", "hydra", "prrte", "srun")
+LAYOUTS = ("shared", "dedicated")
+WAYS = ("cli", "with", "initialize")
+
+OF_A_SCRIPT = frozenset({"return", "raise", "exit3", "_exit4", "abort"})
+BELOW = frozenset({"scheduler", "worker", "agent"})
+TOPS = frozenset({"hub", "top"})
+NODES = frozenset({"node", "node0", "network"})
+BY_MPI = frozenset({"hydra", "prrte"})
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One failure."""
+
+    cause: str
+    who: str
+    when: str
+    launcher: str
+    layout: str
+    way: str
+
+    @property
+    def name(self) -> str:
+        """As the table and pytest name it."""
+        return "-".join(astuple(self))
+
+    @property
+    def ranks(self) -> int:
+        """How many it needs: with the last one lost, a worker is left."""
+        if self.way == "with" and self.launcher == "local":
+            return 1
+        return 2 if self.layout == "shared" else 4
+
+    @property
+    def client_rank(self) -> int:
+        """The rank that runs the script."""
+        return 0 if self.layout == "shared" else 1
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Why some products are no cells."""
+
+    reason: str
+    leaves_out: Callable[[Cell], bool]
+
+
+RULES = (
+    # --- what there is not
+    Rule(
+        "only a script does this to itself",
+        lambda x: x.cause in OF_A_SCRIPT and x.who != "script",
+    ),
+    Rule(
+        "no line of the script runs while workers are joining",
+        lambda x: x.cause in OF_A_SCRIPT and x.when == "joining",
+    ),
+    Rule(
+        "a network is cut and nothing else happens to it",
+        lambda x: (x.who == "network") != (x.cause == "cut"),
+    ),
+    Rule(
+        "all ranks of this launcher are on one node",
+        lambda x: x.who in NODES and x.launcher != "srun",
+    ),
+    Rule(
+        "a node loses power or stands still",
+        lambda x: x.who in {"node", "node0"} and x.cause not in {"sigkill", "sigstop"},
+    ),
+    Rule(
+        "the ranks of a node that is lost at once have not begun, or are as lost",
+        lambda x: x.who in NODES and x.when in {"before", "closing"},
+    ),
+    Rule(
+        "a node is lost with whatever part is there: one layout tells",
+        lambda x: x.who in NODES and (x.layout, x.way) != ("shared", "cli"),
+    ),
+    Rule(
+        "what stands still for good on rank 0's node is one with its hub",
+        lambda x: x.who == "node0" and x.cause == "sigstop",
+    ),
+    Rule(
+        "initialize() and MPIRunner know one layout",
+        lambda x: x.way != "cli" and x.layout == "shared" and x.launcher != "local",
+    ),
+    Rule(
+        "without a launcher a script is one rank: Runner() and nothing else",
+        lambda x: (
+            x.launcher == "local"
+            and x.way != "cli"
+            and (x.way, x.layout) != ("with", "shared")
+        ),
+    ),
+    Rule(
+        "the one rank of Runner() is rank 0",
+        lambda x: x.launcher == "local" and x.way == "with" and x.who == "top",
+    ),
+    Rule(
+        "Runner() waits for nobody before it joins",
+        lambda x: (
+            (x.launcher, x.way, x.when) == ("local", "with", "before")
+            and x.who != "script"
+        ),
+    ),
+    Rule(
+        "there is no launcher",
+        lambda x: x.launcher == "local" and x.way == "with" and x.who == "launcher",
+    ),
+    Rule(
+        "memory has a limit for workers, and for all processes of a node together",
+        lambda x: x.cause == "memory" and x.who not in {"script", "worker"},
+    ),
+    Rule(
+        "who is out of memory is running",
+        lambda x: x.cause == "memory" and x.when != "running",
+    ),
+    Rule(
+        "a limit for a whole node is a container's here",
+        lambda x: x.cause == "memory" and x.who == "script" and x.launcher != "srun",
+    ),
+    Rule(
+        "a worker is there when it joins",
+        lambda x: x.who == "worker" and x.when == "before",
+    ),
+    Rule(
+        "a launcher that stands still is what the user wanted (Ctrl-Z)",
+        lambda x: x.who == "launcher" and x.cause == "sigstop",
+    ),
+    Rule(
+        "a job outlives its srun until Slurm ends it: InactiveLimit",
+        lambda x: x.who == "launcher" and x.cause == "sigkill" and x.launcher == "srun",
+    ),
+    # --- what is the same as another cell
+    Rule(
+        "scheduler, workers and agents are the same processes in every way in",
+        lambda x: x.who in BELOW and x.way != "cli",
+    ),
+    Rule(
+        "workers and agents are the same in both layouts",
+        lambda x: x.who in {"worker", "agent"} and x.layout != "shared",
+    ),
+    Rule(
+        "scheduler, workers and agents are as deaf to these at any time",
+        lambda x: (
+            x.who in BELOW
+            and x.cause in {"sigint", "sigterm"}
+            and (x.when != "running" or x.layout != "shared" or x.launcher in BY_MPI)
+        ),
+    ),
+    Rule(
+        "who stands still does so in the same way in every layout and way in",
+        lambda x: (
+            x.cause == "sigstop"
+            and ((x.layout, x.way) != ("shared", "cli") or x.launcher in BY_MPI)
+        ),
+    ),
+    Rule(
+        "who stands still before, is not there; while closing, its time runs anyway",
+        lambda x: x.cause == "sigstop" and x.when == "before",
+    ),
+    Rule(
+        "the top process is a script's child in the library's ways: lost is lost",
+        lambda x: x.who in TOPS and x.way != "cli" and x.cause != "sigkill",
+    ),
+    Rule(
+        "a worker that outgrows its limit does so under any launcher",
+        lambda x: x.cause == "memory" and x.launcher in BY_MPI,
+    ),
+    Rule(
+        "a memory limit asks neither for a layout nor for a way in",
+        lambda x: x.cause == "memory" and (x.layout, x.way) != ("shared", "cli"),
+    ),
+    Rule(
+        "who is no child of the launcher does not know which one it is",
+        lambda x: (
+            x.who in BELOW
+            and x.launcher in BY_MPI
+            and (x.cause, x.when) != ("sigkill", "running")
+        ),
+    ),
+    Rule(
+        "SIGINT goes the way of SIGTERM, which is tried at any time",
+        lambda x: (
+            x.cause == "sigint"
+            and x.who in {"hub", "top", "launcher"}
+            and (x.when != "running" or x.layout != "shared")
+        ),
+    ),
+    Rule(
+        "who has not begun has no part: one layout tells",
+        lambda x: (
+            x.who in {*TOPS, "scheduler"}
+            and x.layout == "dedicated"
+            and x.way == "cli"
+            and x.when != "running"
+        ),
+    ),
+    Rule(
+        "a script that has not begun, or has not joined, is a rank that has not",
+        lambda x: (
+            x.who == "script"
+            and x.when in {"before", "joining"}
+            and x.cause in {"sigint", "sigterm", "sigstop"}
+        ),
+    ),
+    Rule(
+        "how a script ends is its own affair before it asks for a cluster",
+        lambda x: (
+            x.who == "script"
+            and x.way != "cli"
+            and x.when == "before"
+            and x.cause not in {"raise", "sigkill"}
+        ),
+    ),
+    Rule(
+        "at its end a script has its status: one exception, one number, one signal",
+        lambda x: (
+            x.who == "script"
+            and x.when in {"before", "closing"}
+            and x.cause in {"_exit4", "abort", "sigint", "return"}
+        ),
+    ),
+    Rule(
+        "the ends of a script are the same in both layouts",
+        lambda x: (
+            x.who == "script"
+            and x.way == "cli"
+            and x.layout == "dedicated"
+            and (x.when != "running" or x.cause in {"return", "_exit4", "abort"})
+        ),
+    ),
+    Rule(
+        "a launcher that is told to end before it has begun has nothing to end",
+        lambda x: x.who == "launcher" and x.when == "before",
+    ),
+    Rule(
+        "a launcher knows neither layouts nor ways in; nor what closes",
+        lambda x: (
+            x.who == "launcher"
+            and (
+                (x.layout == "dedicated" and x.way == "cli")
+                or (x.way != "cli" and (x.when != "running" or x.cause != "sigterm"))
+                or x.when == "closing"
+            )
+        ),
+    ),
+    Rule(
+        "a top process of the library's ways is the command line's",
+        lambda x: x.who in TOPS and x.way == "initialize" and x.when != "running",
+    ),
+)
+
+
+def why_not(cell: Cell) -> str:
+    """Return why a product is no cell; empty if it is one."""
+    return next((rule.reason for rule in RULES if rule.leaves_out(cell)), "")
+
+
+@cache
+def cells() -> tuple[Cell, ...]:
+    """Return all cells, in the order of the axes."""
+    every = product(CAUSES, WHO, WHEN, LAUNCHERS, LAYOUTS, WAYS)
+    return tuple(cell for words in every if not why_not(cell := Cell(*words)))
+
+
+#: About how long a cell takes, in seconds: what :func:`representatives` spares.
+_COSTS = {"local": 4, "hydra": 5, "prrte": 5, "srun": 6, "sigstop": 9, "cut": 9}
+_COSTS |= {"dedicated": 3, "before": 1, "node": 12, "node0": 12, "memory": 3}
+
+
+def _cost(cell: Cell) -> int:
+    return sum(_COSTS.get(word, 0) for word in astuple(cell))
+
+
+def representatives() -> tuple[Cell, ...]:
+    """Return few cells, cheap ones, with each value of each axis in one at least."""
+    left = {(axis, word) for cell in cells() for axis, word in enumerate(astuple(cell))}
+    chosen = []
+    while left:
+        best = max(
+            cells(),
+            key=lambda cell: len(left & set(enumerate(astuple(cell)))) / _cost(cell),
+        )
+        chosen.append(best)
+        left -= set(enumerate(astuple(best)))
+    return tuple(chosen)

@@ -1,0 +1,61 @@
+"""Which process plays which part: how it is found from outside."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process of a job.
+
+    Attributes
+    ----------
+    node : str
+        Where it is; empty for this machine.
+    pid, parent, rank : int
+        Its number there, its parent's, and its rank's; -1 for the launcher's own.
+    name, words : str
+        Its name and command line, as ``ps -o comm,args`` shows them.
+    state : str
+        As in proc(5); "Z" is one that has ended.
+    """
+
+    node: str
+    pid: int
+    parent: int
+    rank: int
+    name: str
+    words: str
+    state: str
+
+
+#: A part's process by its name, a space, and its command line. A program that is
+#: started has its module there; one that is forked says its name.
+PARTS = {
+    "scheduler": r"^dask-scheduler |-m dask_runner\.programs\.scheduler",
+    "agent": r"^dask-agent |-m dask_runner\.programs\.agent",
+    "client": r"^dask-client |-m dask_runner\.programs\.client",
+    "top": r"python\S* (-\S+ )*(-m dask_runner |\S*/dask-runner )"
+    r"|-m dask_runner\.programs\.top",
+    "script": r"python\S* script\.py",
+}
+
+
+def plays(process: Process, part: str) -> bool:
+    """Say whether this process has a part."""
+    if process.state in "ZX":
+        return False
+    return bool(re.search(PARTS[part], f"{process.name} {process.words}"))
+
+
+def ranked(processes: Sequence[Process]) -> list[Process]:
+    """Give each process the rank of the one that has started it, and was told."""
+    by_pid = {(one.node, one.pid): one for one in processes}
+
+    def rank(one: Process | None) -> int:
+        while one is not None and one.rank < 0:
+            one = by_pid.get((one.node, one.parent))
+        return -1 if one is None else one.rank
+
+    return [replace(one, rank=rank(one)) for one in processes]
