@@ -87,6 +87,9 @@ def _number(cell: Cell) -> int:
     return 128 + _NUMBERS[cell.cause]
 
 
+#: Signals that ask, and do not force.
+_ASKS = frozenset({"sigint", "sigterm"})
+
 _OF_A_SCRIPT = {
     "return": End(0, within=SOON),
     "raise": End(1, tracebacks=1, within=SOON),
@@ -262,9 +265,6 @@ ROWS = (
         ),
     ),
 )
-
-#: Signals that ask, and do not force.
-_ASKS = frozenset({"sigint", "sigterm"})
 
 
 def _noticed(cell: Cell) -> float:

@@ -7,12 +7,13 @@ the standard library alone, so that its text can be sent to a node.
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 # A rank's number, as the launchers tell it; the innermost first.
 RANKS = ("DASKRUNNER_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID")
 
 
-def look(mark: str) -> list[dict[str, object]]:
+def look(mark: str) -> list[dict[str, Any]]:
     """Return pid, parent, rank (-1: not told), name, words, state of each process."""
     found = []
     for entry in Path("/proc").iterdir():

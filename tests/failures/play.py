@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 
 from tests.failures.ends import ANY, FAILS, RESULT, End, end
-from tests.failures.matrix import NODES, OF_A_SCRIPT, Cell
+from tests.failures.matrix import NODES, OF_A_SCRIPT, WAYS, Cell
 from tests.failures.parts import Process, plays, ranked
 from tests.failures.stages import Ended, Stage, node_of
 
@@ -67,8 +67,8 @@ def play(cell: Cell, stage: Stage) -> Outcome:
     """Play a cell to its end."""
     wanted = end(cell)
     try:
-        _reach(cell, stage)
-        _strike(cell, stage)
+        reach(cell, stage)
+        strike(cell, stage)
     except NotReachedError as error:
         return Outcome(cell, 0.0, None, (str(error),), stage.output)
     began = time.monotonic()
@@ -90,7 +90,8 @@ def play(cell: Cell, stage: Stage) -> Outcome:
 # --- the moment -------------------------------------------------------------
 
 
-def _reach(cell: Cell, stage: Stage) -> None:
+def reach(cell: Cell, stage: Stage) -> None:
+    """Bring a job to the moment of the blow."""
     if cell.cause in OF_A_SCRIPT:
         if cell.when != "before":
             _event(stage, "begun")
@@ -124,17 +125,17 @@ def _last(cell: Cell) -> int:
 
 def _event(stage: Stage, name: str) -> object:
     deadline = time.monotonic() + REACHED
-    while not (text := stage.heard(name)):
+    while not (text := stage.hear(name)):
         if stage.over or time.monotonic() > deadline:
             raise NotReachedError(f"never came to {name!r}")
-        time.sleep(0.02)
     return json.loads(text)
 
 
 # --- the blow ---------------------------------------------------------------
 
 
-def _strike(cell: Cell, stage: Stage) -> None:
+def strike(cell: Cell, stage: Stage) -> None:
+    """Strike, unless the script does it itself."""
     if cell.cause in OF_A_SCRIPT:
         return
     if cell.cause == "memory":
@@ -152,17 +153,18 @@ def _strike(cell: Cell, stage: Stage) -> None:
 
 def _find(cell: Cell, stage: Stage) -> Process:
     processes = ranked(stage.processes())
-    if cell.who == "worker":
+    if cell.who == "worker" and cell.way in WAYS:
         return _worker(cell, stage, processes)
     part, rank = {
         "script": ("client" if cell.way == "cli" else "script", cell.client_rank),
         "scheduler": ("scheduler", 0),
+        "worker": ("worker", _last(cell)),
         "agent": ("agent", _last(cell)),
         "hub": ("top", 0),
         "top": ("top", _last(cell)),
     }[cell.who]
-    if cell.when == "before" and cell.way != "cli":
-        part = "script"  # it has not begun what is its top process
+    if cell.way not in WAYS or (cell.when == "before" and cell.way != "cli"):
+        part = "script"  # of a peer, or one that has not begun its top process
     ranks = {rank, -1} if cell.launcher == "local" and cell.way == "with" else {rank}
     found = [one for one in processes if plays(one, part) and one.rank in ranks]
     if part == "agent" and not found:

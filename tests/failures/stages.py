@@ -37,6 +37,14 @@ GIVEN_UP = 100.0
 WORKERS_MEMORY = "400MB"
 NODES_MEMORY = 1200 << 20
 
+#: Ways in that need MPI to work.
+_BY_MPI = frozenset({"initialize", "daskmpi", "execute"})
+
+#: Waits for a second, on the login node, and shows the file.
+_HEAR = """\
+for _ in {1..20}; do if [ -e "$1" ]; then exec cat "$1"; fi; sleep 0.05; done
+exit 1"""
+
 #: Files that may stay: Open MPI's own, Dask's commented defaults, core dumps.
 _THEIRS = ("ompi.", "prterun.", "pmix", "prte.", ".config", "__pycache__", "core")
 
@@ -74,8 +82,8 @@ class Stage(Protocol):
     def over(self) -> bool:
         """Whether the launcher has ended."""
 
-    def heard(self, pattern: str) -> str:
-        """Return the text of the first file of that pattern in CELL, or ""."""
+    def hear(self, name: str) -> str:
+        """Wait a moment for a file in CELL; return its text, or "" without one."""
 
     def tell(self, name: str) -> None:
         """Make a file in CELL."""
@@ -171,10 +179,12 @@ class OnThisMachine:
     def over(self) -> bool:
         return self._run.process.poll() is not None
 
-    def heard(self, pattern: str) -> str:
-        for path in sorted((self._base / "cell").glob(pattern)):
-            return path.read_text() or "{}"
-        return ""
+    def hear(self, name: str) -> str:
+        path = self._base / "cell" / name
+        if not path.exists():
+            time.sleep(0.02)
+            return ""
+        return path.read_text() or "{}"
 
     def tell(self, name: str) -> None:
         (self._base / "cell" / name).touch()
@@ -220,7 +230,7 @@ class OnThisMachine:
 class OnTheCluster:
     """A job of ``srun apptainer`` on two nodes in containers."""
 
-    def __init__(self, cell: Cell, jobs: Jobs) -> None:
+    def __init__(self, cell: Cell, jobs: Jobs, image: str = SIF) -> None:
         self._cell = cell
         self._jobs = jobs
         self._mark = f"CELL={jobs.directory}/cell"
@@ -230,18 +240,17 @@ class OnTheCluster:
             jobs.cluster.write(f"{jobs.directory}/job/{path.name}", path.read_text())
         # A job that a lost node does not end by itself; and Ctrl-C at once.
         srun = ["srun", "--no-kill", "-X", "-N2", f"-n{cell.ranks}"]
-        if cell.way == "initialize":
+        if cell.way in _BY_MPI:
             srun.append("--mpi=pmix")
         script = f"{jobs.directory}/job/script.py"
         words = program(cell, "python", "dask-runner", script)
-        image = ["apptainer", "exec", SIF]
         passed = {
             name: value
             for name, value in os.environ.items()
             if name == "APPTAINER_BIND"
         }
         self._job = jobs.cluster.start(
-            [*srun, *image, *words],
+            [*srun, "apptainer", "exec", image, *words],
             cwd=f"{jobs.directory}/work",
             timeout=GIVEN_UP + SLURM_GIVES_UP,
             env=variables(cell, jobs.directory) | passed,
@@ -255,10 +264,10 @@ class OnTheCluster:
     def over(self) -> bool:
         return not self._job.running
 
-    def heard(self, pattern: str) -> str:
-        look_for = f"cat cell/{pattern} 2>/dev/null | head -c 4096; ls cell/{pattern}"
-        done = self._jobs.cluster.run(look_for, cwd=self._jobs.directory, timeout=30)
-        return "" if done.returncode else done.stdout.partition("\n")[0] or "{}"
+    def hear(self, name: str) -> str:
+        line = ["bash", "-c", _HEAR, "", f"cell/{name}"]
+        done = self._jobs.cluster.run(line, cwd=self._jobs.directory, timeout=30)
+        return "" if done.returncode else done.stdout or "{}"
 
     def tell(self, name: str) -> None:
         self._jobs.shell("touch", f"cell/{name}")
@@ -292,8 +301,7 @@ class OnTheCluster:
     def strike_node(self, name: str, cause: str) -> None:
         node = self._jobs.cluster.node(name)
         if cause == "memory":
-            limit = {"mem_limit": NODES_MEMORY, "memswap_limit": NODES_MEMORY}
-            node.container.update(**limit)
+            node.container.update(mem_limit=NODES_MEMORY, memswap_limit=NODES_MEMORY)
             return
         if cause in {"sigkill", "sigstop"}:
             self._struck = name
@@ -334,8 +342,7 @@ class OnTheCluster:
         return []
 
     def discard(self) -> None:
-        self._mend()
-        self._jobs.discard()
+        self._mend()  # the rest is the fixture's, which has made the directory
 
 
 def node_of(cell: Cell) -> str:

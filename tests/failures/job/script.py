@@ -95,22 +95,66 @@ def client_rank():
     return not ranks or ranks[0] == ("0" if LAYOUT == "shared" else "1")
 
 
+def by_runner():
+    import dask_runner
+
+    kind = getattr(dask_runner, RUNNERS.get(LAUNCHER, "MPIRunner"))
+    with kind() as runner, Client(runner) as client:
+        work(client)
+
+
+def by_initialize():
+    from dask_runner import initialize
+
+    initialize()
+    with Client() as client:
+        work(client)
+
+
+def by_jobqueue():
+    from dask_jobqueue.slurm import SLURMRunner
+
+    file = str(CELL / "scheduler-{job_id}.json")
+    with SLURMRunner(scheduler_file=file) as runner, Client(runner) as client:
+        client.wait_for_workers(runner.n_workers)
+        work(client)
+
+
+def by_dask_mpi():
+    from dask_mpi import initialize
+
+    initialize()
+    in_a_client()
+
+
+def by_dask_mpis_execute():
+    from dask_mpi import execute
+
+    execute(in_a_client)
+
+
+def in_a_client():
+    with Client() as client:
+        if WAY != "cli":
+            client.wait_for_workers(2)
+        work(client)
+
+
+WAYS = {
+    "cli": in_a_client,
+    "with": by_runner,
+    "initialize": by_initialize,
+    # What others offer (ci/bench_failures.py).
+    "jobqueue": by_jobqueue,
+    "daskmpi": by_dask_mpi,
+    "execute": by_dask_mpis_execute,
+}
+
+
 def main():
     if client_rank():
         act("before")
-    if WAY == "with":
-        import dask_runner
-
-        kind = getattr(dask_runner, RUNNERS.get(LAUNCHER, "MPIRunner"))
-        with kind() as runner, Client(runner) as client:
-            work(client)
-    else:
-        if WAY == "initialize":
-            from dask_runner import initialize
-
-            initialize()
-        with Client() as client:
-            work(client)
+    WAYS[WAY]()
     act("closing")
     if (WHO, WHEN) == ("script", "closing"):
         tell("script-closing", json.dumps({"script": here()}))
