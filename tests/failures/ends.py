@@ -171,7 +171,12 @@ ROWS = (
     # --- the end has begun, and its status is known
     Row(
         lambda x: x.when == "closing" and x.who in TOPS,
-        lambda x: End(FAILS if x.cause == "sigkill" else ANY),
+        # A lost task's status is the highest for srun, and a failure for MPI's.
+        lambda x: End(
+            FAILS
+            if x.cause == "sigkill" and (x.launcher != "local" or x.who == "hub")
+            else ANY
+        ),
     ),
     Row(lambda x: x.when == "closing", lambda _: End(0)),
     # --- the scheduler, and rank 0
