@@ -23,8 +23,8 @@ export MPI_VERSION MPI_SOURCE MPI_URL MPI_SHA256 MPI_CONFIGURE
 
 .DEFAULT_GOAL := help
 .PHONY: help venv run test test-unit test-local test-images test-cluster lint \
-    test-images-all test-abi image sif images size \
-    sbom push pull cluster down bench lock clean
+    test-images-all test-abi test-failures image sif images size \
+    sbom push pull cluster down bench bench-failures lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' \
@@ -55,6 +55,13 @@ test-cluster: .venv/developer ## Run the tests on a Slurm cluster in containers
 
 test-abi: sif ## Run each launcher with each MPI and compare with check (15 minutes)
 	ci/abi_matrix
+
+test-failures: .venv/developer ## Run the whole matrix of failures, and print its table
+	$(PYTEST) -m 'heavy or not heavy' tests/failures
+
+bench-failures: .venv/developer ## Compare the peers' failures with ours
+	ci/peers
+	ci/bench_failures
 
 lint: .venv/developer ## Check style and types
 	$(BIN)/ruff check

@@ -2,7 +2,7 @@
 
 ::
 
-    ci/bench_failures [--cap 40] [--name CLUSTER] [-k WORD]
+    ci/bench_failures [--cap 40] [--name CLUSTER] [-k PATTERN]
 
 plays cells of ``tests/failures`` on the Slurm cluster in containers, with
 dask-jobqueue's ``SLURMRunner``, dask-mpi's ``initialize`` and ``execute``, and
@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import secrets
 import sys
 import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ci.entry import ROOT
 from ci.slurm_cluster import HOME, Cluster
 from tests.cluster.jobs import SIF, Jobs
 from tests.failures.matrix import Cell
@@ -30,7 +31,7 @@ from tests.failures.stages import OnTheCluster
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-RESULTS = Path("build") / "bench-failures.jsonl"
+RESULTS = ROOT / "build" / "bench-failures.jsonl"
 PEERS = "/images/peers.sif"
 
 #: Each by its name in the table, its way in and its image.
@@ -97,34 +98,34 @@ def measure(
     return ended.at - began, ended.status, ended.stdout, lines
 
 
-def compare(cluster: Cluster, cap: float, word: str) -> list[Measured]:
-    """Play all rows with all contenders, one after the other."""
-    found = []
+def compare(cluster: Cluster, cap: float, pattern: str) -> list[Measured]:
+    """Play the rows and contenders that match, one after the other.
+
+    What was measured before, and is not measured again, is kept.
+    """
+    found = {(one.row, one.contender): one for one in _measured_before()}
+    for title, cause, who, when in ROWS:
+        for name, way, image in CONTENDERS:
+            if not re.search(pattern, f"{title} {name}"):
+                continue
+            cell = Cell(cause, who, when, "srun", "dedicated", way)
+            try:
+                seconds, status, out, lines = measure(cluster, cell, image, cap)
+            except NotReachedError as error:
+                print(f"{title}, {name}: {error}", file=sys.stderr)  # noqa: T201
+                continue
+            ends, result = status is not None, "56" in out.split()
+            one = Measured(title, name, ends, round(seconds, 2), status, result, lines)
+            found[title, name] = one
+            text = "".join(json.dumps(asdict(x)) + "\n" for x in found.values())
+            RESULTS.write_text(text)
+    return list(found.values())
+
+
+def _measured_before() -> list[Measured]:
     RESULTS.parent.mkdir(exist_ok=True)
-    with RESULTS.open("w") as file:
-        for title, cause, who, when in ROWS:
-            for name, way, image in CONTENDERS:
-                if word not in f"{title} {name}":
-                    continue
-                cell = Cell(cause, who, when, "srun", "dedicated", way)
-                try:
-                    seconds, status, out, lines = measure(cluster, cell, image, cap)
-                except NotReachedError as error:
-                    print(f"{title}, {name}: {error}", file=sys.stderr)  # noqa: T201
-                    continue
-                one = Measured(
-                    title,
-                    name,
-                    status is not None,
-                    round(seconds, 2),
-                    status,
-                    "56" in out.split(),
-                    lines,
-                )
-                file.write(json.dumps(asdict(one)) + "\n")
-                file.flush()
-                found.append(one)
-    return found
+    lines = RESULTS.read_text().splitlines() if RESULTS.exists() else []
+    return [Measured(**json.loads(line)) for line in lines]
 
 
 def table(found: Sequence[Measured]) -> str:
@@ -148,13 +149,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="ci/bench_failures", description=__doc__)
     parser.add_argument("--cap", type=float, default=40, help="seconds for an end")
     parser.add_argument("--name", default="bench-failures", help="of the cluster")
-    parser.add_argument("-k", dest="word", default="", help="rows with this word")
+    parser.add_argument("-k", dest="pattern", default="", help="which rows, of whom")
     args = parser.parse_args(argv)
     cluster = Cluster(args.name)
     was_up = bool(cluster.members())
     cluster.up()
     try:
-        print(table(compare(cluster, args.cap, args.word)))  # noqa: T201
+        print(table(compare(cluster, args.cap, args.pattern)))  # noqa: T201
     finally:
         if not was_up:
             cluster.down()

@@ -1,6 +1,5 @@
 """Nobody hangs, nobody lies: each cell of the matrix, for real."""
 
-import os
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,10 +15,7 @@ from tests.failures.stages import FAMILIES, OnTheCluster, OnThisMachine, Stage
 if TYPE_CHECKING:
     from tests.conftest import Require
 
-CHOICES: dict[str, Callable[[], tuple[Cell, ...]]] = {
-    "few": representatives,
-    "all": cells,
-}
+FEW = frozenset(representatives())
 
 
 @contextmanager
@@ -37,8 +33,10 @@ def staged(cell: Cell, request: pytest.FixtureRequest) -> Iterator[Stage]:
 
 @pytest.mark.parametrize(
     "cell",
-    CHOICES[os.environ.get("FAILURES", "few")](),
-    ids=lambda cell: cell.name,
+    [
+        pytest.param(cell, marks=() if cell in FEW else pytest.mark.heavy, id=cell.name)
+        for cell in cells()
+    ],
 )
 def test_a_cell_ends_as_it_must(
     cell: Cell,

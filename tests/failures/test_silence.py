@@ -1,6 +1,5 @@
 """A clean run says little, and nobody else says anything, however many ranks."""
 
-import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,7 +18,7 @@ client = Client()
 print(len(client.scheduler_info(n_workers=-1)["workers"]))
 assert client.gather(client.map(abs, range(-100, 0))) == list(range(100, 0, -1))
 """
-SIZES = {"few": (2,), "all": (2, 16, 32)}[os.environ.get("FAILURES", "few")]
+SIZES = [2, *(pytest.param(size, marks=pytest.mark.heavy) for size in (16, 32))]
 SECONDS = 200.0
 
 
@@ -43,7 +42,7 @@ def test_a_clean_run_on_this_machine_is_silent(
     assert len(ended.stderr.splitlines()) <= MOST_LINES, ended
 
 
-@pytest.mark.parametrize("ranks", [size for size in SIZES if size > 2])
+@pytest.mark.parametrize("ranks", SIZES[1:])
 def test_a_clean_run_on_the_cluster_is_silent(ranks: int, place: Jobs) -> None:
     options = f"-N2 -n{ranks}"
 
