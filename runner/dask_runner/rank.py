@@ -427,6 +427,7 @@ class Rank:
     async def _listen(self, channel: Channel) -> None:
         try:
             while (message := await channel.receive()) is not None:
+                self._heard = True
                 await self._events.put(("link", message))
         except ProtocolError:
             # Sealed by the hub, so a bug or another version: as good as gone.

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import multiprocessing
 import os
+import shutil
 import signal
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -93,18 +94,22 @@ class Agent:
                 channel.send(m.Declined(why))
             else:
                 await self._found.wait()
-                await self._look_after(work.spec, channel)
+                if not await self._look_after(work.spec, channel):
+                    # Nobody is left there to remove it.
+                    private = work.spec["place"]["private"]
+                    await asyncio.to_thread(shutil.rmtree, private, ignore_errors=True)
 
     def _why_not(self, work: Mapping[str, Any]) -> str:
         if not work["nanny"]:
             return "workers without a nanny"
         return Place(**work["place"]).why_not(self._place)
 
-    async def _look_after(self, work: Mapping[str, Any], channel: Channel) -> None:
+    async def _look_after(self, work: Mapping[str, Any], channel: Channel) -> bool:
+        """Return whether the rank said that it ends."""
         workers = Workers(work, channel)
         self._workers.add(workers)
         try:
-            await workers.live()
+            return await workers.live()
         finally:
             self._workers.discard(workers)
 
@@ -169,8 +174,14 @@ class Workers:
         """Our nannies; workers without one, and a user's own, are not among them."""
         return [one for one in self._servers if isinstance(one, WatchedNanny)]
 
-    async def live(self) -> None:
-        """Start them, say so, and close them when the rank has no use for them."""
+    async def live(self) -> bool:
+        """Start them, say so, and close them when the rank has no use for them.
+
+        Returns
+        -------
+        bool
+            Whether the rank said so; otherwise it is gone.
+        """
         channel = self._channel
         end = asyncio.ensure_future(_end(channel))
         start = asyncio.ensure_future(self._start())
@@ -178,7 +189,7 @@ class Workers:
             await asyncio.wait({end, start}, return_when=asyncio.FIRST_COMPLETED)
             if start.done():
                 channel.send(self._outcome(start))
-                await end
+            return await end
         finally:
             start.cancel()
             await self._close()
@@ -267,6 +278,7 @@ class Workers:
         return lifeline.did_not_start(what, error, options)
 
 
-async def _end(channel: Channel) -> None:
-    while isinstance(await channel.receive(), m.Ping):
+async def _end(channel: Channel) -> bool:
+    while isinstance(message := await channel.receive(), m.Ping):
         pass
+    return isinstance(message, m.Close)
