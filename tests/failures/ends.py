@@ -100,7 +100,7 @@ _OF_A_SCRIPT = {
     "sigterm": End(128 + signal.SIGTERM),
     "sigkill": End(KILLED, r"error: .*client on \S+ .*killed"),
     "memory": End(KILLED, r"error: .*client on \S+ .*memory"),
-    "sigstop": End(LOST, r"error: .*client on \S+ .*(stopped|silent)"),
+    "sigstop": End(KILLED, r"error: .*client on \S+ .*stopped"),
 }
 
 

@@ -82,8 +82,8 @@ def work(client):
         wait_for("limited")
         hog()
     if (CAUSE, WHO) == ("memory", "worker"):
-        last = [max(places, key=int)]
-        hogs = client.submit(hog, workers=last, allow_other_workers=False)
+        last = max(workers, key=lambda address: int(workers[address]["name"]))
+        hogs = client.submit(hog, workers=[last])
     wait_for("go")
     if hogs is not None:
         hogs.cancel()
