@@ -39,7 +39,7 @@ def note(record_property: Callable[[str, object], None]) -> Callable[[Outcome], 
     return note
 
 
-@dataclass
+@dataclass(eq=False)
 class Table:
     """What came of the cells, also of those that pytest-xdist's workers played."""
 
