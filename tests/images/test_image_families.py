@@ -152,6 +152,50 @@ def test_a_wheel_of_mpi_is_an_image_as_well(
     assert ended.stderr == ""
 
 
+# Each rank in a user namespace of its own, as unprivileged Apptainer starts them.
+APART = ("unshare", "--user", "--map-root-user")
+UNCONFINED = ["seccomp=unconfined", "apparmor=unconfined"]
+SEND = """\
+from mpi4py import MPI
+world = MPI.COMM_WORLD
+data = bytearray(b"x" * (4 << 20) if world.rank == 0 else 4 << 20)
+world.Bcast(data)
+print(data.count(b"x"), world.size)
+"""
+
+
+def sent(contained: Any, name: str, **environ: str) -> Any:
+    return mpiexec(
+        contained,
+        name,
+        *APART,
+        *("timeout", "60", "python", "-c", SEND),
+        security_opt=UNCONFINED,
+        environment=environ,
+    )
+
+
+@pytest.mark.parametrize(
+    "name", [*ROWS, *(pytest.param(one, marks=heavy) for one in WHEELS)]
+)
+def test_ranks_in_user_namespaces_of_their_own_send_large_messages(
+    build: Build, contained: Any, name: str
+) -> None:
+    family, _, version = name.partition("-")
+    contained.image = build(family, version=version)
+    ended = sent(contained, name)
+    assert (ended.status, ended.stdout) == (0, f"{4 << 20} 2\n" * 2), ended
+    assert ended.stderr == ""
+
+
+@heavy
+def test_without_the_images_settings_they_do_not(build: Build, contained: Any) -> None:
+    contained.image = build("mpich", version="5.0.2")
+    ended = sent(contained, "mpich-5.0.2", MPIR_CVAR_CH4_CMA_ENABLE="1")
+    assert ended.status != 0, ended
+    assert "process_vm_readv failed" in ended.stderr + ended.stdout
+
+
 def test_an_image_of_another_family_than_asked_for_is_refused(
     contained: Any,
 ) -> None:
