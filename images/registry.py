@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 PREFIX = "dask-runner."
 #: A SIF is another kind of thing than a Docker image, and gets a name of its own.
 NAMES = {"image": "dask-runner", "sif": "dask-runner-sif"}
-DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 #: What a tag may hold (the OCI distribution specification).
 NOT_IN_TAGS = re.compile(r"[^A-Za-z0-9_.-]+")
 
@@ -158,7 +157,7 @@ def push(
         name = f"{registry.repository('image')}:{tag}"
         pushed[name] = _push_image(client, registry, image, tag)
         say(f"pushed {name} {pushed[name]}")
-        name = f"oras://{registry.repository('sif')}:{tag}"
+        name = f"{registry.repository('sif')}:{tag}"
         pushed[name] = _push_sif(client, registry, sif, name)
         say(f"pushed {name} {pushed[name]}")
     return pushed
@@ -198,14 +197,15 @@ def _digest(stream: Iterator[dict[str, Any]], name: str) -> str:
 def _push_sif(
     client: docker.DockerClient, registry: Registry, sif: Path, name: str
 ) -> str:
-    output = apptainer(
+    apptainer(
         client,
-        ["push", *registry.options(), sif.name, name],
+        ["push", *registry.options(), sif.name, f"oras://{name}"],
         takes={sif.name: sif},
         environ=registry.environ(),
     )
-    found = DIGEST.findall(output)
-    return found[-1] if found else ""
+    # Apptainer tells no digest before 1.5; the registry does.
+    found = client.images.get_registry_data(name, auth_config=registry.login())
+    return str(found.id)
 
 
 def pull(
