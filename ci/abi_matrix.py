@@ -132,8 +132,10 @@ def _matrix(cluster: Cluster, only: str, package: Path | None) -> Iterator[Cell]
                 f"check --json {prefixes}",
             )
             for way in json.loads(said.stdout)["ways"]:
-                # An image's own MPI stands for all as far as others are bound.
-                if way["model"] == "hybrid" or not options:
+                # An image's own MPI stands for all as far as others are bound; what
+                # cannot be bound has no command that could be tried.
+                bound = way["model"] == "bind"
+                if not bound or (not options and way["command"]):
                     yield _cell(cluster, image, way, f"{over} {options}")
 
 

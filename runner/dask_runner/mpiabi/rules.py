@@ -252,6 +252,14 @@ RULES: tuple[Rule, ...] = (
         "mpich",
     ),
     Rule(
+        "Intel MPI with Slurm's PMI",
+        lambda way, library: way.kind in _SRUN_PMI and library.vendor == "Intel MPI",
+        Verdict.PARTIAL,
+        "{library} runs under {way.command} where all nodes have as many tasks, and "
+        "fails in MPI_Init where one has fewer",
+        "{way.command} --ntasks-per-node=N",
+    ),
+    Rule(
         "MPICH's ABI with Slurm's PMI",
         lambda way, library: (
             _mpich(way, library, *_SRUN_PMI)
