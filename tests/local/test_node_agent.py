@@ -1,0 +1,184 @@
+"""One agent a node imports Dask; all else of the node is forked from it."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from tests.running import DaskRunner
+
+BEGIN = """
+import os, sys, time
+from dask.distributed import Client
+client = Client()
+"""
+
+WAIT = """
+print("begun", flush=True)
+time.sleep(600)
+"""
+
+# Work that goes on until every worker has done some of it.
+WORK = """
+def where(number):
+    time.sleep(0.02)
+    return os.getpid()
+deadline = time.monotonic() + 30
+while len(set(client.gather(client.map(where, range(40), pure=False)))) < 2:
+    assert time.monotonic() < deadline
+print("done")
+"""
+
+
+def test_dask_is_imported_by_one_process_of_the_node(dask_runner: DaskRunner) -> None:
+    run = dask_runner.start("-n", 4, "-c", BEGIN + WAIT)
+    run.wait_for("begun", 60)
+    (agent,) = run.named("dask-agent")
+    for role, count in {"scheduler": 1, "client": 1, "worker": 4}.items():
+        forks = run.named(f"dask-{role}")
+        assert len(forks) == count
+        # A fork has the memory map of the process that it was forked from.
+        assert {_program(pid) for pid in forks} == {_program(agent)}
+    run.signal(signal.SIGTERM)
+    assert run.wait().status == 143
+
+
+def _program(pid: int) -> bytes:
+    with open(f"/proc/{pid}/cmdline", "rb") as file:
+        return file.read()
+
+
+def test_modules_to_preload_are_shared_and_random_numbers_are_not(
+    dask_runner: DaskRunner,
+) -> None:
+    code = """
+def look():
+    here = "xml.dom.minidom" in sys.modules
+    import numpy
+    return here, float(numpy.random.random())
+seen = client.run(look)
+assert all(here for here, _ in seen.values()), seen
+assert len({number for _, number in seen.values()}) == 3, seen
+"""
+    names = "xml.dom.minidom,numpy"
+    ended = dask_runner("-n", 3, "--preload-modules", names, "-c", BEGIN + code)
+    assert ended.status == 0, ended
+
+
+def test_a_module_to_preload_that_is_not_there_is_named(
+    dask_runner: DaskRunner,
+) -> None:
+    ended = dask_runner("-n", 2, "--preload-modules", "nowhere", "-c", "print(1)")
+    assert ended.status == 78, ended
+    assert ended.stderr.count("error: ") == 1, ended
+    assert "nowhere of --preload-modules" in ended.stderr
+    assert not ended.stdout
+
+
+def test_all_workers_hash_alike(dask_runner: DaskRunner) -> None:
+    code = """
+import dask.bag
+words = ["a", "b", "c", "d"] * 25
+pairs = dask.bag.from_sequence(words, npartitions=10).groupby(lambda word: word)
+found = {word: len(list(group)) for word, group in pairs.compute(scheduler=client.get)}
+assert found == dict.fromkeys("abcd", 25), found
+assert "PYTHONHASHSEED" not in os.environ
+"""
+    ended = dask_runner("-n", 3, "-c", BEGIN + code)
+    assert ended.status == 0, ended
+
+
+def test_what_tasks_print_is_printed(dask_runner: DaskRunner) -> None:
+    code = """
+def speak():
+    print("aloud", flush=True)
+    print("in anger", file=sys.stderr, flush=True)
+client.submit(speak).result()
+"""
+    ended = dask_runner("-n", 2, "-c", BEGIN + code, stray="in anger")
+    assert ended.status == 0, ended
+    assert ended.stdout == "aloud\n"
+    assert "in anger\n" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (signal.SIGKILL, "was killed by SIGKILL; it is started again"),
+        (signal.SIGSTOP, "(it was stopped and not continued); it is started again"),
+    ],
+    ids=["killed", "stopped"],
+)
+def test_a_worker_that_is_lost_is_named_and_started_again(
+    dask_runner: DaskRunner, number: signal.Signals, words: str
+) -> None:
+    code = f"""
+pids = client.run(os.getpid)
+os.kill(next(iter(pids.values())), {int(number)})
+""" + WORK.replace(
+        "< 2", "< 2 or not set(client.run(os.getpid).values()) - set(pids.values())"
+    )
+    ended = dask_runner("-n", 2, "--silence", 2, "-c", BEGIN + code)
+    assert ended.status == 0, ended
+    assert ended.stdout == "done\n"
+    assert "warning: worker " in ended.stderr
+    assert words in ended.stderr
+
+
+def test_a_worker_that_outgrows_its_memory_is_named_with_what_to_do(
+    dask_runner: DaskRunner,
+) -> None:
+    code = """
+def grow():
+    held = []
+    while True:
+        held.append(bytearray(20_000_000))
+        time.sleep(0.02)
+try:
+    client.submit(grow).result()
+except Exception as error:
+    print(type(error).__name__)
+"""
+    args = ("-n", 1, "--nworkers", 1, "--memory-limit", "300MB")
+    ended = dask_runner(*args, "-c", BEGIN + code)
+    assert ended.status == 0, ended
+    assert ended.stdout == "KilledWorker\n"
+    assert "of its 286.1 MiB; you can: give it more memory" in ended.stderr
+
+
+def test_a_killed_agent_ends_the_job_of_its_rank_0_and_is_named(
+    dask_runner: DaskRunner,
+) -> None:
+    run = dask_runner.start("-n", 2, "-c", BEGIN + WAIT)
+    run.wait_for("begun", 60)
+    (agent,) = run.named("dask-agent")
+    os.kill(agent, signal.SIGKILL)
+    ended = run.wait()
+    assert ended.status == 69, ended
+    assert "its node agent was killed by SIGKILL" in ended.stderr
+
+
+def test_the_script_is_told_before_the_jobs_time_is_over(
+    dask_runner: DaskRunner,
+) -> None:
+    code = """
+import signal, sys, time
+def save(number, frame):
+    print("saved", flush=True)
+    sys.exit(3)
+signal.signal(signal.SIGTERM, save)
+print("begun", flush=True)
+time.sleep(600)
+"""
+    env = {"SLURM_JOB_END_TIME": str(int(time.time()) + 600)}
+    ended = dask_runner("-n", 2, "--stop-before", 598, "-c", code, env=env)
+    assert ended.status == 3, ended
+    assert ended.stdout == "begun\nsaved\n"
+    assert "SIGTERM to the script" in ended.stderr
+
+
+def test_a_time_that_is_not_told_is_said(dask_runner: DaskRunner) -> None:
+    ended = dask_runner("-n", 1, "--stop-before", 60, "-c", "print(1)")
+    assert ended.status == 0, ended
+    assert "--stop-before has no effect" in ended.stderr

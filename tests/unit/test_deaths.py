@@ -1,0 +1,121 @@
+"""What the kernel tells of processes that died or stand still."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dask_runner import deaths
+from dask_runner.cgroups import oom_kills
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+MOUNTS = {
+    "memory.events": "30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n",
+    "memory.oom_control": "30 23 0:26 / /sys/fs/cgroup rw - cgroup cgroup rw,memory\n",
+}
+GROUPS = {
+    "memory.events": "0::/job/task\n",
+    "memory.oom_control": "4:memory:/job/task\n",
+}
+
+
+@pytest.mark.parametrize("file", MOUNTS)
+def test_kills_for_memory_are_read_from_the_control_group(
+    tmp_path: Path, file: str
+) -> None:
+    group = tmp_path / "sys/fs/cgroup/job/task"
+    group.mkdir(parents=True)
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/mountinfo").write_text(MOUNTS[file])
+    (tmp_path / "proc/self/cgroup").write_text(GROUPS[file])
+    assert oom_kills(tmp_path) == 0
+    (group / file).write_text("low 0\noom 3\noom_kill 2\noom_group_kill 0\n")
+    assert oom_kills(tmp_path) == 2
+
+
+def test_a_kill_is_the_kernels_only_if_its_count_has_risen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counts = iter([5, 5, 6, 7])
+    monkeypatch.setattr(deaths, "oom_kills", lambda: next(counts))
+    kills = deaths.Kills()
+    assert kills.why(-signal.SIGKILL) == ""
+    assert "out of memory" in kills.why(-signal.SIGKILL)
+    assert kills.why(-signal.SIGSEGV) == ""
+    assert kills.why(1) == ""
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    code = "print(flush=True); import time; time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as one:
+        assert one.stdout is not None
+        one.stdout.readline()
+        yield one
+        one.kill()
+
+
+def test_a_stopped_process_is_told_from_one_that_sleeps(
+    sleeper: subprocess.Popen[bytes],
+) -> None:
+    assert not deaths.is_stopped(sleeper.pid)
+    sleeper.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, sleeper.pid, os.WSTOPPED)
+    assert deaths.is_stopped(sleeper.pid)
+    sleeper.send_signal(signal.SIGCONT)
+    os.waitid(os.P_PID, sleeper.pid, os.WCONTINUED)
+    assert not deaths.is_stopped(sleeper.pid)
+
+
+def test_nothing_is_known_of_a_process_that_is_not_there() -> None:
+    assert not deaths.is_stopped(2**22 + 1)
+
+
+class Clock:
+    """A monotonic clock that is set by hand."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        monkeypatch.setattr(deaths.time, "monotonic", lambda: self.now)
+
+
+def test_what_stands_still_for_longer_than_the_silence_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Clock(monkeypatch)
+    monkeypatch.setattr(deaths, "is_stopped", lambda pid: pid == 7)
+    standing = deaths.Standing(10)
+    for now, found in ((5, []), (10, []), (15, [7])):
+        clock.now = now
+        assert standing.too_long({7, 8}, 5) == found
+
+
+def test_what_goes_on_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    stopped = {7}
+    monkeypatch.setattr(deaths, "is_stopped", lambda pid: pid in stopped)
+    standing = deaths.Standing(6)
+    for now in (5, 10, 15):
+        clock.now = now
+        if now == 10:
+            stopped.clear()
+        assert standing.too_long({7}, 5) == []
+        stopped.add(7)
+
+
+def test_the_time_in_which_the_whole_job_was_suspended_does_not_count(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Clock(monkeypatch)
+    monkeypatch.setattr(deaths, "is_stopped", {7}.__contains__)
+    standing = deaths.Standing(30)
+    clock.now = 3600
+    assert standing.too_long({7}, 5) == []
