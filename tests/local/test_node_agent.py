@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -45,8 +46,7 @@ def test_dask_is_imported_by_one_process_of_the_node(dask_runner: DaskRunner) ->
 
 
 def _program(pid: int) -> bytes:
-    with open(f"/proc/{pid}/cmdline", "rb") as file:
-        return file.read()
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def test_modules_to_preload_are_shared_and_random_numbers_are_not(
@@ -172,7 +172,7 @@ print("begun", flush=True)
 time.sleep(600)
 """
     env = {"SLURM_JOB_END_TIME": str(int(time.time()) + 600)}
-    ended = dask_runner("-n", 2, "--stop-before", 598, "-c", code, env=env)
+    ended = dask_runner("-n", 2, "--stop-before", 588, "-c", code, env=env)
     assert ended.status == 3, ended
     assert ended.stdout == "begun\nsaved\n"
     assert "SIGTERM to the script" in ended.stderr
