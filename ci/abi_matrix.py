@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ci import mpi
+from ci.commands import CommandTimeoutError
 from ci.slurm_cluster import HOME, LOGIN, Cluster
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 SIF = "/images/dask-runner.sif"
 SHARED = f"{HOME}/mpi"
-SECONDS = 90
+SECONDS = 120
 
 # Ring of 4 MiB messages; a world of one has nobody to send to.
 PROBE = """\
@@ -88,8 +89,14 @@ def main(arguments: Sequence[str]) -> int:
         "--package", type=Path, help="a checkout's runner/dask_runner for the SIF's"
     )
     given = parser.parse_args(arguments)
-    with Cluster(given.name) as cluster:
+    cluster = Cluster(given.name)
+    was_up = bool(cluster.members())
+    cluster.up()
+    try:
         cells = list(_matrix(cluster, given.only, given.package))
+    finally:
+        if not was_up:
+            cluster.down()
     table = _table(cells)
     if given.markdown:
         given.markdown.write_text(table)
@@ -175,15 +182,18 @@ def _cell(cluster: Cluster, image: str, way: dict[str, Any], options: str) -> Ce
     start, _, rest = line.partition(" apptainer exec ")
     start = start.replace("srun ", "srun -N2 -n4 -t 2 ").replace(" -n N", " -n 4")
     rest = rest.removesuffix(" PROGRAM")
-    done = _run(
-        cluster, f"{start} apptainer exec {options} {rest} python {HOME}/probe.py"
-    )
+    run = f"{start} apptainer exec {options} {rest} python {HOME}/probe.py"
+    try:
+        done = _run(cluster, run)
+        did = _did(done.returncode, done.stdout)
+    except CommandTimeoutError:
+        did = "hangs"
     cell = Cell(
         image,
         way["way"],
         way["model"] if way["model"] == "hybrid" else f"bound: {way['library']}",
         way["verdict"],
-        _did(done.returncode, done.stdout),
+        did,
         time.monotonic() - began,
     )
     _print(f"{cell.said:<12} {cell.did:<18} {cell.launcher} | {image} | {cell.model}")
@@ -201,20 +211,37 @@ def _did(status: int, output: str) -> str:
     lines = [line for line in output.splitlines() if line.startswith("world of")]
     if status == 0 and lines == ["world of 4"] * 4:
         return "world of 4"
-    if status in {124, 137}:
-        return "hangs"
     if status == 0 and set(lines) == {"world of 1"}:
         return "worlds of 1"
     return f"fails ({status})"
 
 
 def _table(cells: Sequence[Cell]) -> str:
-    rows = ["| image's MPI | started by | check says | it does |", "|---|---|---|---|"]
-    for cell in cells:
-        what = cell.image if cell.model == "hybrid" else cell.model
-        launcher = cell.launcher.replace(f"{SHARED}/", "")
-        rows.append(
-            f"| {what.replace(f'{SHARED}/', '')} | {launcher} | {cell.said} "
-            f"| {cell.did}{' **wrong**' if cell.wrong else ''} |"
-        )
-    return "\n".join(rows) + "\n"
+    hybrid = [cell for cell in cells if cell.model == "hybrid"]
+    images = list(dict.fromkeys(cell.image for cell in hybrid))
+    found = {(cell.launcher, cell.image): cell for cell in hybrid}
+    lines = ["| started by |" + "".join(f" {image} |" for image in images)]
+    lines.append("|---" * (len(images) + 1) + "|")
+    for launcher in dict.fromkeys(cell.launcher for cell in hybrid):
+        row = (found.get((launcher, image)) for image in images)
+        lines.append(f"| {_short(launcher)} |" + "".join(f" {_mark(x)} |" for x in row))
+    lines += ["", "| bound | started by | |", "|---|---|---|"]
+    lines += [
+        f"| {_short(cell.model.removeprefix('bound: '))} | {_short(cell.launcher)} "
+        f"| {_mark(cell)} |"
+        for cell in cells
+        if cell.model != "hybrid"
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _short(text: str) -> str:
+    return text.replace(f"{SHARED}/", "").replace(" of the host", "")
+
+
+def _mark(cell: Cell | None) -> str:
+    if cell is None:
+        return ""
+    if cell.wrong:
+        return f"**{cell.did}, said to be {cell.said}**"
+    return f"{cell.did} (partial)" if cell.said == "partial" else cell.did

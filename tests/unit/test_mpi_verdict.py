@@ -192,6 +192,12 @@ BOUND = {
         Verdict.PARTIAL,
         "interface is older",
     ),
+    "an interface of unknown age": (
+        {"abi": (12,)},
+        {"libraries": (MPICH_4,)},
+        Verdict.COMPATIBLE,
+        "can be bound",
+    ),
     "libraries elsewhere": (
         {"needs": ("/opt/ucx/lib/libucp.so.0",)},
         {},

@@ -341,7 +341,10 @@ def _older_interface(library: Library, image: Facts) -> Finding | None:
     newer = [
         own
         for own in image.libraries
-        if own.family == library.family and own.abi[:2] > library.abi[:2] > ()
+        # A file name such as libmpi.so.40 tells no minor version.
+        if own.family == library.family
+        and own.abi[:2] > library.abi[:2]
+        and len(library.abi) > 1
     ]
     if not newer:
         return None
