@@ -30,8 +30,10 @@ FILES = "find /tmp /var/tmp /dev/shm -mindepth 1 -maxdepth 1"
 # Open MPI's own, after an `srun --mpi=none` of any program with MPI.
 SINGLETONS = r"/ompi\.|/sm_segment\."
 
-# What srun says itself when a task's status is not 0.
+# What srun says itself when a task's status is not 0, or when the job before has
+# not left its nodes yet.
 SRUN = re.compile(
+    r"srun: job \d+ (queued and waiting for|has been allocated) resources|"
     r"srun: error: \S+: tasks? \S+: (Exited with exit code \d+|Killed|Terminated)"
     r"|srun: (Terminating|Force Terminated) StepId=\S+"
 )
