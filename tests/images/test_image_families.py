@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -194,6 +195,26 @@ def test_without_the_images_settings_they_do_not(build: Build, contained: Any) -
     ended = sent(contained, "mpich-5.0.2", MPIR_CVAR_CH4_CMA_ENABLE="1")
     assert ended.status != 0, ended
     assert "process_vm_readv failed" in ended.stderr + ended.stdout
+
+
+@heavy
+def test_requirements_make_an_image_of_ones_own(
+    engine: Any, image: Any, contained: Any, tmp_path: Path
+) -> None:
+    from images.docker_image import build_derived  # noqa: PLC0415  needs the SDK
+    from images.table import row  # noqa: PLC0415
+
+    (tmp_path / "mine.txt").write_text("cachetools\n")
+    derived = row("openmpi").derived("mine")
+    contained.image = build_derived(engine, image, derived, tmp_path / "mine.txt")
+    assert contained.image.labels == image.labels
+    # The bytecode of what is new, and of nothing else: the rest stays where it was.
+    code = "import cachetools as new, os; print(os.path.exists(new.__cached__))"
+    assert contained.python(code).stdout == "True\n"
+    grown = contained.image.attrs["Size"] - image.attrs["Size"]
+    assert grown < 5e6
+    contained.discard()
+    engine.images.remove(derived.tag, force=True)
 
 
 def test_an_image_of_another_family_than_asked_for_is_refused(
