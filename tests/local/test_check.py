@@ -129,7 +129,7 @@ def check(image: Path, prefix: Path) -> tuple[int, dict[str, Any]]:
         check=False,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
     assert done.stderr == ""
     return done.returncode, json.loads(done.stdout)
@@ -171,7 +171,7 @@ def test_what_check_says_of_a_pair_is_what_the_pair_does(
         check=False,
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=150,
     )
 
     works = ran.returncode == 0 and ran.stdout.split() == ["2", "2"]
@@ -206,7 +206,7 @@ def test_nothing_that_fits_ends_with_the_status_of_a_wrong_environment(
         check=False,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
 
     assert done.returncode == 78, done
