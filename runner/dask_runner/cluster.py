@@ -98,6 +98,7 @@ class Cluster:
         self._scheduler = (
             m.SchedulerUp(scheduler_address, 0) if plan.scheduler is None else None
         )
+        self._complete = False
         self._client_told = False
         self._status: int | None = None
         self._signal = 0
@@ -197,7 +198,12 @@ class Cluster:
             member.channel.send(
                 m.Start(self._scheduler.address, local_rank, local_size, borrows)
             )
-        client = self._members.get(self._plan.client)  # type: ignore[arg-type]  # a plan without a client has none
+        # A plan without a scheduler or a client has no such member.
+        host = self._members.get(self._plan.scheduler)  # type: ignore[arg-type]
+        client = self._members.get(self._plan.client)  # type: ignore[arg-type]
+        if host is not None and not self._complete and self._enough():
+            self._complete = True
+            host.channel.send(m.Complete())
         if client is not None and not self._client_told and self._enough():
             self._client_told = True
             link = self._report.ready(

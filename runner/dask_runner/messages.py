@@ -136,6 +136,11 @@ class Ready(Message):
 
 
 @dataclass(frozen=True)
+class Complete(Message):
+    """The cluster is complete: what could wait may begin."""
+
+
+@dataclass(frozen=True)
 class Close(Message):
     """The cluster ends with *status*: stop client and workers, say bye."""
 

@@ -240,6 +240,9 @@ class Rank:
             # The ranks have met; only clients from outside miss the address.
             self._say(m.Note(str(error)))
 
+    def _on_complete(self, message: m.Complete) -> None:
+        self._crew.scheduler.send(message)
+
     def _on_ready(self, ready: m.Ready) -> None:
         if self._closing:
             return
@@ -394,6 +397,7 @@ class Rank:
         ("rendezvous", Linked): _on_linked,
         ("rendezvous", Broken): _on_broken,
         ("link", m.Start): _on_start,
+        ("link", m.Complete): _on_complete,
         ("link", m.Ready): _on_ready,
         ("link", m.Signalled): _on_signalled,
         ("link", m.Close): _on_close,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import textwrap
 import time
@@ -292,8 +293,13 @@ def test_a_worker_that_dies_is_started_again_and_the_script_goes_on(
         print(Client().submit(die_once, sys.argv[1]).result())
         """,
     )
-    ended = clean(dask_runner(path, tmp_path / "died"))
+    ended = dask_runner(path, tmp_path / "died")
+    assert ended.status == 0, ended
     assert ended.stdout == "again\n"
+    (warning,) = [line for line in ended.stderr.splitlines() if "warning" in line]
+    assert re.search(
+        r"worker 0 of rank 0 on \S+ ended with status 1; it is started again", warning
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

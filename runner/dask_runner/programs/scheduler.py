@@ -1,8 +1,9 @@
 """The Dask scheduler, in a process of its own, forked by the agent.
 
 Gets ``Run`` with ``host, protocol, dashboard, dashboard_address, path`` and
-answers ``SchedulerUp`` or ``Failed``; ends at ``Finish``, at the end of its
-lifeline, or when a client shuts the cluster down (then it says ``SchedulerClosed``).
+answers ``SchedulerUp`` or ``Failed``. Serves the dashboard from ``Complete`` on.
+Ends at ``Finish``, at the end of its lifeline, or when a client shuts the cluster
+down (then it says ``SchedulerClosed``).
 """
 
 from __future__ import annotations
@@ -11,12 +12,18 @@ import asyncio
 import importlib.util
 import sys
 import warnings
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from distributed import Scheduler
 
 from dask_runner import messages as m
 from dask_runner.programs import lifeline
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from dask_runner.channel import Channel
 
 
 def main() -> None:
@@ -38,7 +45,7 @@ async def _serve() -> None:
         scheduler = Scheduler(
             host=spec["host"],
             protocol=spec["protocol"],
-            dashboard=dashboard,
+            dashboard=False,  # later: nobody looks yet, and all workers wait for us
             dashboard_address=spec["dashboard_address"],
             **spec["options"],
         )
@@ -51,7 +58,8 @@ async def _serve() -> None:
     port = scheduler.services["dashboard"].port if dashboard else 0
     channel.send(m.SchedulerUp(scheduler.address, port))
 
-    told = asyncio.ensure_future(_told_to_finish(channel))
+    begin = partial(_serve_dashboard, scheduler, spec) if dashboard else _nothing
+    told = asyncio.ensure_future(_told_to_finish(channel, begin))
     ended = asyncio.ensure_future(scheduler.finished())
     await asyncio.wait({told, ended}, return_when=asyncio.FIRST_COMPLETED)
     if told.done():
@@ -61,6 +69,32 @@ async def _serve() -> None:
         await channel.closed()
 
 
-async def _told_to_finish(channel: Any) -> None:
-    while isinstance(await channel.receive(), m.Ping):
-        pass
+async def _told_to_finish(
+    channel: Channel, begin: Callable[[], Awaitable[None]]
+) -> None:
+    """Wait for the end; *begin* what could wait when the cluster is complete."""
+    while (message := await channel.receive()) is not None:
+        if isinstance(message, m.Complete):
+            await begin()
+        elif isinstance(message, m.Finish):
+            return
+
+
+async def _nothing() -> None:
+    """Serve no dashboard."""
+
+
+async def _serve_dashboard(scheduler: Scheduler, spec: dict[str, Any]) -> None:
+    """Add to the scheduler's HTTP server what its own ``dashboard=True`` would.
+
+    Importing bokeh takes half a second, in a thread: the scheduler is at work.
+    """
+    pages = await asyncio.to_thread(
+        importlib.import_module, "distributed.dashboard.scheduler"
+    )
+    pages.connect(
+        scheduler.http_application,
+        scheduler.http_server,
+        scheduler,
+        prefix=spec["options"].get("http_prefix", "/"),
+    )
