@@ -109,6 +109,7 @@ class BaseRunner:
         self._ready: m.Ready | None = None
         self._failed: int | None = None
         self._leaving = False
+        self._was_deaf = False
         self.rank: int | None = None
         self.role: Role | None = None
         self.status = "created"
@@ -248,6 +249,7 @@ class BaseRunner:
             elif isinstance(message, m.Ready):
                 self._ready = message
                 self.status = "running"
+                self._hear_interrupts()
                 threading.Thread(target=self._watch, daemon=True).start()
                 return
             else:
@@ -333,10 +335,27 @@ class BaseRunner:
             # A real signal, as Ctrl-C: it also ends a sleep or a read.
             os.kill(os.getpid(), signal.SIGINT)
 
+    def _hear_interrupts(self) -> None:
+        """Let `_watch` interrupt the body also where SIGINT is ignored.
+
+        A shell script ignores it in what it starts in the background (``&``).
+        """
+        main = threading.current_thread() is threading.main_thread()
+        self._was_deaf = main and signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        if self._was_deaf:
+            signal.signal(signal.SIGINT, self._interrupt)
+
+    def _interrupt(self, number: int, frame: object) -> None:
+        del number, frame
+        if self._failed is not None:
+            raise KeyboardInterrupt
+
     def _exit(self, status: int) -> None:
         if self._top is None or self._leaving:
             return
         self._leaving = True
+        if self._was_deaf:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         self.status = "closing"
         assert self._channel is not None  # noqa: S101  started
         self._channel.send(m.ClientEnded(status, ""))

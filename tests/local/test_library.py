@@ -66,9 +66,14 @@ def test_an_exception_in_the_body_is_the_users_own(python: Python) -> None:
     assert ended.stderr.rstrip().endswith("ZeroDivisionError: division by zero"), ended
 
 
-def test_a_cluster_that_is_lost_ends_the_body(python: Python) -> None:
+@pytest.mark.parametrize(
+    "before",
+    ["", "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n"],
+    ids=["in the foreground", "in the background of a shell script"],
+)
+def test_a_cluster_that_is_lost_ends_the_body(python: Python, before: str) -> None:
     run = python(
-        "import time\n"
+        f"{before}import time\n"
         "from dask_runner import Runner\n"
         "with Runner(nthreads=1):\n"
         "    print('begun', flush=True)\n"
