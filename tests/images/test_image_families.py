@@ -170,7 +170,7 @@ def sent(contained: Any, name: str, **environ: str) -> Any:
         contained,
         name,
         *APART,
-        *("timeout", "60", "python", "-c", SEND),
+        *("timeout", "100", "python", "-c", SEND),
         security_opt=UNCONFINED,
         environment=environ,
     )
