@@ -157,6 +157,11 @@ ROWS = (
         lambda _: End(KILLED),
     ),
     Row(
+        # The end has begun, and its status is known.
+        lambda x: x.who in TOPS and x.cause in _ASKS and x.when == "closing",
+        lambda _: End(0),
+    ),
+    Row(
         lambda x: x.who == "launcher" or (x.who in TOPS and x.cause in _ASKS),
         lambda x: End(
             _number(x),

@@ -38,7 +38,7 @@ PARTS = {
     "client": r"^dask-client |-m dask_runner\.programs\.client",
     "top": r"python\S* (-\S+ )*(-m dask_runner |\S*/dask-runner )"
     r"|-m dask_runner\.programs\.top",
-    "script": r"python\S* script\.py",
+    "script": r"python\S* \S*script\.py",
 }
 
 
