@@ -36,7 +36,8 @@ run: .venv/user ## Run an example on 4 local ranks
 	$(BIN)/dask-runner -n 4 examples/pi.py
 
 test: .venv/developer ## Run all tests, cheap tiers first (REQUIRE=all: skip nothing)
-	$(PYTEST) --ahead tests/unit tests/local tests/images tests/cluster
+	$(PYTEST) --ahead tests/unit tests/local tests/images tests/cluster \
+	    tests/failures
 
 test-unit: .venv/developer ## Run the tests of the pure stages
 	$(PYTEST) tests/unit

@@ -65,6 +65,8 @@ class End:
         Seconds from the blow to what is said, in a job that goes on.
     tracebacks : int
         On stderr: the user's, and no other.
+    leaves : str
+        A pattern of files that may stay.
     """
 
     status: int
@@ -73,6 +75,7 @@ class End:
     within: float = ENDS
     notices: float = ENDS
     tracebacks: int = 0
+    leaves: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +210,7 @@ ROWS = (
     ),
     Row(
         lambda x: x.who == "node0",
-        lambda _: End(ANY, "lost the hub"),
+        lambda _: End(ANY, "lost the hub", within=SLURM_GIVES_UP),
     ),
     # --- what a job goes on without
     Row(
@@ -284,6 +287,10 @@ def _noticed(cell: Cell) -> float:
 def end(cell: Cell) -> End:
     """Return how a cell has to end."""
     found = next(row.end(cell) for row in ROWS if row.of(cell))
+    if cell.launcher in BY_MPI and cell.who in {*TOPS, "launcher"}:
+        # MPI's launchers kill all ranks when one fails; PRRTE does so a second after
+        # Ctrl-C as well. Who is killed removes nothing.
+        found = replace(found, leaves=r"/\.?dask-runner")
     if cell.cause == "sigstop":
         found = replace(found, within=max(found.within, ENDS + NOTICED))
     return found
