@@ -58,22 +58,22 @@ def main(argv: Sequence[str]) -> int:
             "what draws the picture at the end",
             "make bench, which installs it into .venv",
         )
-    kept = options.out / "bench.json"
-    before = json.loads(kept.read_text()) if options.add or options.redraw else None
-    if before and options.redraw:
-        results = before
-    else:
+    options.out.mkdir(parents=True, exist_ok=True)
+    path = options.out / "bench.json"
+    again = options.add or options.redraw
+    results: dict[str, Any] = json.loads(path.read_text()) if again else {}
+    if not options.redraw:
         client = ensure()
         with _cluster(client) as cluster:
             # Images that someone else has made are taken as they are.
             if cluster.images == ROOT / "build":
                 ensure_peers(client)
             _check_images(cluster)
-            results = _measured(cluster, options)
-        if before:
-            results = _joined(before, results)
-    options.out.mkdir(parents=True, exist_ok=True)
-    kept.write_text(json.dumps(results, indent=1) + "\n")
+            before = results
+            # Each at once, so that nothing is lost with what comes after it.
+            for new in _measured(cluster, options):
+                results = _joined(before, new) if before else new
+                path.write_text(json.dumps(results, indent=1) + "\n")
     text = table(results)
     (options.out / "bench.md").write_text(text)
     draw(results, options.out / "bench.png")
@@ -142,45 +142,59 @@ def _check_images(cluster: Cluster) -> None:
         cluster.run(f"cat {OURS} {PEERS} > /dev/null", node=node, timeout=120)
 
 
-def _measured(cluster: Cluster, options: argparse.Namespace) -> dict[str, Any]:
+def _measured(
+    cluster: Cluster, options: argparse.Namespace
+) -> Iterator[dict[str, Any]]:
+    """Yield all results so far after each run."""
     install(cluster)
     chosen = [one for one in CONTENDERS if _wanted(one, options.only)]
     if not chosen:
         known = sorted({one.name for one in CONTENDERS})
         raise UsageError(f"--only {options.only}", f"some of {', '.join(known)}")
-    before = os.getloadavg()[0]
-    runs = []
+    runs: list[dict[str, Any]] = []
+    calls: dict[str, float | None] = {}
+    machine = {
+        "cpus": os.cpu_count(),
+        "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "load_before": os.getloadavg()[0],
+        "load_after": os.getloadavg()[0],
+    }
+    results = {
+        "date": dt.datetime.now(dt.UTC).date().isoformat(),
+        "versions": _versions(cluster),
+        "machine": machine,
+        "runs": runs,
+        "home_calls": calls,
+        "home_calls_ranks": HOME_CALLS_RANKS,
+    }
+    for one, size in _plan(chosen, options):
+        runs.append(measure(cluster, one, size, options.deadline).plain())
+        _tell(runs[-1])
+        machine["load_after"] = os.getloadavg()[0]
+        yield results
+    for one in chosen * (not options.no_strace):
+        if one.shape == "ranks":
+            calls[one.name] = home_calls(
+                cluster, one, HOME_CALLS_RANKS, options.deadline
+            )
+            say(f"{one.name}: {calls[one.name]} calls a rank on the shared home")
+            yield results
+
+
+def _plan(
+    chosen: Sequence[Contender], options: argparse.Namespace
+) -> Iterator[tuple[Contender, int]]:
+    """Say what to run: all programs at one size, then at the next.
+
+    What else the machine does, if it does, is then alike for those compared.
+    """
     sizes = {"ranks": options.ranks, "one task a node": options.workers}
-    # Program by program at each size: what else the machine does, if it does, is
-    # then alike for those that are compared.
     for _ in range(options.repeat):
         for shape, those in sizes.items():
             for size in those:
                 for one in chosen:
                     if one.shape == shape:
-                        runs.append(measure(cluster, one, size, options.deadline))
-                        _tell(runs[-1].plain())
-    calls: dict[str, float | None] = {}
-    if not options.no_strace and HOME_CALLS_RANKS in options.ranks:
-        for one in chosen:
-            if one.shape == "ranks":
-                calls[one.name] = home_calls(
-                    cluster, one, HOME_CALLS_RANKS, options.deadline
-                )
-                say(f"{one.name}: {calls[one.name]} calls a rank on the shared home")
-    return {
-        "date": dt.datetime.now(dt.UTC).date().isoformat(),
-        "versions": _versions(cluster),
-        "machine": {
-            "cpus": os.cpu_count(),
-            "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-            "load_before": before,
-            "load_after": os.getloadavg()[0],
-        },
-        "runs": [run.plain() for run in runs],
-        "home_calls": calls,
-        "home_calls_ranks": HOME_CALLS_RANKS,
-    }
+                        yield one, size
 
 
 def _joined(before: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:

@@ -34,8 +34,7 @@ def table(results: Mapping[str, Any]) -> str:
         parts += [
             (
                 "**File-system calls on the shared home, a rank, with "
-                f"{results['home_calls_ranks']} ranks** (strace; Apptainer's own are "
-                "in the row of the bare container)"
+                f"{results['home_calls_ranks']} ranks** (strace in the container)"
             ),
             _rows(
                 ("program", "calls"),

@@ -34,6 +34,18 @@ date +%s.%N > "$BENCH_DIRECTORY/ended"; exit $status'
 
 #: System calls that go to a file system or may (strace(1)).
 TRACED = "%file,read,write,fstat,getdents64,fsync,lseek,flock,fcntl"
+#: Strace runs inside, as it would wait for ever for a squashfuse that it traces
+#: itself; the nodes' is one that the images can run. Files on the node's own disk.
+TRACER = f"""\
+#!/bin/bash
+verb=$1 image=$2
+shift 2
+[ "$verb" = run ] && set -- dask-runner "$@"
+binds=/usr/bin/strace,$(ldd /usr/bin/strace | grep -oE '/[^ ]*lib(unwind|dw|elf)[^ ]*' |
+    paste -sd,)
+exec /usr/bin/apptainer exec --bind "$binds" "$image" strace -f --seccomp-bpf -qq -y \\
+    -e trace={TRACED} -o "/tmp/bench-strace.$SLURM_STEP_ID.$SLURM_PROCID" "$@"
+"""
 _ELSEWHERE = re.compile(r'AT_FDCWD<[^>]*>, "/')
 _SHARED = re.compile(r'["<]/home/|AT_FDCWD</home')
 
@@ -125,15 +137,11 @@ def home_calls(
 ) -> float | None:
     """Return the file-system calls on the shared home, per rank, of one run.
 
-    Everything that the ranks do is counted, Apptainer included (the row of the
-    container alone says how much that is). None if it did not end well.
+    All processes in the ranks' containers are counted. None if it did not end well.
     """
     place = _place(cluster)
-    trace = f"strace -f --seccomp-bpf -qq -y -e trace={TRACED} -o"
-    # A file a rank, on the node's own disk. Each srun of a program is traced.
-    out = "/tmp/bench-strace.$SLURM_STEP_ID.$SLURM_PROCID"  # noqa: S108  the node's
-    wrapper = f'#!/bin/bash\nexec {trace} "{out}" /usr/bin/apptainer "$@"\n'
-    cluster.write(f"{place}/apptainer", wrapper, mode=0o755)
+    # In place of Apptainer's own name on the PATH of the ranks.
+    cluster.write(f"{place}/apptainer", TRACER, mode=0o755)
     command = contender.command.format(size=size, share=size // 2)
     line = f'PATH="$BENCH_DIRECTORY:$PATH"; touch "$BENCH_DIRECTORY/go"; {command}'
     running = _start(cluster, contender, size, place, line, deadline)
