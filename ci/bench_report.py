@@ -25,7 +25,8 @@ def table(results: Mapping[str, Any]) -> str:
     results : mapping
         What ``ci/bench`` writes as JSON.
     """
-    parts = [_facts(results)]
+    notes = [f"- {note}" for note in results.get("notes", ())]
+    parts = ["# The benchmark", _facts(results), *filter(None, ["\n".join(notes)])]
     for shape, title in SHAPES.items():
         runs = [run for run in results["runs"] if run["shape"] == shape]
         if runs:
