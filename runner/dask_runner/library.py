@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Self
 from dask_runner import guard, pmi, roles, runner, security
 from dask_runner import messages as m
 from dask_runner.channel import BlockingChannel
+from dask_runner.deadline import within
 from dask_runner.errors import ConfigError, RunnerError
 from dask_runner.launchers import detect, speaks
 from dask_runner.options import BY_KEY, configured, settle
@@ -31,6 +32,7 @@ from dask_runner.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
+    from contextlib import AbstractContextManager
     from types import TracebackType
 
     from distributed import Security
@@ -284,8 +286,15 @@ class BaseRunner:
         if settings.scheduler_file:
             return False
         if self.exchange is None and world.rendezvous in ("mpi", "pmi"):
-            self.exchange = _mpi_exchange(world)
+            with self._deadline("MPI_Init"):
+                self.exchange = _mpi_exchange(world)
         return self.exchange is not None
+
+    def _deadline(self, call: str) -> AbstractContextManager[None]:
+        """Bound a call that waits for all ranks."""
+        speaking = speaks(os.environ, str(self._given.get("launcher") or self.launcher))
+        seconds = settle(self._given, configured(os.environ)).timeout
+        return within(seconds, call, speaks=speaking)
 
     def configure(self) -> None:
         """Let ``Client()`` without an address connect, in this process."""
@@ -322,7 +331,9 @@ class BaseRunner:
     def _relay(self, text: str) -> None:
         assert self.exchange is not None  # noqa: S101  asked for in the spec
         assert self._channel is not None  # noqa: S101  it came over it
-        self._channel.send(m.Relay(self.exchange(text or None)))
+        with self._deadline("the broadcast by MPI"):
+            record = self.exchange(text or None)
+        self._channel.send(m.Relay(record))
 
     def _watch(self) -> None:
         """Interrupt the body when the cluster ends before it."""
@@ -434,7 +445,8 @@ class MPIRunner(BaseRunner):
                     os.environ, guard.look(os.environ), guard.library_of_image()
                 )
             try:
-                from mpi4py import MPI  # noqa: PLC0415  it initialises MPI
+                with self._deadline("MPI_Init"):
+                    from mpi4py import MPI  # noqa: PLC0415  it initialises MPI
             except (ImportError, RuntimeError) as error:
                 raise ConfigError(
                     f"mpi4py does not work: {error}",

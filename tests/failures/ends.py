@@ -141,7 +141,7 @@ ROWS = (
         lambda x: x.who == "script" and x.way != "cli" and x.launcher in BY_MPI,
         lambda x: (
             _script(x)
-            if x.cause in OF_A_SCRIPT - {"abort"}
+            if x.cause in OF_A_SCRIPT - {"abort", "_exit4"}  # MPI_Finalize
             else End(FAILS, tracebacks=_script(x).tracebacks)
         ),
     ),
