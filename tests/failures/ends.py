@@ -98,7 +98,7 @@ _OF_A_SCRIPT = {
     "raise": End(1, tracebacks=1, within=SOON),
     "exit3": End(3, within=SOON),
     "_exit4": End(4, within=SOON),
-    "abort": End(128 + signal.SIGABRT, r"error: .*client on \S+ .*SIGABRT"),
+    "abort": End(128 + signal.SIGABRT, r"error: .*client on \S+ .*killed"),
     "sigint": End(128 + signal.SIGINT, tracebacks=1),
     "sigterm": End(128 + signal.SIGTERM),
     "sigkill": End(KILLED, r"error: .*client on \S+ .*killed"),

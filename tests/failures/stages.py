@@ -124,7 +124,9 @@ def _held(cell: Cell) -> tuple[str, str]:
 def variables(cell: Cell, base: str) -> dict[str, str]:
     """Return what a cell's processes find in their environment."""
     hold, gate = _held(cell)
-    waits_in_vain = gate or (cell.when == "before" and cell.cause in OF_A_SCRIPT)
+    waits_in_vain = gate or (
+        cell.when == "before" and cell.cause in OF_A_SCRIPT and cell.way != "cli"
+    )
     found = {
         "CELL": f"{base}/cell",
         "CELL_NAME": cell.name,
