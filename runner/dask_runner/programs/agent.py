@@ -21,6 +21,7 @@ import os
 import signal
 import socket
 import sys
+import warnings
 from functools import partial
 from multiprocessing import resource_tracker
 from pathlib import Path
@@ -105,6 +106,8 @@ def _prepare_workers(plan: Mapping[str, Any], own: socket.socket) -> None:
     for name, value in dask.config.get("distributed.nanny.pre-spawn-environ").items():
         if value is not None:
             os.environ.setdefault(name, str(value))
+    # Of a node that is busy, told to a user who did nothing wrong; forks have it too.
+    warnings.filterwarnings("ignore", "Creating scratch directories", UserWarning)
     for name in plan["preload_modules"]:
         _preload(name, own)
     fork.freeze()
