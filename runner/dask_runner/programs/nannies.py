@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import multiprocessing
+import multiprocessing.forkserver
 import os
 import shutil
 import signal
@@ -151,6 +152,10 @@ class Agent:
         # A worker has no ear for the SIGTERM that multiprocessing would give it.
         for process in multiprocessing.active_children():
             process.kill()
+        # Python's own end waits for the resource tracker first, which waits for the
+        # fork server, which waits for this process to close its pipe.
+        server: Any = multiprocessing.forkserver._forkserver  # noqa: SLF001
+        server._stop()  # noqa: SLF001
 
 
 class Workers:
