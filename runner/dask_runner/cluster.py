@@ -36,7 +36,7 @@ PASSED_ON = (signal.SIGUSR1, signal.SIGUSR2)
 SHOWN = 16
 
 
-@dataclass
+@dataclass(eq=False)
 class Member:
     """A rank that is connected."""
 
@@ -47,18 +47,21 @@ class Member:
     heard: float
     home: str = ""
     leads: bool = False
-    started: bool = False
     workers: tuple[str, ...] = ()
     nthreads: int = 0
     memory: int = 0
     complete: bool = False
-    said_bye: bool = False
     signals: Counter[int] = field(default_factory=Counter)
 
     @property
     def name(self) -> str:
         """How messages name it."""
         return f"rank {self.rank} on {self.node}"
+
+    @property
+    def group(self) -> tuple[str, str]:
+        """What it has in common with the ranks that may share its agent."""
+        return self.node, self.home
 
 
 class Cluster:
@@ -94,7 +97,14 @@ class Cluster:
         self._ends_at = ends_at
         self._members: dict[int, Member] = {}
         self._arrived: set[int] = set()
-        self._lost: set[int] = set()
+        # What would be looked for among all ranks at each message, which adds up
+        # to the square of their number, is kept instead.
+        self._on_node: dict[str, list[int]] = {}
+        self._waiting: dict[tuple[str, str], list[Member]] = {}
+        self._led: set[tuple[str, str]] = set()
+        self._missing = set(plan.workers)
+        self._staying: set[int] = set()
+        self._registered = 0
         self._scheduler = (
             m.SchedulerUp(scheduler_address, 0) if plan.scheduler is None else None
         )
@@ -132,9 +142,15 @@ class Cluster:
         )
         self._members[hello.rank] = member
         self._arrived.add(hello.rank)
+        self._staying.add(hello.rank)
+        self._on_node.setdefault(hello.node, []).append(hello.rank)
+        self._waiting.setdefault(member.group, []).append(member)
+        if member.leads:
+            self._led.add(member.group)
         if self._status is not None:
             channel.send(m.Close(self._status))
-        self._advance()
+        # Until all are there, one that comes changes nothing but for its own node.
+        self._advance(None if self.assembled else member.group)
         return member
 
     def hear(self, member: Member, message: m.Message) -> None:
@@ -145,6 +161,14 @@ class Cluster:
     def gone(self, member: Member, why: str) -> None:
         """Act on the loss of a rank."""
         del self._members[member.rank]
+        self._staying.discard(member.rank)
+        self._on_node[member.node].remove(member.rank)
+        self._registered -= len(member.workers)
+        member.workers = ()
+        if member.leads:
+            self._led.discard(member.group)
+        if member in (waiting := self._waiting.get(member.group, [])):
+            waiting.remove(member)
         self._changed.set()
         if self._status is not None:
             return
@@ -158,7 +182,8 @@ class Cluster:
 
     def _without(self, member: Member) -> None:
         """Go on without a rank's workers, if there are enough left."""
-        self._lost.add(member.rank)
+        self._missing.discard(member.rank)
+        self._registered -= len(member.workers)
         member.workers = ()
         needed = self._settings.min_workers or 1
         begun = self._client_told
@@ -170,10 +195,10 @@ class Cluster:
                     "mend it, or begin with fewer by --min-workers",
                 )
             )
-        elif len(self._up) < needed and not self._late():
+        elif self._registered < needed and not self._missing:
             self.fail(
                 AssemblyError(
-                    f"{member.name} failed, and {len(self._up)} workers are left",
+                    f"{member.name} failed, and {self._registered} workers are left",
                     f"{needed} (--min-workers)",
                 )
             )
@@ -182,22 +207,13 @@ class Cluster:
 
     # --- from nothing to ready ----------------------------------------------
 
-    def _advance(self) -> None:
-        """Tell everyone what has become possible."""
+    def _advance(self, group: tuple[str, str] | None = None) -> None:
+        """Tell everyone, or one group alone, what has become possible."""
         if self._status is not None or self._scheduler is None:
             self._changed.set()
             return
-        places = self._places()
-        leaders = {member.home for member in self._members.values() if member.leads}
-        for member in self._members.values():
-            if member.started or not self._knows_its_node(member, leaders):
-                continue
-            member.started = True
-            local_rank, local_size = places[member.rank]
-            borrows = not member.leads and member.home in leaders
-            member.channel.send(
-                m.Start(self._scheduler.address, local_rank, local_size, borrows)
-            )
+        for each in list(self._waiting) if group is None else (group,):
+            self._start(each, self._scheduler.address)
         # A plan without a scheduler or a client has no such member.
         host = self._members.get(self._plan.scheduler)  # type: ignore[arg-type]
         client = self._members.get(self._plan.client)  # type: ignore[arg-type]
@@ -208,56 +224,59 @@ class Cluster:
             self._client_told = True
             link = self._report.ready(
                 time.monotonic() - self._began,
-                len(self._up),
+                self._registered,
                 [member for member in self._members.values() if member.complete],
                 self._scheduler,
             )
-            client.channel.send(m.Ready(self._scheduler.address, link, len(self._up)))
+            client.channel.send(
+                m.Ready(self._scheduler.address, link, self._registered)
+            )
             self._stop_in_time()
+            # Who waits for the leader of its node has waited long enough.
+            self._advance()
         self._changed.set()
 
-    def _knows_its_node(self, member: Member, leaders: set[str]) -> bool:
+    def _start(self, group: tuple[str, str], address: str) -> None:
+        """Start the ranks of a group that can."""
+        waiting = self._waiting.get(group, [])
+        if not any(map(self._knows_its_node, waiting)):
+            return
+        ranks = sorted(self._on_node[group[0]])
+        for local_rank, rank in enumerate(ranks):
+            member = self._members[rank]
+            if member in waiting and self._knows_its_node(member):
+                borrows = not member.leads and group in self._led
+                member.channel.send(m.Start(address, local_rank, len(ranks), borrows))
+        self._waiting[group] = [
+            member for member in waiting if not self._knows_its_node(member)
+        ]
+
+    def _knows_its_node(self, member: Member) -> bool:
         """Say whether a rank can start, or had better wait for others of its node."""
         if self.assembled:
             return True
         if not member.placed:
             return False
-        waits = member.home and not member.leads and member.home not in leaders
+        waits = member.home and not member.leads and member.group not in self._led
         return not waits or self._client_told
-
-    def _places(self) -> dict[int, tuple[int, int]]:
-        by_node: dict[str, list[int]] = {}
-        for rank in sorted(self._members):
-            by_node.setdefault(self._members[rank].node, []).append(rank)
-        return {
-            rank: (ranks.index(rank), len(ranks))
-            for ranks in by_node.values()
-            for rank in ranks
-        }
 
     @property
     def assembled(self) -> bool:
         """Whether every rank has arrived."""
         return len(self._arrived) == self._world.size
 
-    @property
-    def _up(self) -> list[str]:
-        return [name for member in self._members.values() for name in member.workers]
-
     def _late(self) -> list[str]:
         """Names of the ranks whose workers are not up."""
         return [
             f"rank {rank}" if rank not in self._members else self._members[rank].name
-            for rank in self._plan.workers
-            if rank not in self._lost
-            and not (rank in self._members and self._members[rank].complete)
+            for rank in sorted(self._missing)
         ]
 
     def _enough(self) -> bool:
         wanted = self._settings.min_workers
         if wanted is None:
-            return self.assembled and not self._late()
-        return len(self._up) >= int(wanted)
+            return self.assembled and not self._missing
+        return self._registered >= int(wanted)
 
     def _assembly_over(self) -> None:
         if self._client_told or self._status is not None:
@@ -287,8 +306,8 @@ class Cluster:
             late = self._late()
             self.fail(
                 AssemblyError(
-                    f"{len(self._up)} workers registered within {seconds}, but none of "
-                    f"{', '.join(late[:10])}",
+                    f"{self._registered} workers registered within {seconds}, but "
+                    f"none of {', '.join(late[:10])}",
                     f"{self._settings.min_workers or 'all'} workers",
                     "--timeout gives more time, --min-workers begins with fewer",
                 )
@@ -302,12 +321,14 @@ class Cluster:
             self._advance()
 
     def _on_workers_up(self, member: Member, message: m.WorkersUp) -> None:
+        self._registered += len(message.names) - len(member.workers)
+        self._missing.discard(member.rank)
         member.workers = tuple(message.names)
         member.complete = True
         member.nthreads, member.memory = message.nthreads, message.memory
         planned = len(self._plan.workers)
-        self._report.progress(planned - len(self._late()), planned)
-        self._advance()
+        self._report.progress(planned - len(self._missing), planned)
+        self._advance(member.group)
 
     def _on_worker_died(self, member: Member, message: m.WorkerDied) -> None:
         if self._status is None:
@@ -353,7 +374,7 @@ class Cluster:
 
     def _on_bye(self, member: Member, message: m.Bye) -> None:
         del message
-        member.said_bye = True
+        self._staying.discard(member.rank)
         self._changed.set()
 
     def _on_ping(self, member: Member, message: m.Ping) -> None:
@@ -455,19 +476,15 @@ class Cluster:
             The status of the job.
         """
         await self._until(lambda: self._status is not None)
-        byes = self._until(lambda: all(x.said_bye for x in self._members.values()))
+        byes = self._until(lambda: not self._staying)
         await _within(STOP + self._settings.grace, byes)
         if not self.assembled and self._waits_for_late_ranks:
             left = self._began + self._settings.timeout - time.monotonic()
-            everyone = self._until(
-                lambda: (
-                    self.assembled and all(x.said_bye for x in self._members.values())
-                )
-            )
+            everyone = self._until(lambda: self.assembled and not self._staying)
             await _within(max(left, 0.0), everyone)
         for member in self._members.values():
             member.channel.send(m.Finish())
-        others = self._until(lambda: not set(self._members) - {0})
+        others = self._until(lambda: len(self._members) == (0 in self._members))
         await _within(LEAVE, others)
         assert self._status is not None  # noqa: S101  awaited above
         return self._status
