@@ -76,6 +76,7 @@ def import_shared() -> None:
     import distributed.scheduler  # noqa: PLC0415
     import distributed.worker  # noqa: PLC0415, F401
 
+    import dask_runner.programs.worker  # noqa: PLC0415, F401
     from dask_runner.openssl import repair  # noqa: PLC0415
 
     repair()

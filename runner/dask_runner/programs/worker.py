@@ -50,7 +50,7 @@ class Placed:
         os.chdir(self.directory)
         lifeline.log_to_file(self.log)
         lifeline.find_modules(self.path)
-        if "numpy" in sys.modules:
+        if numbers := sys.modules.get("numpy.random"):
             # Forks begin with one state of it: not the same numbers in each.
-            sys.modules["numpy"].random.seed()
+            numbers.seed()
         return self.kind(*args, **options)
