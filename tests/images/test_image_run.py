@@ -90,11 +90,22 @@ def test_docker_stop_ends_the_cluster_in_time(contained: Any) -> None:
 
 def test_the_dashboard_serves_its_pages_and_scripts(contained: Any) -> None:
     code = """
-import re, urllib.request as web
+import re, time, urllib.request as web
+from urllib.error import HTTPError
 from urllib.parse import urljoin
 from dask.distributed import Client
 link = Client().dashboard_link
-page = web.urlopen(link, timeout=30).read().decode()
+
+def fetch(deadline):
+    # It is loaded when the cluster is complete, beside the script.
+    while True:
+        try:
+            return web.urlopen(link, timeout=30).read().decode()
+        except HTTPError:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+page = fetch(time.monotonic() + 30)
 scripts = re.findall(r'src="([^"]+[.]js[^"]*)"', page)
 assert scripts, page
 for script in scripts:
