@@ -64,7 +64,7 @@ class Standing:
         self._stopped = {
             pid: self._stopped.get(pid, 0.0) + passed for pid in pids if is_stopped(pid)
         }
-        return [pid for pid, time in self._stopped.items() if time > self._silence]
+        return [pid for pid, stood in self._stopped.items() if stood > self._silence]
 
 
 def is_stopped(pid: int) -> bool:

@@ -134,11 +134,10 @@ class Agent:
         """Look after the workers of this rank, until it ends; then end all."""
         message = await channel.receive()
         while isinstance(message, m.Found):
-            if isinstance(message, m.Found):
-                lifeline.configure(message.environ, [])
-                method = "distributed.worker.multiprocessing-method"
-                dask.config.set({method: "forkserver"})
-                self._found.set()
+            lifeline.configure(message.environ, [])
+            method = "distributed.worker.multiprocessing-method"
+            dask.config.set({method: "forkserver"})
+            self._found.set()
             message = await channel.receive()
         if isinstance(message, m.Run):
             await self._look_after(message.spec, channel)
@@ -237,6 +236,8 @@ class Workers:
             try:
                 await server
             except Exception:
+                # Raised again, unless the reason is that somebody killed it: Dask
+                # has no exception of its own for that.
                 killed = isinstance(server, WatchedNanny) and server.killed
                 if not killed or not tries_left:
                     raise
