@@ -28,6 +28,9 @@ KEPT = ("PATH", "LANG", "LC_ALL", "TZ")
 # What a run has started goes with it; a busy machine takes a moment over that.
 GONE_SECONDS = 5.0
 
+# Looks in a row that find no process of a run.
+LOOKS = 3
+
 # A process in the kernel's hands may take a moment to die.
 KILL_SECONDS = 10
 
@@ -208,8 +211,13 @@ class Run:
 
     def _check_processes(self, ended: Ended) -> None:
         deadline = time.monotonic() + GONE_SECONDS
-        while left := self.pids:
-            if time.monotonic() > deadline:
+        # A process that becomes another program (execve) has for a moment no
+        # environment to be known by: one look that finds nothing is not enough.
+        empty_looks = 0
+        while empty_looks < LOOKS:
+            left = self.pids
+            empty_looks = 0 if left else empty_looks + 1
+            if left and time.monotonic() > deadline:
                 self._kill()
                 pytest.fail(f"processes outlive the run: {left}\n{ended}")
             time.sleep(0.02)
