@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 from dask_runner import join, security
 from dask_runner import messages as m
 from dask_runner.addresses import own_address
-from dask_runner.cluster import PASSED_ON, STOP, Cluster
+from dask_runner.cluster import Cluster
 from dask_runner.crew import Crew
+from dask_runner.ending import PASSED_ON, STOP
 from dask_runner.errors import AssemblyError, ConfigError, LostError, RunnerError
 from dask_runner.hub import Hub, between_pings
 from dask_runner.join import Broken, Linked

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dask_runner.cluster import Member
     from dask_runner.errors import RunnerError
     from dask_runner.messages import SchedulerUp
+    from dask_runner.roster import Member
     from dask_runner.world import World
 
 NAME = "dask-runner"

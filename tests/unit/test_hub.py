@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dask_runner import cluster as cluster_module
-from dask_runner import door, link, roles
+from dask_runner import door, ending, link, roles
 from dask_runner import messages as m
 from dask_runner.cluster import Cluster as State
 from dask_runner.hub import Hub
@@ -602,8 +601,8 @@ def test_the_first_reason_to_end_decides() -> None:
 def test_ranks_that_do_not_say_bye_are_not_awaited_for_ever(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(cluster_module, "STOP", 0.1)
-    monkeypatch.setattr(cluster_module, "LEAVE", 0.1)
+    monkeypatch.setattr(ending, "STOP", 0.1)
+    monkeypatch.setattr(ending, "LEAVE", 0.1)
 
     async def play(stage: Stage) -> None:
         ranks = await ready(stage, 2)
