@@ -29,9 +29,9 @@ from dask_runner import messages as m
 from dask_runner.cluster import Cluster
 from dask_runner.file_meeting import FileMeeting
 from dask_runner.hub import PING, SILENCE, Hub
-from dask_runner.options import settle
 from dask_runner.rendezvous import Record
 from dask_runner.report import Reporter
+from dask_runner.settings import settle
 from dask_runner.world import World
 
 if TYPE_CHECKING:

@@ -16,8 +16,9 @@ import click
 from dask_runner import __version__
 from dask_runner.errors import ConfigError, RunnerError, UsageError
 from dask_runner.launchers import speaks
-from dask_runner.options import OPTIONS, configured, settle
+from dask_runner.options import OPTIONS
 from dask_runner.report import say
+from dask_runner.settings import configured, settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from dask_runner.channel import Channel
-    from dask_runner.options import Settings
     from dask_runner.report import Reporter
     from dask_runner.roles import Plan
     from dask_runner.roster import Group, Member
+    from dask_runner.settings import Settings
     from dask_runner.world import World
 
 #: Ranks that a message names one by one.

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from dask_runner.errors import RunnerError
-    from dask_runner.options import Settings
     from dask_runner.report import Reporter
     from dask_runner.roster import Member, Roster
+    from dask_runner.settings import Settings
 
 #: Seconds for all ranks to stop their processes once the cluster ends.
 STOP = 8.0

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from dask_runner import guard, image, mpi_settings
 from dask_runner.launchers import detect, explain
-from dask_runner.options import configured, settle
 from dask_runner.resources import rank_share
 from dask_runner.scratch import scratch
+from dask_runner.settings import configured, settle
 from dask_runner.shares import worker_shares
 from dask_runner.snapshot import take
 

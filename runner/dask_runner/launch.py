@@ -13,8 +13,8 @@ from dask_runner.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from dask_runner.options import Settings
     from dask_runner.roles import Plan
+    from dask_runner.settings import Settings
     from dask_runner.world import World
 
 

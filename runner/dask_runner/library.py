@@ -25,9 +25,10 @@ from dask_runner.channel import BlockingChannel
 from dask_runner.deadline import within
 from dask_runner.errors import ConfigError, RunnerError
 from dask_runner.launchers import detect, speaks
-from dask_runner.options import BY_KEY, configured, settle
+from dask_runner.options import BY_KEY
 from dask_runner.report import say
 from dask_runner.roles import Plan, Role
+from dask_runner.settings import configured, settle
 from dask_runner.world import World
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from distributed import Security
     from mpi4py.MPI import Comm
 
-    from dask_runner.options import Settings
+    from dask_runner.settings import Settings
 
 #: Counts the clusters that this process has entered. The ranks run one script,
 #: so they agree; a second cluster must not meet by the first one's record.

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from dask_runner.launch import Program
-    from dask_runner.options import Settings
     from dask_runner.rendezvous import Meeting
+    from dask_runner.settings import Settings
 
 
 def run(

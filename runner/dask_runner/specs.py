@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from dask_runner.launch import Launch, Program
     from dask_runner.messages import Start
-    from dask_runner.options import Settings
+    from dask_runner.settings import Settings
     from dask_runner.shares import WorkerShare
     from dask_runner.snapshot import Snapshot
 

@@ -24,9 +24,9 @@ from dask_runner.cluster import Cluster
 from dask_runner.door import Door
 from dask_runner.hub import Hub
 from dask_runner.link import NONCE
-from dask_runner.options import settle
 from dask_runner.rendezvous import Record
 from dask_runner.report import Reporter
+from dask_runner.settings import settle
 from dask_runner.world import World
 from tests import strangers
 

@@ -12,9 +12,9 @@ from dask_runner import door, ending, link, roles
 from dask_runner import messages as m
 from dask_runner.cluster import Cluster as State
 from dask_runner.hub import Hub
-from dask_runner.options import settle
 from dask_runner.rendezvous import Record
 from dask_runner.report import Reporter
+from dask_runner.settings import settle
 from dask_runner.world import World
 
 if TYPE_CHECKING:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from dask_runner import messages as m
 from dask_runner.errors import RunnerError
 from dask_runner.launch import Launch
-from dask_runner.options import Setting, Settings
 from dask_runner.processes import Ended
 from dask_runner.programs import lifeline
 from dask_runner.rank import Rank
@@ -24,6 +23,7 @@ from dask_runner.rendezvous import RelayMeeting
 from dask_runner.report import say
 from dask_runner.roles import Plan
 from dask_runner.runner import choose_meeting
+from dask_runner.settings import Setting, Settings
 from dask_runner.world import World
 
 if TYPE_CHECKING:
