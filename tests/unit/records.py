@@ -1,0 +1,49 @@
+"""A record of a cluster, and a world in which it is looked for."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from dask_runner.file_meeting import FileMeeting
+from dask_runner.rendezvous import Record
+from dask_runner.world import World
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+KEY = "slurm.4711.0"
+RECORD = Record(KEY, "ab" * 16, "c1", "127.0.0.1", 40000, "5e" * 32, "CERT", "KEY")
+
+
+def world(**fields: object) -> World:
+    common = World("slurm", 1, 4, None, None, "4711", KEY, "file")
+    return replace(common, **fields)  # type: ignore[arg-type]
+
+
+def published(path: Path, record: Record = RECORD) -> FileMeeting:
+    meeting = FileMeeting([path], record.key)
+    asyncio.run(meeting.publish(record))
+    return meeting
+
+
+def found(*paths: Path, key: str = KEY) -> Record | str:
+    """Return the first record to believe; or the trouble, after a few looks."""
+    meeting = FileMeeting(paths, key)
+
+    async def look() -> Record | str:
+        try:
+            async with asyncio.timeout(0.1):
+                async for record in meeting.records():
+                    return record
+        except TimeoutError:
+            return meeting.trouble
+        raise AssertionError("a meeting looks for ever")
+
+    return asyncio.run(look())
+
+
+def nothing_left(directory: Path) -> bool:
+    return not list(directory.iterdir())

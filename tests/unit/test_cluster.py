@@ -1,0 +1,243 @@
+"""From nothing to ready, and what follows from a loss."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from stage import (
+    PATIENCE,
+    UP,
+    Stage,
+    all_leave,
+    playing,
+    ready,
+    workers,
+)
+
+from dask_runner import messages as m
+
+# --- the way to ready -------------------------------------------------------
+
+
+def test_a_cluster_comes_up_and_ends_with_the_clients_status() -> None:
+    async def play(stage: Stage) -> None:
+        ranks = await ready(stage, 3)
+        ranks[0].say(m.ClientEnded(7, ""))
+        await all_leave(ranks)
+        assert await stage.status() == 7
+        assert not stage.said.errors
+        assert not stage.said.warnings
+        assert len(stage.said.notes) <= 4
+
+    playing(3)(play)
+
+
+def test_in_the_dedicated_layout_rank_1_gets_the_client() -> None:
+    async def play(stage: Stage) -> None:
+        ranks = await stage.ranks(0, 1, 2)
+        ranks[0].say(UP)
+        await ranks[2].hears(m.Start)
+        ranks[2].say(workers(2))
+        assert (await ranks[1].hears(m.Ready)).nworkers == 1
+
+    playing(3, "dedicated")(play)
+
+
+def test_workers_start_before_all_ranks_are_there() -> None:
+    async def play(stage: Stage) -> None:
+        (one,) = await stage.ranks(0)
+        one.say(UP)
+        assert (await one.hears(m.Start)).address == UP.address
+
+    playing(2)(play)
+
+
+def test_ranks_that_are_not_placed_are_counted_by_node_when_all_are_there() -> None:
+    async def play(stage: Stage) -> None:
+        nodes = ["c1", "c2", "c1", "c2"]
+        ranks = [
+            await stage.rank(number, node, placed=False)
+            for number, node in enumerate(nodes)
+        ]
+        ranks[0].say(UP)
+        starts = [await rank.hears(m.Start) for rank in ranks]
+        places = [(start.local_rank, start.local_size) for start in starts]
+        assert places == [(0, 2), (0, 2), (1, 2), (1, 2)]
+
+    playing(4)(play)
+
+
+def test_only_the_planned_scheduler_can_say_that_it_is_up() -> None:
+    async def play(stage: Stage) -> None:
+        zero, one = await stage.ranks(0, 1)
+        one.say(m.SchedulerUp("tcp://127.0.0.1:666", 0))
+        zero.say(UP)
+        assert (await one.hears(m.Start)).address == UP.address
+
+    playing(2)(play)
+
+
+def test_min_workers_begins_with_fewer_and_takes_late_ones() -> None:
+    async def play(stage: Stage) -> None:
+        zero, one = await stage.ranks(0, 1)
+        zero.say(UP)
+        one.say(workers(1))
+        assert (await zero.hears(m.Ready)).nworkers == 1
+        (late,) = await stage.ranks(2)
+        assert (await late.hears(m.Start)).address == UP.address
+
+    playing(3, min_workers=1)(play)
+
+
+# --- ranks that do not come, or come twice ----------------------------------
+
+
+def test_missing_ranks_are_named_at_the_timeout() -> None:
+    async def play(stage: Stage) -> None:
+        ranks = await stage.ranks(0, 2)
+        await all_leave(ranks)
+        assert await stage.status() == 75
+        (error,) = stage.said.errors
+        assert "ranks 1, 3 of 4 did not arrive within 0.3 s" in error
+        assert "needed: " in error
+        assert "you can: " in error
+
+    playing(4, timeout=0.3)(play)
+
+
+def test_a_scheduler_that_does_not_come_up_is_named_at_the_timeout() -> None:
+    async def play(stage: Stage) -> None:
+        await all_leave(await stage.ranks(0, 1))
+        assert await stage.status() == 75
+        assert "scheduler" in stage.said.errors[0]
+
+    playing(2, timeout=0.3)(play)
+
+
+def test_ranks_without_workers_are_named_at_the_timeout() -> None:
+    async def play(stage: Stage) -> None:
+        ranks = await stage.ranks(0, 1, 2)
+        ranks[0].say(UP)
+        ranks[0].say(workers(0))
+        await all_leave(ranks)
+        assert await stage.status() == 75
+        assert "rank 1 on c1, rank 2 on c1" in stage.said.errors[0]
+
+    playing(3, timeout=0.3)(play)
+
+
+def test_a_second_rank_with_the_same_number_is_refused_and_the_first_stays() -> None:
+    async def play(stage: Stage) -> None:
+        first, second = await stage.rank(0), await stage.rank(0, "c9")
+        async with asyncio.timeout(PATIENCE):
+            assert await second.channel.receive() is None
+        assert "second rank 0 on c9" in stage.said.warnings[0]
+        first.say(UP)
+        await first.hears(m.Start)
+
+    playing(2)(play)
+
+
+@pytest.mark.parametrize("number", [-1, 2, 10**9])
+def test_a_rank_that_is_none_of_the_world_is_refused(number: int) -> None:
+    async def play(stage: Stage) -> None:
+        stranger = await stage.rank(number)
+        async with asyncio.timeout(PATIENCE):
+            assert await stranger.channel.receive() is None
+        assert stage.said.warnings
+        assert not stage.finished.done()
+
+    playing(2)(play)
+
+
+# --- losses -----------------------------------------------------------------
+
+
+def test_a_rank_that_fails_before_ready_ends_the_cluster_with_its_name() -> None:
+    async def play(stage: Stage) -> None:
+        ranks = await stage.ranks(0, 1)
+        ranks[1].say(m.Failed("no such module: foo", "", "", 78))
+        await all_leave(ranks)
+        assert await stage.status() != 0
+        text = "\n".join(stage.said.warnings + stage.said.errors)
+        assert "rank 1 on c1" in text
+        assert "no such module: foo" in text
+
+    playing(2)(play)
+
+
+def test_a_rank_lost_before_ready_ends_the_cluster() -> None:
+    async def play(stage: Stage) -> None:
+        zero, one = await stage.ranks(0, 1)
+        zero.say(UP)
+        await one.hears(m.Start)
+        one.channel.close()
+        await zero.leaves()
+        assert await stage.status() == 75
+        assert "rank 1 on c1" in "\n".join(stage.said.warnings)
+
+    playing(2)(play)
+
+
+def test_a_rank_lost_before_ready_is_not_missed_with_min_workers() -> None:
+    async def play(stage: Stage) -> None:
+        zero, one, two = await stage.ranks(0, 1, 2)
+        zero.say(UP)
+        two.channel.close()
+        await stage.until(lambda: stage.said.warnings)
+        zero.say(workers(0))
+        one.say(workers(1))
+        await zero.hears(m.Ready)
+
+    playing(3, min_workers=2)(play)
+
+
+def test_a_rank_lost_while_running_is_told_and_not_missed() -> None:
+    async def play(stage: Stage) -> None:
+        ranks = await ready(stage, 3)
+        ranks[2].channel.close()
+        await stage.until(lambda: stage.said.warnings)
+        assert stage.said.warnings == ["rank 2 on c1 was lost: its connection closed"]
+        ranks[0].say(m.ClientEnded(0, ""))
+        await all_leave(ranks[:2])
+        assert await stage.status() == 0
+
+    playing(3)(play)
+
+
+def test_the_cluster_ends_when_its_last_worker_is_lost() -> None:
+    async def play(stage: Stage) -> None:
+        ranks = await stage.ranks(0, 1, 2)
+        ranks[0].say(UP)
+        await ranks[2].hears(m.Start)
+        ranks[2].say(workers(2))
+        await ranks[1].hears(m.Ready)
+        ranks[2].channel.close()
+        await all_leave(ranks[:2])
+        assert await stage.status() == 75
+        assert stage.said.errors
+
+    playing(3, "dedicated")(play)
+
+
+def test_the_cluster_ends_when_the_clients_rank_is_lost() -> None:
+    async def play(stage: Stage) -> None:
+        ranks = await stage.ranks(0, 1, 2)
+        ranks[1].channel.close()
+        await all_leave([ranks[0], ranks[2]])
+        assert await stage.status() == 69
+        assert "rank 1 on c1 with the client" in stage.said.errors[0]
+
+    playing(3, "dedicated")(play)
+
+
+def test_a_failed_scheduler_ends_the_cluster_with_its_reason() -> None:
+    async def play(stage: Stage) -> None:
+        ranks = await ready(stage, 2)
+        ranks[0].say(m.Failed("the scheduler was killed by SIGKILL", "a", "b", 69))
+        await all_leave(ranks)
+        assert await stage.status() == 69
+        assert "SIGKILL" in stage.said.errors[0]
+
+    playing(2)(play)

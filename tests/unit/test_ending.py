@@ -1,0 +1,142 @@
+"""How a cluster ends, and with which status."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from stage import (
+    Stage,
+    all_leave,
+    playing,
+    ready,
+)
+
+from dask_runner import ending
+from dask_runner import messages as m
+
+if TYPE_CHECKING:
+    import pytest
+
+# --- signals ----------------------------------------------------------------
+
+
+def test_a_signal_to_every_rank_reaches_the_client_once() -> None:
+    async def play(stage: Stage) -> None:
+        ranks = await ready(stage, 3)
+        for rank in ranks:
+            rank.say(m.Signalled(15))
+        assert (await ranks[0].hears(m.Signalled)).number == 15
+        ranks[0].say(m.ClientEnded(143, ""))
+        ended = await ranks[0].hears(m.Close)
+        assert ended.status == 143
+        ranks[0].say(m.Bye())
+
+    playing(3)(play)
+
+
+def test_a_client_that_ignores_a_signal_is_closed_after_its_grace() -> None:
+    async def play(stage: Stage) -> None:
+        ranks = await ready(stage, 2)
+        ranks[1].say(m.Signalled(15))
+        await ranks[0].hears(m.Signalled)
+        await all_leave(ranks)
+        assert await stage.status() == 143
+
+    playing(2, grace=0.2)(play)
+
+
+def test_a_second_ctrl_c_ends_at_once() -> None:
+    async def play(stage: Stage) -> None:
+        ranks = await ready(stage, 2)
+        ranks[0].say(m.Signalled(2))
+        await ranks[0].hears(m.Signalled)
+        ranks[0].say(m.Signalled(2))
+        await all_leave(ranks)
+        assert await stage.status() == 130
+
+    playing(2, grace=60)(play)
+
+
+def test_a_signal_before_ready_ends_at_once() -> None:
+    async def play(stage: Stage) -> None:
+        ranks = await stage.ranks(0, 1)
+        ranks[1].say(m.Signalled(15))
+        await all_leave(ranks)
+        assert await stage.status() == 143
+
+    playing(3, timeout=60)(play)
+
+
+def test_a_script_that_handles_a_signal_decides_on_the_status() -> None:
+    async def play(stage: Stage) -> None:
+        ranks = await ready(stage, 1)
+        ranks[0].say(m.Signalled(15))
+        await ranks[0].hears(m.Signalled)
+        ranks[0].say(m.ClientEnded(3, ""))
+        await all_leave(ranks)
+        assert await stage.status() == 3
+
+    playing(1)(play)
+
+
+# --- the end ----------------------------------------------------------------
+
+
+def test_a_rank_that_comes_after_the_end_learns_it() -> None:
+    async def play(stage: Stage) -> None:
+        (zero,) = await stage.ranks(0)
+        zero.say(m.Failed("a wrong option", "", "", 78))
+        await zero.hears(m.Close)
+        zero.say(m.Bye())
+        (late,) = await stage.ranks(1)
+        assert (await late.hears(m.Close)).status == 78
+        late.say(m.Bye())
+        await zero.hears(m.Finish)
+        await late.hears(m.Finish)
+        zero.channel.close()
+        late.channel.close()
+        assert await stage.status() == 78
+
+    playing(2)(play)
+
+
+def test_the_first_reason_to_end_decides() -> None:
+    async def play(stage: Stage) -> None:
+        ranks = await ready(stage, 2)
+        ranks[0].say(m.ClientEnded(0, ""))
+        await ranks[0].hears(m.Close)
+        ranks[0].say(m.Failed("the scheduler was killed", "", "", 69))
+        ranks[0].say(m.Bye())
+        ranks[1].channel.close()
+        await ranks[0].hears(m.Finish)
+        ranks[0].channel.close()
+        assert await stage.status() == 0
+        assert not stage.said.errors
+
+    playing(2)(play)
+
+
+def test_ranks_that_do_not_say_bye_are_not_awaited_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ending, "STOP", 0.1)
+    monkeypatch.setattr(ending, "LEAVE", 0.1)
+
+    async def play(stage: Stage) -> None:
+        ranks = await ready(stage, 2)
+        ranks[0].say(m.ClientEnded(0, ""))
+        assert await stage.status() == 0
+
+    playing(2, grace=0.1)(play)
+
+
+def test_a_client_that_shuts_the_cluster_down_goes_on_alone() -> None:
+    async def play(stage: Stage) -> None:
+        ranks = await ready(stage, 2)
+        ranks[0].say(m.SchedulerClosed())
+        ranks[0].say(m.ClientEnded(0, ""))
+        await all_leave(ranks)
+        assert await stage.status() == 0
+        assert not stage.said.errors
+
+    playing(2)(play)

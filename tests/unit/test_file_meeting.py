@@ -1,0 +1,363 @@
+"""How ranks meet by a file."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from records import KEY, RECORD, found, nothing_left, published, world
+from users import NOBODY, ordinary
+
+from dask_runner import file_meeting as files
+from dask_runner.errors import ConfigError
+from dask_runner.file_meeting import FileMeeting, file_meeting
+from dask_runner.rendezvous import (
+    Record,
+    with_address,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.conftest import Require
+
+
+# --- writing ----------------------------------------------------------------
+
+
+def test_the_file_is_ours_alone(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "record.json"
+    before = os.umask(0)
+    try:
+        published(path)
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    assert [item.name for item in path.parent.iterdir()] == ["record.json"]
+
+
+def test_any_path_will_do(hostile_path: Path) -> None:
+    path = hostile_path / 'a "b" {c}.json'
+    published(path)
+    assert found(path) == RECORD
+
+
+def test_a_second_record_of_the_same_cluster_takes_the_place_of_the_first(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "record.json"
+    meeting = published(path)
+    complete = with_address(RECORD, "tcp://127.0.0.1:1")
+    asyncio.run(meeting.publish(complete))
+    assert found(path) == complete
+
+
+def test_the_first_directory_that_can_be_written_is_taken(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    paths = [file / "record.json", tmp_path / "good" / "record.json"]
+    meeting = FileMeeting(paths, KEY)
+    asyncio.run(meeting.publish(RECORD))
+    assert found(*paths) == RECORD
+
+
+def test_no_directory_that_can_be_written_is_an_error_that_names_each(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    meeting = FileMeeting([file / "a.json", file / "b.json"], KEY)
+    with pytest.raises(ConfigError) as caught:
+        asyncio.run(meeting.publish(RECORD))
+    assert str(file / "a.json") in caught.value.saw
+    assert str(file / "b.json") in caught.value.saw
+    assert "--scheduler-file" in caught.value.do
+
+
+def test_a_directory_in_the_place_of_the_file_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "record.json").mkdir()
+    with pytest.raises(ConfigError, match="directory"):
+        published(tmp_path / "record.json")
+    assert [item.name for item in tmp_path.iterdir()] == ["record.json"]
+
+
+def test_that_the_address_cannot_be_added_is_an_error_with_a_name(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "d" / "record.json"
+    meeting = published(path)
+    shutil.rmtree(path.parent)
+    path.parent.touch()
+    with pytest.raises(ConfigError):
+        asyncio.run(meeting.publish(with_address(RECORD, "tcp://127.0.0.1:1")))
+
+
+def test_a_link_in_the_place_of_the_file_is_replaced_and_not_followed(
+    tmp_path: Path,
+) -> None:
+    other, path = tmp_path / "other", tmp_path / "record.json"
+    other.write_text("precious")
+    path.symlink_to(other)
+    published(path)
+    assert other.read_text() == "precious"
+    assert found(path) == RECORD
+
+
+@contextmanager
+def small_disk(path: Path, require: Require) -> Iterator[None]:
+    path.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4k", "none", str(path)]
+    with require("leave to mount a small disk", "unit"):
+        done = subprocess.run(mount, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise OSError(done.stderr.strip())
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(path)], check=True)
+
+
+def test_a_full_disk_is_an_error_and_leaves_no_half_file(
+    tmp_path: Path, require: Require
+) -> None:
+    disk = tmp_path / "disk"
+    with small_disk(disk, require):
+        (disk / "full").write_bytes(b"x" * 4096)
+        with pytest.raises(ConfigError, match="No space"):
+            published(disk / "record.json")
+        assert [item.name for item in disk.iterdir()] == ["full"]
+
+
+# --- reading ----------------------------------------------------------------
+
+
+def _half(path: Path) -> None:
+    _private(path, RECORD.dump()[:100])
+
+
+def _private(path: Path, text: str) -> None:
+    path.touch(0o600)
+    path.write_text(text)
+
+
+def _readable(path: Path) -> None:
+    published(path)
+    path.chmod(0o644)
+
+
+def _linked(path: Path) -> None:
+    published(path.with_name("other.json"))
+    path.symlink_to("other.json")
+
+
+def _binary(path: Path) -> None:
+    path.touch(0o600)
+    path.write_bytes(os.urandom(3000))
+
+
+def _other_job(path: Path) -> None:
+    published(path, replace(RECORD, key="slurm.4712.0"))
+
+
+@pytest.mark.parametrize(
+    ("lay", "word"),
+    [
+        pytest.param(lambda _: None, "does not exist", id="missing"),
+        pytest.param(_half, "half-written", id="half"),
+        pytest.param(lambda path: path.touch(0o600), "half-written", id="empty"),
+        pytest.param(_binary, "no text", id="binary"),
+        pytest.param(_readable, "can be read by others (mode 0644)", id="readable"),
+        pytest.param(_other_job, "another launch (slurm.4712.0)", id="other job"),
+        pytest.param(_linked, "symbolic link", id="link"),
+        pytest.param(lambda path: os.mkfifo(path, 0o600), "no regular file", id="fifo"),
+        pytest.param(lambda path: path.mkdir(0o700), "no regular file", id="directory"),
+        pytest.param(
+            lambda path: _private(path, " " * 70_000 + RECORD.dump()),
+            "half-written",
+            id="endless",
+        ),
+        pytest.param(
+            lambda path: _private(path, '{"address": "tcp://10.0.0.1:8786"}'),
+            "no record of ours",
+            id="dask's own scheduler file",
+        ),
+    ],
+)
+def test_what_is_not_to_be_believed_is_named(
+    tmp_path: Path, lay: Callable[[Path], None], word: str
+) -> None:
+    path = tmp_path / "record.json"
+    lay(path)
+    open_files = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    assert word in str(found(path))
+    assert len(os.listdir("/proc/self/fd")) <= open_files + 1  # noqa: PTH208
+
+
+def test_a_file_that_belongs_to_someone_else_is_not_to_be_believed(
+    tmp_path: Path, require: Require
+) -> None:
+    path = tmp_path / "record.json"
+    published(path)
+    with require("root, to give a file away", "unit"):
+        os.chown(path, NOBODY, NOBODY)
+    assert "belongs to uid 65534" in str(found(path))
+
+
+def test_an_unreadable_directory_is_named() -> None:
+    with ordinary() as directory:
+        path = directory / "closed" / "record.json"
+        published(path)
+        path.parent.chmod(0)
+        assert "cannot be read: Permission denied" in str(found(path))
+        with pytest.raises(ConfigError, match="Permission denied"):
+            published(path)
+
+
+def test_a_file_under_the_name_aside_cannot_catch_the_secret() -> None:
+    # In a directory that others can write, as /tmp without its sticky bit.
+    with ordinary() as directory:
+        directory.chmod(0o777)
+        names: set[str] = set()
+        for number in range(3):
+            published(directory / "record.json", replace(RECORD, nonce=str(number)))
+            names |= {item.name for item in directory.iterdir()}
+        assert names == {"record.json"}
+
+
+def test_a_good_record_after_a_bad_one_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    _half(path)
+
+    async def look() -> Record:
+        meeting = FileMeeting([path], KEY)
+        publish = asyncio.get_running_loop().call_later(
+            0.1, path.write_text, RECORD.dump()
+        )
+        async with asyncio.timeout(5):
+            async for record in meeting.records():
+                publish.cancel()
+                return record
+        raise AssertionError
+
+    assert asyncio.run(look()) == RECORD
+
+
+def test_a_stale_record_is_offered_again_until_a_new_one_takes_its_place(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "record.json"
+    published(path)
+    new = replace(RECORD, nonce="cd" * 16, port=40001)
+
+    async def look() -> tuple[Record, str, Record]:
+        meeting = FileMeeting([path], KEY)
+        records = meeting.records()
+        async with asyncio.timeout(5):
+            stale = await anext(records)
+            trouble = meeting.trouble
+            await FileMeeting([path], KEY).publish(new)
+            return stale, trouble, await anext(records)
+
+    stale, trouble, fresh = asyncio.run(look())
+    assert (stale, fresh) == (RECORD, new)
+    assert "c1 (127.0.0.1:40000) that does not answer" in trouble
+
+
+def test_looks_become_rarer_so_that_many_nodes_do_not_hammer_a_file_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) > 40:
+            raise TimeoutError
+
+    monkeypatch.setattr(files.asyncio, "sleep", sleep)
+    assert "does not exist" in str(found(tmp_path / "record.json"))
+    assert pauses[0] < 0.05
+    assert all(0.5 < pause < 2 for pause in pauses[-20:])
+
+
+# --- what stays behind ------------------------------------------------------
+
+
+def test_the_file_and_a_directory_of_ours_are_removed(tmp_path: Path) -> None:
+    published(tmp_path / files.DIRECTORY / "record.json").withdraw()
+    assert nothing_left(tmp_path)
+
+
+def test_a_directory_of_the_users_is_kept(tmp_path: Path) -> None:
+    published(tmp_path / "mine" / "record.json").withdraw()
+    assert nothing_left(tmp_path / "mine")
+
+
+def test_the_file_of_another_cluster_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / files.DIRECTORY / "record.json"
+    first = published(path)
+    published(path, replace(RECORD, nonce="another"))
+    first.withdraw()
+    assert json.loads(path.read_text())["runner"]["nonce"] == "another"
+
+
+def test_a_reader_removes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    published(path)
+    FileMeeting([path], KEY).withdraw()
+    assert path.exists()
+
+
+def test_that_the_file_is_gone_already_is_no_error(tmp_path: Path) -> None:
+    meeting = published(tmp_path / "d" / "record.json")
+    shutil.rmtree(tmp_path / "d")
+    meeting.withdraw()
+    meeting.withdraw()
+
+
+def test_clusters_that_come_and_go_in_one_directory_do_not_trip_each_other(
+    tmp_path: Path,
+) -> None:
+    directory = tmp_path / files.DIRECTORY
+
+    def come_and_go(name: str) -> None:
+        for _ in range(100):
+            published(directory / name).withdraw()
+
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(come_and_go, ["a.json", "b.json", "c.json"]))
+    assert nothing_left(tmp_path)
+
+
+# --- places -----------------------------------------------------------------
+
+
+def test_without_a_name_the_home_and_the_working_directory_are_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    meeting = file_meeting(world(), {"HOME": "/home/user"}, None)
+    here = tmp_path / ".dask-runner" / f"{KEY}.json"
+    assert meeting.trouble == (
+        f"/home/user/.dask-runner/{KEY}.json was not looked at; "
+        f"{here} was not looked at"
+    )
+    assert str(here) in file_meeting(world(), {}, None).trouble
+
+
+def test_the_scheduler_file_takes_the_job_id_and_a_tilde(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HOME", "/home/user")
+    meeting = file_meeting(world(), {}, "~/s-{job_id}.json")
+    assert meeting.trouble.startswith("/home/user/s-4711.json ")
