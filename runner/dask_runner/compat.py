@@ -22,6 +22,20 @@ if TYPE_CHECKING:
 
     from dask_runner.world import World
 
+#: What both functions take and give to the runner as it is.
+SHARED = (
+    "interface",
+    "nthreads",
+    "local_directory",
+    "memory_limit",
+    "nanny",
+    "dashboard",
+    "dashboard_address",
+    "protocol",
+    "worker_class",
+    "worker_options",
+)
+
 #: The cluster that :func:`initialize` has made, until it is closed.
 _current: list[BaseRunner] = []
 
@@ -83,21 +97,7 @@ def initialize(
     SystemExit
         In the other ranks when the cluster ends, or if it cannot start.
     """
-    runner = _runner(
-        comm,
-        {
-            "interface": interface,
-            "nthreads": nthreads,
-            "local_directory": local_directory or None,
-            "memory_limit": memory_limit,
-            "nanny": nanny,
-            "dashboard": dashboard,
-            "dashboard_address": dashboard_address,
-            "protocol": protocol,
-            "worker_class": worker_class,
-            "worker_options": worker_options,
-        },
-    )
+    runner = _runner(comm, _shared(locals()))
     if not _enter(runner, leave=exit):
         return False
     if exit:
@@ -168,22 +168,14 @@ def execute(
     SystemExit
         In any rank, if the cluster failed.
     """
+    shared = _shared(locals())
     if not scheduler and scheduler_address is None:
         raise ValueError("scheduler=False needs a scheduler_address")
     client = client_rank if callable(client_function) else None
     runner = _runner(
         comm,
         {
-            "interface": interface,
-            "nthreads": nthreads,
-            "local_directory": local_directory or None,
-            "memory_limit": memory_limit,
-            "nanny": nanny,
-            "dashboard": dashboard,
-            "dashboard_address": dashboard_address,
-            "protocol": protocol,
-            "worker_class": worker_class,
-            "worker_options": worker_options,
+            **shared,
             "scheduler_file": scheduler_file,
             "scheduler_options": {"port": scheduler_port} if scheduler_port else None,
             "scheduler_address": None if scheduler else scheduler_address,
@@ -251,6 +243,12 @@ class _Parts:
             if not (self._exclusive and rank in taken)
         ]
         return Plan(self._scheduler, self._client, tuple(workers))
+
+
+def _shared(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Pick them from a function's arguments; dask-mpi's "" is no directory."""
+    options = {name: given[name] for name in SHARED}
+    return {**options, "local_directory": given["local_directory"] or None}
 
 
 def _runner(
