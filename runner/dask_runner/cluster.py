@@ -78,6 +78,11 @@ class Cluster:
         return self._roster.members
 
     @property
+    def size(self) -> int:
+        """How many ranks there are to be."""
+        return self._world.size
+
+    @property
     def assembled(self) -> bool:
         """Whether every rank has arrived."""
         return self._roster.assembled

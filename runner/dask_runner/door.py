@@ -2,9 +2,10 @@
 
 Who proves to know the secret gets in. All others are strangers, and there may be
 many: a port scan, a program that took the port for another's, somebody's flood. So
-that they cost nothing but a knock, only :data:`STRANGERS` are held at a time; when
-one more comes, the one that has waited longest goes, of those from the address
-that has sent most. What they send is read no further than a proof is long.
+that they cost nothing but a knock, only so many are held at a time as there may be
+ranks, and at least :data:`STRANGERS`; when one more comes, the one that has waited
+longest goes, of those from the address that has sent most. What they send is read
+no further than a proof is long.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from dask_runner.channel import Channel
 
-#: Connections without a proof that are held at a time.
+#: Connections without a proof that are held at a time, at least.
 STRANGERS = 512
 #: Seconds that a stranger may take in any case: a rank on a busy node is no
 #: quicker, and thousands of ranks may come at once.
@@ -59,6 +60,8 @@ class Door:
         Holds the conversation with one who got in, to its end.
     refuse : callable
         Is told the address of each who did not, and why.
+    ranks : int
+        How many may have the secret, and may come all at once.
     """
 
     def __init__(
@@ -66,10 +69,12 @@ class Door:
         secret: bytes,
         enter: Callable[[Channel, str], Awaitable[None]],
         refuse: Callable[[str, str], None],
+        ranks: int = 1,
     ) -> None:
         self._secret = secret
         self._enter = enter
         self._refuse = refuse
+        self._room = max(STRANGERS, ranks)
         self._tasks: set[asyncio.Task[None]] = set()
         self._strangers: dict[asyncio.Task[None], _Stranger] = {}
         self._unmet: dict[asyncio.Task[None], socket.socket] = {}
@@ -94,7 +99,7 @@ class Door:
     async def _listen(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            while len(self._strangers) >= STRANGERS:
+            while len(self._strangers) >= self._room:
                 await self._turn_one_away()
             try:
                 sock, peer = await loop.sock_accept(self._socket)

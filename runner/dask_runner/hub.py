@@ -53,7 +53,7 @@ class Hub:
         self._cluster = cluster
         self._report = report
         self._silence = silence
-        self._door = Door(self.secret, self._serve, self._refuse)
+        self._door = Door(self.secret, self._serve, self._refuse, cluster.size)
         self._stranger_seen = False
 
     async def open(self, host: str) -> int:

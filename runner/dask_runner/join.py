@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from dask_runner.channel import Channel
     from dask_runner.rendezvous import Meeting, Record
 
-#: Seconds for one attempt to reach a hub that a record names.
+#: Seconds for the first attempt to reach a hub that a record names, and for the
+#: longest: a hub to which thousands of ranks come at once is slow, and slower still
+#: if they all begin anew.
 ATTEMPT = 5.0
+LONGEST = 20.0
 #: Rank 0's attempts to reach its own hub, and seconds between them.
 TRIES = 20
 AGAIN = 0.1
@@ -73,9 +76,12 @@ async def find(
 
 
 async def _first_that_answers(meeting: Meeting) -> Linked:
+    patience = ATTEMPT
     async for record in meeting.records():
         try:
-            return Linked(record, await link.connect(record, ATTEMPT))
-        except (OSError, TimeoutError, link.StrangerError):
+            return Linked(record, await link.connect(record, patience))
+        except TimeoutError:
+            patience = min(2 * patience, LONGEST)
+        except (OSError, link.StrangerError):
             continue  # a stale record: the meeting says so if time runs out
     raise AssertionError("a meeting offers records for ever")

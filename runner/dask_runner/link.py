@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 GREETING = b"dask-runner hub 1\n"
 NONCE = 32
-#: Seconds for a handshake; a port scanner does not keep a connection longer.
+#: Seconds for a handshake, at the hub; a port scanner does not keep a connection
+#: longer.
 HANDSHAKE = 10.0
 
 
@@ -66,10 +67,16 @@ async def accept(
 async def connect(record: Record, seconds: float) -> Channel:
     """Connect to the hub that a record names.
 
+    Parameters
+    ----------
+    record : Record
+    seconds : float
+        For the connection, and for the handshake again.
+
     Raises
     ------
     OSError
-        If nothing answers (a stale record) within the time.
+        If nothing answers (a stale record); TimeoutError if it does so too late.
     StrangerError
         If something else than the record's hub answers.
     """
@@ -77,11 +84,11 @@ async def connect(record: Record, seconds: float) -> Channel:
     async with asyncio.timeout(seconds):
         reader, writer = await asyncio.open_connection(record.host, record.port)
     try:
-        async with asyncio.timeout(min(seconds, HANDSHAKE)):
+        async with asyncio.timeout(seconds):
             key = await _shake_hands(reader, writer, secret)
     except BaseException as error:
         writer.close()
-        if isinstance(error, (asyncio.IncompleteReadError, TimeoutError)):
+        if isinstance(error, asyncio.IncompleteReadError):
             raise StrangerError("what listens there is no hub") from error
         raise
     _quicken(writer)

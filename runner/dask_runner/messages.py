@@ -7,7 +7,8 @@ are plain JSON values, and a message with other fields or types is refused.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any, ClassVar
 
 
@@ -208,7 +209,7 @@ class Relay(Message):
 
 def encode(message: Message) -> bytes:
     """Write a message as JSON."""
-    return json.dumps([type(message).__name__, asdict(message)]).encode()
+    return json.dumps([type(message).__name__, vars(message)]).encode()
 
 
 def decode(payload: bytes) -> Message:
@@ -221,15 +222,19 @@ def decode(payload: bytes) -> Message:
     """
     try:
         name, values = json.loads(payload)
-        kind = Message.kinds[name]
-        wanted = {field.name: str(field.type) for field in fields(kind)}
+        wanted = _fields(name)
         if values.keys() != wanted.keys() or not all(
             _is(value, wanted[key]) for key, value in values.items()
         ):
             raise ProtocolError(f"{name} with wrong fields: {values!r:.60}")
-        return kind(**values)
+        return Message.kinds[name](**values)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ProtocolError(f"not a message: {payload[:60]!r}") from error
+
+
+@cache
+def _fields(name: str) -> dict[str, str]:
+    return {field.name: str(field.type) for field in fields(Message.kinds[name])}
 
 
 def _is(value: object, kind: str) -> bool:

@@ -196,6 +196,38 @@ def test_ranks_get_in_again_after_files_were_short() -> None:
     at_the_door(play)
 
 
+def test_as_many_ranks_as_there_are_may_stand_before_the_door_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(door_module, "STRANGERS", 4)
+    ranks = 40
+
+    async def enter(channel: Channel, address: str) -> None:
+        del address
+        channel.close()
+
+    async def play() -> None:
+        refused: list[str] = []
+        door = Door(SECRET, enter, lambda _, why: refused.append(why), ranks)
+        port = await door.open(LOOPBACK)
+        knocked = [await asyncio.open_connection(LOOPBACK, port) for _ in range(ranks)]
+        # All have been greeted before the first proves that it knows the secret.
+        greeted = [
+            await reader.readexactly(len(link.GREETING) + NONCE)
+            for reader, _ in knocked
+        ]
+        for (reader, writer), greeting in zip(knocked, greeted, strict=True):
+            mine = os.urandom(NONCE)
+            writer.write(mine + link._proof(SECRET, b"rank", greeting[-NONCE:], mine))  # noqa: SLF001
+            assert len(await reader.readexactly(SEAL)) == SEAL
+            writer.close()
+            await writer.wait_closed()
+        assert not refused
+        await door.shut()
+
+    asyncio.run(play())
+
+
 def test_a_door_that_is_shut_keeps_nobody() -> None:
     async def play() -> None:
         before = sockets()

@@ -209,13 +209,16 @@ async def _mirror(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
     await reader.read()
 
 
-@pytest.mark.parametrize(
-    "answer", [_scan, _silence, _ssh, _half_hub, _impostor, _mirror]
-)
+@pytest.mark.parametrize("answer", [_scan, _ssh, _half_hub, _impostor, _mirror])
 def test_a_rank_refuses_what_is_not_its_hub(answer: Answer) -> None:
     with pytest.raises(StrangerError) as caught:
         reached(answer)
     assert str(caught.value)
+
+
+def test_a_rank_waits_for_a_silent_hub_no_longer_than_it_was_told() -> None:
+    with pytest.raises(TimeoutError):
+        reached(_silence)
 
 
 def test_a_rank_with_another_secret_is_told_nothing() -> None:

@@ -1,0 +1,77 @@
+"""How a rank reaches the hub that a record names."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from records import KEY, RECORD, published
+
+from dask_runner import join, link
+from dask_runner.errors import AssemblyError
+from dask_runner.file_meeting import FileMeeting
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+LOOPBACK = "127.0.0.1"
+SECRET = bytes.fromhex(RECORD.secret)
+
+
+def found_at_a_hub_that_takes(
+    seconds: float, directory: Path, patience: float
+) -> tuple[join.Linked | join.Broken, int]:
+    """Look for a hub that greets so late; return what came of it, after how many."""
+    path = directory / "record.json"
+    listener = socket.create_server((LOOPBACK, 0))
+    published(path, replace(RECORD, port=listener.getsockname()[1]))
+    guests: list[asyncio.Task[None]] = []
+
+    async def greet_late(
+        reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        guests.append(asyncio.current_task())  # type: ignore[arg-type]
+        try:
+            await asyncio.sleep(seconds)
+            with contextlib.suppress(link.StrangerError):  # it has given up
+                await link.accept(reader, writer, SECRET)
+        finally:
+            writer.close()
+
+    async def play() -> join.Linked | join.Broken:
+        server = await asyncio.start_server(greet_late, sock=listener)
+        async with server:
+            meeting = FileMeeting([path], KEY)
+            outcome = await join.find(1, "c1", meeting, patience)
+            if isinstance(outcome, join.Linked):
+                await outcome.channel.closed()
+            for guest in guests:
+                guest.cancel()
+            await asyncio.gather(*guests, return_exceptions=True)
+        return outcome
+
+    return asyncio.run(play()), len(guests)
+
+
+def test_a_rank_waits_longer_each_time_for_a_hub_that_is_slow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(join, "ATTEMPT", 0.1)
+    outcome, tries = found_at_a_hub_that_takes(0.5, tmp_path, 20)
+    assert isinstance(outcome, join.Linked)
+    assert 2 < tries < 6
+
+
+def test_a_rank_that_the_hub_never_answers_says_so_when_time_is_over(
+    tmp_path: Path,
+) -> None:
+    outcome, tries = found_at_a_hub_that_takes(60, tmp_path, 0.3)
+    assert tries == 1
+    assert isinstance(outcome, join.Broken)
+    assert isinstance(outcome.error, AssemblyError)
+    assert "does not answer" in str(outcome.error)
