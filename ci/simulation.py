@@ -262,7 +262,7 @@ async def _rank(rank: int, size: int, node: str, directory: str) -> None:
     if isinstance(found, join.Broken):
         raise found.error
     channel = found.channel
-    channel.send(m.Hello(rank, node, placed=True))
+    channel.send(m.Hello(rank, node, local_size=1))
     if rank == 0:
         channel.send(m.SchedulerUp("tcp://127.0.0.1:1", 0))
     beating = asyncio.create_task(_beat(channel))

@@ -22,10 +22,13 @@ if TYPE_CHECKING:
     from dask_runner.channel import Channel
     from dask_runner.report import Reporter
     from dask_runner.roles import Plan
-    from dask_runner.roster import Group, Member
+    from dask_runner.roster import Member
     from dask_runner.settings import Settings
     from dask_runner.world import World
 
+#: Seconds that ranks wait for others of their node once there is a scheduler, where
+#: the cluster may begin without these (``--min-workers``).
+NEIGHBOURS = 5.0
 #: Ranks that a message names one by one.
 SHOWN = 16
 
@@ -67,6 +70,7 @@ class Cluster:
         )
         self._complete = False
         self._client_told = False
+        self._impatient = False
         self._noted: set[str] = set()
         later(settings.timeout, self._assembly_over)
 
@@ -96,7 +100,7 @@ class Cluster:
         if self._over:
             channel.send(m.Close(self._ending.status or 0))
         # Until all are there, one that comes changes nothing but for its own node.
-        self._advance(None if self.assembled else member.group)
+        self._advance(None if self.assembled else member.node)
         return member
 
     def hear(self, member: Member, message: m.Message) -> None:
@@ -144,13 +148,16 @@ class Cluster:
 
     # --- from nothing to ready ----------------------------------------------
 
-    def _advance(self, group: Group | None = None) -> None:
-        """Tell everyone, or one group alone, what has become possible."""
+    def _advance(self, node: str | None = None) -> None:
+        """Tell everyone, or the ranks of one node, what has become possible."""
         if self._over or self._scheduler is None:
             self._ending.changed()
             return
-        for each in self._roster.waiting(group):
-            self._start(each, self._scheduler.address)
+        for each in self._roster.waiting(node):
+            for member, start in self._roster.start(
+                each, self._scheduler.address, impatient=self._impatient
+            ):
+                member.channel.send(start)
         host = self._roster.member(self._plan.scheduler)
         client = self._roster.member(self._plan.client)
         if host is not None and not self._complete and self._enough():
@@ -168,15 +175,13 @@ class Cluster:
                 m.Ready(self._scheduler.address, link, self._roster.registered)
             )
             self._ending.client_begins()
-            # Who waits for the leader of its node has waited long enough.
-            self._advance()
+            self._wait_no_longer()
         self._ending.changed()
 
-    def _start(self, group: Group, address: str) -> None:
-        """Start the ranks of a group that can."""
-        startable = self._roster.startable(group, impatient=self._client_told)
-        for member, local_rank, local_size, borrows in startable:
-            member.channel.send(m.Start(address, local_rank, local_size, borrows))
+    def _wait_no_longer(self) -> None:
+        """Start ranks whose node is not complete, or has not the one that leads it."""
+        self._impatient = True
+        self._advance()
 
     def _enough(self) -> bool:
         wanted = self._settings.min_workers
@@ -217,13 +222,15 @@ class Cluster:
     def _on_scheduler_up(self, member: Member, message: m.SchedulerUp) -> None:
         if member.rank == self._plan.scheduler:
             self._scheduler = message
+            if self._settings.min_workers is not None:
+                later(NEIGHBOURS, self._wait_no_longer)
             self._advance()
 
     def _on_workers_up(self, member: Member, message: m.WorkersUp) -> None:
         self._roster.workers_up(member, message)
         planned = len(self._plan.workers)
         self._report.progress(planned - len(self._roster.missing), planned)
-        self._advance(member.group)
+        self._advance(member.node)
 
     def _on_worker_died(self, member: Member, message: m.WorkerDied) -> None:
         if not self._over:

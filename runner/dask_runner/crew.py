@@ -15,8 +15,8 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol
 
+from dask_runner import join, node, specs
 from dask_runner import messages as m
-from dask_runner import node, specs
 from dask_runner.addresses import of_interface
 from dask_runner.deaths import Standing
 from dask_runner.launch import check
@@ -117,6 +117,13 @@ class Crew:
         works_alone = Role.worker in self._roles and not self.home
         if siblings or self.leads or works_alone:
             await self._start_agent(siblings)
+
+    def hello(self, node_name: str) -> m.Hello:
+        """Return what the rank says first at the hub."""
+        assert self._snapshot is not None  # noqa: S101  taken before all else
+        return join.hello(
+            self._launch.world, node_name, self._snapshot, self.home, leads=self.leads
+        )
 
     @property
     def serves(self) -> bool:

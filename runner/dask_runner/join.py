@@ -8,12 +8,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dask_runner import link
+from dask_runner import messages as m
+from dask_runner.cpusets import in_list_format
 from dask_runner.errors import AssemblyError, RunnerError
 from dask_runner.rendezvous import waited
+from dask_runner.resources import knows_its_cpus
 
 if TYPE_CHECKING:
     from dask_runner.channel import Channel
     from dask_runner.rendezvous import Meeting, Record
+    from dask_runner.snapshot import Snapshot
+    from dask_runner.world import World
 
 #: Seconds for the first attempt to reach a hub that a record names, and for the
 #: longest: a hub to which thousands of ranks come at once is slow, and slower still
@@ -38,6 +43,23 @@ class Broken:
     """The rendezvous failed."""
 
     error: RunnerError
+
+
+def hello(
+    world: World, node: str, snapshot: Snapshot, home: str, *, leads: bool
+) -> m.Hello:
+    """Return what a rank says first: who and where it is, and what it may use."""
+    local_size = world.local_size or 0
+    return m.Hello(
+        world.rank,
+        node,
+        world.local_rank or 0,
+        local_size,
+        home,
+        leads,
+        in_list_format(snapshot.cpus),
+        bool(local_size) and not knows_its_cpus(snapshot, local_size),
+    )
 
 
 async def publish(record: Record, meeting: Meeting) -> Linked | Broken:

@@ -7,7 +7,7 @@ are plain JSON values, and a message with other fields or types is refused.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import Any, ClassVar
 
@@ -33,16 +33,20 @@ class Message:
 class Hello(Message):
     """A rank says who and where it is.
 
-    ``placed`` says whether its launcher told it its local rank and size; ``home``
-    names the agent that the ranks of its node may have in common, and ``leads``
-    says whether that is its own.
+    ``local_size`` is 0 where its launcher told it neither that nor its local rank;
+    ``home`` names the agent that the ranks of its node may have in common, and
+    ``leads`` says whether that is its own. ``cpus`` are those that it may use, and
+    ``asks`` says that it has to know the others' to tell its share.
     """
 
     rank: int
     node: str
-    placed: bool
+    local_rank: int = 0
+    local_size: int = 0
     home: str = ""
     leads: bool = False
+    cpus: str = ""
+    asks: bool = False
 
 
 @dataclass(frozen=True)
@@ -113,13 +117,15 @@ class Start(Message):
     """The scheduler is up, so workers may start.
 
     ``local_rank`` and ``local_size`` are counted by node name; ``borrows`` says that
-    the agent of the rank's node is another rank's.
+    the agent of the rank's node is another rank's. ``masks`` are the CPUs that each
+    rank of the node may use, in order; empty if not all are known.
     """
 
     address: str
     local_rank: int
     local_size: int
     borrows: bool = False
+    masks: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -234,7 +240,7 @@ def decode(payload: bytes) -> Message:
 
 @cache
 def _fields(name: str) -> dict[str, str]:
-    return {field.name: str(field.type) for field in fields(Message.kinds[name])}
+    return {one.name: str(one.type) for one in fields(Message.kinds[name])}
 
 
 def _is(value: object, kind: str) -> bool:

@@ -184,9 +184,7 @@ class Rank:
 
     def _on_linked(self, found: Linked) -> None:
         self._record, self._link = found.record, found.channel
-        placed = self._world.local_size is not None
-        crew = self._crew
-        self._say(m.Hello(self._world.rank, self._node, placed, crew.home, crew.leads))
+        self._say(self._crew.hello(self._node))
         self._later(self._listen(found.channel))
         self._later(self._beat())
         if self._unfit is not None:

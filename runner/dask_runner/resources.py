@@ -8,10 +8,13 @@ limit is this rank's own, it is divided: too little is slow, too much is killed.
 
 - A control group is the rank's own if it is named as one task's (``task_N`` of a
   Slurm step, a container's) and the parent process is outside of it.
-- An affinity mask is the rank's own if the masks of the other local ranks are
-  known and do not overlap it; or if the parent process has a wider one; or if it
-  leaves out some of the node's CPUs and Slurm gave the node at least this many
-  for each local rank.
+- Affinity masks that are known of all local ranks decide: a CPU that only one
+  may use is its own, and those that several share are dealt out evenly
+  (:func:`dask_runner.cpusets.deal`). Otherwise a mask is the rank's own if the
+  parent process has a wider one; or if it leaves out some of the node's CPUs and
+  Slurm gave the node at least this many for each local rank. A rank with a part of
+  the node's CPUs that none of this proves its own asks for the others' masks when
+  it registers at the hub (:func:`knows_its_cpus`).
 
 **CPUs** are hardware threads in the affinity mask, as Dask counts them; then at
 most the CPU quotas on the way up the cgroup tree (rounded down), then what the
@@ -34,11 +37,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections import defaultdict
 from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
+from dask_runner.cpusets import deal
 from dask_runner.found import GIB, MIB, Found, in_words, number, part, variable
 from dask_runner.gpus import Gpus, gpus
 
@@ -124,24 +127,27 @@ def cpus(
     return Found(max(1, value), source, tuple(warnings))
 
 
-def cpu_sets(masks: Sequence[Sequence[int]]) -> tuple[tuple[int, ...], ...]:
-    """Deal out the CPUs of a node so that no two ranks hold the same one.
+def knows_its_cpus(snapshot: Snapshot, local_size: int) -> bool:
+    """Say whether a rank can tell its CPUs without the masks of the others.
 
-    CPUs that only one rank may use are its own; a block that several share is
-    cut into neighbouring parts, one for each.
+    It can if its mask is its own, or is no binding at all; but a part of the node
+    may be its own or shared with some.
     """
-    owners: dict[int, list[int]] = defaultdict(list)
-    for rank, mask in enumerate(masks):
-        for cpu in set(mask):
-            owners[cpu].append(rank)
-    blocks: dict[tuple[int, ...], list[int]] = defaultdict(list)
-    for cpu in sorted(owners):
-        blocks[tuple(owners[cpu])].append(cpu)
-    sets: list[list[int]] = [[] for _ in masks]
-    for ranks, block in blocks.items():
-        for place, rank in enumerate(ranks):
-            sets[rank] += part(block, place, len(ranks))
-    return tuple(tuple(sorted(one)) for one in sets)
+    unbound = len(_mask(snapshot)) >= snapshot.online
+    return unbound or _owns_its_mask(snapshot, local_size)
+
+
+def _mask(snapshot: Snapshot) -> tuple[int, ...]:
+    return snapshot.cpus or tuple(range(snapshot.online))
+
+
+def _owns_its_mask(snapshot: Snapshot, local_size: int) -> bool:
+    mask = _mask(snapshot)
+    if local_size == 1 or set(mask) < set(snapshot.parent_cpus):
+        return True
+    on_node = variable(snapshot.environ, "SLURM_CPUS_ON_NODE", []) or 0
+    # A mask of all CPUs is no binding, whatever Slurm believes the node has.
+    return len(mask) < snapshot.online and len(mask) * local_size <= on_node
 
 
 def memory(
@@ -204,23 +210,21 @@ def _from_affinity(
     masks: Sequence[Sequence[int]] | None,
     warnings: list[str],
 ) -> Iterator[tuple[int, str]]:
-    mask = snapshot.cpus or tuple(range(snapshot.online))
+    mask = _mask(snapshot)
     words = f"affinity mask, {len(mask)} of {snapshot.online}"
     on_node = variable(snapshot.environ, "SLURM_CPUS_ON_NODE", warnings)
     if masks is not None:
-        sets = cpu_sets(masks)
+        sets = deal(masks)
         count, used = len(sets[local_rank]), sum(map(len, sets))
         yield count, words if count == len(mask) else _divided(words, local_size)
-    elif set(mask) < set(snapshot.parent_cpus):
-        count, used = len(mask), 0
+    elif _owns_its_mask(snapshot, local_size):
+        # Where the parent's is wider, Slurm's count of this job says nothing.
+        narrower = set(mask) < set(snapshot.parent_cpus)
+        count, used = len(mask), 0 if narrower else len(mask) * local_size
         yield count, words
     else:
-        used = len(mask) * local_size
-        # A mask of all CPUs is no binding, whatever Slurm believes the node has.
-        narrow = len(mask) < snapshot.online
-        own = local_size == 1 or (narrow and used <= (on_node or 0))
-        count = len(mask if own else part(mask, local_rank, local_size))
-        yield count, words if own else _divided(words, local_size)
+        count, used = len(part(mask, local_rank, local_size)), len(mask) * local_size
+        yield count, _divided(words, local_size)
     if on_node is not None and used > on_node:
         own_part = part(range(on_node), local_rank, local_size)
         yield len(own_part), _divided(f"SLURM_CPUS_ON_NODE={on_node}", local_size)

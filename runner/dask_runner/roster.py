@@ -11,10 +11,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from dask_runner import messages as m
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from dask_runner import messages as m
     from dask_runner.channel import Channel
 
 #: What the ranks of a node that may share an agent have in common: their node's
@@ -26,18 +27,24 @@ Group = tuple[str, str]
 class Member:
     """A rank that is connected."""
 
-    rank: int
-    node: str
-    placed: bool
+    hello: m.Hello
     channel: Channel
     heard: float
-    home: str = ""
-    leads: bool = False
     workers: tuple[str, ...] = ()
     nthreads: int = 0
     memory: int = 0
     complete: bool = False
     signals: Counter[int] = field(default_factory=Counter)
+
+    @property
+    def rank(self) -> int:
+        """Its number."""
+        return self.hello.rank
+
+    @property
+    def node(self) -> str:
+        """The name of its node."""
+        return self.hello.node
 
     @property
     def name(self) -> str:
@@ -47,7 +54,7 @@ class Member:
     @property
     def group(self) -> Group:
         """What it has in common with the ranks that may share its agent."""
-        return self.node, self.home
+        return self.node, self.hello.home
 
 
 class Roster:
@@ -74,8 +81,8 @@ class Roster:
         self._size = size
         self._members: dict[int, Member] = {}
         self._arrived: set[int] = set()
-        self._on_node: dict[str, list[int]] = {}
-        self._waiting: dict[Group, list[Member]] = {}
+        self._on_node: dict[str, list[Member]] = {}
+        self._waiting: dict[str, list[Member]] = {}
         self._led: set[Group] = set()
         self.missing = set(workers)
         self.staying: set[int] = set()
@@ -120,21 +127,13 @@ class Roster:
 
     def add(self, hello: m.Hello, channel: Channel) -> Member:
         """Take a rank in."""
-        member = Member(
-            hello.rank,
-            hello.node,
-            hello.placed,
-            channel,
-            time.monotonic(),
-            hello.home,
-            hello.leads,
-        )
-        self._members[hello.rank] = member
-        self._arrived.add(hello.rank)
-        self.staying.add(hello.rank)
-        self._on_node.setdefault(hello.node, []).append(hello.rank)
-        self._waiting.setdefault(member.group, []).append(member)
-        if member.leads:
+        member = Member(hello, channel, time.monotonic())
+        self._members[member.rank] = member
+        self._arrived.add(member.rank)
+        self.staying.add(member.rank)
+        self._on_node.setdefault(member.node, []).append(member)
+        self._waiting.setdefault(member.node, []).append(member)
+        if hello.leads:
             self._led.add(member.group)
         return member
 
@@ -142,10 +141,10 @@ class Roster:
         """Strike out a rank, and its workers."""
         del self._members[member.rank]
         self.staying.discard(member.rank)
-        self._on_node[member.node].remove(member.rank)
-        if member.leads:
+        self._on_node[member.node].remove(member)
+        if member.hello.leads:
             self._led.discard(member.group)
-        if member in (waiting := self._waiting.get(member.group, [])):
+        if member in (waiting := self._waiting[member.node]):
             waiting.remove(member)
         self._forget_workers(member)
 
@@ -168,29 +167,30 @@ class Roster:
 
     # --- who waits for its start --------------------------------------------
 
-    def waiting(self, group: Group | None = None) -> list[Group]:
-        """List the groups with ranks that have not been started; or the one."""
-        groups = list(self._waiting) if group is None else [group]
-        return [each for each in groups if self._waiting.get(each)]
+    def waiting(self, node: str | None = None) -> list[str]:
+        """List the nodes with ranks that have not been started; or that one."""
+        nodes = list(self._waiting) if node is None else [node]
+        return [each for each in nodes if self._waiting.get(each)]
 
-    def startable(
-        self, group: Group, *, impatient: bool
-    ) -> list[tuple[Member, int, int, bool]]:
-        """Strike the ranks of a group that can start off the list, and return them.
+    def start(
+        self, node: str, address: str, *, impatient: bool
+    ) -> list[tuple[Member, m.Start]]:
+        """Strike the ranks of a node that can start off the list.
 
         Parameters
         ----------
-        group : (str, str)
+        node : str
+        address : str
+            The scheduler's.
         impatient : bool
-            Whether a rank waits no longer for the one that leads its node.
+            Whether a rank waits no longer for others of its node.
 
         Returns
         -------
-        list of (Member, int, int, bool)
-            With each its number among the ranks of its node, how many these are,
-            and whether it borrows another rank's agent.
+        list of (Member, Start)
+            Who can start, and what to tell it.
         """
-        waiting = self._waiting[group]
+        waiting = self._waiting[node]
         ready = {
             member: None
             for member in waiting
@@ -198,21 +198,29 @@ class Roster:
         }
         if not ready:
             return []
-        ranks = sorted(self._on_node[group[0]])
-        places = {rank: place for place, rank in enumerate(ranks)}
-        led = group in self._led
-        starts = [
-            (member, places[member.rank], len(ranks), led and not member.leads)
-            for member in ready
-        ]
-        self._waiting[group] = [member for member in waiting if member not in ready]
+        self._waiting[node] = [member for member in waiting if member not in ready]
+        here = sorted(
+            self._on_node[node], key=lambda one: (one.hello.local_rank, one.rank)
+        )
+        places = {member: place for place, member in enumerate(here)}
+        masks = [member.hello.cpus for member in here]
+        starts = []
+        for member in ready:
+            borrows = member.group in self._led and not member.hello.leads
+            whole = all(masks) and member.hello.local_size in (0, len(here))
+            start = m.Start(
+                address, places[member], len(here), borrows, masks if whole else []
+            )
+            starts.append((member, start))
         return starts
 
     def _knows_its_node(self, member: Member, *, impatient: bool) -> bool:
         """Say whether a rank can start, or had better wait for others of its node."""
+        hello = member.hello
         if self.assembled:
             return True
-        if not member.placed:
+        if not hello.local_size:
             return False
-        waits = member.home and not member.leads and member.group not in self._led
-        return not waits or impatient
+        alone = hello.home and not hello.leads and member.group not in self._led
+        unsure = hello.asks and len(self._on_node[member.node]) < hello.local_size
+        return impatient or not (alone or unsure)

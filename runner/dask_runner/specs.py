@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dask_runner.addresses import of_interface
+from dask_runner.cpusets import from_list_format
 from dask_runner.resources import rank_share
 from dask_runner.roles import Role
 from dask_runner.shares import worker_shares
@@ -79,6 +80,7 @@ def work(
         world.local_size or start.local_size,
         local_rank,
         hosts_hub=world.rank == 0 and Role.worker in launch.plan.roles(0),
+        masks=[from_list_format(mask) for mask in start.masks] or None,
     )
     workers = worker_shares(
         share, settings.nworkers, settings.nthreads, settings.memory_limit

@@ -99,11 +99,9 @@ class Stage:
         self._ranks.append(rank)
         return rank
 
-    async def rank(
-        self, number: int, node: str = "c1", *, placed: bool = True
-    ) -> FakeRank:
+    async def rank(self, number: int, node: str = "c1", **more: Any) -> FakeRank:
         rank = await self.connect()
-        rank.say(m.Hello(number, node, placed))
+        rank.say(m.Hello(number, node, **{"local_size": 1, **more}))
         return rank
 
     async def ranks(self, *numbers: int) -> list[FakeRank]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from stage import (
@@ -15,6 +16,7 @@ from stage import (
     workers,
 )
 
+from dask_runner import cluster
 from dask_runner import messages as m
 
 # --- the way to ready -------------------------------------------------------
@@ -57,7 +59,7 @@ def test_ranks_that_are_not_placed_are_counted_by_node_when_all_are_there() -> N
     async def play(stage: Stage) -> None:
         nodes = ["c1", "c2", "c1", "c2"]
         ranks = [
-            await stage.rank(number, node, placed=False)
+            await stage.rank(number, node, local_size=0)
             for number, node in enumerate(nodes)
         ]
         ranks[0].say(UP)
@@ -66,6 +68,64 @@ def test_ranks_that_are_not_placed_are_counted_by_node_when_all_are_there() -> N
         assert places == [(0, 2), (0, 2), (1, 2), (1, 2)]
 
     playing(4)(play)
+
+
+def bound(cpus: str, *, local_size: int = 2, **more: Any) -> dict[str, Any]:
+    """Return what a rank says that cannot tell its share by itself."""
+    return {"cpus": cpus, "local_size": local_size, "asks": True, **more}
+
+
+def test_ranks_that_ask_are_told_the_cpus_of_all_ranks_of_their_node() -> None:
+    async def play(stage: Stage) -> None:
+        # In another order than they have on their node.
+        three = await stage.rank(3, "c2", **bound("0-3"))
+        zero = await stage.rank(0, "c1", **bound("0-1", local_rank=1))
+        zero.say(UP)
+        one = await stage.rank(1, "c1", **bound("2-3", local_rank=0))
+        for rank, place in ((zero, 1), (one, 0)):
+            start = await rank.hears(m.Start)
+            assert (start.local_rank, start.local_size) == (place, 2)
+            assert start.masks == ["2-3", "0-1"]
+        two = await stage.rank(2, "c2", **bound("4-7"))
+        for rank in (two, three):
+            assert (await rank.hears(m.Start)).masks == ["4-7", "0-3"]
+
+    playing(4)(play)
+
+
+def test_a_rank_that_asks_nothing_starts_before_the_others_of_its_node() -> None:
+    async def play(stage: Stage) -> None:
+        zero = await stage.rank(0, **bound("0-1", asks=False))
+        zero.say(UP)
+        assert (await zero.hears(m.Start)).masks == []
+
+    playing(2)(play)
+
+
+def test_ranks_of_one_machine_under_several_names_do_not_wait_for_ever() -> None:
+    async def play(stage: Stage) -> None:
+        # Each in a container with a name of its own: nobody knows their node.
+        ranks = [await stage.rank(n, f"box{n}", **bound(f"{n}")) for n in range(2)]
+        ranks[0].say(UP)
+        for rank in ranks:
+            assert (await rank.hears(m.Start)).masks == []
+
+    playing(2)(play)
+
+
+def test_ranks_that_the_cluster_can_do_without_are_not_awaited_for_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cluster, "NEIGHBOURS", 0.2)
+
+    async def play(stage: Stage) -> None:
+        zero = await stage.rank(0, **bound("0"))
+        led = await stage.rank(1, "c2", local_size=2, home="agent")
+        zero.say(UP)
+        assert (await zero.hears(m.Start)).masks == []
+        assert not (await led.hears(m.Start)).borrows
+
+    playing(4, min_workers=2)(play)
 
 
 def test_only_the_planned_scheduler_can_say_that_it_is_up() -> None:

@@ -69,7 +69,7 @@ class Entrance:
                     channel = await link.connect(record, PATIENCE)
                 except (OSError, link.StrangerError):
                     continue
-                channel.send(m.Hello(1, "c1", placed=True))
+                channel.send(m.Hello(1, "c1", local_size=1))
                 assert await channel.receive() == m.Ping()
                 await channel.closed()
                 return tries
@@ -296,8 +296,8 @@ FRAMES = st.lists(
         [
             m.encode(message)
             for message in (
-                m.Hello(0, "c1", placed=True),
-                m.Hello(1, "c1", placed=False),
+                m.Hello(0, "c1", local_size=1),
+                m.Hello(1, "c1", local_size=0),
                 m.Ping(),
                 m.Bye(),
                 m.WorkersUp(["0"], 1, 0),

@@ -111,12 +111,12 @@ def test_both_ends_with_the_secret_speak_to_each_other() -> None:
 
         async with listening(hub) as port, asyncio.timeout(5):
             channel: Channel = await link.connect(record(port), 2)
-            channel.send(m.Hello(1, "c1", placed=True))
+            channel.send(m.Hello(1, "c1", local_size=1))
             answer = await channel.receive()
             await channel.closed()
         return heard[0], answer
 
-    assert asyncio.run(play()) == (m.Hello(1, "c1", placed=True), m.Finish())
+    assert asyncio.run(play()) == (m.Hello(1, "c1", local_size=1), m.Finish())
 
 
 async def _nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -72,10 +72,11 @@ def test_a_message_with_other_fields_is_refused(
 @pytest.mark.parametrize(
     "text",
     [
-        '["Hello", {"rank": true, "node": "c1", "placed": false}]',
-        '["Hello", {"rank": "0", "node": "c1", "placed": false}]',
-        '["Hello", {"rank": 0.0, "node": "c1", "placed": false}]',
-        '["Hello", {"rank": 0, "node": null, "placed": false}]',
+        '["SchedulerUp", {"address": "tcp://c1:1", "dashboard": true}]',
+        '["SchedulerUp", {"address": "tcp://c1:1", "dashboard": "8787"}]',
+        '["SchedulerUp", {"address": "tcp://c1:1", "dashboard": 8787.0}]',
+        '["SchedulerUp", {"address": null, "dashboard": 8787}]',
+        '["SchedulerUp", {"address": "tcp://c1:1"}]',
         '["WorkersUp", {"names": "ab", "nthreads": 1, "memory": 0}]',
         '["WorkersUp", {"names": [1], "nthreads": 1, "memory": 0}]',
         '["Message", {}]',

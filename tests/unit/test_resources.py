@@ -3,14 +3,24 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given as generated
+from hypothesis import strategies as st
 from machines import GIB, MIB, NODE, captured
 
 from dask_runner.cgroups import Limit
-from dask_runner.resources import cpu_sets, cpus, memory, rank_share, without_hub
+from dask_runner.resources import (
+    cpus,
+    knows_its_cpus,
+    memory,
+    rank_share,
+    without_hub,
+)
+from dask_runner.shares import worker_shares
 from dask_runner.snapshot import Snapshot, take
 
 ROOT = Path(__file__).parents[2]
@@ -222,19 +232,86 @@ def test_both_threads_of_a_core_count() -> None:
     assert cpus(snapshot, 4).value == 2
 
 
-def test_known_masks_decide_who_shares_a_cpu() -> None:
-    shared = [(0, 1, 2, 3), (0, 1, 2, 3), (4, 5)]
-    assert cpu_sets(shared) == ((0, 1), (2, 3), (4, 5))
-    assert cpu_sets([(0, 1, 2), (2, 3)]) == ((0, 1), (2, 3))
-    assert cpus(bound(4, 5), 3, 2, shared).value == 2
-    assert cpus(bound(0, 1, 2, 3), 3, 0, shared).value == 2
+@pytest.mark.parametrize(
+    ("mine", "others", "count"),
+    [
+        # Each rank has CPUs of its own, as "mpiexec --bind-to core" gives them.
+        ((4, 5), [(0, 1), (2, 3)], 2),
+        # Several are bound to one socket.
+        (range(16), [range(16), range(16, 32), range(16, 32)], 8),
+        # Masks that overlap in part are dealt fairly.
+        (range(4), [range(2, 6)], 3),
+        # Nobody is bound.
+        (range(64), [range(64)] * 3, 16),
+    ],
+    ids=["own", "a socket", "in part", "not at all"],
+)
+def test_known_masks_of_the_others_decide_what_a_rank_has(
+    mine: Sequence[int], others: list[Sequence[int]], count: int
+) -> None:
+    # The parent is Apptainer's starter, bound as the rank is, and proves nothing.
+    snapshot = replace(NODE, cpus=tuple(mine), parent_cpus=tuple(mine))
+    found = cpus(snapshot, 1 + len(others), 0, [mine, *others])
+    assert (found.value, found.warnings) == (count, ())
 
 
-@pytest.mark.parametrize("local_size", [1, 2, 3, 5, 16])
-def test_no_cpu_is_dealt_twice_and_none_is_lost(local_size: int) -> None:
-    masks = [tuple(range(16))] * local_size
-    dealt = [cpu for one in cpu_sets(masks) for cpu in one]
-    assert sorted(dealt) == list(range(16))
+@pytest.mark.parametrize(
+    ("cpus", "parent", "on_node", "local_size", "knows"),
+    [
+        (range(64), range(64), None, 4, True),  # not bound: divided
+        (range(16), range(64), None, 4, True),  # bound by its parent: its own
+        (range(16), range(16), None, 1, True),  # alone
+        (range(16), range(16), "64", 4, True),  # as Slurm binds
+        (range(32), range(32), "64", 4, False),  # by sockets: shared with one
+        (range(16), range(16), None, 4, False),  # by mpiexec, or taskset around all
+        ((), (), None, 4, True),  # no affinity on this system
+    ],
+)
+def test_only_a_part_of_the_node_may_be_ones_own_or_not(
+    cpus: Sequence[int],
+    parent: Sequence[int],
+    on_node: str | None,
+    local_size: int,
+    knows: bool,
+) -> None:
+    environ = {"SLURM_CPUS_ON_NODE": on_node} if on_node else {}
+    snapshot = replace(
+        NODE, cpus=tuple(cpus), parent_cpus=tuple(parent), environ=environ
+    )
+    assert knows_its_cpus(snapshot, local_size) is knows
+
+
+MASKS = st.lists(st.frozensets(st.integers(0, 63), min_size=1), min_size=1, max_size=8)
+
+
+@generated(MASKS, st.integers(1, 64), st.integers(1, 2**40))
+def test_ranks_that_know_their_masks_get_no_more_than_the_job_has(
+    masks: list[frozenset[int]], on_node: int, size: int
+) -> None:
+    ranks = len(masks)
+    known = [tuple(sorted(mask)) for mask in masks]
+    environ = {"SLURM_CPUS_ON_NODE": str(on_node), "SLURM_MEM_PER_CPU": "1000"}
+    shares = [
+        rank_share(
+            replace(NODE, cpus=mask, parent_cpus=mask, memory=size, environ=environ),
+            ranks,
+            rank,
+            masks=known,
+        )
+        for rank, mask in enumerate(known)
+    ]
+    # Each has one at least, also where there are more ranks than CPUs.
+    most = min(on_node, len(frozenset().union(*masks)))
+    extra = sum(share.cpus.warnings != () for share in shares)
+    assert sum(share.cpus.value for share in shares) <= most + extra
+    whole = min(size, on_node * 1000 * MIB)
+    assert sum(share.memory.value for share in shares) <= whole
+    limits = [
+        worker.memory_limit or 0
+        for share in shares
+        for worker in worker_shares(share, 3).value
+    ]
+    assert sum(limits) <= max(whole, len(limits))
 
 
 @pytest.mark.parametrize("masks", [None, [tuple(range(64))] * 4])
