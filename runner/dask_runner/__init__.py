@@ -6,10 +6,11 @@ configuration. The names of the Python interface are loaded when first used.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
+# A follower (dask_runner.follower) must not pay for the module "typing".
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from dask_runner.compat import execute, initialize
     from dask_runner.library import (
         BaseRunner,
@@ -47,4 +48,6 @@ def __getattr__(name: str) -> Any:
     # PEP 562: a thin rank imports this package and must not pay for Dask.
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415  as "typing"
+
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

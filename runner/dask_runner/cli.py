@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 _GRAMMAR = "[OPTIONS] SCRIPT [ARGS]... | -m MODULE [ARGS]... | -c CODE [ARGS]..."
 _KINDS = {"-m": "module", "-c": "code", "--": "command"}
 _HELP = ("--help", "--version")
-_STDERR = 2
 
 
 class _RunByDefault(click.Group):
@@ -49,7 +48,7 @@ class _RunCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ours, program = self._split(ctx, args)
-        ctx.obj = {"program": program, "args": list(args)}
+        ctx.obj = {"program": program, "args": list(args), "door": ctx.obj}
         return super().parse_args(ctx, ours)
 
     def _split(
@@ -121,7 +120,8 @@ def run(obj: dict[str, Any], /, **given: Any) -> NoReturn:
         _check_working_directory()
         local.follow(os.environ)
         settings = settle(given, configured(os.environ))
-        return runner.run(_program(obj["program"]), settings, os.environ, obj["args"])
+        program, args = _program(obj["program"]), obj["args"]
+        return runner.run(program, settings, os.environ, args, obj["door"])
 
     _end(play, str(given.get("launcher") or "auto"))
 
@@ -241,19 +241,17 @@ def _check_working_directory() -> None:
         ) from error
 
 
-def _open_standard_streams() -> None:
-    # Where one is closed, the next file or socket would take its number, and our
-    # processes would take that for their stderr.
-    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
-        os.set_inheritable(descriptor, True)
-    os.close(descriptor)
+def main(args: Sequence[str], door: Any = None) -> None:
+    """Run the command line as a program of its own.
 
-
-def main(args: Sequence[str] | None = None) -> None:
-    """Run the command line as a program of its own."""
-    _open_standard_streams()
+    Parameters
+    ----------
+    args : sequence of str
+    door : socket, optional
+        Where followers of this rank come (:mod:`dask_runner.follower`).
+    """
     try:
-        cli.main(args, prog_name="dask-runner", standalone_mode=False)
+        cli.main(list(args), prog_name="dask-runner", standalone_mode=False, obj=door)
     except click.ClickException as error:
         if speaks(os.environ):
             context = getattr(error, "ctx", None)

@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from dask_runner import join, node, specs
 from dask_runner import messages as m
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dask_runner.launch import Launch
+    from dask_runner.launched import Launched
     from dask_runner.processes import Event
     from dask_runner.rendezvous import Record
     from dask_runner.snapshot import Snapshot
@@ -69,15 +70,22 @@ class Crew:
     launch : Launch
     events : asyncio.Queue
         Where what they say arrives.
+    launched : Launched
+        The process that the launcher started for the rank.
     above : Client, optional
         The client where it is not ours to start.
     """
 
     def __init__(
-        self, launch: Launch, events: asyncio.Queue[Event], above: Client | None
+        self,
+        launch: Launch,
+        events: asyncio.Queue[Event],
+        launched: Launched,
+        above: Client | None,
     ) -> None:
         self._launch = launch
         self._events = events
+        self._launched = launched
         self._roles = launch.plan.roles(launch.world.rank)
         self._snapshot: Snapshot | None = None
         self._place: Workplace | None = None
@@ -100,7 +108,9 @@ class Crew:
         """
         world, environ = self._launch.world, self._launch.environ
         program = self._launch.program if Role.client in self._roles else None
-        self._snapshot = take(environ, self._launch.settings.local_directory)
+        self._snapshot = take(
+            environ, self._launch.settings.local_directory, pid=self._launched.pid
+        )
         self._place = Workplace(scratch(self._snapshot).path, environ)
         self.home = node.home(world, environ)
         self.leads = bool(self.home) and world.local_rank == 0
@@ -154,7 +164,7 @@ class Crew:
             "siblings": [asdict(fork) for fork in forks],
             "serves": self.serves,
             "socket": listening.fileno() if listening else -1,
-            "place": self._plain_place(),
+            "place": self.own_place.plain(),
             "added": added,
             "silence": self._launch.settings.silence,
             "preload_modules": list(self._launch.settings.preload_modules),
@@ -180,9 +190,11 @@ class Crew:
         self.leads = listening is not None
         return listening
 
-    def _plain_place(self) -> dict[str, Any]:
+    @property
+    def own_place(self) -> node.Place:
+        """What workers inherit from the rank."""
         assert self._snapshot is not None  # noqa: S101  taken before all else
-        return asdict(node.Place.of(self._snapshot, self.place.path))
+        return node.Place.of(self._snapshot, self.place.path)
 
     def found(self, record: Record, host: str) -> None:
         """Tell scheduler and client what they need, once the hub is found."""
@@ -209,7 +221,7 @@ class Crew:
             self._launch, self._snapshot, start, host, self.place.path
         )
         spec |= {
-            "place": self._plain_place(),
+            "place": self.own_place.plain(),
             "log": self.place.log("worker"),
             "environ": self.place.environment(tls),
         }
@@ -233,11 +245,8 @@ class Crew:
 
     def end_the_standing(self, every: float) -> None:
         """Kill processes of the rank that were stopped and are not continued."""
-        watched = {
-            one.pid: one
-            for one in (self.agent, self.scheduler, self.client)
-            if one.running and one.pid
-        }
+        ours = (self.agent, self.scheduler, self.client, self._launched)
+        watched = {one.pid: one for one in ours if one.running and one.pid}
         for pid in self._standing.too_long(set(watched), every):
             watched[pid].why = "it was stopped and not continued"
             watched[pid].signal(signal.SIGKILL)

@@ -49,6 +49,8 @@ class FileMeeting:
     key : str
     """
 
+    collective = False
+
     def __init__(self, paths: Iterable[Path], key: str) -> None:
         self._paths = tuple(paths)
         self._key = key

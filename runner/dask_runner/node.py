@@ -88,10 +88,19 @@ def connect(name: str) -> socket.socket | None:
     return sock
 
 
-def of_this_user(sock: Any) -> bool:
-    """Say whether the process at the other end has this one's user (unix(7))."""
+def peer(sock: Any) -> tuple[int, int]:
+    """Return process id and user of the process at the other end (unix(7)).
+
+    The process id is 0 for one that this process cannot see.
+    """
     told = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    return bool(_CREDENTIALS.unpack(told)[1] == os.geteuid())
+    pid, user, _ = _CREDENTIALS.unpack(told)
+    return pid, user
+
+
+def of_this_user(sock: Any) -> bool:
+    """Say whether the process at the other end has this one's user."""
+    return peer(sock)[1] == os.geteuid()
 
 
 @dataclass(frozen=True, slots=True)

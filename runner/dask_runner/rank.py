@@ -1,6 +1,7 @@
 """A rank's top process: from the rendezvous to the exit status.
 
-It is the launcher's child and the parent of everything else on this rank. It
+It is the launcher's child, or the leader of the node that plays the part for it
+(:mod:`dask_runner.hosting`), and the parent of everything else on this rank. It
 imports no Dask, so that it is there within a tenth of a second and stays small.
 All that happens comes to it as an event, ``(source, what)``, and is handled by
 one row of a table.
@@ -26,7 +27,7 @@ from dask_runner.errors import AssemblyError, ConfigError, LostError, RunnerErro
 from dask_runner.hub import Hub, between_pings
 from dask_runner.join import Broken, Linked
 from dask_runner.messages import ProtocolError
-from dask_runner.processes import Ended, adopt_orphans, end_orphans
+from dask_runner.processes import Ended
 from dask_runner.rendezvous import Record, with_address
 from dask_runner.report import Reporter, say
 from dask_runner.roles import Role
@@ -38,13 +39,13 @@ if TYPE_CHECKING:
     from dask_runner.channel import Channel
     from dask_runner.crew import Client
     from dask_runner.launch import Launch
+    from dask_runner.launched import Launched
+    from dask_runner.node import Place
     from dask_runner.rendezvous import Meeting
 
 #: Seconds within which a signal that comes again is the same one: a launcher may
 #: signal Apptainer, which passes it on, and us as well.
 SAME_SIGNAL = 0.5
-
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,14 @@ class Crashed:
     error: BaseException
 
 
+@dataclass(frozen=True, slots=True)
+class Substitute:
+    """The name of the node's agent, and the place that its workers have."""
+
+    home: str
+    place: Place
+
+
 class Rank:
     """The top process of one rank.
 
@@ -61,6 +70,8 @@ class Rank:
     ----------
     launch : Launch
     meeting : Meeting
+    launched : Launched
+        The process that the launcher started for the rank.
     above : Client, optional
         The process that holds the client or waits for the end, where it is not
         ours to start (the library's way in).
@@ -73,6 +84,7 @@ class Rank:
         launch: Launch,
         meeting: Meeting,
         events: asyncio.Queue[Any],
+        launched: Launched,
         above: Client | None = None,
     ) -> None:
         self._launch = launch
@@ -81,6 +93,7 @@ class Rank:
         self._roles = launch.plan.roles(launch.world.rank)
         self._meeting = meeting
         self._events: asyncio.Queue[tuple[str, Any]] = events
+        self._launched = launched
         self._above = above
         self._node = socket.gethostname()
         self._hub: Hub | None = None
@@ -90,7 +103,10 @@ class Rank:
         self._link: Channel | None = None
         self._heard = False
         self._silent = False
-        self._crew = Crew(launch, events, above)
+        self._crew = Crew(launch, events, launched, above)
+        self._prepared = asyncio.Event()
+        self._met = asyncio.Event()
+        self._broken: RunnerError | None = None
         self._client_told = False
         self._client_signal = 0
         self._signalled_at: dict[int, float] = {}
@@ -103,11 +119,7 @@ class Rank:
 
     async def run(self) -> int:
         """Live through the whole cluster; return this rank's exit status."""
-        loop = asyncio.get_running_loop()
-        for number in SIGNALS:
-            loop.add_signal_handler(
-                number, self._events.put_nowait, ("signal", m.Signalled(number))
-            )
+        self._launched.listen(self._events)
         try:
             await self._begin()
             while self._status is None:
@@ -123,15 +135,42 @@ class Rank:
             await self._leave()
         return self._status
 
+    # --- what followers are played by ----------------------------------------
+
+    async def stands_in(self) -> Substitute | None:
+        """Return what this rank offers to others of its node, once it is prepared."""
+        await self._prepared.wait()
+        if self._unfit is not None or not self._crew.leads:
+            return None
+        return Substitute(self._crew.home, self._crew.own_place)
+
+    async def record(self) -> Record:
+        """Return the record, once this rank has met the hub.
+
+        Raises
+        ------
+        RunnerError
+            If it has not, and will not.
+        """
+        await self._met.wait()
+        if self._record is None or self._broken is not None:
+            raise self._broken or AssertionError("met without a record")
+        return self._record
+
+    @property
+    def waits_for(self) -> str:
+        """What keeps it from meeting the hub."""
+        return self._meeting.trouble
+
     # --- the beginning ------------------------------------------------------
 
     async def _begin(self) -> None:
-        adopt_orphans()
         try:
             await self._crew.warm_up()
         except ConfigError as error:
             # To be said over the link, where it is said once for all ranks.
             self._unfit = error
+        self._prepared.set()
         if self._world.rank == 0:
             await self._open_hub()
         self._later(self._meet())
@@ -184,6 +223,7 @@ class Rank:
 
     def _on_linked(self, found: Linked) -> None:
         self._record, self._link = found.record, found.channel
+        self._met.set()
         self._say(self._crew.hello(self._node))
         self._later(self._listen(found.channel))
         self._later(self._beat())
@@ -196,7 +236,8 @@ class Rank:
         raise crashed.error
 
     def _on_broken(self, broken: Broken) -> None:
-        error = broken.error
+        self._broken = error = broken.error
+        self._met.set()
         if self._cluster is not None:
             self._cluster.fail(error)
         elif isinstance(error, AssemblyError) and self._speaks:
@@ -379,6 +420,15 @@ class Rank:
             )
         self._status = LostError.status
 
+    def _on_launched_gone(self, ended: Ended) -> None:
+        """Be lost for the hub when the follower is lost that we play for."""
+        del ended
+        if self._closing:
+            return
+        if self._link is not None:
+            self._link.close()
+        self._status = LostError.status
+
     def _on_above_gone(self, ended: Ended) -> None:
         """Leave when the process above is gone: the launcher's rank is."""
         del ended
@@ -415,7 +465,8 @@ class Rank:
         ("agent", m.WorkerDied): _on_worker_died,
         ("agent", m.Failed): _on_agent_failed,
         ("agent", Ended): _on_agent_ended,
-        ("signal", m.Signalled): _on_signal,
+        ("launched", m.Signalled): _on_signal,
+        ("launched", Ended): _on_launched_gone,
     }
 
     # --- the link -----------------------------------------------------------
@@ -465,7 +516,7 @@ class Rank:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._crew.leave(self._patience)
         await self._meeting.settle()
-        end_orphans()
+        self._launched.settle()
         if self._link is not None:
             await self._link.closed()
         if self._hub is not None:

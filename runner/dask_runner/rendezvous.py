@@ -114,6 +114,10 @@ class Record:
 class Meeting(Protocol):
     """A way for the record to travel from rank 0 to the others."""
 
+    @property
+    def collective(self) -> bool:
+        """Whether every rank has to come itself, as to a broadcast of MPI."""
+
     async def publish(self, record: Record) -> None:
         """Make the record known (rank 0)."""
 
@@ -138,6 +142,7 @@ class NoMeeting:
     """There is one rank, which knows its own hub."""
 
     trouble = "there is nobody to meet"
+    collective = False
 
     async def publish(self, record: Record) -> None:
         """Nobody looks for it."""
@@ -188,6 +193,8 @@ class RelayMeeting:
         For all ranks to arrive. Rank 0 hands the record over before; the other
         ranks' time is their caller's.
     """
+
+    collective = True
 
     def __init__(
         self,

@@ -21,13 +21,18 @@ if TYPE_CHECKING:
 NAME = "dask-runner"
 
 
+def marked(text: object) -> str:
+    """Return a message with each line of it marked as ours."""
+    return "\n".join(f"{NAME}: {line}" for line in str(text).splitlines())
+
+
 def say(text: object, stream: TextIO | None = None) -> None:
     """Write one message, each line of it marked as ours, in a single write."""
     stream = stream or sys.stderr
     if stream is None:  # started with a closed stderr
         return
     try:
-        stream.write("".join(f"{NAME}: {line}\n" for line in str(text).splitlines()))
+        stream.write(f"{marked(text)}\n")
         stream.flush()
     except OSError:
         # Nobody reads any more, or the disk is full: no reason to end the job.

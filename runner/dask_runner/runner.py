@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dask_runner import guard, local, roles
 from dask_runner.file_meeting import FileMeeting, file_meeting
+from dask_runner.hosting import Host
 from dask_runner.launch import Launch
+from dask_runner.launched import ThisProcess
 from dask_runner.launchers import detect
 from dask_runner.local import DIRECTORY
 from dask_runner.rank import Rank
@@ -18,6 +21,7 @@ from dask_runner.ways import under_mpiexec
 from dask_runner.world import World
 
 if TYPE_CHECKING:
+    import _socket
     from collections.abc import Mapping, Sequence
 
     from dask_runner.launch import Program
@@ -30,6 +34,7 @@ def run(
     settings: Settings,
     environ: Mapping[str, str],
     args: Sequence[str],
+    door: _socket.socket | None = None,
 ) -> int:
     """Play this process's part in the cluster; return its exit status.
 
@@ -42,6 +47,8 @@ def run(
     args : sequence of str
         The arguments of ``dask-runner``, for ranks that it starts itself and for
         messages.
+    door : socket, optional
+        Where followers come that this rank may play for.
     """
     world = detect(environ, settings.launcher, args)
     if world is None and (settings.nranks or 1) > 1:
@@ -52,12 +59,22 @@ def run(
         world = alone()
     plan = roles.plan(world.size, settings.layout)
     launch = Launch(world, plan, settings, environ, program)
-    return asyncio.run(_live(launch))
+    return asyncio.run(_live(launch, args, door))
 
 
-async def _live(launch: Launch) -> int:
+async def _live(
+    launch: Launch, args: Sequence[str], door: _socket.socket | None
+) -> int:
     meeting = choose_meeting(launch.world, launch.environ, launch.settings)
-    return await Rank(launch, meeting, asyncio.Queue()).run()
+    rank = Rank(launch, meeting, asyncio.Queue(), ThisProcess())
+    if door is None:
+        return await rank.run()
+    host = Host(rank, launch, args, collective=meeting.collective)
+    await host.open(socket.socket(fileno=door.detach()))
+    try:
+        return await rank.run()
+    finally:
+        await host.close()
 
 
 def alone() -> World:

@@ -149,6 +149,7 @@ def take(
     environ: Mapping[str, str],
     local_directory: str | None = None,
     root: str = "/",
+    pid: int = 0,
 ) -> Snapshot:
     """Read the machine; a file that is missing or unreadable says nothing.
 
@@ -160,6 +161,9 @@ def take(
         The directory that the user asked for, tried before all others.
     root : str
         Where ``proc`` and ``sys`` are; tests point it at captured trees.
+    pid : int
+        The process that the launcher started for the rank; 0 for this one. Another
+        sees the same mounts.
 
     Returns
     -------
@@ -167,23 +171,30 @@ def take(
     """
     base = Path(root)
     mounts = tuple(mounts_of(read(base / "proc/self/mountinfo")))
-    own = _affinity(0)
+    own = _affinity(pid)
+    parent = _parent(base, pid) if pid else os.getppid()
     return Snapshot(
         cpus=own,
-        parent_cpus=_affinity(os.getppid()),
+        parent_cpus=_affinity(parent),
         online=os.cpu_count() or len(own),
         memory=_total(read(base / "proc/meminfo")),
         limits=tuple(
             limits_of(
                 base,
-                read(base / "proc/self/cgroup"),
-                read(base / f"proc/{os.getppid()}/cgroup"),
+                read(base / f"proc/{pid or 'self'}/cgroup"),
+                read(base / f"proc/{parent}/cgroup"),
                 mounts,
             )
         ),
         directories=tuple(_directories(environ, local_directory, mounts)),
         environ={k: environ[k] for k in VARIABLES if k in environ},
     )
+
+
+def _parent(base: Path, pid: int) -> int:
+    # 4711 (name with spaces and parentheses) S 1 ...
+    fields = read(base / f"proc/{pid}/stat").rpartition(")")[2].split()
+    return int(fields[1]) if fields else 0
 
 
 def _affinity(pid: int) -> tuple[int, ...]:

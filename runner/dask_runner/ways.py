@@ -58,6 +58,11 @@ class FirstUsable:
         self._launcher = launcher
         self._reasons: list[str] = []
 
+    @property
+    def collective(self) -> bool:
+        """Whether one of them may need every rank."""
+        return any(way.collective for way in self._ways)
+
     async def publish(self, record: Record) -> None:
         """Publish it in the first way that is open.
 

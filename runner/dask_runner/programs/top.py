@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from dask_runner import messages as m
 from dask_runner.errors import RunnerError
 from dask_runner.launch import Launch
+from dask_runner.launched import ThisProcess
 from dask_runner.processes import Ended
 from dask_runner.programs import lifeline
 from dask_runner.rank import Rank
@@ -108,7 +109,7 @@ async def _play() -> int:
         meeting: Any = RelayMeeting(above.hand_over)
     else:
         meeting = choose_meeting(world, os.environ, settings)
-    status = await Rank(launch, meeting, events, above).run()
+    status = await Rank(launch, meeting, events, ThisProcess(), above).run()
     listening.cancel()
     return status
 
