@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,8 +74,16 @@ def read(path: Path) -> str:
         return ""
 
 
-def mounts_of(mountinfo: str) -> Iterator[Mount]:
-    """Read ``/proc/self/mountinfo``; lines in another form are left out."""
+@lru_cache(maxsize=8)
+def mounts_of(mountinfo: str) -> tuple[Mount, ...]:
+    """Read ``/proc/self/mountinfo``; lines in another form are left out.
+
+    It says the same each time that a leader looks for one of its followers.
+    """
+    return tuple(_mounts(mountinfo))
+
+
+def _mounts(mountinfo: str) -> Iterator[Mount]:
     for line in mountinfo.splitlines():
         left, dash, right = line.partition(" - ")
         fields, tail = left.split(" "), right.split(" ")
@@ -135,7 +144,7 @@ def oom_kills(base: Path = Path("/")) -> int:
     Version 2 counts the groups below as well (``memory.events``), version 1 the
     group alone (``memory.oom_control``, since Linux 4.13).
     """
-    mounts = tuple(mounts_of(read(base / "proc/self/mountinfo")))
+    mounts = mounts_of(read(base / "proc/self/mountinfo"))
     cgroup = read(base / "proc/self/cgroup")
     count = 0
     for _, _, _, (point, _, parts) in _hierarchies(base, cgroup, mounts, "memory"):

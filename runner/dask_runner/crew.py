@@ -23,7 +23,6 @@ from dask_runner.launch import check
 from dask_runner.processes import Peer, Process, Sibling
 from dask_runner.roles import Role
 from dask_runner.scratch import scratch
-from dask_runner.snapshot import take
 from dask_runner.workplace import Workplace
 
 if TYPE_CHECKING:
@@ -108,9 +107,7 @@ class Crew:
         """
         world, environ = self._launch.world, self._launch.environ
         program = self._launch.program if Role.client in self._roles else None
-        self._snapshot = take(
-            environ, self._launch.settings.local_directory, pid=self._launched.pid
-        )
+        self._snapshot = self._launched.look(self._launch)
         self._place = Workplace(scratch(self._snapshot).path, environ)
         self.home = node.home(world, environ)
         self.leads = bool(self.home) and world.local_rank == 0

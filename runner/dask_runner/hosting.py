@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from dask_runner.launch import Launch
+    from dask_runner.rank import Substitute
+    from dask_runner.snapshot import Snapshot
     from dask_runner.world import World
 
 #: Bytes of an introduction; the kernel limits environment and arguments together to
@@ -145,14 +147,21 @@ class Host:
     ) -> None:
         try:
             pid, uid = peer(writer.get_extra_info("socket"))
-            if uid != os.geteuid():
+            if uid != os.geteuid() or not pid:
                 return
             introduction = await _introduction(reader)
             world = self._world(introduction)
-            if world is None or await self._why_not(introduction, world, pid):
+            substitute = await self._leader.stands_in()
+            if world is None or substitute is None:
+                return
+            if self._why_not(introduction, world, substitute):
+                return
+            snapshot = self._look(introduction, pid)
+            if _place(snapshot, substitute).why_not(substitute.place):
                 return
             self._ranks.add(world.rank)
-            await self._play(world, introduction, Follower(reader, writer, pid))
+            process = Follower(reader, writer, pid, snapshot)
+            await self._play(world, introduction, process)
         except (ProtocolError, OSError):
             # A stranger, or one that is gone: there is no follower to play for.
             return
@@ -174,11 +183,10 @@ class Host:
         )
         return world if alike else None
 
-    async def _why_not(self, introduction: Introduction, world: World, pid: int) -> str:
+    def _why_not(
+        self, introduction: Introduction, world: World, substitute: Substitute
+    ) -> str:
         """Say why a follower has to play its part itself; empty if it need not."""
-        substitute = await self._leader.stands_in()
-        if substitute is None:
-            return "there is no agent for the node"
         own, launch, theirs = self._own, self._launch, introduction.environ
         objections = (
             (self._collective, "each rank has to come to the rendezvous itself"),
@@ -197,14 +205,12 @@ class Host:
             ),
             (not launch.settings.nanny, "workers without a nanny"),
             (world.rank in self._ranks, "it is here already"),
-            (pid == 0, "it cannot be seen from here"),
         )
-        for objects, why in objections:
-            if objects:
-                return why
-        snapshot = take(theirs, launch.settings.local_directory, pid=pid)
-        place = Place.of(snapshot, Path(substitute.place.private))
-        return place.why_not(substitute.place)
+        return next((why for objects, why in objections if objects), "")
+
+    def _look(self, introduction: Introduction, pid: int) -> Snapshot:
+        directory = self._launch.settings.local_directory
+        return take(introduction.environ, directory, pid=pid)
 
     async def _play(
         self, world: World, introduction: Introduction, process: Follower
@@ -225,6 +231,10 @@ class Host:
             return ""  # rank 0 says it, or another follower
         node = socket.gethostname()
         return marked(f"error: rank {world.rank} on {node} lost the hub (rank 0)")
+
+
+def _place(snapshot: Snapshot, substitute: Substitute) -> Place:
+    return Place.of(snapshot, Path(substitute.place.private))
 
 
 def _options(environ: Mapping[str, str]) -> dict[str, str]:

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Protocol
 from dask_runner import messages as m
 from dask_runner.follower import SIGNALS
 from dask_runner.processes import Ended, adopt_orphans, end_orphans
+from dask_runner.snapshot import take
 
 if TYPE_CHECKING:
+    from dask_runner.launch import Launch
     from dask_runner.processes import Event
+    from dask_runner.snapshot import Snapshot
 
 
 class Launched(Protocol):
@@ -21,6 +24,9 @@ class Launched(Protocol):
     pid: int
     #: Why it is about to be killed.
     why: str
+
+    def look(self, launch: Launch) -> Snapshot:
+        """Return the machine as it sees it."""
 
     @property
     def running(self) -> bool:
@@ -42,6 +48,10 @@ class ThisProcess:
     pid = 0
     why = ""
     running = True
+
+    def look(self, launch: Launch) -> Snapshot:
+        """Read the machine."""
+        return take(launch.environ, launch.settings.local_directory)
 
     def listen(self, events: asyncio.Queue[Event]) -> None:
         """Hear signals, and take what is left of the rank's processes."""
@@ -69,16 +79,28 @@ class Follower:
         The connection with it.
     pid : int
         Its process id.
+    snapshot : Snapshot
+        The machine as it sees it.
     """
 
     def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pid: int
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        pid: int,
+        snapshot: Snapshot,
     ) -> None:
         self._reader = reader
         self._writer = writer
+        self._snapshot = snapshot
         self.pid = pid
         self.why = ""
         self.running = True
+
+    def look(self, launch: Launch) -> Snapshot:
+        """Return what was read when it came."""
+        del launch
+        return self._snapshot
 
     def listen(self, events: asyncio.Queue[Event]) -> None:
         """Hear what it passes on."""

@@ -170,7 +170,7 @@ def take(
     Snapshot
     """
     base = Path(root)
-    mounts = tuple(mounts_of(read(base / "proc/self/mountinfo")))
+    mounts = mounts_of(read(base / "proc/self/mountinfo"))
     own = _affinity(pid)
     parent = _parent(base, pid) if pid else os.getppid()
     return Snapshot(

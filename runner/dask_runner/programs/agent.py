@@ -20,6 +20,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import sys
 import warnings
 from functools import partial
@@ -82,6 +83,22 @@ def import_shared() -> None:
     repair()
 
 
+def _do_once_for_all() -> None:
+    """Do what every worker would begin with, so that its forks have done it."""
+    import dask.config  # noqa: PLC0415  loaded already
+    import dask.multiprocessing  # noqa: PLC0415
+    import distributed.versions  # noqa: PLC0415
+
+    for module in dask.config.get("distributed.worker.http.routes"):
+        importlib.import_module(module)
+    # Loads numpy.random where there is NumPy; each fork seeds it anew.
+    dask.multiprocessing.default_initializer()
+    # Reads the metadata of ten packages, and keeps what it found.
+    distributed.versions.get_versions()
+    # The first context loads OpenSSL's configuration.
+    ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
 def _leave_to(
     sibling: Sibling,
     siblings: Sequence[Sibling],
@@ -109,6 +126,7 @@ def _prepare_workers(plan: Mapping[str, Any], own: socket.socket) -> None:
             os.environ.setdefault(name, str(value))
     # Of a node that is busy, told to a user who did nothing wrong; forks have it too.
     warnings.filterwarnings("ignore", "Creating scratch directories", UserWarning)
+    _do_once_for_all()
     for name in plan["preload_modules"]:
         _preload(name, own)
     fork.freeze()
