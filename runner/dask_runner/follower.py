@@ -70,6 +70,9 @@ LENGTH = 4
 #: Where two containers of a node may differ without a word of it in the environment.
 SHARED = ("/tmp",)  # noqa: S108  looked at, and not written to
 
+#: How ``ps -o comm`` shows a follower.
+NAME = "dask-follower"
+
 #: What a rank of a lost cluster ends with (``errors.LostError.status``).
 LOST = 69
 
@@ -128,6 +131,7 @@ def follow(name: str, args: Sequence[str]) -> int | None:
             return None
         leader.settimeout(None)
         signals.pass_on(leader)
+        _call_it(NAME)
         status = _line(leader)
     if status is not None:
         return int(status)
@@ -197,6 +201,14 @@ def _line(leader: _socket.socket) -> str | None:
             return None
         line += byte
     return line[:-1].decode(errors="replace")
+
+
+def _call_it(name: str) -> None:
+    try:
+        with open("/proc/self/comm", "w") as file:  # noqa: PTH123  as above
+            file.write(name)
+    except OSError:
+        return  # a name is a convenience
 
 
 class _Signals:

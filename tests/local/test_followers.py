@@ -1,0 +1,171 @@
+"""The leader of a node plays the parts of the ranks beside it."""
+
+import os
+import re
+import signal
+import uuid
+from pathlib import Path
+
+import pytest
+
+from tests.running import DaskRunner, Run
+
+# MiB: an interpreter, and nothing of ours worth mentioning.
+SMALL = 15
+
+BEGIN = """
+import os, signal, sys, time
+from dask.distributed import Client
+client = Client()
+"""
+
+WAIT = """
+print("begun", flush=True)
+time.sleep(600)
+"""
+
+# Goes on until the cluster has noticed that a worker is gone.
+UNTIL_ONE_IS_LOST = """
+print("begun", flush=True)
+while len(client.scheduler_info(n_workers=-1)["workers"]) > 2:
+    time.sleep(0.02)
+print(sum(client.gather(client.map(lambda x: x * x, range(10)))))
+"""
+
+
+def _begun(dask_runner: DaskRunner, *args: str | int) -> tuple[Run, list[int]]:
+    run = dask_runner.start(*map(str, args))
+    run.wait_for("begun")
+    return run, run.named("dask-follower")
+
+
+def _parent(pid: int) -> str:
+    stat = Path(f"/proc/{pid}/stat").read_text()
+    return stat.rpartition(")")[2].split()[1]
+
+
+def test_all_ranks_but_the_leader_stay_small(dask_runner: DaskRunner) -> None:
+    run, followers = _begun(dask_runner, "-n", 4, "-c", BEGIN + WAIT)
+    assert len(followers) == 3
+    for pid in followers:
+        status = Path(f"/proc/{pid}/status").read_text()
+        (kib,) = re.findall(r"VmRSS:\s+(\d+) kB", status)
+        assert int(kib) < SMALL * 1024
+    run.signal(signal.SIGTERM)
+    assert run.wait().status == 143
+
+
+def test_workers_are_in_the_place_of_the_rank_that_they_belong_to(
+    dask_runner: DaskRunner,
+) -> None:
+    code = """
+def look():
+    return os.environ["DASK_TEMPORARY_DIRECTORY"], os.getcwd()
+seen = client.run(look)
+names = {w["name"] for w in client.scheduler_info(n_workers=-1)["workers"].values()}
+assert names == {0, 1, 2}, names
+assert len({place for place, _ in seen.values()}) == 3, seen
+assert {directory for _, directory in seen.values()} == {os.getcwd()}, seen
+"""
+    ended = dask_runner("-n", 3, "-c", BEGIN + code)
+    assert ended.status == 0, ended
+
+
+def test_a_killed_follower_is_a_lost_rank_and_the_job_goes_on(
+    dask_runner: DaskRunner,
+) -> None:
+    run, (one, _) = _begun(dask_runner, "-n", 3, "-c", BEGIN + UNTIL_ONE_IS_LOST)
+    os.kill(one, signal.SIGKILL)
+    ended = run.wait()
+    assert ended.status == 0, ended
+    assert ended.stdout == "begun\n285\n"
+    assert re.search(r"warning: rank [12] on \S+ was lost", ended.stderr), ended
+
+
+def test_a_follower_that_stands_still_is_ended_like_a_killed_one(
+    dask_runner: DaskRunner,
+) -> None:
+    code = BEGIN + UNTIL_ONE_IS_LOST
+    run, (one, _) = _begun(dask_runner, "-n", 3, "--silence", 2, "-c", code)
+    os.kill(one, signal.SIGSTOP)
+    ended = run.wait()
+    assert ended.status == 0, ended
+    assert re.search(r"warning: rank [12] on \S+ was lost", ended.stderr), ended
+
+
+def test_followers_of_a_killed_leader_end_and_one_says_so(
+    dask_runner: DaskRunner,
+) -> None:
+    run, (one, _) = _begun(dask_runner, "-n", 3, "-c", BEGIN + WAIT)
+    (leader,) = (
+        pid
+        for pid in run.pids
+        if _parent(pid) == _parent(one) and pid not in run.named("dask-follower")
+    )
+    os.kill(leader, signal.SIGKILL)
+    ended = run.wait()
+    assert ended.status == 137, ended
+    assert ended.stderr.count("lost the hub (rank 0)") == 1, ended
+
+
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 3)],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_a_signal_to_a_follower_reaches_the_script(
+    dask_runner: DaskRunner, number: signal.Signals, status: int
+) -> None:
+    code = "signal.signal(signal.SIGUSR1, lambda *_: sys.exit(3))"
+    stray = ".*" if number == signal.SIGINT else ""
+    run, (one, _) = _begun(dask_runner, "-n", 3, "-c", BEGIN + code + WAIT)
+    os.kill(one, number)
+    assert run.wait(stray=stray).status == status
+
+
+@pytest.mark.parametrize("other", ["directory", "arguments", "option", "early"])
+def test_a_rank_that_differs_plays_its_part_itself(
+    dask_runner: DaskRunner, tmp_path: Path, other: str
+) -> None:
+    job = f"test-{uuid.uuid4().hex[:8]}"
+    private = tmp_path / "private"
+    private.mkdir(mode=0o700)
+    common = {
+        "DASKRUNNER_JOB_ID": job,
+        "DASKRUNNER_SIZE": "2",
+        "DASKRUNNER_DIRECTORY": str(private),
+    }
+    code = BEGIN + "assert len(client.run(os.getpid)) == 2" + WAIT
+    run = dask_runner.start("-c", code, env={**common, "DASKRUNNER_RANK": "0"})
+    args = ("--quiet", "-c", code) if other == "arguments" else ("-c", code)
+    more = {"option": {"DASK_RUNNER__QUIET": "1"}, "early": {"DASK_X": "1"}}
+    second = dask_runner.start(
+        *args,
+        cwd=tmp_path if other == "directory" else run.cwd,
+        env={**common, "DASKRUNNER_RANK": "1", **more.get(other, {})},
+    )
+    run.wait_for("begun")
+    assert not second.named("dask-follower")
+    run.signal(signal.SIGTERM)
+    assert (run.wait().status, second.wait().status) == (143, 0)
+
+
+def test_ranks_alike_share_a_leader_though_nobody_started_them_together(
+    dask_runner: DaskRunner, tmp_path: Path
+) -> None:
+    common = {
+        "DASKRUNNER_JOB_ID": f"test-{uuid.uuid4().hex[:8]}",
+        "DASKRUNNER_SIZE": "2",
+        "DASKRUNNER_DIRECTORY": str(tmp_path),
+        "TMPDIR": str(tmp_path),
+    }
+    second = dask_runner.start(
+        "-c", BEGIN + WAIT, cwd=tmp_path, env={**common, "DASKRUNNER_RANK": "1"}
+    )
+    run = dask_runner.start(
+        "-c", BEGIN + WAIT, cwd=tmp_path, env={**common, "DASKRUNNER_RANK": "0"}
+    )
+    run.wait_for("begun")
+    assert second.named("dask-follower") == [second.process.pid]
+    run.signal(signal.SIGTERM)
+    assert (run.wait().status, second.wait().status) == (143, 0)
