@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dask_runner import guard, image, mpi_settings
+from dask_runner.binding import bind
+from dask_runner.cpusets import in_list_format
 from dask_runner.launchers import detect, explain
 from dask_runner.resources import rank_share
 from dask_runner.scratch import scratch
@@ -37,6 +39,8 @@ def collect(environ: Mapping[str, str], launcher: str) -> Info:
     workers = worker_shares(
         share, settings.nworkers, settings.nthreads, settings.memory_limit
     )
+    allocated = world is not None and world.launcher != "local"
+    bound = bind(share, workers.value, allocated=allocated)
     place = scratch(snapshot)
     each = "; ".join(
         f"{worker.nthreads} threads, {worker.memory_limit or 'unlimited'} bytes"
@@ -52,6 +56,10 @@ def collect(environ: Mapping[str, str], launcher: str) -> Info:
             "memory": _row(share.memory.value, share.memory.source),
             "gpus": _row(",".join(share.gpus.value.own) or "none", share.gpus.source),
             "workers": _row(each, workers.source),
+            "binding": _row(
+                "; ".join(in_list_format(one.cpus) or "all" for one in bound.value),
+                bound.source,
+            ),
             "scratch": _row(place.path, place.source),
         },
         "options": {

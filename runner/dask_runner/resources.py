@@ -59,11 +59,23 @@ _SLURM_GROUP = re.compile(r"/job_\d+(/|$)")
 
 @dataclass(frozen=True, slots=True)
 class RankShare:
-    """What the workers of one rank may use together."""
+    """What the workers of one rank may use together.
+
+    Attributes
+    ----------
+    cpus, memory, gpus : Found
+    mask : tuple of int
+        The rank's CPUs, if these are its alone and all that it may use; those of
+        scheduler and client are among them.
+    narrow : bool
+        Whether they are only a part of the node's.
+    """
 
     cpus: Found[int]
     memory: Found[int]
     gpus: Found[Gpus]
+    mask: tuple[int, ...] = ()
+    narrow: bool = False
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -97,10 +109,13 @@ def rank_share(
     -------
     RankShare
     """
+    count = cpus(snapshot, local_size, local_rank, masks)
     share = RankShare(
-        cpus(snapshot, local_size, local_rank, masks),
+        count,
         memory(snapshot, local_size, local_rank, masks),
         gpus(snapshot, local_size, local_rank),
+        snapshot.cpus if count.value == len(snapshot.cpus) else (),
+        len(snapshot.cpus) < snapshot.online,
     )
     return without_hub(share) if hosts_hub else share
 

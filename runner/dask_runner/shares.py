@@ -53,12 +53,15 @@ class WorkerShare:
         The GPUs that it sees, its own first.
     environ : mapping of str to str
         Variables that make it so.
+    cpus : tuple of int
+        CPUs that it is bound to; none if it has all of the rank's.
     """
 
     nthreads: int
     memory_limit: int | None
     gpus: tuple[str, ...]
     environ: dict[str, str]
+    cpus: tuple[int, ...] = ()
 
 
 def worker_shares(

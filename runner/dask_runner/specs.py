@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dask_runner.addresses import of_interface
+from dask_runner.binding import bind
 from dask_runner.cpusets import from_list_format
 from dask_runner.resources import rank_share
 from dask_runner.roles import Role
@@ -85,6 +86,7 @@ def work(
     workers = worker_shares(
         share, settings.nworkers, settings.nthreads, settings.memory_limit
     )
+    bound = bind(share, workers.value, allocated=world.launcher != "local").value
     common = {
         "host": host(settings, link_host),
         "protocol": _protocol(settings),
@@ -102,7 +104,7 @@ def work(
         "nanny": settings.nanny,
         "workers": [
             _worker(prefix if number == 0 else f"{prefix}-{number}", worker)
-            for number, worker in enumerate(workers.value)
+            for number, worker in enumerate(bound)
         ],
     }
     return spec, (*share.warnings, *workers.warnings)
@@ -113,6 +115,7 @@ def _worker(name: int | str, share: WorkerShare) -> dict[str, Any]:
         "name": name,
         "nthreads": share.nthreads,
         "memory_limit": share.memory_limit or 0,
+        "cpus": list(share.cpus),
         **({"env": share.environ} if share.environ else {}),
     }
 

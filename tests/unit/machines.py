@@ -39,3 +39,17 @@ def captured(name: str, root: Path, **changes: object) -> Snapshot:
         "online": 16,
     }
     return replace(take({}, root=str(root)), **(sixteen | changes))
+
+
+def two_sockets(root: Path, siblings: str = "core_cpus_list") -> str:
+    """Lay out two NUMA nodes of four cores with two threads each: 0-7, then 8-15."""
+    devices = root / "sys/devices/system"
+    for node, cpus in enumerate(("0-3,8-11", "4-7,12-15")):
+        place = devices / f"node/node{node}"
+        place.mkdir(parents=True)
+        (place / "cpulist").write_text(f"{cpus}\n")
+    for cpu in range(16):
+        place = devices / f"cpu/cpu{cpu}/topology"
+        place.mkdir(parents=True)
+        (place / siblings).write_text(f"{cpu % 8},{cpu % 8 + 8}\n")
+    return str(root)

@@ -251,6 +251,7 @@ class Workers:
     def _server(self, kind: Any, options: dict[str, Any]) -> Any:
         work = self._work
         variables = {**work["environ"], **options.pop("env", {})}
+        bound = options.pop("cpus")
         if not work["nanny"]:
             os.environ.update(variables)
             return kind(work["scheduler"], **options)
@@ -258,7 +259,11 @@ class Workers:
             return kind(work["scheduler"], env=variables, **options)
         place = Place(**work["place"])
         kind = Placed(
-            kind, tuple(place.cpus), place.directory, work["log"], tuple(work["path"])
+            kind,
+            tuple(bound or place.cpus),
+            place.directory,
+            work["log"],
+            tuple(work["path"]),
         )
         return WatchedNanny(
             work["scheduler"],
