@@ -110,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", default="", help="programs whose names begin so, A,B")
     parser.add_argument("--repeat", type=int, default=1, help="each run; the median")
     parser.add_argument(
-        "--deadline", type=float, default=300, help="seconds a run (%(default)g)"
+        "--deadline", type=float, default=120, help="seconds a run (%(default)g)"
     )
     parser.add_argument("--no-strace", action="store_true", help="count no calls")
     again = parser.add_mutually_exclusive_group()
