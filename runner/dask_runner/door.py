@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import resource
 import socket
 import time
 from collections import Counter
@@ -21,6 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from dask_runner import link
+from dask_runner.processes import allow_many_files
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -34,9 +34,6 @@ STRANGERS = 512
 GRACE = 0.1
 #: Connections that may wait in the kernel's queue (net.core.somaxconn's usual value).
 BACKLOG = 4096
-#: File descriptors that the process may have, if the system lets it: one for each
-#: rank, and the usual limit is 1024.
-FILES = 1 << 16
 #: Seconds until the next try where the process or the system has no more files.
 SHORT_OF_FILES = 0.1
 
@@ -82,7 +79,7 @@ class Door:
 
     async def open(self, host: str) -> int:
         """Listen on *host*; return the port that the system chose."""
-        _allow_many_files()
+        allow_many_files()
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._socket = socket.create_server((host, 0), family=family, backlog=BACKLOG)
         self._socket.setblocking(False)
@@ -157,11 +154,3 @@ class Door:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-def _allow_many_files() -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    unlimited = hard == resource.RLIM_INFINITY
-    wanted = FILES if unlimited else min(hard, FILES)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

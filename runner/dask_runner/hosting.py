@@ -23,6 +23,7 @@ from dask_runner.launchers import detect
 from dask_runner.messages import ProtocolError
 from dask_runner.node import Place, home, peer
 from dask_runner.options import PREFIX
+from dask_runner.processes import allow_many_files
 from dask_runner.rank import Rank
 from dask_runner.rendezvous import RelayMeeting
 from dask_runner.report import marked
@@ -160,6 +161,7 @@ class Host:
             if _place(snapshot, substitute).why_not(substitute.place):
                 return
             self._ranks.add(world.rank)
+            allow_many_files()
             process = Follower(reader, writer, pid, snapshot)
             await self._play(world, introduction, process)
         except (ProtocolError, OSError):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.running import DaskRunner, Run
+from tests.running import DASK_RUNNER, DaskRunner, Run
 
 # MiB: an interpreter, and nothing of ours worth mentioning.
 SMALL = 15
@@ -68,6 +68,20 @@ assert len({place for place, _ in seen.values()}) == 3, seen
 assert {directory for _, directory in seen.values()} == {os.getcwd()}, seen
 """
     ended = dask_runner("-n", 3, "-c", BEGIN + code)
+    assert ended.status == 0, ended
+
+
+def test_a_node_of_many_ranks_may_need_more_files_than_a_user_has() -> None:
+    code = """
+import resource
+def limit():
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+limits = {limit(), *client.run(limit).values()}
+assert limits == {64}, limits
+"""
+    few = ("/bin/sh", "-c", 'ulimit -Sn 64; exec "$@"', "sh", str(DASK_RUNNER))
+    with Run((*few, "-n", "12", "--nthreads", "1", "-c", BEGIN + code)) as run:
+        ended = run.wait()
     assert ended.status == 0, ended
 
 

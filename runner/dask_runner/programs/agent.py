@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 from dask_runner import messages as m
 from dask_runner.channel import BlockingChannel, open_channel
 from dask_runner.node import Place
-from dask_runner.processes import Sibling
+from dask_runner.processes import Sibling, allow_many_files
 from dask_runner.programs import fork, lifeline
 
 if TYPE_CHECKING:
@@ -152,6 +152,7 @@ async def _live(own: socket.socket, plan: Mapping[str, Any]) -> None:
     """Look after the workers of this rank, and of all that ask for it."""
     from dask_runner.programs import nannies  # noqa: PLC0415  has Dask
 
+    allow_many_files()
     agent = nannies.Agent(Place(**plan["place"]), plan["silence"])
     watch = asyncio.create_task(agent.watch())
     if plan["socket"] >= 0:
