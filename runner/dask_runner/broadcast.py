@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dask_runner import messages as m
+from dask_runner import mpi_world
 from dask_runner.processes import Ended, Event, Process
 from dask_runner.rendezvous import RelayMeeting, UnusableError
 
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dask_runner.world import World
-
-#: Variables with descriptors by which an MPI library speaks to its launcher.
-DESCRIPTORS = ("PMI_FD", "HYDI_CONTROL_FD")
 
 #: Seconds for the ranks' processes to get through MPI_Finalize.
 FINALIZE = 10.0
@@ -61,7 +58,7 @@ class MpiExchange:
                 # mpi4py would warn of what is an error here.
                 {**self._environ, "MPI4PY_CHECK_MPIEXEC": "0"},
                 f"/proc/self/fd/{words.fileno()}",
-                pass_fds=(*_descriptors(self._environ), words.fileno()),
+                pass_fds=(*mpi_world.descriptors(self._environ), words.fileno()),
             )
             spec = {
                 "text": text or "",
@@ -108,12 +105,3 @@ def _libraries(world: World, environ: Mapping[str, str]) -> tuple[str, ...]:
     if world.launcher != "openmpi":
         return ()
     return OPEN_MPI_5 if "PRTE_LAUNCHED" in environ else OPEN_MPI
-
-
-def _descriptors(environ: Mapping[str, str]) -> list[int]:
-    found = []
-    for name in DESCRIPTORS:
-        text = environ.get(name, "")
-        if text.isdecimal() and Path(f"/proc/self/fd/{text}").exists():
-            found.append(int(text))
-    return found

@@ -11,9 +11,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from dask_runner import guard
 from dask_runner import messages as m
 from dask_runner.ending import Ending, later
-from dask_runner.errors import AssemblyError, LostError, RunnerError
+from dask_runner.errors import AssemblyError, ConfigError, LostError, RunnerError
 from dask_runner.roster import Roster
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class Cluster:
         self._report = report
         self._roster = Roster(world.size, plan.workers)
         self._ending = Ending(self._roster, plan.client, settings, report, ends_at)
+        self._mpi_families: dict[str, Member] = {}
         self._scheduler = (
             m.SchedulerUp(scheduler_address, 0) if plan.scheduler is None else None
         )
@@ -99,9 +101,22 @@ class Cluster:
         member = self._roster.add(hello, channel)
         if self._over:
             channel.send(m.Close(self._ending.status or 0))
+        else:
+            self._compare_mpi(member)
         # Until all are there, one that comes changes nothing but for its own node.
         self._advance(None if self.assembled else member.node)
         return member
+
+    def _compare_mpi(self, newest: Member) -> None:
+        """End a job whose ranks would load MPIs of two families."""
+        family = guard.family(newest.hello.mpi)
+        if not family or self._mpi_families.setdefault(family, newest) is not newest:
+            return
+        try:
+            libraries = {one.rank: one.hello.mpi for one in self._roster.members}
+            guard.refuse_two_families(libraries)
+        except ConfigError as error:
+            self.fail(error)
 
     def hear(self, member: Member, message: m.Message) -> None:
         """Act on what a rank says; KeyError for what a rank cannot say."""

@@ -15,7 +15,7 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Protocol
 
-from dask_runner import join, node, specs
+from dask_runner import join, mpi_world, node, specs
 from dask_runner import messages as m
 from dask_runner.addresses import of_interface
 from dask_runner.deaths import Standing
@@ -109,7 +109,10 @@ class Crew:
         program = self._launch.program if Role.client in self._roles else None
         self._snapshot = self._launched.look(self._launch)
         self._place = Workplace(scratch(self._snapshot).path, environ)
-        self.home = node.home(world, environ)
+        if self._launch.settings.mpi_tasks:
+            mpi_world.check(world, self._launch.plan)
+        else:
+            self.home = node.home(world, environ)
         self.leads = bool(self.home) and world.local_rank == 0
         if self._launch.settings.interface:
             of_interface(self._launch.settings.interface)
@@ -156,23 +159,29 @@ class Crew:
         if listening := self._listen():
             given.append(listening)
         stdins = [fork.stdin for fork in forks if fork.stdin >= 0]
-        added = [name for name in BEFORE if not self._launch.environ.get(name)]
+        environ = self._launch.environ
+        added = {name: BEFORE[name] for name in BEFORE if not environ.get(name)}
+        launchers = []
+        if self._launch.settings.mpi_tasks:
+            added |= mpi_world.variables(environ)
+            launchers = mpi_world.descriptors(environ)
         plan = {
             "siblings": [asdict(fork) for fork in forks],
             "serves": self.serves,
             "socket": listening.fileno() if listening else -1,
             "place": self.own_place.plain(),
-            "added": added,
+            "launchers": launchers,
+            "added": list(added),
             "silence": self._launch.settings.silence,
             "preload_modules": list(self._launch.settings.preload_modules),
         }
         agent = Process("agent", self._events)
         self.agent = agent
         await agent.start(
-            self.place.environment({name: BEFORE[name] for name in added}),
+            self.place.environment(added),
             self.place.log("agent"),
             json.dumps(plan),
-            pass_fds=[*(end.fileno() for end in given), *stdins],
+            pass_fds=[*(end.fileno() for end in given), *stdins, *launchers],
         )
         for end in given:
             end.close()

@@ -6,24 +6,22 @@ ancestors. The others concern MPI alone, and are asked for where MPI is used:
 :func:`refuse_before_mpi` before MPI_Init, :func:`refuse_world` after it, and
 :func:`refuse_two_families` where ranks have told what they run.
 
-Facts come from a :class:`Surroundings`, which is read once; the rules are pure.
+Facts come from :class:`~dask_runner.surroundings.Surroundings`; the rules are pure.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import sys
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dask_runner.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from dask_runner.surroundings import Surroundings
 
     Environ = Mapping[str, str]
 
@@ -46,88 +44,6 @@ _LAUNCHERS = (
 _CONTAINERS = ("APPTAINER_CONTAINER", "SINGULARITY_CONTAINER")
 
 _VERSION_5 = re.compile(r"MPICH Version:\s*([5-9]|\d\d)\.")
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a process can see of where it is, beside its environment.
-
-    Attributes
-    ----------
-    ancestors : tuple of str
-        Command lines, the parent's first, as far as the process can see.
-    private : tuple of str
-        Of /tmp and /dev/shm those that the container has for itself.
-    hidden : tuple of str
-        MPI libraries of the Python environment, which mpi4py takes before others.
-    bound : tuple of str
-        MPI libraries of directories in LD_LIBRARY_PATH.
-    terminal : bool
-        Whether somebody types at this process.
-    """
-
-    ancestors: tuple[str, ...] = ()
-    private: tuple[str, ...] = ()
-    hidden: tuple[str, ...] = ()
-    bound: tuple[str, ...] = ()
-    terminal: bool = False
-
-
-def look(environ: Environ, proc: Path = Path("/proc")) -> Surroundings:
-    """Read the surroundings of this process."""
-    return Surroundings(
-        tuple(_ancestors(proc)),
-        _private(_read(proc / "self/mountinfo")),
-        _libraries([f"{sys.prefix}/lib"]),
-        _libraries(environ.get("LD_LIBRARY_PATH", "").split(":")),
-        os.isatty(0),
-    )
-
-
-def _ancestors(proc: Path) -> list[str]:
-    found: list[str] = []
-    number = os.getppid()
-    while number > 0:
-        stat = _read(proc / str(number) / "stat")
-        if not stat:
-            break
-        words = _read(proc / str(number) / "cmdline").replace("\0", " ").strip()
-        found.append(words)
-        # proc(5): the name is in brackets and may have any in itself.
-        number = int(stat.rpartition(")")[2].split()[1])
-    return found
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        # Another user's, or gone: nothing is known of it.
-        return ""
-
-
-def _private(mountinfo: str) -> tuple[str, ...]:
-    mounts = {}
-    for line in mountinfo.splitlines():
-        # 36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=...
-        left, _, right = line.partition(" - ")
-        place = left.split()[3:5]
-        mounts[place[1]] = (place[0], right.split()[0])
-    # The container's own directories lie in one tmpfs of its session, and so begin
-    # at their own name in it; the host's /tmp begins at / or on a disk.
-    sessions = (("/tmp", "/tmp"), ("/dev", "/dev/shm"))  # noqa: S108  compared
-    return tuple(
-        path for mount, path in sessions if mounts.get(mount) == (mount, "tmpfs")
-    )
-
-
-def _libraries(directories: list[str]) -> tuple[str, ...]:
-    return tuple(
-        str(path)
-        for directory in directories
-        if directory
-        for path in sorted(Path(directory).glob("libmpi.so*"))
-    )
 
 
 # ------------------------------------------------------------------ any program
@@ -255,21 +171,6 @@ def refuse_before_mpi(environ: Environ, around: Surroundings, library: str) -> N
             )
 
 
-def library_of_image() -> str:
-    """Return the image's MPI as it calls itself, from what was measured in it.
-
-    Empty outside an image. Asking the library means to load it, which is what the
-    rules above come before.
-    """
-    try:
-        text = Path(sys.prefix, "abi.json").read_text(encoding="utf-8")
-        mpi = json.loads(text)["mpi"]
-        vendor, version = mpi.get("vendor", ""), mpi.get("version", "")
-    except (OSError, ValueError, LookupError):
-        return ""
-    return f"MPICH Version: {version}" if vendor == "MPICH" else f"{vendor} v{version}"
-
-
 def _ranks_share_a_node(environ: Environ) -> bool:
     per_node = environ.get("SLURM_STEP_TASKS_PER_NODE", "")
     counts = (
@@ -347,13 +248,20 @@ def _cause(environ: Environ, library: str) -> tuple[str, str]:
     return "", f"start with the mpiexec of an MPI of the family {family}"
 
 
+def family(library: str) -> str:
+    """Return the family of an MPI that calls itself so; empty for none."""
+    if not library:
+        return ""
+    return "openmpi" if library.startswith("Open MPI") else "mpich"
+
+
 def refuse_two_families(libraries: Mapping[int, str]) -> None:
     """Refuse ranks of one job that run MPIs of two families, and name them.
 
     Parameters
     ----------
     libraries : mapping of int to str
-        ``MPI.Get_library_version()`` by rank.
+        By rank, as :func:`dask_runner.image.library` says it.
 
     Raises
     ------
@@ -361,8 +269,9 @@ def refuse_two_families(libraries: Mapping[int, str]) -> None:
     """
     families: dict[str, list[int]] = {}
     for rank, library in sorted(libraries.items()):
-        name = "openmpi" if library.startswith("Open MPI") else "mpich"
-        families.setdefault(name, []).append(rank)
+        if not library:
+            continue
+        families.setdefault(family(library), []).append(rank)
     if len(families) < 2:  # noqa: PLR2004
         return
     shown = {

@@ -65,6 +65,28 @@ def facts(file: Path = FACTS) -> dict[str, Any] | None:
     return found
 
 
+#: How libmpi is called by the family, as far as a name tells it.
+_FAMILIES = {".so.40": "Open MPI", ".so.12": "MPICH"}
+
+
+def library(environ: Mapping[str, str], file: Path = FACTS) -> str:
+    """Return the MPI that a rank would load, as the library calls itself.
+
+    From what was measured in the image, or from the name that MPI4PY_LIBMPI has for
+    another one; empty where neither tells. Asking the library means to load it.
+    """
+    named = environ.get("MPI4PY_LIBMPI", "")
+    if named:
+        ends = (name for end, name in _FAMILIES.items() if end in Path(named).name)
+        family = next(ends, "")
+        return family and f"{family} ({named})"
+    mpi = (facts(file) or {}).get("mpi", {})
+    vendor, version = mpi.get("vendor", ""), mpi.get("version", "")
+    if vendor == "MPICH":
+        return f"MPICH Version: {version}"
+    return vendor and f"{vendor} v{version}"
+
+
 def describe(
     environ: Mapping[str, str], found: Mapping[str, Any]
 ) -> Iterator[tuple[str, str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dask_runner import guard, image, mpi_settings
+from dask_runner import image
 from dask_runner.binding import bind
 from dask_runner.cpusets import in_list_format
 from dask_runner.launchers import detect, explain
@@ -71,14 +71,6 @@ def collect(environ: Mapping[str, str], launcher: str) -> Info:
             name: _row(value, source)
             for name, value, source in image.describe(environ, facts)
         }
-    mpi = {
-        name: _row(setting.value, setting.source)
-        for name, setting in mpi_settings.settings(environ).items()
-    }
-    if library := guard.library_of_image():
-        mpi = {"library": _row(library, "measured when the image was built"), **mpi}
-    if mpi:
-        found["mpi"] = mpi
     warnings = (*share.warnings, *workers.warnings, *place.warnings)
     if warnings:
         found["warnings"] = {

@@ -19,7 +19,7 @@ from dataclasses import asdict, replace
 from itertools import count
 from typing import TYPE_CHECKING, Any, Self
 
-from dask_runner import guard, pmi, roles, runner, security
+from dask_runner import guard, image, pmi, roles, runner, security, surroundings
 from dask_runner import messages as m
 from dask_runner.channel import BlockingChannel
 from dask_runner.deadline import within
@@ -284,7 +284,14 @@ class BaseRunner:
 
     def _relays(self, world: World, settings: Settings) -> bool:
         """Say whether the record goes by :attr:`exchange`, which may be MPI's."""
-        if settings.scheduler_file:
+        if settings.mpi_tasks and self.exchange is not None:
+            raise ConfigError(
+                f"{type(self).__name__} with mpi_tasks: this process is MPI's rank, "
+                "so that its worker cannot be",
+                "one of the two",
+                "SlurmRunner or Runner with mpi_tasks, or MPIRunner without",
+            )
+        if settings.scheduler_file or settings.mpi_tasks:
             return False
         if self.exchange is None and world.rendezvous in ("mpi", "pmi"):
             with self._deadline("MPI_Init"):
@@ -441,10 +448,7 @@ class MPIRunner(BaseRunner):
 
     def _communicator(self) -> Comm:
         if self._comm is None:
-            if "mpi4py.MPI" not in sys.modules:
-                guard.refuse_before_mpi(
-                    os.environ, guard.look(os.environ), guard.library_of_image()
-                )
+            _refuse_before_mpi()
             try:
                 with self._deadline("MPI_Init"):
                     from mpi4py import MPI  # noqa: PLC0415  it initialises MPI
@@ -463,7 +467,15 @@ class MPIRunner(BaseRunner):
         return str(self._communicator().bcast(text, root=0))
 
 
+def _refuse_before_mpi() -> None:
+    if "mpi4py.MPI" not in sys.modules:
+        guard.refuse_before_mpi(
+            os.environ, surroundings.look(os.environ), image.library(os.environ)
+        )
+
+
 def _mpi_exchange(world: World) -> Callable[[str | None], str] | None:
+    _refuse_before_mpi()
     try:
         from mpi4py import MPI  # noqa: PLC0415  it initialises MPI
     except (ImportError, RuntimeError):

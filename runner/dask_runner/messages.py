@@ -36,7 +36,8 @@ class Hello(Message):
     ``local_size`` is 0 where its launcher told it neither that nor its local rank;
     ``home`` names the agent that the ranks of its node may have in common, and
     ``leads`` says whether that is its own. ``cpus`` are those that it may use, and
-    ``asks`` says that it has to know the others' to tell its share.
+    ``asks`` says that it has to know the others' to tell its share. ``mpi`` is the
+    MPI that its programs would load, empty where none is known.
     """
 
     rank: int
@@ -47,6 +48,7 @@ class Hello(Message):
     leads: bool = False
     cpus: str = ""
     asks: bool = False
+    mpi: str = ""
 
 
 @dataclass(frozen=True)

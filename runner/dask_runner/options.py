@@ -211,6 +211,14 @@ OPTIONS: tuple[Option, ...] = (
         "nanny", "Restart workers that die or outgrow their memory.", True, _flag, ""
     ),
     Option(
+        "mpi-tasks",
+        "Let tasks use MPI: each rank's worker is the launcher's rank in "
+        "MPI_COMM_WORLD, and has no nanny.",
+        False,
+        _flag,
+        "",
+    ),
+    Option(
         "worker-class",
         "The class of the workers.",
         "dask.distributed.Worker",

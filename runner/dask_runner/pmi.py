@@ -12,7 +12,8 @@ Hydra of MPICH 3.4, 4.0, 4.2, 4.3 and 5.0, gforker, and Intel MPI 2021.18:
   before (Hydra before 4.3 and Intel's answer from a copy);
 - a value of ``vallen_max`` characters or more may be cut without a word;
 - after ``finalize`` the launcher closes its end, so that the socket serves once:
-  neither MPI nor another cluster can use it later;
+  neither MPI nor another cluster can use it later; without, a second ``init`` is
+  answered as the first was;
 - a rank that ends between ``init`` and ``finalize`` ends the whole job, and may do
   so with status 0.
 """
@@ -23,7 +24,7 @@ import asyncio
 import os
 import socket
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
@@ -104,6 +105,27 @@ def descriptor(environ: Mapping[str, str]) -> int | None:
         return number if inherited and stat.S_ISSOCK(os.fstat(number).st_mode) else None
     except (ValueError, OverflowError, OSError):
         return None
+
+
+def another(wire: Wire) -> Wire:
+    """Return a way over a socket that can be closed while the launcher's stays open.
+
+    Raises
+    ------
+    SilentError
+        If there is none: a launcher takes one connection of each rank.
+    """
+    if wire.descriptor is None:
+        raise SilentError(f"{wire.name} serves a rank once, and MPI needs it")
+    return replace(wire, descriptor=os.dup(wire.descriptor))
+
+
+def restore(environ: Mapping[str, str]) -> None:
+    """Let the launcher's socket wait for answers again, as MPI expects of it."""
+    inherited = descriptor(environ)
+    assert inherited is not None  # noqa: S101  it has just been spoken over
+    # What one does to a socket by a copy of its descriptor holds for all copies.
+    os.set_blocking(inherited, True)
 
 
 class Space:

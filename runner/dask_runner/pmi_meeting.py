@@ -34,16 +34,23 @@ class PmiExchange:
     ----------
     environ : mapping
         With the launcher's variables.
+    for_mpi : bool
+        Leave the launcher's socket as it was, for an MPI_Init of this rank.
     """
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str], *, for_mpi: bool = False) -> None:
         self._environ = environ
+        self._for_mpi = for_mpi
+        self._owes_leave = False
         self._space: Space | None = None
 
     async def __call__(self, text: str | None) -> str:
         """Give (rank 0) or receive (None) the record's text."""
         try:
-            self._space = space = await pmi.Space.open(pmi.wire(self._environ))
+            wire = pmi.wire(self._environ)
+            if self._for_mpi:
+                wire = pmi.another(wire)
+            self._space = space = await pmi.Space.open(wire)
         except pmi.SilentError as error:
             raise UnusableError(str(error)) from error
         except pmi.PmiError as error:
@@ -54,10 +61,27 @@ class PmiExchange:
             await space.barrier()
             if text is None:
                 text = await _get(space)
-            await space.finalize()
+            if self._for_mpi:
+                space.drop()
+                pmi.restore(self._environ)
+                self._owes_leave = True
+            else:
+                await space.finalize()
         except pmi.PmiError as error:
             raise _lost(error) from error
         return text
+
+    async def settle(self) -> None:
+        """Take leave of the launcher where MPI has not: it calls that a failure."""
+        if not self._owes_leave:
+            return
+        self._owes_leave = False
+        try:
+            space = await pmi.Space.open(pmi.another(pmi.wire(self._environ)))
+            await space.finalize()
+        except pmi.PmiError:
+            # MPI has, and the launcher has closed its end.
+            return
 
     def drop(self) -> None:
         """Close the socket of an exchange that has failed.
@@ -75,10 +99,17 @@ class PmiExchange:
         return f"the launcher's key-value space: {doing}"
 
 
-def pmi_meeting(environ: Mapping[str, str], seconds: float) -> RelayMeeting:
+def pmi_meeting(
+    environ: Mapping[str, str], seconds: float, *, for_mpi: bool = False
+) -> RelayMeeting:
     """Return the meeting over PMI-1, with *seconds* for all ranks to come."""
-    exchange = PmiExchange(environ)
-    return RelayMeeting(exchange, waits=lambda: exchange.doing, seconds=seconds)
+    exchange = PmiExchange(environ, for_mpi=for_mpi)
+    return RelayMeeting(
+        exchange,
+        waits=lambda: exchange.doing,
+        settle=exchange.settle,
+        seconds=seconds,
+    )
 
 
 async def _put(space: Space, text: str) -> None:

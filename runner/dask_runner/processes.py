@@ -307,13 +307,19 @@ def allow_many_files() -> None:
 
 def inherited(environ: Mapping[str, str], extra: Mapping[str, str]) -> dict[str, str]:
     """Return a child's environment: ours, less what only we may use."""
-    taken = {*DESCRIPTORS, *OWN_VARIABLES}
-    kept = {
-        name: value
-        for name, value in environ.items()
-        if name not in taken and (not name.startswith(RANKS) or name.startswith(USERS))
-    }
+    taken = {*only_the_ranks(environ), *OWN_VARIABLES}
+    kept = {name: value for name, value in environ.items() if name not in taken}
     return {**kept, **extra}
+
+
+def only_the_ranks(environ: Mapping[str, str]) -> list[str]:
+    """Return the names of variables that make a process a rank of its launcher."""
+    return [
+        name
+        for name in environ
+        if name in DESCRIPTORS
+        or (name.startswith(RANKS) and not name.startswith(USERS))
+    ]
 
 
 def adopt_orphans() -> None:

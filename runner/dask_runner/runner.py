@@ -8,7 +8,7 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dask_runner import guard, local, roles
+from dask_runner import guard, local, roles, surroundings
 from dask_runner.file_meeting import FileMeeting, file_meeting
 from dask_runner.hosting import Host
 from dask_runner.launch import Launch
@@ -55,7 +55,7 @@ def run(
         return asyncio.run(local.launch(settings.nranks, args, environ))
     if world is None:
         if settings.launcher == "auto" and settings.nranks is None:
-            guard.refuse_lost_launcher(environ, guard.look(environ))
+            guard.refuse_lost_launcher(environ, surroundings.look(environ))
         world = alone()
     plan = roles.plan(world.size, settings.layout)
     launch = Launch(world, plan, settings, environ, program)
@@ -95,4 +95,4 @@ def choose_meeting(
     if world.rendezvous == "private":
         path = Path(environ[DIRECTORY]) / f"{world.key}.json"
         return FileMeeting([path], world.key)
-    return under_mpiexec(world, environ, settings.timeout)
+    return under_mpiexec(world, environ, settings.timeout, mpi_tasks=settings.mpi_tasks)

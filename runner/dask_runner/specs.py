@@ -101,7 +101,9 @@ def work(
         "path": [_search_path(launch.program)],
         "common": {key: value for key, value in common.items() if value is not None},
         "options": dict(launch.worker_options),
-        "nanny": settings.nanny,
+        # Who is restarted cannot be MPI's rank again.
+        "nanny": settings.nanny and not settings.mpi_tasks,
+        "mpi_ranks": world.size if settings.mpi_tasks else 0,
         "workers": [
             _worker(prefix if number == 0 else f"{prefix}-{number}", worker)
             for number, worker in enumerate(bound)

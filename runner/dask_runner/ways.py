@@ -8,7 +8,7 @@ from dask_runner.broadcast import mpi_meeting
 from dask_runner.errors import ConfigError
 from dask_runner.file_meeting import file_meeting, node_meeting
 from dask_runner.pmi_meeting import pmi_meeting
-from dask_runner.rendezvous import UnusableError
+from dask_runner.rendezvous import NoMeeting, UnusableError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -18,24 +18,40 @@ if TYPE_CHECKING:
 
 
 def under_mpiexec(
-    world: World, environ: Mapping[str, str], seconds: float
+    world: World, environ: Mapping[str, str], seconds: float, *, mpi_tasks: bool = False
 ) -> FirstUsable:
     """Return the ways under an mpiexec, the cheap and sure ones first.
 
     MPI comes where nothing else is known to lead from node to node, and before a
-    file whose directory the nodes may not share. Only with a key can a file be
-    told from another launch's.
+    file whose directory the nodes may not share; but not where MPI is for the tasks
+    (*mpi_tasks*), as a rank can go through MPI_Init once. Only with a key can a file
+    be told from another launch's.
     """
     ways: list[Meeting] = []
     if world.rendezvous == "pmi":
-        ways.append(pmi_meeting(environ, seconds))
+        ways.append(pmi_meeting(environ, seconds, for_mpi=mpi_tasks))
     if world.key and world.local_size == world.size:
         ways.append(node_meeting(world, environ))
     else:
-        ways.append(mpi_meeting(world, environ, seconds))
+        if not mpi_tasks:
+            ways.append(mpi_meeting(world, environ, seconds))
         if world.key:
             ways.append(file_meeting(world, environ, None))
-    return FirstUsable(ways, world.launcher)
+    return FirstUsable(ways or [_Closed()], world.launcher)
+
+
+class _Closed(NoMeeting):
+    """No way at all."""
+
+    async def publish(self, record: Record) -> None:
+        """Say so."""
+        del record
+        raise UnusableError("--mpi-tasks leaves MPI to the tasks")
+
+    async def records(self) -> AsyncIterator[Record]:
+        """Say so."""
+        raise UnusableError("--mpi-tasks leaves MPI to the tasks")
+        yield  # a generator
 
 
 class FirstUsable:

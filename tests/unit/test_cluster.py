@@ -301,3 +301,21 @@ def test_a_failed_scheduler_ends_the_cluster_with_its_reason() -> None:
         assert "SIGKILL" in stage.said.errors[0]
 
     playing(2)(play)
+
+
+def test_ranks_with_mpis_of_two_families_are_told_and_end() -> None:
+    async def play(stage: Stage) -> None:
+        others = [
+            await stage.rank(0, mpi="Open MPI v5.0.7"),
+            await stage.rank(1),
+            await stage.rank(2, mpi="Open MPI v4.1.8"),
+        ]
+        await stage.until(lambda: len(stage.state.members) == 3)
+        assert not stage.said.errors
+        odd = await stage.rank(3, mpi="MPICH Version: 4.2.1")
+        await all_leave([*others, odd])
+        assert await stage.status() == 78
+        (error,) = stage.said.errors
+        assert "openmpi in rank 0, 2; mpich in rank 3" in error
+
+    playing(4)(play)

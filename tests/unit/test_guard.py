@@ -8,13 +8,12 @@ import pytest
 from dask_runner.errors import ConfigError
 from dask_runner.guard import (
     HINT,
-    Surroundings,
-    look,
     refuse_before_mpi,
     refuse_lost_launcher,
     refuse_two_families,
     refuse_world,
 )
+from dask_runner.surroundings import Surroundings, look
 
 IN_APPTAINER = {"APPTAINER_CONTAINER": "/images/x.sif"}
 STARTER = "Apptainer runtime parent: x.sif"

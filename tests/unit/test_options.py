@@ -35,6 +35,7 @@ OTHER: dict[str, tuple[Any, Any]] = {
     "nthreads": ("3", 3),
     "memory_limit": ("2GB", "2GB"),
     "nanny": (False, False),
+    "mpi_tasks": (True, True),
     "worker_class": ("a.B", "a.B"),
     "local_directory": ("/x", "/x"),
     "interface": ("ib0", "ib0"),

@@ -5,8 +5,8 @@ server, from which all workers of the node come. Then it looks after the nannies
 of its own rank, and of every rank of the node that connects to its socket
 (:mod:`dask_runner.node`). Its argument is a JSON object: ``siblings`` to fork,
 ``serves`` (whether there will be workers), ``socket`` for the other ranks, or -1,
-``place`` (of this rank), ``added`` (variables for it alone), and
-``preload_modules``.
+``place`` (of this rank), ``launchers`` (descriptors that are its launcher's) and
+``added`` (variables), both for it alone, and ``preload_modules``.
 
 It says ``Forked`` for each sibling, and ends with all workers at ``Close`` or at
 the end of its lifeline.
@@ -109,6 +109,8 @@ def _leave_to(
     own.close()
     if plan["socket"] >= 0:
         os.close(plan["socket"])
+    for launchers in plan["launchers"]:
+        os.close(launchers)
     for later in siblings[siblings.index(sibling) + 1 :]:
         later.close()
     for name in plan["added"]:
@@ -130,7 +132,8 @@ def _prepare_workers(plan: Mapping[str, Any], own: socket.socket) -> None:
     for name in plan["preload_modules"]:
         _preload(name, own)
     fork.freeze()
-    foreign = [own.fileno()] + [plan["socket"]] * (plan["socket"] >= 0)
+    foreign = [own.fileno(), *plan["launchers"]]
+    foreign += [plan["socket"]] * (plan["socket"] >= 0)
     with fork.complaints_to(sys.argv[2]):
         # multiprocessing's resource tracker is no code of ours and would die of these.
         signal.pthread_sigmask(signal.SIG_BLOCK, lifeline.BLOCKED)

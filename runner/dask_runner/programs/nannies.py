@@ -22,8 +22,10 @@ from distributed import Nanny
 from distributed.utils import import_term
 
 from dask_runner import messages as m
+from dask_runner import mpi_world
 from dask_runner.channel import Channel
 from dask_runner.deaths import Standing
+from dask_runner.errors import RunnerError
 from dask_runner.hub import between_pings
 from dask_runner.messages import ProtocolError
 from dask_runner.node import Place, of_this_user
@@ -221,6 +223,10 @@ class Workers:
         work = self._work
         lifeline.find_modules(work["path"])
         kind = import_term(work["worker_class"])
+        if work["mpi_ranks"]:
+            # In the main thread, which MPI wants to see at its end again; there is
+            # nothing to be done meanwhile.
+            mpi_world.begin(work["mpi_ranks"])
         await asyncio.gather(
             *(
                 self._up(kind, {**work["common"], **one, **work["options"]})
@@ -284,6 +290,8 @@ class Workers:
                 sum(worker["nthreads"] for worker in workers),
                 sum(limits) if all(limits) else 0,
             )
+        if isinstance(error, RunnerError):
+            return m.Failed(error.saw, error.needed, error.do, error.status)
         options = "--worker-class, --preload, --resources and worker_options"
         what = f"workers of the class {work['worker_class']}"
         return lifeline.did_not_start(what, error, options)

@@ -1,0 +1,79 @@
+"""MPI in the tasks: the process of a rank's worker is the launcher's rank.
+
+Otherwise no process of a cluster is: a launcher counts one process a rank, and a
+worker that a nanny starts anew could not join MPI's world a second time. With
+``--mpi-tasks`` each rank has an agent of its own, in which its worker lives without
+a nanny, with the launcher's variables and sockets.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dask_runner import guard, image, surroundings
+from dask_runner.errors import ConfigError
+from dask_runner.processes import only_the_ranks
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dask_runner.roles import Plan
+    from dask_runner.world import World
+
+#: Variables with descriptors by which an MPI library speaks to its launcher.
+DESCRIPTORS = ("PMI_FD", "HYDI_CONTROL_FD")
+
+
+def check(world: World, plan: Plan) -> None:
+    """Refuse a plan in which some rank would not come to MPI_Init.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if len(plan.workers) < world.size:
+        raise ConfigError(
+            f"--mpi-tasks, and {len(plan.workers)} of {world.size} ranks work: MPI "
+            "would wait for the others for ever",
+            "a worker in each rank",
+            "--layout shared",
+        )
+
+
+def begin(ranks: int) -> None:
+    """Become a rank of MPI's world, which has to be the launcher's.
+
+    Raises
+    ------
+    ConfigError
+    """
+    guard.refuse_before_mpi(
+        os.environ, surroundings.look(os.environ), image.library(os.environ)
+    )
+    try:
+        from mpi4py import MPI  # noqa: PLC0415  it initialises MPI
+    except (ImportError, RuntimeError) as error:
+        raise ConfigError(
+            f"mpi4py does not work: {str(error).partition(chr(10))[0]}",
+            "mpi4py and an MPI library",
+            "an image with the launcher's MPI; or leave out --mpi-tasks",
+        ) from error
+    library = str(MPI.Get_library_version())
+    guard.refuse_world(os.environ, ranks, MPI.COMM_WORLD.size, library)
+
+
+def variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return those that make a process a rank of its launcher."""
+    return {name: environ[name] for name in only_the_ranks(environ)}
+
+
+def descriptors(environ: Mapping[str, str]) -> list[int]:
+    """Return the descriptors that the launcher has left open for its rank."""
+    found = []
+    for name in DESCRIPTORS:
+        text = environ.get(name, "")
+        if text.isdecimal() and Path(f"/proc/self/fd/{text}").exists():
+            found.append(int(text))
+    return found
