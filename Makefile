@@ -54,7 +54,7 @@ test-images-all: .venv/developer ## Run the long tests of the images: all rows, 
 test-cluster: .venv/developer ## Run the tests on a Slurm cluster in containers
 	$(PYTEST) tests/cluster
 
-test-abi: sif ## Run each launcher with each MPI and compare with check (15 minutes)
+test-abi: images ## Run each launcher with each MPI and compare with check (an hour)
 	ci/abi_matrix
 
 test-failures: .venv/developer ## Run the whole matrix of failures, and print its table

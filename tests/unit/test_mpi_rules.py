@@ -60,7 +60,6 @@ SEEN = {
     (SRUN_PMI2, OPENMPI_4): False,
     (SRUN_PMI2, MPICH_3): True,
     (SRUN_PMI2, MPICH_4): True,
-    (SRUN_PMI2, MPICH_5): True,
     (pmix("5.0.7a1"), OPENMPI_5): True,
     (pmix("5.0.7a1"), openmpi("5.0.11", "5.0.11rc1")): True,
     (pmix("5.0.7a1"), MPICH_3): False,
@@ -100,6 +99,8 @@ SAID = {
     (CRAY, OPENMPI_5): Verdict.INCOMPATIBLE,
     (SRUN_PMI2, openmpi("4.1.4", pmi=PMIX | PMI2)): Verdict.COMPATIBLE,
     (SRUN_PMI2, CRAY_MPICH): Verdict.PARTIAL,
+    # Runs over two nodes in a small program, and not in one that imported much.
+    (SRUN_PMI2, MPICH_5): Verdict.PARTIAL,
     # Runs with 2 and 2 tasks on two nodes, fails with 3 and 1.
     (SRUN_PMI2, INTEL_MPI): Verdict.PARTIAL,
     (SRUN_PMI2, openmpi("")): Verdict.PARTIAL,

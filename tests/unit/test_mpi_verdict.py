@@ -107,8 +107,8 @@ def test_settings_that_containers_need_are_part_of_the_command() -> None:
 
     report = compare(replace(IMAGE, libraries=(library,)), HOST, "x.sif")
 
-    assert report.do == (
-        "srun --mpi=pmi2 apptainer exec --env MPIR_CVAR_CH4_CMA_ENABLE=0 x.sif PROGRAM",
+    assert report.do[0] == (
+        "srun --mpi=pmi2 apptainer exec --env MPIR_CVAR_CH4_CMA_ENABLE=0 x.sif PROGRAM"
     )
 
 

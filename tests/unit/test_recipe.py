@@ -88,6 +88,7 @@ Bootstrap: docker
     MPI=openmpi
     MPI_SOURCE=distribution
     MPI_VERSION=
+    MPI_PREFIX=
 %post
     echo "{{ MPI }}"
 """

@@ -248,6 +248,8 @@ def _launchers(
     root: Root, directories: Sequence[str], libraries: Sequence[Library]
 ) -> Iterable[Launcher]:
     seen = set()
+    # A wheel's mpiexec is a small program that becomes the one beside it.
+    wrappers: dict[str, str] = {}
     for directory in directories:
         for name in _LAUNCHERS:
             real = root.real(f"{directory}/{name}")
@@ -258,11 +260,13 @@ def _launchers(
             kind, _, version = next(kinds, ("", b"", b""))
             # One of its names is enough.
             own = real.rpartition("/")[0]
+            if not kind:
+                wrappers.setdefault(own, f"{directory}/{name}")
             if kind and (kind, own) not in seen:
                 seen.add((kind, own))
                 told = re.search(version, data)
                 yield Launcher(
-                    f"{directory}/{name}",
+                    wrappers.get(own, f"{directory}/{name}"),
                     kind,
                     told[1].decode() if told else _sibling(own, libraries),
                 )

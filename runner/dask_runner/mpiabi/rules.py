@@ -260,6 +260,19 @@ RULES: tuple[Rule, ...] = (
         "{way.command} --ntasks-per-node=N",
     ),
     Rule(
+        "MPICH 5 with Slurm's PMI",
+        lambda way, library: (
+            way.kind in _SRUN_PMI
+            and library.vendor == "MPICH"
+            and _major(library.version) >= 5  # noqa: PLR2004
+        ),
+        Verdict.PARTIAL,
+        "{library} runs under {way.command} on one node; over several it exchanges "
+        "what Slurm's plugin cannot take, unless MPI starts before the program has "
+        "used much memory",
+        "an image with MPICH 4; or -N1; or let the program import mpi4py first",
+    ),
+    Rule(
         "MPICH's ABI with Slurm's PMI",
         lambda way, library: (
             _mpich(way, library, *_SRUN_PMI)
