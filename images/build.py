@@ -97,13 +97,15 @@ def _sbom(client: docker.DockerClient, image: Image, wanted: Row) -> None:
 
 def _push(client: docker.DockerClient, image: Image, wanted: Row) -> None:
     from images import registry  # noqa: PLC0415 - only these need cryptography
+    from images.sbom import sbom  # noqa: PLC0415
     from images.signing import sign  # noqa: PLC0415
 
     target = registry.Registry.of(os.environ)
     sif = build_sif(client, image, wanted)
     if key := os.environ.get("SIGN_KEY"):
         sign(client, sif, Path(key))
-    pushed = registry.push(client, target, wanted, image, sif)
+    bill = sbom(client, image, wanted)
+    pushed = registry.push(client, target, wanted, image, sif, bill)
     registry.report(pushed, sif.with_suffix(".pushed.json"))
 
 

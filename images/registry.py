@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ci.docker_engine import say
 from dask_runner.errors import ConfigError
 from images.apptainer import apptainer
+from images.referrer import CYCLONEDX, File, Repository
 from images.signing import verify
 
 if TYPE_CHECKING:
@@ -136,9 +137,29 @@ def moving_tags(labels: Mapping[str, str], row: Row) -> list[str]:
 
 
 def push(
-    client: docker.DockerClient, registry: Registry, row: Row, image: Image, sif: Path
+    client: docker.DockerClient,
+    registry: Registry,
+    row: Row,
+    image: Image,
+    sif: Path,
+    bill: str = "",
 ) -> dict[str, str]:
     """Publish an image and its SIF.
+
+    Parameters
+    ----------
+    client : docker.DockerClient
+        The engine.
+    registry : Registry
+        Where to.
+    row : Row
+        Its row.
+    image : docker.models.images.Image
+        The image.
+    sif : pathlib.Path
+        The SIF.
+    bill : str
+        The bill of materials (CycloneDX, JSON), which is attached to both.
 
     Returns
     -------
@@ -160,6 +181,12 @@ def push(
         name = f"{registry.repository('sif')}:{tag}"
         pushed[name] = _push_sif(client, registry, sif, name)
         say(f"pushed {name} {pushed[name]}")
+        if bill and tag == exact:
+            file = File(f"{exact}.cdx.json", CYCLONEDX, bill.encode())
+            for kind in NAMES:
+                digest = pushed[f"{registry.repository(kind)}:{exact}"]
+                Repository(registry, kind).attach(digest, file)
+                say(f"attached its bill of materials to {digest}")
     return pushed
 
 

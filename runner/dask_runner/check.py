@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from dask_runner.errors import ConfigError, UsageError
 from dask_runner.mpiabi import inventory
 from dask_runner.mpiabi.facts import prefix
+from dask_runner.mpiabi.findings import Verdict
 from dask_runner.mpiabi.root import Root
-from dask_runner.mpiabi.rules import Verdict
 from dask_runner.mpiabi.unpack import opened
 from dask_runner.mpiabi.verdict import compare
 

@@ -16,8 +16,9 @@ from dask_runner.errors import ConfigError, UsageError
 from dask_runner.mpiabi import inventory
 from dask_runner.mpiabi.elf import numbers
 from dask_runner.mpiabi.facts import MPICH, OPENMPI, Library
+from dask_runner.mpiabi.findings import Finding, Verdict, Way
+from dask_runner.mpiabi.judge import judge, ways
 from dask_runner.mpiabi.root import Root
-from dask_runner.mpiabi.rules import Finding, Verdict, Way, judge, ways
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

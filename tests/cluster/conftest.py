@@ -6,6 +6,7 @@ import secrets
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -64,3 +65,21 @@ def jobs(cluster: Any, request: pytest.FixtureRequest) -> Iterator[Jobs]:
     jobs = Jobs(cluster, f"{HOME}/{name} {secrets.token_hex(2)}")
     yield jobs
     jobs.discard()
+
+
+@pytest.fixture(scope="session")
+def other_image(
+    request: pytest.FixtureRequest,
+    require: Callable[..., AbstractContextManager[None]],
+) -> str:
+    """The SIF of another MPI's family, as the nodes see it."""
+    from images import sif, table  # noqa: PLC0415  they need the SDK
+
+    row = table.row("mpich")
+    if ready := os.environ.get("CLUSTER_IMAGES"):
+        with require(f"{row.sif} in CLUSTER_IMAGES", "cluster"):
+            Path(ready, row.sif).stat()
+    else:
+        build = request.getfixturevalue("build")
+        sif.build_sif(request.getfixturevalue("engine"), build("mpich"), row)
+    return f"/images/{row.sif}"

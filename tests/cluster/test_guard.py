@@ -32,3 +32,37 @@ def test_a_dev_shm_of_each_container_is_refused_before_mpi_hangs(jobs: Jobs) -> 
     assert done.returncode == 78, told(done)
     assert "each container has a /dev/shm of its own" in done.stderr
     assert "--bind /dev/shm" in done.stderr
+
+
+FAMILIES = "one job has MPIs of two families: openmpi in rank 0; mpich in rank 1"
+
+
+def test_two_images_of_two_families_in_one_srun_are_told_by_rank(
+    jobs: Jobs, other_image: str
+) -> None:
+    script = jobs.write("script.py", "print('never')")
+    images = jobs.write(
+        "images.conf",
+        f"0 apptainer run {SIF} {script}\n1 apptainer run {other_image} {script}\n",
+    )
+
+    done = jobs.start("srun", "-N2", "-n2", "--multi-prog", images).wait()
+
+    assert (done.returncode, done.stdout) == (78, ""), told(done)
+    assert FAMILIES in done.stderr
+    assert "you can: look for what differs on these ranks' nodes" in done.stderr
+    assert done.stderr.count("dask-runner: error: ") == 1, told(done)
+
+
+def test_two_images_of_two_families_under_one_mpiexec_are_told_by_rank(
+    jobs: Jobs, other_image: str
+) -> None:
+    script = jobs.write("script.py", "print('never')")
+    first, second = (("apptainer", "run", sif, script) for sif in (SIF, other_image))
+
+    done = jobs.start(
+        *("mpiexec.mpich", "-n", "1", *first, ":", "-n", "1", *second)
+    ).wait(stray=".*")
+
+    assert (done.returncode, FAMILIES in done.stderr) == (78, True), told(done)
+    assert "never" not in done.stdout

@@ -16,6 +16,7 @@ pytestmark = [pytest.mark.heavy, pytest.mark.xdist_group("registry")]
 USER, PASSWORD = "builder", "not a good one"
 REFUSED = r"no basic auth credentials|unauthorized"
 READY_SECONDS = 30
+BILL = '{"bomFormat": "CycloneDX"}'
 RECIPE = """\
 FROM debian:trixie-slim
 RUN apt-get update -q && apt-get install -q -y --no-install-recommends \
@@ -119,7 +120,20 @@ def pushed(
 ) -> dict[str, str]:
     from images import registry  # noqa: PLC0415
 
-    return registry.push(engine, registry_of(server), row, image, sif)
+    return registry.push(engine, registry_of(server), row, image, sif, BILL)
+
+
+def test_the_bill_of_materials_is_attached_to_image_and_sif(
+    pushed: dict[str, str], server: Server, row: Any
+) -> None:
+    from images.referrer import CYCLONEDX, Repository  # noqa: PLC0415
+
+    source = registry_of(server)
+    for kind in ("image", "sif"):
+        digest = pushed[f"{source.repository(kind)}:{row.name}"]
+        repository = Repository(source, kind)
+        assert repository.attached(digest, CYCLONEDX) == [BILL.encode()]
+        assert repository.attached(digest, "text/plain") == []
 
 
 def test_what_was_pushed_is_there_by_its_facts_and_by_its_name(
@@ -186,6 +200,7 @@ def test_a_password_is_asked_for_and_taken(
 ) -> None:
     from dask_runner.errors import ConfigError  # noqa: PLC0415
     from images import registry  # noqa: PLC0415
+    from images.referrer import CYCLONEDX, Repository  # noqa: PLC0415
 
     locked = serve(LOCKED)
     nobody = registry_of(locked)
@@ -193,7 +208,11 @@ def test_a_password_is_asked_for_and_taken(
     copy = tmp_path / "copy.sif"
     with pytest.raises(ConfigError, match=REFUSED):
         registry.push(engine, nobody, row, image, sif)
-    registry.push(engine, somebody, row, image, sif)
+    pushed = registry.push(engine, somebody, row, image, sif, BILL)
+    digest = pushed[f"{somebody.repository('sif')}:{row.name}"]
+    assert Repository(somebody, "sif").attached(digest, CYCLONEDX) == [BILL.encode()]
+    with pytest.raises(ConfigError, match="401"):
+        Repository(nobody, "sif").attached(digest, CYCLONEDX)
     with pytest.raises(ConfigError, match=REFUSED):
         registry.pull(engine, nobody, row, copy)
     assert not copy.exists()

@@ -3,7 +3,9 @@
 import pytest
 
 from dask_runner.mpiabi.facts import MPICH, OPENMPI, Facts, Launcher, Library, Slurm
-from dask_runner.mpiabi.rules import RULES, Verdict, Way, judge, ways
+from dask_runner.mpiabi.findings import Verdict, Way
+from dask_runner.mpiabi.judge import judge, ways
+from dask_runner.mpiabi.rules import RULES
 
 PMI1, PMI2, PMIX = frozenset({"pmi1"}), frozenset({"pmi2"}), frozenset({"pmix"})
 

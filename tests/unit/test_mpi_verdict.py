@@ -13,7 +13,7 @@ from dask_runner.mpiabi.facts import (
     Module,
     Slurm,
 )
-from dask_runner.mpiabi.rules import Verdict
+from dask_runner.mpiabi.findings import Verdict
 from dask_runner.mpiabi.verdict import Report, compare
 
 CALLS = frozenset({"MPI_Init", "MPI_Send", "MPI_Recv"})

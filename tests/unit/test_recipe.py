@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dask_runner.errors import ConfigError, UsageError
-from dask_runner.mpiabi.rules import Way
+from dask_runner.mpiabi.findings import Way
 from dask_runner.recipe import (
     CHOICES,
     Choice,

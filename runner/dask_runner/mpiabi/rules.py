@@ -1,77 +1,27 @@
 """Which launcher can start which MPI library: a table, first match counts.
 
 Each row was seen in real runs (make test-abi runs the matrix) or is documented by
-those who write the software; where a row says `partial`, neither is so. The facts
-behind a verdict are the arguments alone, so a row can be tried on any pair.
+those who write the software; where a row says `partial`, neither is so, or it was
+seen to end one way here and another there. The facts behind a verdict are the
+arguments alone, so a row can be tried on any pair.
+
+The table is longer than a module should be, and is kept in one piece because the
+order of its rows is what it says.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from dask_runner.mpiabi.elf import numbers
 from dask_runner.mpiabi.facts import MPICH, OPENMPI
+from dask_runner.mpiabi.findings import Rule, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from dask_runner.mpiabi.facts import Facts, Library
-
-
-class Verdict(StrEnum):
-    """What can be said of a pair; the best comes first."""
-
-    COMPATIBLE = "compatible"
-    PARTIAL = "partial"
-    INCOMPATIBLE = "incompatible"
-
-
-@dataclass(frozen=True, slots=True)
-class Way:
-    """One way in which a host starts the ranks of an MPI program.
-
-    Attributes
-    ----------
-    command : str
-        What the user types before the program.
-    kind : str
-        srun-none, srun-pmi2, srun-pmix, srun-cray, prte, orte, hydra or intel.
-    version : str
-        Of the launcher; of the PMIx server for srun-pmix. Empty: not known.
-    """
-
-    command: str
-    kind: str
-    version: str = ""
-
-    def __str__(self) -> str:
-        if self.kind == "srun-pmix":
-            return f"{self.command} (PMIx {self.version or 'of unknown version'})"
-        return f"{self.command} ({self.version})" if self.version else self.command
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What a rule says: verdict, why in a sentence, and the way out."""
-
-    verdict: Verdict
-    rule: str
-    reason: str
-    do: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One row. ``{way}`` and ``{library}`` stand for what they describe."""
-
-    name: str
-    applies: Callable[[Way, Library], bool]
-    verdict: Verdict
-    reason: str
-    do: str = ""
-
+    from dask_runner.mpiabi.facts import Library
+    from dask_runner.mpiabi.findings import Way
 
 #: The oldest and, since version 6, the oldest server that PMIx speaks with
 #: (openpmix docs/versions.rst and pull request 4261).
@@ -359,45 +309,11 @@ RULES: tuple[Rule, ...] = (
     ),
 )
 
-_UNKNOWN = Rule(
+#: For a pair that none of them is about.
+UNKNOWN = Rule(
     "no rule",
     _kind(),
     Verdict.PARTIAL,
     "too little is known of {library} under {way}",
     "try it: {way.command} -n 4 with a program that prints the size of its world",
 )
-
-
-def judge(way: Way, library: Library, rules: Sequence[Rule] = RULES) -> Finding:
-    """Return what the first rule that applies says of a pair."""
-    rule = next((each for each in rules if each.applies(way, library)), _UNKNOWN)
-    return Finding(
-        rule.verdict,
-        rule.name,
-        rule.reason.format(way=way, library=library),
-        rule.do.format(way=way, library=library),
-    )
-
-
-def ways(host: Facts) -> list[Way]:
-    """Return the ways in which a host can start ranks, the best first."""
-    found = []
-    if host.slurm:
-        plugins = host.slurm.plugins
-        if host.cray and "cray_shasta" in plugins:
-            found.append(Way("srun --mpi=cray_shasta", "srun-cray"))
-        if "pmix" in plugins:
-            found.append(Way("srun --mpi=pmix", "srun-pmix", host.slurm.pmix))
-        # More than one: the site has several PMIx side by side.
-        versions = [name for name in plugins if name.startswith("pmix_v")]
-        if len(versions) > 1 or (versions and "pmix" not in plugins):
-            found += [
-                Way(f"srun --mpi={name}", "srun-pmix", name.removeprefix("pmix_v"))
-                for name in versions
-            ]
-        if "pmi2" in plugins:
-            found.append(Way("srun --mpi=pmi2", "srun-pmi2"))
-    found += [Way(each.path, each.kind, each.version) for each in host.launchers]
-    if host.slurm:
-        found.append(Way("srun --mpi=none", "srun-none"))
-    return found
