@@ -40,13 +40,13 @@ FAMILIES = "one job has MPIs of two families: openmpi in rank 0; mpich in rank 1
 def test_two_images_of_two_families_in_one_srun_are_told_by_rank(
     jobs: Jobs, other_image: str
 ) -> None:
-    script = jobs.write("script.py", "print('never')")
-    images = jobs.write(
+    jobs.write("script.py", "print('never')")
+    jobs.write(
         "images.conf",
-        f"0 apptainer run {SIF} {script}\n1 apptainer run {other_image} {script}\n",
+        f"0 apptainer run {SIF} script.py\n1 apptainer run {other_image} script.py\n",
     )
 
-    done = jobs.start("srun", "-N2", "-n2", "--multi-prog", images).wait()
+    done = jobs.start("srun", "-N2", "-n2", "--multi-prog", "images.conf").wait()
 
     assert (done.returncode, done.stdout) == (78, ""), told(done)
     assert FAMILIES in done.stderr
@@ -57,8 +57,10 @@ def test_two_images_of_two_families_in_one_srun_are_told_by_rank(
 def test_two_images_of_two_families_under_one_mpiexec_are_told_by_rank(
     jobs: Jobs, other_image: str
 ) -> None:
-    script = jobs.write("script.py", "print('never')")
-    first, second = (("apptainer", "run", sif, script) for sif in (SIF, other_image))
+    jobs.write("script.py", "print('never')")
+    first, second = (
+        ("apptainer", "run", sif, "script.py") for sif in (SIF, other_image)
+    )
 
     done = jobs.start(
         *("mpiexec.mpich", "-n", "1", *first, ":", "-n", "1", *second)
