@@ -3,9 +3,10 @@
 ``ci/simulate_ranks 100 1000 10000`` starts, for each size, one process that is
 rank 0's hub (:class:`~dask_runner.hub.Hub` and
 :class:`~dask_runner.cluster.Cluster` as they are) and a few that play all ranks:
-they look for the record in a directory, shake hands, say what ranks say, and
-answer what the hub tells them. Only Dask is missing: a fake rank's workers are up
-at once. What is measured is what the protocol costs the hub.
+one of each node looks for the record in a directory and tells the others, all
+shake hands, say what ranks say, and answer what the hub tells them. Only Dask is
+missing: a fake rank's workers are up at once. What is measured is what the protocol
+costs the hub.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from dask_runner import messages as m
 from dask_runner.cluster import Cluster
 from dask_runner.file_meeting import FileMeeting
 from dask_runner.hub import PING, SILENCE, Hub
-from dask_runner.rendezvous import Record
+from dask_runner.rendezvous import Record, RelayMeeting
 from dask_runner.report import Reporter
 from dask_runner.settings import settle
 from dask_runner.world import World
@@ -45,6 +46,9 @@ LOOPBACK = "127.0.0.1"
 PLAYERS = 2
 #: File descriptors that a process needs beside its connections.
 SPARE_FILES = 100
+#: Ranks of a process that shake hands at a time: thousands of real ones answer the
+#: hub at once, but one process for them all would keep it waiting.
+AT_ONCE = asyncio.Semaphore(500)
 #: Seconds for one size.
 DEADLINE = 600.0
 
@@ -120,7 +124,11 @@ def _simulate(size: int, per_node: int, early: float) -> Result:
     _allow_files(size + SPARE_FILES)
     with tempfile.TemporaryDirectory(prefix="dask-runner-simulation-") as directory:
         common = {"size": size, "per_node": per_node, "directory": directory}
-        bounds = [size * number // PLAYERS for number in range(PLAYERS + 1)]
+        nodes = -(-size // per_node)
+        bounds = [
+            min(size, nodes * number // PLAYERS * per_node)
+            for number in range(PLAYERS + 1)
+        ]
         parts = [
             {"first": first, "end": end}
             for first, end in zip(bounds, bounds[1:])  # noqa: B905, RUF007
@@ -133,7 +141,6 @@ def _simulate(size: int, per_node: int, early: float) -> Result:
             looks = 0
             for player in players:
                 looks += json.loads(player.communicate(timeout=DEADLINE)[0])
-    nodes = -(-size // per_node)
     return Result(ranks=size, nodes=nodes, looks=looks / nodes, **json.loads(said))
 
 
@@ -250,19 +257,44 @@ async def _ranks(
     size: int, per_node: int, directory: str, first: int, end: int
 ) -> None:
     async with asyncio.timeout(DEADLINE), asyncio.TaskGroup() as group:
-        for rank in range(first, end):
-            group.create_task(_rank(rank, size, f"node{rank // per_node}", directory))
+        for node in range(first // per_node, -(-end // per_node)):
+            leads = node * per_node
+            members = range(leads, min(leads + per_node, size))
+            record: asyncio.Future[Record] = asyncio.Future()
+            for rank in members:
+                group.create_task(_rank(rank, members, record, Path(directory)))
 
 
-async def _rank(rank: int, size: int, node: str, directory: str) -> None:
-    del size
-    place = Path(directory)
-    meeting = CountedMeeting([place / "record.json"], KEY)
-    found = await join.find(rank, node, meeting, DEADLINE)
+async def _rank(
+    rank: int, members: range, record: asyncio.Future[Record], place: Path
+) -> None:
+    leads = rank == members[0]
+    node = f"node{members[0]}"
+    if leads:
+        meeting = CountedMeeting([place / "record.json"], KEY)
+        found = await join.find(rank, node, meeting, DEADLINE)
+    else:
+        found = await _follow(rank, node, await record)
     if isinstance(found, join.Broken):
         raise found.error
+    if leads:
+        record.set_result(found.record)
     channel = found.channel
-    channel.send(m.Hello(rank, node, local_size=1))
+    channel.send(
+        m.Hello(
+            rank,
+            node,
+            local_rank=rank - members[0],
+            local_size=len(members),
+            home=f"dask-runner-{node}",
+            leads=leads,
+            cpus="0-127",
+        )
+    )
+    await _live(rank, channel, place)
+
+
+async def _live(rank: int, channel: Channel, place: Path) -> None:
     if rank == 0:
         channel.send(m.SchedulerUp("tcp://127.0.0.1:1", 0))
     beating = asyncio.create_task(_beat(channel))
@@ -283,6 +315,14 @@ async def _rank(rank: int, size: int, node: str, directory: str) -> None:
         if rank == 0:
             waiting.cancel()
         await channel.closed()
+
+
+async def _follow(rank: int, node: str, record: Record) -> join.Linked | join.Broken:
+    async def hand_over(text: str | None) -> str:
+        return text or record.dump()
+
+    async with AT_ONCE:
+        return await join.find(rank, node, RelayMeeting(hand_over), DEADLINE)
 
 
 async def _beat(channel: Channel) -> None:

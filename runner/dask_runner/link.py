@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 GREETING = b"dask-runner hub 1\n"
 NONCE = 32
-#: Seconds for a handshake, at the hub; a port scanner does not keep a connection
+#: Seconds for a handshake; a port scanner does not keep a connection
 #: longer.
 HANDSHAKE = 10.0
 
@@ -71,7 +71,8 @@ async def connect(record: Record, seconds: float) -> Channel:
     ----------
     record : Record
     seconds : float
-        For the connection, and for the handshake again.
+        For the connection; the handshake has as many, and at least as many as it has
+        at the hub.
 
     Raises
     ------
@@ -84,7 +85,8 @@ async def connect(record: Record, seconds: float) -> Channel:
     async with asyncio.timeout(seconds):
         reader, writer = await asyncio.open_connection(record.host, record.port)
     try:
-        async with asyncio.timeout(seconds):
+        # What listens is a hub that is busy, more likely than anything else.
+        async with asyncio.timeout(max(seconds, HANDSHAKE)):
             key = await _shake_hands(reader, writer, secret)
     except BaseException as error:
         writer.close()
