@@ -71,7 +71,9 @@ class Door:
         self._secret = secret
         self._enter = enter
         self._refuse = refuse
-        self._room = max(STRANGERS, ranks)
+        # A place is made free before the next one comes, and the ranks have all of
+        # theirs until then.
+        self._room = max(STRANGERS, ranks + 1)
         self._tasks: set[asyncio.Task[None]] = set()
         self._strangers: dict[asyncio.Task[None], _Stranger] = {}
         self._unmet: dict[asyncio.Task[None], socket.socket] = {}
