@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.jobs import MOST_LINES, Jobs, ours, told
+from ci.slurm_cluster import HOME
+from tests.cluster.jobs import MOST_LINES, SIF, Jobs, ours, told
 
 ARGS = ("a", "b c", """it's "quoted" $HOME""", "", "-n")
 
@@ -147,3 +148,56 @@ def test_a_program_in_any_form_runs_under_any_kind_of_mpi_and_its_status_is_the_
     assert done.returncode == status, told(done)
     assert done.stdout == f"['{status}', 'a b', '-c'] 2\n", told(done)
     assert len(ours(done)) <= MOST_LINES, told(done)
+
+
+FOLLOWERS = """\
+import socket
+from pathlib import Path
+
+from distributed import Client
+
+
+def followers():
+    \"\"\"Return the resident KiB of each on this node.\"\"\"
+    sizes = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            status = (process / "status").read_text()
+        except OSError:
+            continue
+        if status.startswith("Name:\\tdask-follower\\n"):
+            sizes.append(int(status.partition("VmRSS:")[2].split()[0]))
+    return socket.gethostname(), sizes
+
+
+client = Client()
+for node, sizes in sorted(dict(client.run(followers).values()).items()):
+    print(node, len(sizes), all(size < 15 * 1024 for size in sizes))
+"""
+
+
+@pytest.mark.parametrize(
+    ("contained", "followers"),
+    [(False, 3), (True, 0)],
+    ids=["one view of the node", "each with a /tmp of its own"],
+)
+def test_all_ranks_of_a_node_but_one_stay_small_where_they_see_the_same(
+    jobs: Jobs, contained: bool, followers: int
+) -> None:
+    jobs.write("script.py", FOLLOWERS)
+    own = ("--contain", "--bind", f"{HOME},/var/tmp", "--pwd", jobs.directory)
+    line = (
+        "srun",
+        "-N2",
+        "--ntasks-per-node=4",
+        "apptainer",
+        "run",
+        *own * contained,
+        SIF,
+        "script.py",
+    )
+
+    done = jobs.start(*line).wait()
+
+    assert done.returncode == 0, told(done)
+    assert done.stdout == f"c1 {followers} True\nc2 {followers} True\n", told(done)
