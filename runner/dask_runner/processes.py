@@ -214,8 +214,12 @@ class Process(Peer):
 
     def __init__(self, name: str, events: asyncio.Queue[Event]) -> None:
         super().__init__(name, events)
-        self._kills = Kills()
         self._status: asyncio.Future[int] | None = None
+
+    async def attach(self, sock: socket.socket) -> None:
+        """Talk to it from now on, and count who is killed for memory."""
+        self._kills = Kills()
+        await super().attach(sock)
 
     async def start(
         self,
