@@ -55,8 +55,9 @@ ENDS = (_signal.SIGTERM, _signal.SIGINT)
 SIGNALS = (*ENDS, _signal.SIGUSR1, _signal.SIGUSR2)
 
 #: Seconds for the leader to come into being, and to answer. Later, the follower
-#: plays its part itself, which is slower and nothing worse.
-APPEARS = 5.0
+#: plays its part itself, which is slower and nothing worse. A launcher starts the
+#: tasks of a node together; where each has a network of its own, none ever appears.
+APPEARS = 3.0
 ANSWERS = 30.0
 #: Seconds between looks for it, at first and at last.
 FIRST_LOOK, LAST_LOOK = 0.005, 0.05
