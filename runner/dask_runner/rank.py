@@ -10,28 +10,25 @@ one row of a table.
 from __future__ import annotations
 
 import asyncio
-import secrets
 import signal
 import socket
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from dask_runner import join, security
+from dask_runner import join
 from dask_runner import messages as m
-from dask_runner.addresses import own_address
-from dask_runner.cluster import Cluster
 from dask_runner.crew import Crew
 from dask_runner.ending import PASSED_ON, STOP
 from dask_runner.errors import AssemblyError, ConfigError, LostError, RunnerError
-from dask_runner.hub import Hub, between_pings
+from dask_runner.headquarters import Headquarters
+from dask_runner.hub import between_pings
 from dask_runner.join import Broken, Linked
 from dask_runner.messages import ProtocolError
 from dask_runner.processes import Ended
-from dask_runner.rendezvous import Record, with_address
-from dask_runner.report import Reporter, say
+from dask_runner.rendezvous import with_address
+from dask_runner.report import say
 from dask_runner.roles import Role
-from dask_runner.slurm_step import end_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -41,7 +38,7 @@ if TYPE_CHECKING:
     from dask_runner.launch import Launch
     from dask_runner.launched import Launched
     from dask_runner.node import Place
-    from dask_runner.rendezvous import Meeting
+    from dask_runner.rendezvous import Meeting, Record
 
 #: Seconds within which a signal that comes again is the same one: a launcher may
 #: signal Apptainer, which passes it on, and us as well.
@@ -96,9 +93,7 @@ class Rank:
         self._launched = launched
         self._above = above
         self._node = socket.gethostname()
-        self._hub: Hub | None = None
-        self._cluster: Cluster | None = None
-        self._end: asyncio.Task[int] | None = None
+        self._headquarters: Headquarters | None = None
         self._record: Record | None = None
         self._link: Channel | None = None
         self._heard = False
@@ -125,8 +120,8 @@ class Rank:
             while self._status is None:
                 source, what = await self._events.get()
                 self._handle(source, what)
-            if self._end is not None and self._link is not None:
-                self._status = await self._end
+            if self._headquarters is not None and self._link is not None:
+                self._status = await self._headquarters.ended()
         except RunnerError as error:
             # Nobody else may know of it: this rank has no link to say it over.
             say(f"error: {error}")
@@ -172,7 +167,10 @@ class Rank:
             self._unfit = error
         self._prepared.set()
         if self._world.rank == 0:
-            await self._open_hub()
+            headquarters = Headquarters(self._launch)
+            interface = None if self._unfit else self._settings.interface
+            self._record = await headquarters.open(interface)
+            self._headquarters = headquarters
         self._later(self._meet())
 
     async def _meet(self) -> None:
@@ -183,36 +181,6 @@ class Rank:
                 self._world.rank, self._node, self._meeting, self._settings.timeout
             )
         await self._events.put(("rendezvous", found))
-
-    async def _open_hub(self) -> None:
-        report = Reporter(quiet=self._settings.quiet)
-        report.start(self._world, self._settings.layout)
-        interface = None if self._unfit else self._settings.interface
-        host = own_address(self._world, interface)
-        self._cluster = Cluster(
-            self._world,
-            self._launch.plan,
-            self._settings,
-            report,
-            self._launch.scheduler_address,
-            end_time(self._launch.environ),
-        )
-        self._hub = Hub(self._cluster, report, self._settings.silence)
-        port = await self._hub.open(host)
-        certificate, key = (
-            security.material() if self._settings.security == "tls" else ("", "")
-        )
-        self._record = Record(
-            self._world.key,
-            secrets.token_hex(16),
-            self._node,
-            host,
-            port,
-            self._hub.secret.hex(),
-            certificate,
-            key,
-        )
-        self._end = asyncio.create_task(self._cluster.finished(), name="end")
 
     # --- events -------------------------------------------------------------
 
@@ -238,8 +206,8 @@ class Rank:
     def _on_broken(self, broken: Broken) -> None:
         self._broken = error = broken.error
         self._met.set()
-        if self._cluster is not None:
-            self._cluster.fail(error)
+        if self._headquarters is not None:
+            self._headquarters.fail(error)
         elif isinstance(error, AssemblyError) and self._speaks:
             say(f"error: {error}")
         elif isinstance(error, LostError) and self._world.local_rank in (0, None):
@@ -259,7 +227,7 @@ class Rank:
         record, channel = self._record, self._link
         assert record is not None  # noqa: S101  the hub has spoken
         assert channel is not None  # noqa: S101  over it
-        if self._hub is not None:
+        if self._headquarters is not None:
             self._later(self._republish(with_address(record, start.address)))
         if Role.worker in self._roles:
             self._later(self._work(start, record, channel.local_host))
@@ -519,8 +487,8 @@ class Rank:
         self._launched.settle()
         if self._link is not None:
             await self._link.closed()
-        if self._hub is not None:
-            await self._hub.shut()
+        if self._headquarters is not None:
+            await self._headquarters.shut()
         self._meeting.withdraw()
         self._crew.tidy()
 

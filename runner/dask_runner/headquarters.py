@@ -1,0 +1,81 @@
+"""What rank 0 has beside a part of its own: the hub, and the state of the cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import socket
+from typing import TYPE_CHECKING
+
+from dask_runner import security
+from dask_runner.addresses import own_address
+from dask_runner.cluster import Cluster
+from dask_runner.hub import Hub
+from dask_runner.rendezvous import Record
+from dask_runner.report import Reporter
+from dask_runner.slurm_step import end_time
+
+if TYPE_CHECKING:
+    from dask_runner.errors import RunnerError
+    from dask_runner.launch import Launch
+
+
+class Headquarters:
+    """The hub of a launch, from its opening to the cluster's end.
+
+    Parameters
+    ----------
+    launch : Launch
+        Rank 0's.
+    """
+
+    def __init__(self, launch: Launch) -> None:
+        self._launch = launch
+        settings = launch.settings
+        report = Reporter(quiet=settings.quiet)
+        report.start(launch.world, settings.layout)
+        self._cluster = Cluster(
+            launch.world,
+            launch.plan,
+            settings,
+            report,
+            launch.scheduler_address,
+            end_time(launch.environ),
+        )
+        self._hub = Hub(self._cluster, report, settings.silence)
+
+    async def open(self, interface: str | None) -> Record:
+        """Listen at the address of an interface; return what the others must know.
+
+        Raises
+        ------
+        ConfigError
+            If the interface has no address.
+        """
+        world = self._launch.world
+        host = own_address(world, interface)
+        port = await self._hub.open(host)
+        tls = self._launch.settings.security == "tls"
+        self._end = asyncio.create_task(self._cluster.finished(), name="end")
+        return Record(
+            world.key,
+            secrets.token_hex(16),
+            socket.gethostname(),
+            host,
+            port,
+            self._hub.secret.hex(),
+            *(security.material() if tls else ("", "")),
+        )
+
+    def fail(self, error: RunnerError) -> None:
+        """End the cluster with an error."""
+        self._cluster.fail(error)
+
+    async def ended(self) -> int:
+        """Wait for the cluster's end; return the job's exit status."""
+        return await self._end
+
+    async def shut(self) -> None:
+        """Close the hub, and every connection with it."""
+        self._end.cancel()
+        await self._hub.shut()
