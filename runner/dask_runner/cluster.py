@@ -15,6 +15,7 @@ from dask_runner import guard
 from dask_runner import messages as m
 from dask_runner.ending import Ending, later
 from dask_runner.errors import AssemblyError, ConfigError, LostError, RunnerError
+from dask_runner.losses import Losses, ranks_in_words
 from dask_runner.roster import Roster
 
 if TYPE_CHECKING:
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 #: Seconds that ranks wait for others of their node once there is a scheduler, where
 #: the cluster may begin without these (``--min-workers``).
 NEIGHBOURS = 5.0
-#: Ranks that a message names one by one.
-SHOWN = 16
 
 
 class Cluster:
@@ -66,6 +65,7 @@ class Cluster:
         self._report = report
         self._roster = Roster(world.size, plan.workers)
         self._ending = Ending(self._roster, plan.client, settings, report, ends_at)
+        self._losses = Losses(report)
         self._mpi_families: dict[str, Member] = {}
         self._scheduler = (
             m.SchedulerUp(scheduler_address, 0) if plan.scheduler is None else None
@@ -134,7 +134,7 @@ class Cluster:
         elif member.rank == self._plan.scheduler and self._scheduler is not None:
             self.fail(LostError(f"{member.name} with the scheduler was lost: {why}"))
         else:
-            self._report.warn(f"{member.name} was lost: {why}")
+            self._losses.add(member, why)
             self._without(member)
 
     def _without(self, member: Member) -> None:
@@ -213,8 +213,8 @@ class Cluster:
         if missing := roster.never_came():
             zero = roster.member(0)
             return AssemblyError(
-                f"{_ranks(missing)} of {self._world.size} did not arrive within "
-                f"{seconds}",
+                f"{ranks_in_words(missing)} of {self._world.size} did not arrive "
+                f"within {seconds}",
                 f"all ranks, each able to reach {zero.node if zero else 'rank 0'}",
                 "look for errors of these tasks above; --timeout gives more "
                 "time, --min-workers begins with fewer",
@@ -256,6 +256,7 @@ class Cluster:
 
     def _on_client_ended(self, member: Member, message: m.ClientEnded) -> None:
         if member.rank == self._plan.client:
+            self._losses.tell()
             self._ending.client_ended(message)
 
     def _on_scheduler_closed(self, member: Member, message: m.SchedulerClosed) -> None:
@@ -315,6 +316,7 @@ class Cluster:
 
     def fail(self, error: RunnerError) -> None:
         """End the cluster because of an error, and say it."""
+        self._losses.tell()
         self._ending.fail(error)
 
     def close(self, status: int) -> None:
@@ -330,10 +332,3 @@ class Cluster:
             The status of the job.
         """
         return await self._ending.finished()
-
-
-def _ranks(numbers: list[int]) -> str:
-    shown = ", ".join(map(str, numbers[:SHOWN])) + (
-        ", …" if len(numbers) > SHOWN else ""
-    )
-    return f"rank{'s' if len(numbers) > 1 else ''} {shown}"

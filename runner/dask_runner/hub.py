@@ -80,7 +80,7 @@ class Hub:
         member = self._cluster.join(hello, channel)
         if member is None:
             return
-        why = "its connection closed"
+        why = "no connection any more"
         try:
             while (message := await channel.receive()) is not None:
                 self._cluster.hear(member, message)

@@ -1,0 +1,53 @@
+"""Ranks that were lost together are told of together.
+
+With a node, or with the rank that leads it, all its ranks are lost within a moment,
+and a node may have hundreds.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dask_runner.ending import later
+
+if TYPE_CHECKING:
+    from dask_runner.report import Reporter
+    from dask_runner.roster import Member
+
+#: Seconds within which losses of one node, for one reason, are one.
+TOGETHER = 0.2
+#: Ranks that a message names one by one.
+SHOWN = 16
+
+
+class Losses:
+    """What is to be said of ranks that were lost.
+
+    Parameters
+    ----------
+    report : Reporter
+    """
+
+    def __init__(self, report: Reporter) -> None:
+        self._report = report
+        self._lost: dict[tuple[str, str], list[int]] = {}
+
+    def add(self, member: Member, why: str) -> None:
+        """Take note of one; it is told of in a moment."""
+        if not self._lost:
+            later(TOGETHER, self.tell)
+        self._lost.setdefault((member.node, why), []).append(member.rank)
+
+    def tell(self) -> None:
+        """Tell of those that have not been told of yet."""
+        lost, self._lost = self._lost, {}
+        for (node, why), ranks in lost.items():
+            were = "was" if len(ranks) == 1 else "were"
+            self._report.warn(f"{ranks_in_words(ranks)} on {node} {were} lost: {why}")
+
+
+def ranks_in_words(ranks: list[int]) -> str:
+    """Name ranks, and not too many of them: "ranks 3, 4, 5"."""
+    shown = ", ".join(map(str, sorted(ranks)[:SHOWN]))
+    more = ", …" if len(ranks) > SHOWN else ""
+    return f"rank{'s' if len(ranks) > 1 else ''} {shown}{more}"
