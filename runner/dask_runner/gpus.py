@@ -3,7 +3,13 @@
 The GPUs are those in the first variable that lists any. If the local ranks share
 them, each rank gets a part; where there are more ranks than GPUs, neighbours
 share one. A worker keeps sight of the others' GPUs, behind its own, so that peer
-to peer transfers work; it never starts workers on them.
+to peer transfers work; it never starts workers on them. Two runtimes need care:
+
+- Level Zero pays no heed to the order in ``ZE_AFFINITY_MASK``, so there a worker
+  sees its own GPUs alone.
+- HIP numbers by ``CUDA_VISIBLE_DEVICES`` what ``ROCR_VISIBLE_DEVICES`` has left, so
+  that of two rotated lists one would undo the other. Where both are set, the first
+  is rotated and the second stays.
 
 They are the rank's own if Slurm gave the node at least as many for each local
 rank, or if it says nothing of the node but was asked for GPUs per task.
@@ -20,15 +26,11 @@ from dask_runner.found import Found, part, variable
 if TYPE_CHECKING:
     from dask_runner.snapshot import Snapshot
 
-_SLURMS = "SLURM_STEP_GPUS"
+_CUDAS, _ROCRS = "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"
+_INTELS, _SLURMS = "ZE_AFFINITY_MASK", "SLURM_STEP_GPUS"
 
 #: Variables that list devices, in the order in which they are believed.
-GPU_VARIABLES = (
-    "CUDA_VISIBLE_DEVICES",
-    "ROCR_VISIBLE_DEVICES",
-    "ZE_AFFINITY_MASK",
-    _SLURMS,
-)
+GPU_VARIABLES = (_CUDAS, _ROCRS, _INTELS, _SLURMS)
 
 _NO_GPU = frozenset({"", "-1", "NoDevFiles", "none", "void"})
 
@@ -54,6 +56,22 @@ class Gpus:
     variables: tuple[str, ...] = ()
     sharers: int = 1
 
+    def of_worker(self, worker: int, workers: int) -> tuple[str, ...]:
+        """Return what one of the rank's workers sees, its own GPUs first."""
+        if not self.own:
+            return ()
+        start = self.visible.index(self.own[worker * len(self.own) // workers])
+        return self.visible[start:] + self.visible[:start]
+
+    def environ_of_worker(self, worker: int, workers: int) -> dict[str, str]:
+        """Return the variables that make it so."""
+        sees = self.of_worker(worker, workers)
+        alone = part(self.own, worker, workers) or sees[:1]
+        return {
+            name: ",".join(alone if name == _INTELS else sees)
+            for name in self.variables
+        }
+
 
 def gpus(snapshot: Snapshot, local_size: int, local_rank: int = 0) -> Found[Gpus]:
     """List the GPUs of one rank; see the rules above."""
@@ -71,8 +89,10 @@ def gpus(snapshot: Snapshot, local_size: int, local_rank: int = 0) -> Found[Gpus
     visible = lists[name]
     # Slurm sets the variables of all vendors alike. Its own is no device
     # variable: what it lists goes to CUDA's.
-    alike = tuple(k for k, v in lists.items() if v == visible and k != _SLURMS)
-    variables = alike or GPU_VARIABLES[:1]
+    alike = [k for k, v in lists.items() if v == visible and k != _SLURMS]
+    if _CUDAS in alike and _ROCRS in alike:
+        alike.remove(_ROCRS)
+    variables = tuple(alike) or (_CUDAS,)
     source = f"{name}={','.join(visible)}"
     if local_size == 1 or _are_own_gpus(snapshot, len(visible), local_size):
         return Found(Gpus(visible, visible, variables), source)

@@ -99,21 +99,15 @@ def worker_shares(
     count, source = _count(share, nworkers, threads)
     limit, warnings = _limit(share, count, memory_limit)
     gpus = share.gpus.value
-    workers = []
-    for worker in range(count):
-        sees: tuple[str, ...] = ()
-        if gpus.own:
-            first = gpus.own[worker * len(gpus.own) // count]
-            start = gpus.visible.index(first)
-            sees = gpus.visible[start:] + gpus.visible[:start]
-        workers.append(
-            WorkerShare(
-                threads or max(1, share.cpus.value // count),
-                limit,
-                sees,
-                dict.fromkeys(gpus.variables, ",".join(sees)),
-            )
+    workers = [
+        WorkerShare(
+            threads or max(1, share.cpus.value // count),
+            limit,
+            gpus.of_worker(worker, count),
+            gpus.environ_of_worker(worker, count),
         )
+        for worker in range(count)
+    ]
     return Found(tuple(workers), source, warnings)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dask_runner.addresses import of_interface
 from dask_runner.binding import bind
 from dask_runner.cpusets import from_list_format
+from dask_runner.fleets import cuda_worker, is_fleet
 from dask_runner.resources import rank_share
 from dask_runner.roles import Role
 from dask_runner.shares import worker_shares
@@ -95,6 +96,13 @@ def work(
         "resources": settings.resources,
     }
     prefix = f"{launch.worker_name}-{world.rank}" if launch.worker_name else world.rank
+    each = [
+        _worker(prefix if number == 0 else f"{prefix}-{number}", worker)
+        for number, worker in enumerate(bound)
+    ]
+    fleet: dict[str, Any] = {}
+    if is_fleet(settings):
+        each, fleet = cuda_worker(share, each, settings, prefix)
     spec = {
         "scheduler": start.address,
         "worker_class": settings.worker_class,
@@ -102,12 +110,10 @@ def work(
         "common": {key: value for key, value in common.items() if value is not None},
         "options": dict(launch.worker_options),
         # Who is restarted cannot be MPI's rank again.
-        "nanny": settings.nanny and not settings.mpi_tasks,
+        "nanny": settings.nanny and not settings.mpi_tasks and not fleet,
         "mpi_ranks": world.size if settings.mpi_tasks else 0,
-        "workers": [
-            _worker(prefix if number == 0 else f"{prefix}-{number}", worker)
-            for number, worker in enumerate(bound)
-        ],
+        "workers": each,
+        "fleet": fleet,
     }
     return spec, (*share.warnings, *workers.warnings)
 

@@ -75,12 +75,76 @@ def test_step_gpus_are_used_where_no_device_variable_is_set() -> None:
     assert found.value.variables == ("CUDA_VISIBLE_DEVICES",)
 
 
-def test_variables_of_all_vendors_are_rotated_alike_when_slurm_sets_them_all() -> None:
-    environ = dict.fromkeys(
-        ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK"), "0,1"
-    )
-    worker = worker_shares(rank_share(given(**environ), 1)).value[1]
-    assert worker.environ == dict.fromkeys(environ, "1,0")
+@pytest.mark.parametrize(
+    ("names", "environs"),
+    [
+        (["CUDA"], [{"CUDA": "0,1,2"}, {"CUDA": "1,2,0"}, {"CUDA": "2,0,1"}]),
+        (["ROCR"], [{"ROCR": "0,1,2"}, {"ROCR": "1,2,0"}, {"ROCR": "2,0,1"}]),
+        # Level Zero pays no heed to the order.
+        (["ZE"], [{"ZE": "0"}, {"ZE": "1"}, {"ZE": "2"}]),
+        # HIP applies CUDA's to what ROCR's has left: rotated twice is not rotated.
+        (["CUDA", "ROCR"], [{"CUDA": "0,1,2"}, {"CUDA": "1,2,0"}, {"CUDA": "2,0,1"}]),
+        # As Slurm sets them where its gres.conf does not name the vendor.
+        (
+            ["CUDA", "ROCR", "ZE"],
+            [
+                {"CUDA": "0,1,2", "ZE": "0"},
+                {"CUDA": "1,2,0", "ZE": "1"},
+                {"CUDA": "2,0,1", "ZE": "2"},
+            ],
+        ),
+    ],
+    ids=["NVIDIA", "AMD", "Intel", "AMD for CUDA", "all"],
+)
+def test_each_worker_sees_its_own_gpu_first_whatever_the_vendor(
+    names: list[str], environs: list[dict[str, str]]
+) -> None:
+    real = {
+        "CUDA": "CUDA_VISIBLE_DEVICES",
+        "ROCR": "ROCR_VISIBLE_DEVICES",
+        "ZE": "ZE_AFFINITY_MASK",
+    }
+    share = rank_share(given(**{real[name]: "0,1,2" for name in names}), 1)
+    assert [worker.environ for worker in worker_shares(share).value] == [
+        {real[name]: value for name, value in environ.items()} for environ in environs
+    ]
+
+
+def test_hip_sees_what_was_meant() -> None:
+    # CUDA's list holds numbers in the list that ROCR's leaves.
+    both = {"CUDA_VISIBLE_DEVICES": "0,1", "ROCR_VISIBLE_DEVICES": "0,1"}
+    share = rank_share(given(**both), 1)
+    for number, worker in enumerate(worker_shares(share).value):
+        seen = {**both, **worker.environ}
+        left = seen["ROCR_VISIBLE_DEVICES"].split(",")
+        order = [left[int(n)] for n in seen["CUDA_VISIBLE_DEVICES"].split(",")]
+        assert order[0] == str(number)
+
+
+def test_tiles_are_shared_out_among_fewer_workers() -> None:
+    share = rank_share(given(ZE_AFFINITY_MASK="0.0,0.1,1.0,1.1"), 1)
+    workers = worker_shares(share, 2).value
+    assert [worker.environ["ZE_AFFINITY_MASK"] for worker in workers] == [
+        "0.0,0.1",
+        "1.0,1.1",
+    ]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "CUDA_VISIBLE_DEVICES",
+        "ROCR_VISIBLE_DEVICES",
+        "ZE_AFFINITY_MASK",
+        "SLURM_STEP_GPUS",
+    ],
+)
+@pytest.mark.parametrize("local_size", [1, 2, 4])
+def test_a_node_has_as_many_workers_as_gpus_whoever_lists_them(
+    name: str, local_size: int
+) -> None:
+    snapshot = given(**{name: "0,1,2,3", "SLURM_GPUS_ON_NODE": "4"})
+    assert sorted(seen(snapshot, local_size)) == ["0", "1", "2", "3"]
 
 
 def test_names_of_devices_and_tiles_are_kept() -> None:

@@ -204,8 +204,9 @@ class Workers:
         # A scheduler that is gone would be called for half a minute.
         with dask.config.set({"distributed.comm.timeouts.connect": "1s"}):
             ends = (
-                server.close(timeout=CLOSE, reason="dask-runner: the cluster ends")
+                one.close(timeout=CLOSE, reason="dask-runner: the cluster ends")
                 for server in self._servers
+                for one in _members(server)
             )
             try:
                 async with asyncio.timeout(CLOSE + LATEST):
@@ -227,10 +228,11 @@ class Workers:
             # In the main thread, which MPI wants to see at its end again; there is
             # nothing to be done meanwhile.
             mpi_world.begin(work["mpi_ranks"])
+        started = [work["fleet"]] if work["fleet"] else work["workers"]
         await asyncio.gather(
             *(
                 self._up(kind, {**work["common"], **one, **work["options"]})
-                for one in work["workers"]
+                for one in started
             )
         )
 
@@ -257,7 +259,7 @@ class Workers:
     def _server(self, kind: Any, options: dict[str, Any]) -> Any:
         work = self._work
         variables = {**work["environ"], **options.pop("env", {})}
-        bound = options.pop("cpus")
+        bound = options.pop("cpus", ())
         if not work["nanny"]:
             os.environ.update(variables)
             return kind(work["scheduler"], **options)
@@ -295,6 +297,11 @@ class Workers:
         options = "--worker-class, --preload, --resources and worker_options"
         what = f"workers of the class {work['worker_class']}"
         return lifeline.did_not_start(what, error, options)
+
+
+def _members(server: Any) -> list[Any]:
+    """Return a fleet's nannies, which can be told why they end; else the server."""
+    return list(getattr(server, "nannies", [server]))
 
 
 async def _end(channel: Channel) -> bool:
