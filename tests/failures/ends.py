@@ -256,7 +256,7 @@ ROWS = (
         lambda x: x.who == "top",
         lambda x: End(
             0 if x.launcher == "local" else KILLED,
-            r"warning: rank \d+ on \S+ .*lost",
+            r"warning: ranks? [\d, ]+ on \S+ .*lost",
             goes_on=True,
             notices=_noticed(x),
         ),
@@ -271,7 +271,7 @@ ROWS = (
         lambda x: x.who in {"node", "network"},
         lambda _: End(
             ANY,
-            r"warning: rank \d+ on \S+ .*(lost|silent)",
+            r"warning: ranks? [\d, ]+ on \S+ .*(lost|silent)",
             goes_on=True,
             notices=NOTICED + ENDS,
             within=SLURM_GIVES_UP,
