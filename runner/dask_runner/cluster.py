@@ -267,15 +267,15 @@ class Cluster:
             self.close(0)
 
     def _on_failed(self, member: Member, message: m.Failed) -> None:
-        saw = f"{member.name}: {message.saw}"
-        error = RunnerError(saw, message.needed, message.do)
-        error.status = message.status
-        needed = {self._plan.scheduler, self._plan.client}
+        saw, needed, do = message.saw, message.needed, message.do
+        needs = {self._plan.scheduler, self._plan.client}
         begins_with_all = not self._client_told and self._settings.min_workers is None
-        if member.rank in needed or begins_with_all:
+        if member.rank in needs or begins_with_all:
+            error = RunnerError(f"{member.name}: {saw}", needed, do)
+            error.status = message.status
             self.fail(error)
         elif not self._over:
-            self._report.warn(str(error))
+            self._losses.add(member, RunnerError(saw, needed, do))
             self._without(member)
 
     def _on_note(self, member: Member, message: m.Note) -> None:

@@ -55,6 +55,7 @@ class Hub:
         self._silence = silence
         self._door = Door(self.secret, self._serve, self._refuse, cluster.size)
         self._stranger_seen = False
+        self._silent: set[int] = set()
 
     async def open(self, host: str) -> int:
         """Listen on *host*; return the port that the system chose."""
@@ -87,6 +88,8 @@ class Hub:
         except (ProtocolError, KeyError) as error:
             why = f"it sent {error}"
         channel.close()
+        if member.rank in self._silent:
+            why = f"no sign of life for {self._silence:g} s"
         self._cluster.gone(member, why)
 
     async def _listen_for_silence(self) -> None:
@@ -101,9 +104,7 @@ class Hub:
                     # that moves): what they said meanwhile has yet to be read.
                     member.heard = now
                 elif member.heard < now - self._silence:
-                    self._report.warn(
-                        f"{member.name} was silent for {self._silence:g} s"
-                    )
+                    self._silent.add(member.rank)
                     member.channel.abort()
 
     async def shut(self) -> None:

@@ -32,18 +32,17 @@ class Losses:
         self._report = report
         self._lost: dict[tuple[str, str], list[int]] = {}
 
-    def add(self, member: Member, why: str) -> None:
-        """Take note of one; it is told of in a moment."""
+    def add(self, member: Member, why: object) -> None:
+        """Take note of one, and why it is lost; it is told of in a moment."""
         if not self._lost:
             later(TOGETHER, self.tell)
-        self._lost.setdefault((member.node, why), []).append(member.rank)
+        self._lost.setdefault((member.node, str(why)), []).append(member.rank)
 
     def tell(self) -> None:
         """Tell of those that have not been told of yet."""
         lost, self._lost = self._lost, {}
         for (node, why), ranks in lost.items():
-            were = "was" if len(ranks) == 1 else "were"
-            self._report.warn(f"{ranks_in_words(ranks)} on {node} {were} lost: {why}")
+            self._report.warn(f"lost {ranks_in_words(ranks)} on {node}: {why}")
 
 
 def ranks_in_words(ranks: list[int]) -> str:

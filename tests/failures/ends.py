@@ -247,7 +247,7 @@ ROWS = (
         lambda x: x.who == "agent",
         lambda x: End(
             0,
-            r"warning: rank \d+ on \S+.* agent",
+            r"warning: lost rank \d+ on \S+: .*agent",
             goes_on=True,
             notices=_noticed(x),
         ),
@@ -256,7 +256,7 @@ ROWS = (
         lambda x: x.who == "top",
         lambda x: End(
             0 if x.launcher == "local" else KILLED,
-            r"warning: ranks? [\d, ]+ on \S+ .*lost",
+            r"warning: lost ranks? [\d, ]+ on \S+: ",
             goes_on=True,
             notices=_noticed(x),
         ),
@@ -271,7 +271,7 @@ ROWS = (
         lambda x: x.who in {"node", "network"},
         lambda _: End(
             ANY,
-            r"warning: ranks? [\d, ]+ on \S+ .*(lost|silent)",
+            r"warning: lost ranks? [\d, ]+ on \S+: ",
             goes_on=True,
             notices=NOTICED + ENDS,
             within=SLURM_GIVES_UP,

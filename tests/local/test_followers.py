@@ -93,7 +93,7 @@ def test_a_killed_follower_is_a_lost_rank_and_the_job_goes_on(
     ended = run.wait()
     assert ended.status == 0, ended
     assert ended.stdout == "begun\n285\n"
-    assert re.search(r"warning: rank [12] on \S+ was lost", ended.stderr), ended
+    assert re.search(r"warning: lost rank [12] on \S+: ", ended.stderr), ended
 
 
 def test_a_follower_that_stands_still_is_ended_like_a_killed_one(
@@ -104,7 +104,7 @@ def test_a_follower_that_stands_still_is_ended_like_a_killed_one(
     os.kill(one, signal.SIGSTOP)
     ended = run.wait()
     assert ended.status == 0, ended
-    assert re.search(r"warning: rank [12] on \S+ was lost", ended.stderr), ended
+    assert re.search(r"warning: lost rank [12] on \S+: ", ended.stderr), ended
 
 
 def test_followers_of_a_killed_leader_end_and_one_says_so(

@@ -258,7 +258,7 @@ def test_a_rank_lost_while_running_is_told_and_not_missed() -> None:
         ranks = await ready(stage, 3)
         ranks[2].channel.close()
         await stage.until(lambda: stage.said.warnings)
-        assert stage.said.warnings == ["rank 2 on c1 was lost: no connection any more"]
+        assert stage.said.warnings == ["lost rank 2 on c1: no connection any more"]
         ranks[0].say(m.ClientEnded(0, ""))
         await all_leave(ranks[:2])
         assert await stage.status() == 0
@@ -273,7 +273,7 @@ def test_ranks_lost_together_are_told_of_in_one_line() -> None:
             ranks[rank].channel.close()
         await stage.until(lambda: stage.said.warnings)
         (line,) = stage.said.warnings
-        assert line == "ranks 1, 3 on c1 were lost: no connection any more"
+        assert line == "lost ranks 1, 3 on c1: no connection any more"
 
     playing(4)(play)
 
