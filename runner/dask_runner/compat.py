@@ -102,7 +102,7 @@ def initialize(
         return False
     if exit:
         # Before Dask's own hooks, which run later because they came earlier.
-        atexit.register(send_close_signal)
+        atexit.register(_at_exit)
     return True
 
 
@@ -203,6 +203,14 @@ def send_close_signal() -> None:
     # An exception that ended the program is kept here by the interpreter.
     failed = sys.exc_info()[1] or getattr(sys, "last_value", None)
     runner.__exit__(type(failed) if failed else None, failed, None)
+
+
+def _at_exit() -> None:
+    try:
+        send_close_signal()
+    except SystemExit:
+        # Of a cluster that was lost: the program has ended with that status already.
+        return
 
 
 def _close_clients() -> None:

@@ -22,7 +22,15 @@ if TYPE_CHECKING:
 
     Environ = Mapping[str, str]
 
-__all__ = ["LAUNCHERS", "OWN_VARIABLES", "Launcher", "detect", "explain", "speaks"]
+__all__ = [
+    "LAUNCHERS",
+    "OWN_VARIABLES",
+    "Launcher",
+    "detect",
+    "explain",
+    "may_be_outlived",
+    "speaks",
+]
 
 #: What ``dask-runner -n 4`` gives to the ranks that it starts. A rank must not
 #: hand them on to what it starts itself (a script that calls ``srun``).
@@ -126,6 +134,15 @@ def speaks(environ: Environ, choice: str = "auto") -> bool:
         return rank == 0 or rank >= _number(rows[0], environ, "size", 1)
     except ConfigError:
         return False
+
+
+def may_be_outlived(name: str) -> bool:
+    """Say whether the ranks of that launcher may go on when it is killed.
+
+    Slurm ends a step without its srun, and a node without its daemon; an mpiexec
+    that is killed can leave its ranks to themselves.
+    """
+    return any(row.is_mpiexec for row in LAUNCHERS if row.name == name)
 
 
 def _row(environ: Environ, choice: str, argv: Sequence[str]) -> Launcher | None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -21,10 +20,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 from dask_runner import guard, image, pmi, roles, runner, security, surroundings
 from dask_runner import messages as m
+from dask_runner.body import Body, end_with
 from dask_runner.channel import BlockingChannel
 from dask_runner.deadline import within
 from dask_runner.errors import ConfigError, RunnerError
-from dask_runner.launchers import detect, speaks
+from dask_runner.launchers import detect, may_be_outlived, speaks
 from dask_runner.options import BY_KEY
 from dask_runner.report import say
 from dask_runner.roles import Plan, Role
@@ -110,9 +110,8 @@ class BaseRunner:
         self._top: subprocess.Popen[bytes] | None = None
         self._channel: BlockingChannel | None = None
         self._ready: m.Ready | None = None
-        self._failed: int | None = None
+        self._body = Body()
         self._leaving = False
-        self._was_deaf = False
         self.rank: int | None = None
         self.role: Role | None = None
         self.status = "created"
@@ -243,6 +242,7 @@ class BaseRunner:
             raise SystemExit(error.status) from None
         self.status = "starting"
         self._start_top()
+        self._keep_watch(spec)
         assert self._channel is not None  # noqa: S101  started
         self._channel.send(m.Run(spec))
         while True:
@@ -252,7 +252,7 @@ class BaseRunner:
             elif isinstance(message, m.Ready):
                 self._ready = message
                 self.status = "running"
-                self._hear_interrupts()
+                self._body.begin()
                 threading.Thread(target=self._watch, daemon=True).start()
                 return
             else:
@@ -336,6 +336,16 @@ class BaseRunner:
             )
         self._channel = BlockingChannel(ours)
 
+    def _keep_watch(self, spec: Mapping[str, Any]) -> None:
+        """End a top process that stands still, and this one with its launcher."""
+        silence, launcher = spec["settings"]["silence"], spec["world"]["launcher"]
+        threading.Thread(
+            target=end_with,
+            args=(self._top, silence),
+            kwargs={"launched": may_be_outlived(launcher)},
+            daemon=True,
+        ).start()
+
     def _relay(self, text: str) -> None:
         assert self.exchange is not None  # noqa: S101  asked for in the spec
         assert self._channel is not None  # noqa: S101  it came over it
@@ -350,38 +360,20 @@ class BaseRunner:
         while message is not None and not isinstance(message, m.Close):
             message = self._channel.receive()
         if not self._leaving:
-            self._failed = message.status if isinstance(message, m.Close) else 69
-            # A real signal, as Ctrl-C: it also ends a sleep or a read.
-            os.kill(os.getpid(), signal.SIGINT)
-
-    def _hear_interrupts(self) -> None:
-        """Let `_watch` interrupt the body also where SIGINT is ignored.
-
-        A shell script ignores it in what it starts in the background (``&``).
-        """
-        main = threading.current_thread() is threading.main_thread()
-        self._was_deaf = main and signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-        if self._was_deaf:
-            signal.signal(signal.SIGINT, self._interrupt)
-
-    def _interrupt(self, number: int, frame: object) -> None:
-        del number, frame
-        if self._failed is not None:
-            raise KeyboardInterrupt
+            self._body.interrupt(message.status if isinstance(message, m.Close) else 69)
 
     def _exit(self, status: int) -> None:
         if self._top is None or self._leaving:
             return
         self._leaving = True
-        if self._was_deaf:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        self._body.over()
         self.status = "closing"
         assert self._channel is not None  # noqa: S101  started
         self._channel.send(m.ClientEnded(status, ""))
         self._wait()
         self.status = "closed"
-        if self._failed:
-            raise SystemExit(self._failed)
+        if self._body.status:
+            raise SystemExit(self._body.status)
 
     def _wait(self) -> int:
         assert self._top is not None  # noqa: S101  started

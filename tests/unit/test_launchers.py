@@ -18,6 +18,7 @@ from dask_runner.launchers import (
     Launcher,
     detect,
     explain,
+    may_be_outlived,
     speaks,
 )
 from dask_runner.slurm_step import srun_line, tasks_on_node
@@ -466,3 +467,11 @@ def test_thin_ranks_load_nothing_heavy_with_the_table() -> None:
     )
     heavy = {"asyncio", "shlex", "hashlib", "dask", "click", "socket", "subprocess"}
     assert not heavy & set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("name", "may"),
+    [("openmpi", True), ("hydra", True), ("slurm", False), ("local", False)],
+)
+def test_ranks_of_an_mpiexec_may_outlive_it(name: str, may: object) -> None:
+    assert may_be_outlived(name) is may
