@@ -262,9 +262,13 @@ class Crew:
         if isinstance(self.client, Process):
             await self.client.stop(0.0)
         await asyncio.gather(
-            self.agent.stop(patience, ask=m.Close(0)),
+            self._dismiss_agent(patience),
             self.scheduler.stop(patience, ask=m.Finish()),
         )
+
+    async def _dismiss_agent(self, patience: float) -> None:
+        await self.agent.finish(patience, m.Close(0))
+        await self.agent.stop(patience, ask=m.Close(0))
 
     def tidy(self) -> None:
         """Remove the rank's directory."""

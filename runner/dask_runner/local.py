@@ -11,12 +11,14 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 from typing import TYPE_CHECKING
 
 from dask_runner.file_meeting import PRIVATE
 from dask_runner.processes import Ended
+from dask_runner.report import say
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -72,9 +74,15 @@ async def launch(nranks: int, args: Sequence[str], environ: Mapping[str, str]) -
         DIRECTORY: directory,
     }
     ranks: list[asyncio.subprocess.Process] = []
+    passed_on: set[int] = set()
+
+    def pass_on(number: int) -> None:
+        passed_on.add(number)
+        _forward(ranks, number)
+
     loop = asyncio.get_running_loop()
     for number in _SIGNALS:
-        loop.add_signal_handler(number, _forward, ranks, number)
+        loop.add_signal_handler(number, pass_on, number)
     try:
         for rank in range(nranks):
             process = await asyncio.create_subprocess_exec(
@@ -90,6 +98,8 @@ async def launch(nranks: int, args: Sequence[str], environ: Mapping[str, str]) -
             )
             ranks.append(process)
         status = await ranks[0].wait()
+        if status < 0 and -status not in passed_on:
+            say(f"error: rank 0 on {socket.gethostname()} {Ended(status)}")
         await _leave_with_rank_0(ranks[1:])
     finally:
         for process in ranks:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from dask_runner.channel import Channel, open_channel
 from dask_runner.deaths import Kills
 from dask_runner.launchers import OWN_VARIABLES
-from dask_runner.messages import Message, ProtocolError
+from dask_runner.messages import Bye, Message, ProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -73,13 +73,18 @@ class Ended:
         Negative for a signal, as in subprocess.
     why : str
         What is known of the reason.
+    known : bool
+        Whether the status is; not of a process that is no child of ours.
     """
 
     status: int
     why: str = ""
+    known: bool = True
 
     def __str__(self) -> str:
         why = f" ({self.why})" if self.why else ""
+        if not self.known:
+            return f"is gone{why}"
         if self.status < 0:
             return f"was killed by {signal.Signals(-self.status).name}{why}"
         return f"ended with status {self.status}{why}"
@@ -135,6 +140,7 @@ class Peer:
         self._events = events
         self._channel: Channel | None = None
         self._over = asyncio.Event()
+        self._work_over = asyncio.Event()
         self._disowned = False
         #: The process id; 0 for one that is not ours, or not there yet.
         self.pid = 0
@@ -150,12 +156,16 @@ class Peer:
         assert self._channel is not None  # noqa: S101  attached
         try:
             while (message := await self._channel.receive()) is not None:
-                await self._events.put((self.name, message))
+                if isinstance(message, Bye):
+                    self._work_over.set()
+                else:
+                    await self._events.put((self.name, message))
         except ProtocolError:
             # It wrote garbage into its lifeline: it is of no use.
             self.kill()
         ended = await self._wait()
         self._channel.close()
+        self._work_over.set()
         self._over.set()
         if ended is not None and not self._disowned:
             await self._events.put((self.name, ended))
@@ -166,7 +176,7 @@ class Peer:
 
     async def _wait(self) -> Ended | None:
         """Return how it ended; None if it never began."""
-        return Ended(0)
+        return Ended(0, known=False)
 
     def kill(self) -> None:
         """Make it useless at once."""
@@ -185,6 +195,18 @@ class Peer:
         """Send it a message."""
         if self._channel is not None:
             self._channel.send(message)
+
+    async def finish(self, patience: float, ask: Message) -> None:
+        """Let it end its work, and stay; after *patience* end it by force."""
+        if not self.running or self._work_over.is_set():
+            return
+        self.send(ask)
+        try:
+            async with asyncio.timeout(patience):
+                await self._work_over.wait()
+        except TimeoutError:
+            self.kill()
+            await self._over.wait()
 
     async def stop(self, patience: float, *, ask: Message | None) -> None:
         """End it: ask by a message; after *patience* by force."""

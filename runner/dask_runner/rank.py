@@ -10,6 +10,7 @@ one row of a table.
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 import time
@@ -24,6 +25,7 @@ from dask_runner.errors import AssemblyError, ConfigError, LostError, RunnerErro
 from dask_runner.headquarters import Headquarters
 from dask_runner.hub import between_pings
 from dask_runner.join import Broken, Linked
+from dask_runner.launchers import may_be_outlived
 from dask_runner.messages import ProtocolError
 from dask_runner.processes import Ended
 from dask_runner.rendezvous import with_address
@@ -312,7 +314,7 @@ class Rank:
         self._later(self._crew.work_alone())
 
     def _on_agent_ended(self, ended: Ended) -> None:
-        if not self._crew.serves and ended.status == 0:
+        if not self._crew.serves:
             return  # it has forked what was to be forked
         if not self._closing and not self._scheduler_closed:
             self._say(
@@ -349,7 +351,7 @@ class Rank:
     async def _stop(self, status: int) -> None:
         await asyncio.gather(
             self._stop_client(status),
-            self._crew.agent.stop(self._patience, ask=m.Close(0)),
+            self._crew.agent.finish(self._patience, m.Close(0)),
         )
         self._say(m.Bye())
 
@@ -401,11 +403,9 @@ class Rank:
         """Leave when the process above is gone: the launcher's rank is."""
         del ended
         if Role.client in self._roles:
-            self._say(
-                m.ClientEnded(
-                    128 + signal.SIGKILL, f"the client on {self._node} was killed"
-                )
-            )
+            # No child of ours: only its launcher knows how it ended.
+            said = f"the client on {self._node} is gone: killed, or by os._exit"
+            self._say(m.ClientEnded(128 + signal.SIGKILL, said))
         elif not self._closing:
             self._status = LostError.status
 
@@ -459,15 +459,22 @@ class Rank:
     async def _beat(self) -> None:
         """Give and expect signs of life; end what stands still on this rank.
 
+        A rank whose launcher is gone ends as by SIGTERM.
+
         Silence is counted in beats and not by the clock, which goes on where the
         whole job is suspended (scontrol suspend).
         """
         silent, every = 0.0, between_pings(self._settings.silence)
+        launcher = 0 if self._above is not None else os.getppid()
         while self._link is not None:
             self._say(m.Ping())
             self._heard = False
             await asyncio.sleep(every)
             self._crew.end_the_standing(every)
+            if launcher not in (0, os.getppid()):
+                launcher = 0
+                if may_be_outlived(self._world.launcher):
+                    self._on_signal(m.Signalled(signal.SIGTERM))
             silent = 0.0 if self._heard else silent + every
             if silent > self._settings.silence:
                 self._silent = True

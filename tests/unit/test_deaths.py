@@ -12,6 +12,7 @@ import pytest
 
 from dask_runner import deaths
 from dask_runner.cgroups import oom_kills
+from dask_runner.processes import Ended
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,3 +120,16 @@ def test_the_time_in_which_the_whole_job_was_suspended_does_not_count(
     standing = deaths.Standing(30)
     clock.now = 3600
     assert standing.too_long({7}, 5) == []
+
+
+@pytest.mark.parametrize(
+    ("ended", "words"),
+    [
+        (Ended(-9), "was killed by SIGKILL"),
+        (Ended(-9, "it stood"), "was killed by SIGKILL (it stood)"),
+        (Ended(3), "ended with status 3"),
+        (Ended(0, known=False), "is gone"),
+    ],
+)
+def test_an_end_is_told_as_far_as_it_is_known(ended: Ended, words: str) -> None:
+    assert str(ended) == words

@@ -8,8 +8,10 @@ of its own rank, and of every rank of the node that connects to its socket
 ``place`` (of this rank), ``launchers`` (descriptors that are its launcher's) and
 ``added`` (variables), both for it alone, and ``preload_modules``.
 
-It says ``Forked`` for each sibling, and ends with all workers at ``Close`` or at
-the end of its lifeline.
+It says ``Forked`` for each sibling. At ``Close`` it ends its rank's workers and says
+``Bye``; at a second one, or at the end of its lifeline, it ends with all workers. In
+the meantime, and where there are no workers, it sees to it that its rank does not
+stand still for ever, and removes what a rank that was killed has left.
 """
 
 from __future__ import annotations
@@ -52,9 +54,10 @@ def main() -> None:
         sibling = _fork_siblings(plan, own)
     if sibling:
         importlib.import_module(f"dask_runner.programs.{sibling}").main()
-    elif plan["serves"]:
-        with lifeline.logged():
-            _prepare_workers(plan, own)
+    else:
+        if plan["serves"]:
+            with lifeline.logged():
+                _prepare_workers(plan, own)
         lifeline.run(partial(_live, own, plan), tidy=True)
 
 

@@ -2,7 +2,8 @@
 
 A rank sends ``Run`` with its workers when the scheduler is up and gets ``WorkersUp``,
 ``Failed``, or ``Declined`` if this agent cannot speak for it. Its workers end when it
-says ``Close`` or its connection does, and then the connection ends.
+says ``Close`` or its connection does; after ``Close`` it gets ``Bye``, and the agent
+stays, to see whether the rank itself comes to its end, until it says ``Close`` again.
 """
 
 from __future__ import annotations
@@ -48,6 +49,12 @@ AGAIN = 2
 CLOSE = 2.0
 #: Seconds beyond that for a nanny to be done.
 LATEST = 1.0
+
+
+async def stay(channel: Channel) -> None:
+    """Say that the work is over, and wait for the rank's own end."""
+    channel.send(m.Bye())
+    await channel.receive()
 
 
 class Agent:
@@ -97,10 +104,12 @@ class Agent:
                 channel.send(m.Declined(why))
             else:
                 await self._found.wait()
-                if not await self._look_after(work.spec, channel):
-                    # Nobody is left there to remove it.
-                    private = work.spec["place"]["private"]
-                    await asyncio.to_thread(shutil.rmtree, private, ignore_errors=True)
+                if await self._look_after(work.spec, channel):
+                    await stay(channel)
+                # A rank that is gone cannot remove it, one that is there has no use
+                # for it any more.
+                private = work.spec["place"]["private"]
+                await asyncio.to_thread(shutil.rmtree, private, ignore_errors=True)
 
     def _why_not(self, work: Mapping[str, Any]) -> str:
         if not work["nanny"]:
@@ -141,8 +150,11 @@ class Agent:
             dask.config.set({method: "forkserver"})
             self._found.set()
             message = await channel.receive()
+        there = isinstance(message, m.Close)
         if isinstance(message, m.Run):
-            await self._look_after(message.spec, channel)
+            there = await self._look_after(message.spec, channel)
+        if there:
+            await stay(channel)
         if self._server is not None:
             self._server.close()
         # Not cancelled: one that is closing its workers must come to its end.
