@@ -4,6 +4,7 @@ import json
 import os
 import secrets
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -18,12 +19,14 @@ TABLE = ROOT / "build" / "failures.jsonl"
 PROPERTY = "cell"
 
 
-@pytest.fixture
-def place(request: pytest.FixtureRequest) -> Iterator[Jobs]:
-    """A directory on the cluster, asked for by the cells that are played there."""
-    jobs = Jobs(request.getfixturevalue("cluster"), f"{HOME}/{secrets.token_hex(4)}")
-    yield jobs
-    jobs.discard()
+@contextmanager
+def place_on(slurm: Any) -> Iterator[Jobs]:
+    """Give a directory on the cluster; end what runs there, and remove it."""
+    jobs = Jobs(slurm, f"{HOME}/{secrets.token_hex(4)}")
+    try:
+        yield jobs
+    finally:
+        jobs.discard()
 
 
 @pytest.fixture
@@ -60,13 +63,17 @@ class Table:
         if not self.rows:
             return
         terminalreporter.section("failures")
-        terminalreporter.line(f"{'':10} {'cells':>6} {'passed':>7}  slowest end")
+        terminalreporter.line(
+            f"{'':10} {'cells':>6} {'passed':>7} {'in time':>8}  slowest end"
+        )
         for launcher in sorted({row["launcher"] for row in self.rows}):
             rows = [row for row in self.rows if row["launcher"] == launcher]
             passed = [row for row in rows if not row["faults"]]
+            # Others had a busy machine, and the time for that.
+            in_time = [row for row in passed if row["seconds"] <= row["within"]]
             slowest = max(passed or rows, key=lambda row: float(row["seconds"]))
             terminalreporter.line(
-                f"{launcher:10} {len(rows):6} {len(passed):7}  "
+                f"{launcher:10} {len(rows):6} {len(passed):7} {len(in_time):8}  "
                 f"{slowest['seconds']:.1f} s ({slowest['cell']})"
             )
         terminalreporter.line(f"each of them: {os.path.relpath(TABLE)}")

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from tests.failures.matrix import BY_MPI, OF_A_SCRIPT, TOPS, Cell
+from tests.failures.matrix import BELOW, BY_MPI, OF_A_SCRIPT, TOPS, Cell
 
 #: Seconds of silence after which the cells' clusters count somebody as lost
 #: (``--silence``), and what it takes to notice.
@@ -132,7 +132,8 @@ ROWS = (
         lambda x: replace(
             _lost_before_all_were_there(x),
             status=FAILS,
-            says="" if x.launcher in BY_MPI else r"error: ",
+            # The launcher ends the others, or there are none.
+            says="" if x.launcher in BY_MPI or x.ranks == 1 else r"error: ",
         ),
     ),
     # In the library's ways the script is the launcher's child, and srun's status is
@@ -144,6 +145,12 @@ ROWS = (
             if x.cause in OF_A_SCRIPT - {"abort", "_exit4"}  # MPI_Finalize
             else End(FAILS, tracebacks=_script(x).tracebacks)
         ),
+    ),
+    # Nobody but its launcher learns the status of a script that leaves like this. The
+    # other ranks end as if it had been killed, and srun's status is the highest.
+    Row(
+        lambda x: x.cause == "_exit4" and x.way != "cli" and x.ranks > 1,
+        lambda _: End(FAILS, r"error: .*client on \S+ .*os\._exit", within=SOON),
     ),
     Row(
         lambda x: x.who == "script" and x.when == "closing" and x.way != "cli",
@@ -165,7 +172,11 @@ ROWS = (
         lambda _: End(0),
     ),
     Row(
-        lambda x: x.who == "launcher" or (x.who in TOPS and x.cause in _ASKS),
+        # Before it has begun it hears nothing, and a signal is its end: see below.
+        lambda x: (
+            x.who == "launcher"
+            or (x.who in TOPS and x.cause in _ASKS and x.when != "before")
+        ),
         lambda x: End(
             _number(x),
             tracebacks=int(x.cause == "sigint" and x.when == "running"),
@@ -173,10 +184,15 @@ ROWS = (
     ),
     # --- who is deaf: the top process alone decides
     Row(
-        lambda x: x.cause in _ASKS,
+        lambda x: x.who in BELOW and x.cause in _ASKS,
         lambda _: End(0, goes_on=True),
     ),
     # --- the end has begun, and its status is known
+    Row(
+        # The script is the launcher's child, and has printed all that it was to.
+        lambda x: x.when == "closing" and x.who == "hub" and x.ranks == 1,
+        lambda _: End(0),
+    ),
     Row(
         lambda x: x.when == "closing" and x.who in TOPS,
         # A lost task's status is the highest for srun, and a failure for MPI's.
@@ -195,8 +211,8 @@ ROWS = (
     Row(
         lambda x: x.who == "hub" and x.when == "before",
         lambda x: End(
-            FAILS,
-            "" if x.launcher in BY_MPI or x.ranks == 1 else r"error: ",
+            FAILS if x.launcher in BY_MPI else _number(x),
+            "" if x.launcher in BY_MPI else r"error: ",
             within=TIMEOUT + ENDS,
         ),
     ),
@@ -213,6 +229,16 @@ ROWS = (
         lambda _: End(ANY, "lost the hub", within=SLURM_GIVES_UP),
     ),
     # --- what a job goes on without
+    Row(
+        # No child of the launcher, whose own process waits in MPI_Finalize for the
+        # others, and then ends with what has happened.
+        lambda x: (
+            x.who == "top"
+            and x.launcher in BY_MPI
+            and (x.way != "cli" and x.when == "running")
+        ),
+        lambda _: End(FAILS, r"warning: rank \d+ on \S+ .*lost", goes_on=True),
+    ),
     Row(
         lambda x: x.who == "top" and x.launcher in BY_MPI,
         lambda x: End(FAILS, within=ENDS + TIMEOUT * (x.when == "before")),
@@ -239,8 +265,9 @@ ROWS = (
         lambda x: End(FAILS, r"error: rank \d+ on \S+.* agent", within=_noticed(x)),
     ),
     Row(
-        lambda x: x.who == "agent" and x.launcher != "srun",
-        # All workers are of the one node, and lost with its agent.
+        lambda x: x.who == "agent" and x.launcher in {"local", "prrte"},
+        # All workers are of the one node, and lost with its agent. (Hydra tells its
+        # ranks no name of the launch, so that each has an agent of its own.)
         lambda x: End(FAILS, r"error: rank \d+ on \S+.*", within=_noticed(x)),
     ),
     Row(

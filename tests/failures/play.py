@@ -50,6 +50,10 @@ class Outcome:
     cell : Cell
     seconds : float
         From the blow (or the script's own end) to the last process that is gone.
+    within : float
+        What it may take on an idle machine (``ends.py``).
+    busy : float
+        How many times as long it was given here: see :func:`busy`.
     status : int or None
     faults : tuple of str
         What is not as it has to be.
@@ -58,19 +62,23 @@ class Outcome:
 
     cell: Cell
     seconds: float
+    within: float
+    busy: float
     status: int | None
     faults: tuple[str, ...]
     stderr: str
 
 
 def play(cell: Cell, stage: Stage) -> Outcome:
-    """Play a cell to its end."""
+    """Play a cell to its end.
+
+    Raises
+    ------
+    NotReachedError
+    """
     wanted = end(cell)
-    try:
-        reach(cell, stage)
-        strike(cell, stage)
-    except NotReachedError as error:
-        return Outcome(cell, 0.0, None, (str(error),), stage.output)
+    reach(cell, stage)
+    strike(cell, stage)
     began = time.monotonic()
     faults = []
     if wanted.goes_on:
@@ -79,12 +87,22 @@ def play(cell: Cell, stage: Stage) -> Outcome:
         began = time.monotonic()
     if wanted.goes_on or cell.when in {"before", "closing"}:
         stage.tell("go")
+    if cell.when == "closing":
+        stage.tell("end")
     ended = stage.wait(wanted.within * busy() + SLACK)
     if ended.status is None:
         ended = stage.wait(OVERTIME)
-    seconds = ended.at - began
-    faults += _faults(wanted, ended, seconds)
-    return Outcome(cell, seconds, ended.status, tuple(faults), ended.stderr)
+    seconds, times = ended.at - began, busy()
+    faults += _faults(wanted, ended, seconds, times)
+    return Outcome(
+        cell,
+        seconds,
+        wanted.within,
+        times,
+        ended.status,
+        tuple(faults),
+        ended.stderr,
+    )
 
 
 # --- the moment -------------------------------------------------------------
@@ -209,15 +227,20 @@ def _ours(pattern: str, text: str) -> bool:
 
 
 def busy() -> float:
-    """Return how many times the seconds of an idle machine are due."""
+    """Return how many times the seconds of an idle machine are due.
+
+    Processes that wait for a CPU stretch all times alike. What a cell took, what it
+    had to and this factor are in the table, which counts those that took longer
+    than they may on an idle machine.
+    """
     return min(max(os.getloadavg()[0] / (os.cpu_count() or 1), 1.0), BUSIEST)
 
 
-def _faults(wanted: End, ended: Ended, seconds: float) -> list[str]:
+def _faults(wanted: End, ended: Ended, seconds: float, times: float) -> list[str]:
     faults = []
     if ended.status is None:
         return [f"has not ended after {seconds:.0f} s", *ended.stays]
-    if seconds > wanted.within * busy():
+    if seconds > wanted.within * times:
         faults.append(f"ended after {seconds:.1f} s, not {wanted.within:g}")
     fits = {FAILS: ended.status > 0, ANY: True}.get(
         wanted.status, ended.status == wanted.status

@@ -46,6 +46,18 @@ _HEAR = """\
 for _ in {1..20}; do if [ -e "$1" ]; then exec cat "$1"; fi; sleep 0.05; done
 exit 1"""
 
+#: A job in squeue's list that is over, but for Slurm's own bookkeeping.
+_COMPLETING = r"| user +CG "
+
+#: Compiles sitecustomize.py as the image's own is, which is never compared with its
+#: source; prints where that one is.
+_COMPILE = """\
+import py_compile, sitecustomize, sys
+unchecked = py_compile.PycInvalidationMode.UNCHECKED_HASH
+ours = "job/sitecustomize.py"
+py_compile.compile(ours, sys.argv[1], doraise=True, invalidation_mode=unchecked)
+print(sitecustomize.__cached__)"""
+
 #: Files that may stay: Open MPI's own, Dask's commented defaults, core dumps.
 _THEIRS = ("ompi.", "prterun.", "pmix", "prte.", ".config", "__pycache__", "core")
 
@@ -252,12 +264,29 @@ class OnTheCluster:
             for name, value in os.environ.items()
             if name == "APPTAINER_BIND"
         }
-        self._job = jobs.cluster.start(
-            [*srun, "apptainer", "exec", image, *words],
+        found = variables(cell, jobs.directory)
+        # Our image takes no PYTHONPATH of the host's, but one that is meant for it.
+        passed["APPTAINERENV_PYTHONPATH"] = found["PYTHONPATH"]
+        if found["CELL_GATE"]:
+            binds = [passed.get("APPTAINER_BIND", ""), self._gate(image)]
+            passed["APPTAINER_BIND"] = ",".join(filter(None, binds))
+        self._job = jobs.start(
+            *srun,
+            "apptainer",
+            "exec",
+            image,
+            *words,
             cwd=f"{jobs.directory}/work",
             timeout=GIVEN_UP + SLURM_GIVES_UP,
-            env=variables(cell, jobs.directory) | passed,
-        )
+            env=found | passed,
+        ).running
+
+    def _gate(self, image: str) -> str:
+        """Bind ours over what each Python of the image loads first: Debian's own."""
+        ours = f"{self._jobs.directory}/job/gate.pyc"
+        line = ["apptainer", "exec", image, "python", "-c", _COMPILE, ours]
+        theirs = self._jobs.shell(*line).strip()
+        return f"{ours}:{theirs}"
 
     @property
     def output(self) -> str:
@@ -341,6 +370,7 @@ class OnTheCluster:
     def _stays(self) -> list[str]:
         # What a node's own power failure leaves on its disk is nobody's to remove.
         leaves = f"^{self._struck}: /" if self._struck else SINGLETONS
+        leaves += _COMPLETING
         try:
             self._jobs.check_left(("cell", "job", "work"), leaves, "")
         except pytest.fail.Exception as found:

@@ -1,11 +1,12 @@
 """A clean run says little, and nobody else says anything, however many ranks."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ci import mpi
-from tests.cluster.jobs import MOST_LINES, Jobs, told
+from tests.cluster.jobs import MOST_LINES, told
+from tests.failures.conftest import place_on
 from tests.failures.stages import FAMILIES
 from tests.running import DASK_RUNNER, Run
 
@@ -43,10 +44,11 @@ def test_a_clean_run_on_this_machine_is_silent(
 
 
 @pytest.mark.parametrize("ranks", SIZES[1:])
-def test_a_clean_run_on_the_cluster_is_silent(ranks: int, place: Jobs) -> None:
+def test_a_clean_run_on_the_cluster_is_silent(ranks: int, cluster: Any) -> None:
     options = f"-N2 -n{ranks}"
 
-    done = place.srun(options, "-c", CODE, timeout=SECONDS).wait()
+    with place_on(cluster) as jobs:
+        done = jobs.srun(options, "-c", CODE, timeout=SECONDS).wait()
 
     assert (done.returncode, done.stdout) == (0, f"{ranks}\n"), told(done)
     assert len(done.stderr.splitlines()) <= MOST_LINES, told(done)

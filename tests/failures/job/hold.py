@@ -8,6 +8,8 @@ from pathlib import Path
 
 CELL = Path(os.environ["CELL"])
 HELD = os.environ["CELL_HOLD"]
+# The script has been told to go before anything closes.
+UNTIL = "end" if HELD == "closing" else "go"
 STEP = 0.02
 STEPS = 7500
 
@@ -17,7 +19,7 @@ async def hold(name):
     aside.write_text(json.dumps([socket.gethostname(), os.getpid()]))
     aside.replace(CELL / name)
     for _ in range(STEPS):
-        if (CELL / "go").exists():
+        if (CELL / UNTIL).exists():
             return
         await asyncio.sleep(STEP)
 

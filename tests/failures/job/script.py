@@ -163,7 +163,7 @@ def main():
     if (WHO, WHEN) == ("script", "closing"):
         tell("script-closing", json.dumps({"script": here()}))
         with contextlib.suppress(FileNotFoundError):
-            wait_for("go")
+            wait_for("end")
 
 
 main()
