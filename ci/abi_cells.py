@@ -135,6 +135,11 @@ class Cell:
     seconds: float
 
     @property
+    def key(self) -> tuple[str, ...]:
+        """What makes it another cell than others."""
+        return self.image, self.launcher, self.model
+
+    @property
     def wrong(self) -> tuple[str, ...]:
         """What should not be so."""
         found = []

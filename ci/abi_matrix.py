@@ -2,7 +2,7 @@
 
 ::
 
-    ci/abi_matrix [--markdown FILE] [--only WORD]
+    ci/abi_matrix [--markdown FILE] [--only WORD] [--add]
 
 brings a cluster up, shows the MPI runtimes of ci/mpi.py in its shared home, and asks
 ``dask-runner check`` inside the SIFs of build/ (or CLUSTER_IMAGES) about every
@@ -16,7 +16,8 @@ srun, by three programs (ci/abi_cells.py):
 - a Dask script whose tasks use MPI across all workers, which has to work where the
   first does, and to fail elsewhere.
 
-The status is the number of wrong cells. Each cell is kept in build/abi.jsonl at once.
+The status is the number of wrong cells. Each cell is kept in build/abi.jsonl at once,
+and ``--add`` runs only those that are not there yet.
 
 An image of another MPI is a SIF with that runtime at /opt/mpi, named by
 MPI4PY_LIBMPI: the same bits as images/scripts/install-mpi-wheel.sh installs.
@@ -45,7 +46,7 @@ from dask_runner.errors import ConfigError
 from images.table import row, rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 SHARED = f"{HOME}/mpi"
 KEPT = ROOT / "build/abi.jsonl"
@@ -68,14 +69,20 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--markdown", type=Path, help="write the table to a file")
     parser.add_argument("--only", default="", help="images whose name has this word")
     parser.add_argument(
+        "--add", action="store_true", help="keep the cells of the run before"
+    )
+    parser.add_argument(
         "--package", type=Path, help="a checkout's runner/dask_runner for the SIF's"
     )
     given = parser.parse_args(arguments)
+    kept = _kept() if given.add else {}
+    if not kept:
+        KEPT.unlink(missing_ok=True)
     cluster = Cluster(given.name)
     was_up = bool(cluster.members())
     cluster.up()
     try:
-        cells = list(_matrix(cluster, given.only, given.package))
+        cells = list(_matrix(cluster, kept, given.only, given.package))
     finally:
         if not was_up:
             cluster.down()
@@ -95,7 +102,19 @@ def _print(text: str) -> None:
     sys.stdout.flush()
 
 
-def _matrix(cluster: Cluster, only: str, package: Path | None) -> Iterator[Cell]:
+def _kept() -> dict[tuple[str, ...], Cell]:
+    """Return the cells that were run before."""
+    lines = KEPT.read_text().splitlines() if KEPT.exists() else []
+    cells = [Cell(**json.loads(line)) for line in lines]
+    return {cell.key: cell for cell in cells}
+
+
+def _matrix(
+    cluster: Cluster,
+    kept: Mapping[tuple[str, ...], Cell],
+    only: str,
+    package: Path | None,
+) -> Iterator[Cell]:
     runtimes = [mpi.runtime(name) for name in mpi.FAMILIES]
     _put(cluster, {f"mpi/{each.family.name}": each.prefix for each in runtimes})
     over = ""
@@ -105,7 +124,8 @@ def _matrix(cluster: Cluster, only: str, package: Path | None) -> Iterator[Cell]
     for program in PROGRAMS:
         cluster.write(program.file, program.text)
     prefixes = " ".join(f"--mpi {SHARED}/{each.family.name}" for each in runtimes)
-    with KEPT.open("w") as kept:
+    KEPT.parent.mkdir(exist_ok=True)
+    with KEPT.open("a") as file:
         for image, (sif, options) in _images(runtimes).items():
             if only not in image:
                 continue
@@ -125,9 +145,14 @@ def _matrix(cluster: Cluster, only: str, package: Path | None) -> Iterator[Cell]
                 # The SIFs stand for all as far as others are bound; what cannot be
                 # bound has no command that could be tried.
                 if way["model"] == "hybrid" or (not options and way["command"]):
+                    known = kept.get((image, way["way"], _model(way)))
+                    # What check says may have changed since, and is asked anew.
+                    if known and known.said == way["verdict"]:
+                        yield known
+                        continue
                     cell = _cell(cluster, image, way, sif, f"{over} {options}")
-                    kept.write(json.dumps(asdict(cell)) + "\n")
-                    kept.flush()
+                    file.write(json.dumps(asdict(cell)) + "\n")
+                    file.flush()
                     yield cell
 
 
@@ -194,7 +219,7 @@ def _cell(
     cell = Cell(
         image,
         way["way"],
-        way["model"] if way["model"] == "hybrid" else f"bound: {way['library']}",
+        _model(way),
         way["verdict"],
         mpi_,
         dask,
@@ -206,6 +231,10 @@ def _cell(
         f"{cell.launcher} | {image} | {cell.model} | {cell.seconds} s"
     )
     return cell
+
+
+def _model(way: dict[str, Any]) -> str:
+    return "hybrid" if way["model"] == "hybrid" else f"bound: {way['library']}"
 
 
 def _did(cluster: Cluster, program: Program, start: str, rest: str) -> str:

@@ -8,7 +8,7 @@
 #   MPI_CONFIGURE  options of configure; without them, those below
 #
 # PMIx, libfabric, UCX and hwloc are the distribution's, because they are what speaks
-# to a site's launcher and network. Twenty minutes on two cores.
+# to a site's launcher and network. Eleven minutes on two cores.
 set -eu
 here=$(dirname "$0")
 prefix=/opt/mpi
@@ -37,11 +37,9 @@ case ${MPI:-} in
 esac
 url=${MPI_URL:-$url}
 
-apt-get update -q
 # Kept: what the library will load.
-apt-get install -q -y --no-install-recommends \
-    libpmix2t64 libfabric1 libucx0 libhwloc15 libevent-core-2.1-7t64 \
-    libevent-pthreads-2.1-7t64 zlib1g libnuma1
+sh "$here/install-lean.sh" libpmix2t64 libfabric1 libucx0 libhwloc15 \
+    libevent-core-2.1-7t64 libevent-pthreads-2.1-7t64 zlib1g libnuma1
 before=$(apt-mark showmanual)
 apt-get install -q -y --no-install-recommends \
     gcc g++ make perl patch xz-utils bzip2 zlib1g-dev flex pkgconf \

@@ -1,12 +1,15 @@
 """One image for each MPI: what is measured in it, and what it starts."""
 
 import json
+import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+ROOT = Path(__file__).resolve().parents[2]
 VERSION = "org.opencontainers.image.version"
 PREFIX = "/opt/dask-runner"
 Build = Callable[..., Any]
@@ -215,6 +218,43 @@ def test_requirements_make_an_image_of_ones_own(
     assert grown < 5e6
     contained.discard()
     engine.images.remove(derived.tag, force=True)
+
+
+@heavy
+@pytest.mark.usefixtures("sif")
+def test_make_sif_with_requirements_makes_the_sif_of_it(
+    engine: Any, tmp_path: Path
+) -> None:
+    from ci.slurm_cluster import Cluster  # noqa: PLC0415  needs the Docker SDK
+
+    name = "dask-runner-derived-test"
+    requirements = tmp_path / "lists.txt"
+    requirements.write_text("cachetools\n")
+    made = ROOT / "build" / f"{name}-openmpi-lists.sif"
+    try:
+        done = subprocess.run(
+            ["make", "sif", f"REQUIREMENTS={requirements}"],
+            cwd=ROOT,
+            env=os.environ | {"IMAGE_NAME": name},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=900,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout
+        with Cluster(name, nodes=1, cpus=2, images=made.parent) as cluster:
+            ran = cluster.run(
+                f"apptainer --quiet run /images/{made.name} -n 1 -c "
+                "'import cachetools; print(len(cachetools.LRUCache(2)))'",
+                timeout=240,
+            )
+        assert (ran.returncode, ran.stdout) == (0, "0\n"), ran
+    finally:
+        for found in engine.images.list(name):
+            engine.images.remove(found.id, force=True)
+        for file in made.parent.glob(f"{name}*"):
+            file.unlink()
 
 
 def test_an_image_of_another_family_than_asked_for_is_refused(

@@ -1,6 +1,8 @@
 """Images in a registry: a real server, on loopback, open and with a password."""
 
 import json
+import os
+import re
 import subprocess
 import time
 import urllib.request
@@ -11,7 +13,16 @@ from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.heavy, pytest.mark.xdist_group("registry")]
+pytestmark = [
+    pytest.mark.heavy,
+    pytest.mark.xdist_group("registry"),
+    pytest.mark.timeout(3600),
+]
+
+ROOT = Path(__file__).resolve().parents[2]
+# Of what `make` builds here, so that it takes nobody's images.
+OWN_NAME = "dask-runner-make-test"
+QUICK = "--mksquashfs-args '-comp zstd -Xcompression-level 1'"
 
 USER, PASSWORD = "builder", "not a good one"
 REFUSED = r"no basic auth credentials|unauthorized"
@@ -195,6 +206,111 @@ def test_a_job_runs_straight_from_the_registry(
     assert (done.returncode, done.stdout) == (0, "32\n"), done
 
 
+def test_an_image_of_ones_own_is_built_from_the_published_one(
+    pushed: dict[str, str], engine: Any, sif: Path, server: Server
+) -> None:
+    from ci.slurm_cluster import Cluster  # noqa: PLC0415
+
+    del pushed
+    source = "registry:5000/group/dask-runner-sif:registry-test"
+    words = f"--build-arg BOOTSTRAP=oras --build-arg FROM={source}"
+    code = "from cachetools import LRUCache; print(len(LRUCache(2)))"
+    with Cluster("dask-runner-derive", nodes=1, cpus=2, images=sif.parent) as cluster:
+        cluster.write("derive.def", (ROOT / "recipes/derive.def").read_text())
+        cluster.write("requirements.txt", "cachetools\n")
+        network = engine.networks.get(cluster.name)
+        network.connect(server.container, aliases=["registry"])
+        try:
+            built = cluster.run(
+                f"apptainer build --no-https {QUICK} {words} mine.sif derive.def",
+                timeout=900,
+            )
+        finally:
+            network.disconnect(server.container)
+        assert built.returncode == 0, built.stderr[-3000:]
+        done = cluster.run(
+            f"apptainer --quiet run mine.sif -n 1 -c '{code}'", timeout=240
+        )
+    assert (done.returncode, done.stdout) == (0, "0\n"), done
+
+
+def make(target: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+    """Run make as a user does, with an image name that is nobody's."""
+    return subprocess.run(
+        ["make", "--no-print-directory", target],
+        cwd=ROOT,
+        env=os.environ | {"IMAGE_NAME": OWN_NAME} | variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=1200,
+        check=False,
+    )
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> dict[str, str]:
+    """A builder's private and public key."""
+    key, public = tmp_path / "key.pem", tmp_path / "public.pem"
+    for command in (
+        ["genpkey", "-algorithm", "ed25519", "-out", str(key)],
+        ["pkey", "-in", str(key), "-pubout", "-out", str(public)],
+    ):
+        subprocess.run(["openssl", *command], check=True)
+    return {"SIGN_KEY": str(key), "VERIFY_KEY": str(public)}
+
+
+@pytest.fixture
+def own_name(engine: Any) -> Iterator[None]:
+    """Nothing is left of what make does under that name."""
+    yield
+    for found in engine.images.list(OWN_NAME):
+        for tag in found.tags:
+            if tag.startswith(f"{OWN_NAME}:"):
+                engine.images.remove(tag)
+    for file in (ROOT / "build").glob(f"{OWN_NAME}*"):
+        file.unlink()
+
+
+@pytest.mark.usefixtures("image", "own_name")
+def test_make_push_and_make_pull_are_all_that_a_user_types(
+    engine: Any, serve: Serve, keys: dict[str, str]
+) -> None:
+    from images.referrer import CYCLONEDX, Repository  # noqa: PLC0415
+    from images.registry import Registry  # noqa: PLC0415
+
+    locked = serve(LOCKED)
+    where = {"REGISTRY": locked.address, "MPI": "openmpi"}
+    login = {"REGISTRY_USER": USER, "REGISTRY_PASSWORD": PASSWORD}
+    sif = ROOT / "build" / f"{OWN_NAME}-openmpi.sif"
+
+    refused = make("push", **where)
+    assert refused.returncode != 0, refused.stdout
+    assert re.search(REFUSED, refused.stdout), refused.stdout
+
+    done = make("push", **where, **login, **keys)
+    assert done.returncode == 0, done.stdout
+    pushed = json.loads(sif.with_suffix(".pushed.json").read_text())
+    content = sif.read_bytes()
+    registry = Registry(locked.address, USER, PASSWORD, plain=True)
+    for kind in ("image", "sif"):
+        digest = pushed[f"{registry.repository(kind)}:openmpi"]
+        (bill,) = Repository(registry, kind).attached(digest, CYCLONEDX)
+        assert json.loads(bill)["bomFormat"] == "CycloneDX"
+
+    sif.unlink()
+    engine.images.remove(f"{OWN_NAME}:openmpi", force=True)
+    refused = make("pull", **where)
+    assert refused.returncode != 0, refused.stdout
+    assert not sif.exists()
+    done = make("pull", **where, **login, **keys)
+    assert done.returncode == 0, done.stdout
+    assert sif.read_bytes() == content
+    assert engine.images.get(f"{OWN_NAME}:openmpi").labels[
+        "dask-runner.mpi.family"
+    ] == ("openmpi")
+
+
 def test_a_password_is_asked_for_and_taken(
     engine: Any, image: Any, sif: Path, serve: Serve, row: Any, tmp_path: Path
 ) -> None:
@@ -257,16 +373,11 @@ def test_a_push_that_is_cut_short_moves_no_tag_and_can_be_done_again(
 
 
 def test_a_sif_is_signed_once_and_a_changed_one_is_told(
-    engine: Any, sif: Path, tmp_path: Path
+    engine: Any, sif: Path, tmp_path: Path, keys: dict[str, str]
 ) -> None:
     from images.signing import sign, signed_by  # noqa: PLC0415
 
-    key, public = tmp_path / "key.pem", tmp_path / "public.pem"
-    for command in (
-        ["genpkey", "-algorithm", "ed25519", "-out", str(key)],
-        ["pkey", "-in", str(key), "-pubout", "-out", str(public)],
-    ):
-        subprocess.run(["openssl", *command], check=True)
+    key, public = Path(keys["SIGN_KEY"]), Path(keys["VERIFY_KEY"])
     copy = tmp_path / "copy.sif"
     copy.write_bytes(sif.read_bytes())
     assert not signed_by(engine, copy, public)
