@@ -252,7 +252,9 @@ def test_make_sif_with_requirements_makes_the_sif_of_it(
         assert (ran.returncode, ran.stdout) == (0, "0\n"), ran
     finally:
         for found in engine.images.list(name):
-            engine.images.remove(found.id, force=True)
+            # Under other names the same image may be somebody's.
+            for tag in (one for one in found.tags if one.startswith(f"{name}:")):
+                engine.images.remove(tag)
         for file in made.parent.glob(f"{name}*"):
             file.unlink()
 

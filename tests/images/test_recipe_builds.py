@@ -126,3 +126,38 @@ def test_an_image_of_ones_own_has_more_packages(node: Any, own: str) -> None:
         timeout=120,
     )
     assert (done.returncode, done.stdout) == (0, "1\n"), done
+
+
+WORLD = "from mpi4py import MPI; print(MPI.COMM_WORLD.size, flush=True)"
+MAIN = "from dask.distributed import Client; print(Client().submit(pow, 2, 5).result())"
+
+
+def test_a_site_gets_from_check_over_recipe_to_a_running_job(node: Any) -> None:
+    """The way of README, "MPI programs in an image, and the host", step by step."""
+    inside = "apptainer --quiet run --bind /:/host"
+    said = node.run(f"{inside} /images/docker.sif recipe --like-host", timeout=120)
+    assert said.returncode == 0, said
+    node.write("site.def", said.stdout)
+    # What it chose is said to the admin as well, and why.
+    assert "because" in said.stderr
+    assert said.stdout.startswith("# MPI=")
+
+    built(
+        node,
+        "site.sif",
+        "site.def",
+        BOOTSTRAP="docker-archive",
+        BASE="/images/base.tar",
+    )
+
+    checked = node.run(f"{inside} site.sif check --json", timeout=120)
+    assert checked.returncode == 0, checked
+    report = json.loads(checked.stdout)
+    assert report["verdict"] == "compatible"
+    command = report["do"][0].replace("srun", "srun -n2", 1)
+    assert command.endswith("site.sif PROGRAM")
+    command = command.replace("PROGRAM", f"python -c '{WORLD}'")
+    ran = node.run(command, timeout=120)
+    assert (ran.returncode, ran.stdout.split()) == (0, ["2", "2"]), ran
+    job = node.run(f"srun -n2 apptainer run site.sif -c '{MAIN}'", timeout=240)
+    assert (job.returncode, job.stdout) == (0, "32\n"), job
