@@ -23,19 +23,17 @@ from dask_runner.crew import Crew
 from dask_runner.ending import PASSED_ON, STOP
 from dask_runner.errors import AssemblyError, ConfigError, LostError, RunnerError
 from dask_runner.headquarters import Headquarters
-from dask_runner.hub import between_pings
 from dask_runner.join import Broken, Linked
 from dask_runner.launchers import may_be_outlived
-from dask_runner.messages import ProtocolError
 from dask_runner.processes import Ended
 from dask_runner.rendezvous import with_address
 from dask_runner.report import say
 from dask_runner.roles import Role
+from dask_runner.uplink import Uplink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from dask_runner.channel import Channel
     from dask_runner.crew import Client
     from dask_runner.launch import Launch
     from dask_runner.launched import Launched
@@ -97,9 +95,8 @@ class Rank:
         self._node = socket.gethostname()
         self._headquarters: Headquarters | None = None
         self._record: Record | None = None
-        self._link: Channel | None = None
-        self._heard = False
-        self._silent = False
+        self._link: Uplink | None = None
+        self._launcher = os.getppid()
         self._crew = Crew(launch, events, launched, above)
         self._prepared = asyncio.Event()
         self._met = asyncio.Event()
@@ -192,15 +189,16 @@ class Rank:
             handler(self, what)
 
     def _on_linked(self, found: Linked) -> None:
-        self._record, self._link = found.record, found.channel
+        link = Uplink(found.channel, self._events, self._settings.silence)
+        self._record, self._link = found.record, link
         self._met.set()
-        self._say(self._crew.hello(self._node))
-        self._later(self._listen(found.channel))
-        self._later(self._beat())
+        link.say(self._crew.hello(self._node))
+        self._later(link.listen())
+        self._later(link.beat(self._look_around))
         if self._unfit is not None:
-            self._fail(self._unfit)
+            link.fail(self._unfit)
             return
-        self._crew.found(found.record, found.channel.local_host)
+        self._crew.found(found.record, link.host)
 
     def _on_crashed(self, crashed: Crashed) -> None:
         raise crashed.error
@@ -226,13 +224,13 @@ class Rank:
 
     def _on_start(self, start: m.Start) -> None:
         self._started = True
-        record, channel = self._record, self._link
+        record, link = self._record, self._link
         assert record is not None  # noqa: S101  the hub has spoken
-        assert channel is not None  # noqa: S101  over it
+        assert link is not None  # noqa: S101  over it
         if self._headquarters is not None:
             self._later(self._republish(with_address(record, start.address)))
         if Role.worker in self._roles:
-            self._later(self._work(start, record, channel.local_host))
+            self._later(self._work(start, record, link.host))
 
     async def _work(self, start: m.Start, record: Record, host: str) -> None:
         try:
@@ -379,7 +377,7 @@ class Rank:
         if self._closing:
             self._status = 0
             return
-        if self._record is not None and not self._silent:
+        if self._record is not None and not (self._link and self._link.silent):
             # Closed by rank 0's kernel: nobody is left there to withdraw it.
             self._meeting.adopt(self._record)
         # One for each node; and one where rank 0 had the node to itself and us.
@@ -441,45 +439,19 @@ class Rank:
 
     def _say(self, message: m.Message) -> None:
         if self._link is not None:
-            self._link.send(message)
+            self._link.say(message)
 
     def _fail(self, error: RunnerError) -> None:
-        self._say(m.Failed(error.saw, error.needed, error.do, error.status))
+        if self._link is not None:
+            self._link.fail(error)
 
-    async def _listen(self, channel: Channel) -> None:
-        try:
-            while (message := await channel.receive()) is not None:
-                self._heard = True
-                await self._events.put(("link", message))
-        except ProtocolError:
-            # Sealed by the hub, so a bug or another version: as good as gone.
-            channel.close()
-        await self._events.put(("link", Ended(0)))
-
-    async def _beat(self) -> None:
-        """Give and expect signs of life; end what stands still on this rank.
-
-        A rank whose launcher is gone ends as by SIGTERM.
-
-        Silence is counted in beats and not by the clock, which goes on where the
-        whole job is suspended (scontrol suspend).
-        """
-        silent, every = 0.0, between_pings(self._settings.silence)
-        launcher = 0 if self._above is not None else os.getppid()
-        while self._link is not None:
-            self._say(m.Ping())
-            self._heard = False
-            await asyncio.sleep(every)
-            self._crew.end_the_standing(every)
-            if launcher not in (0, os.getppid()):
-                launcher = 0
-                if may_be_outlived(self._world.launcher):
-                    self._on_signal(m.Signalled(signal.SIGTERM))
-            silent = 0.0 if self._heard else silent + every
-            if silent > self._settings.silence:
-                self._silent = True
-                self._link.close()
-                return
+    def _look_around(self, every: float) -> None:
+        """End what stands still on this rank; end as by SIGTERM without a launcher."""
+        self._crew.end_the_standing(every)
+        if os.getppid() != self._launcher:
+            self._launcher = os.getppid()
+            if self._above is None and may_be_outlived(self._world.launcher):
+                self._on_signal(m.Signalled(signal.SIGTERM))
 
     # --- the end ------------------------------------------------------------
 
