@@ -104,6 +104,21 @@ def test_hybrid_machine_without_limits_gives_the_node(tmp_path: Path) -> None:
     assert memory(snapshot, 1).warnings == cpus(snapshot, 1).warnings == ()
 
 
+def test_hybrid_machine_is_limited_by_either_version(tmp_path: Path) -> None:
+    captured("hybrid", tmp_path)
+    first = tmp_path / "sys/fs/cgroup/memory/jobs"
+    (first / "memory.limit_in_bytes").write_text(f"{6 * GIB}\n")
+    (tmp_path / "sys/fs/cgroup/cpu/cpu.cfs_quota_us").write_text("300000\n")
+    unified = tmp_path / "sys/fs/cgroup/unified"
+    snapshot = take({}, root=str(tmp_path))
+    assert memory(snapshot, 2).value == 3 * GIB
+    assert "/jobs memory.limit_in_bytes" in memory(snapshot, 2).source
+    assert cpus(replace(snapshot, cpus=tuple(range(16))), 1).value == 3
+    # And by version 2's, should it have that controller.
+    (unified / "memory.max").write_text(f"{4 * GIB}\n")
+    assert memory(take({}, root=str(tmp_path)), 2).value == 2 * GIB
+
+
 def test_limit_of_one_container_a_rank_is_not_divided(tmp_path: Path) -> None:
     found = memory(captured("apptainer-v2", tmp_path), 2)
     assert found.value == GIB
@@ -168,6 +183,30 @@ def test_stale_memory_per_node_does_not_lower_the_limit_of_the_step(
 ) -> None:
     snapshot = captured("slurm-v2", tmp_path, environ={"SLURM_MEM_PER_NODE": "100"})
     assert memory(snapshot, 1).value == 4194304000
+
+
+def test_stale_memory_per_node_counts_beside_memory_per_cpu_only_if_it_is_less() -> (
+    None
+):
+    # "srun --mem-per-cpu" in a job with "--mem": the step's tasks have both.
+    both = {"SLURM_MEM_PER_CPU": "1000", "SLURM_CPUS_ON_NODE": "4"}
+    found = memory(given(**both, SLURM_MEM_PER_NODE="64000"), 2)
+    assert (found.value, found.source) == (
+        2000 * MIB,
+        "SLURM_MEM_PER_CPU=1000 MiB x 2 CPUs",
+    )
+    assert memory(given(**both, SLURM_MEM_PER_NODE="3000"), 2).value == 1500 * MIB
+
+
+def test_memory_of_hyper_threads_is_counted_as_slurm_counts_them() -> None:
+    # One core of two threads a task: Slurm gives memory for both.
+    snapshot = replace(
+        NODE,
+        cpus=(3, 35),
+        parent_cpus=(3, 35),
+        environ={"SLURM_CPUS_ON_NODE": "8", "SLURM_MEM_PER_CPU": "500"},
+    )
+    assert memory(snapshot, 4).value == 1000 * MIB
 
 
 def test_limit_that_is_not_slurms_does_not_hide_slurms_variables() -> None:
