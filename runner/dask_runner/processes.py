@@ -124,6 +124,11 @@ class Sibling:
 Event = tuple[str, "Message | Ended"]
 
 
+# Nobody else keeps who listens to a peer that was disowned: it and its connection
+# would be garbage in the middle of a message.
+_pumps: set[asyncio.Task[None]] = set()
+
+
 class Peer:
     """A process at the other end of a socket: a child of ours, or an agent.
 
@@ -150,7 +155,9 @@ class Peer:
     async def attach(self, sock: socket.socket) -> None:
         """Talk to it over a connected socket from now on."""
         self._channel = await open_channel(sock)
-        self._pump = asyncio.create_task(self._listen(), name=f"listen to {self.name}")
+        pump = asyncio.create_task(self._listen(), name=f"listen to {self.name}")
+        _pumps.add(pump)
+        pump.add_done_callback(_pumps.discard)
 
     async def _listen(self) -> None:
         assert self._channel is not None  # noqa: S101  attached
