@@ -66,3 +66,8 @@ def in_words(size: int) -> str:
         if size >= unit:
             return f"{size / unit:.1f} {name}"
     return f"{size} B"
+
+
+def divided(words: str, ranks: int) -> str:
+    """Add to a source how many ranks share what it gave."""
+    return words if ranks == 1 else f"{words} / {ranks} ranks"

@@ -42,7 +42,17 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from dask_runner.cpusets import deal
-from dask_runner.found import GIB, MIB, Found, in_words, number, part, variable
+from dask_runner.found import (
+    GIB,
+    MIB,
+    Found,
+    divided,
+    in_words,
+    number,
+    part,
+    variable,
+)
+from dask_runner.given import given_cpus, given_memory
 from dask_runner.gpus import Gpus, gpus
 
 if TYPE_CHECKING:
@@ -133,7 +143,7 @@ def cpus(
         (
             *_from_affinity(snapshot, local_size, local_rank, masks, warnings),
             *_quotas(snapshot, local_size, local_rank, warnings),
-            *_given_cpus(snapshot, local_size, local_rank, warnings),
+            *given_cpus(snapshot, local_size, local_rank, warnings),
         ),
         key=itemgetter(0),
     )
@@ -174,7 +184,7 @@ def memory(
     """Find the memory of one rank in bytes; see the rules above."""
     warnings: list[str] = []
     total = snapshot.memory or GIB * local_size
-    best = Found(total // local_size, _divided("memory of the node", local_size))
+    best = Found(total // local_size, divided("memory of the node", local_size))
     if not snapshot.memory:
         warnings.append("the node's memory is unknown: 1 GiB a rank is assumed")
     in_slurm_group = False
@@ -186,11 +196,11 @@ def memory(
         ranks = 1 if limit.own else local_size
         if size // ranks < best.value:
             name = f"cgroup {limit.group} {limit.file}"
-            best = Found(size // ranks, _divided(name, ranks))
+            best = Found(size // ranks, divided(name, ranks))
     if not in_slurm_group:
         count = cpus(snapshot, local_size, local_rank, masks).value
         cards = gpus(snapshot, local_size, local_rank).value
-        for size, source in _given_memory(snapshot, local_size, count, cards, warnings):
+        for size, source in given_memory(snapshot, local_size, count, cards, warnings):
             if size < best.value:
                 best = Found(size, source)
     return Found(best.value, best.source, tuple(warnings))
@@ -231,7 +241,7 @@ def _from_affinity(
     if masks is not None:
         sets = deal(masks)
         count, used = len(sets[local_rank]), sum(map(len, sets))
-        yield count, words if count == len(mask) else _divided(words, local_size)
+        yield count, words if count == len(mask) else divided(words, local_size)
     elif _owns_its_mask(snapshot, local_size):
         # Where the parent's is wider, Slurm's count of this job says nothing.
         narrower = set(mask) < set(snapshot.parent_cpus)
@@ -239,10 +249,10 @@ def _from_affinity(
         yield count, words
     else:
         count, used = len(part(mask, local_rank, local_size)), len(mask) * local_size
-        yield count, _divided(words, local_size)
+        yield count, divided(words, local_size)
     if on_node is not None and used > on_node:
         own_part = part(range(on_node), local_rank, local_size)
-        yield len(own_part), _divided(f"SLURM_CPUS_ON_NODE={on_node}", local_size)
+        yield len(own_part), divided(f"SLURM_CPUS_ON_NODE={on_node}", local_size)
 
 
 def _quotas(
@@ -261,52 +271,8 @@ def _quotas(
         words = f"cgroup quota {whole:.1f} ({limit.group} {limit.file})"
         ranks = 1 if limit.own else local_size
         own = part(range(max(1, math.floor(whole))), local_rank % ranks, ranks)
-        yield len(own), _divided(words, ranks)
-
-
-def _given_cpus(
-    snapshot: Snapshot, local_size: int, local_rank: int, warnings: list[str]
-) -> Iterator[tuple[int, str]]:
-    count = variable(snapshot.environ, "SLURM_CPUS_PER_TASK", warnings)
-    if count is not None:
-        yield count, f"SLURM_CPUS_PER_TASK={count}"
-    # Only PBS itself gives its NCPUS a meaning; users set it to other ends.
-    if "PBS_JOBID" in snapshot.environ:
-        count = variable(snapshot.environ, "NCPUS", warnings)
-        if count is not None:
-            own = part(range(count), local_rank, local_size)
-            yield len(own), _divided(f"NCPUS={count}", local_size)
-
-
-def _given_memory(
-    snapshot: Snapshot,
-    local_size: int,
-    count: int,
-    cards: Gpus,
-    warnings: list[str],
-) -> Iterator[tuple[int, str]]:
-    environ = snapshot.environ
-    # Every rank counts at least one CPU, also where it shares it: what the node
-    # was given is the limit then.
-    on_node = variable(environ, "SLURM_CPUS_ON_NODE", warnings)
-    fair = count if on_node is None else min(count, on_node / local_size)
-    cards_each = len(cards.own) / cards.sharers
-    for name, factor, words in (
-        ("SLURM_MEM_PER_NODE", 1 / local_size, f"/ {local_size} ranks"),
-        ("SLURM_MEM_PER_CPU", fair, f"x {fair:g} CPUs"),
-        ("SLURM_MEM_PER_GPU", cards_each, f"x {cards_each:g} GPUs"),
-    ):
-        # "--mem=0" asks for all memory of the node.
-        if environ.get(name) == "0":
-            continue
-        size = variable(environ, name, warnings)
-        if size is not None and factor:
-            yield int(size * factor * MIB), f"{name}={size} MiB {words}"
+        yield len(own), divided(words, ranks)
 
 
 def _limits(snapshot: Snapshot, resource: str) -> Iterator[Limit]:
     return (limit for limit in snapshot.limits if limit.resource == resource)
-
-
-def _divided(words: str, ranks: int) -> str:
-    return words if ranks == 1 else f"{words} / {ranks} ranks"
