@@ -225,12 +225,15 @@ class Cluster:
                 "a scheduler",
                 "give more time with --timeout",
             )
-        return AssemblyError(
-            f"{roster.registered} workers registered within {seconds}, but "
-            f"none of {', '.join(roster.late()[:10])}",
-            f"{self._settings.min_workers or 'all'} workers",
-            "--timeout gives more time, --min-workers begins with fewer",
+        do = "--timeout gives more time, --min-workers begins with fewer"
+        saw = (
+            f"{roster.registered} workers registered within {seconds}, but none of "
+            f"{', '.join(roster.late()[:10])}"
         )
+        if self._settings.mpi_tasks:
+            saw += " (--mpi-tasks: they are in MPI_Init, or wait for others)"
+            do = "dask-runner check tells what starts this MPI; or give more --timeout"
+        return AssemblyError(saw, f"{self._settings.min_workers or 'all'} workers", do)
 
     # --- what the ranks say -------------------------------------------------
 

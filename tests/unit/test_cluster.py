@@ -187,6 +187,18 @@ def test_ranks_without_workers_are_named_at_the_timeout() -> None:
     playing(3, timeout=0.3)(play)
 
 
+def test_ranks_that_do_not_come_back_from_mpi_are_told_as_such() -> None:
+    async def play(stage: Stage) -> None:
+        ranks = await stage.ranks(0, 1)
+        ranks[0].say(UP)
+        await all_leave(ranks)
+        assert await stage.status() == 75
+        assert "they are in MPI_Init" in stage.said.errors[0]
+        assert "dask-runner check" in stage.said.errors[0]
+
+    playing(2, timeout=0.3, mpi_tasks=True)(play)
+
+
 def test_a_second_rank_with_the_same_number_is_refused_and_the_first_stays() -> None:
     async def play(stage: Stage) -> None:
         first, second = await stage.rank(0), await stage.rank(0, "c9")
