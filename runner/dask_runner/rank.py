@@ -374,12 +374,12 @@ class Rank:
 
     def _on_link_gone(self, ended: Ended) -> None:
         del ended
-        if self._closing:
-            self._status = 0
-            return
         if self._record is not None and not (self._link and self._link.silent):
             # Closed by rank 0's kernel: nobody is left there to withdraw it.
             self._meeting.adopt(self._record)
+        if self._closing:
+            self._status = 0
+            return
         # One for each node; and one where rank 0 had the node to itself and us.
         if self._world.local_rank in (0, None) or self._world.rank == 1:
             say(

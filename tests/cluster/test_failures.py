@@ -1,7 +1,10 @@
-"""What happens when something dies, and when somebody wants it to end."""
+"""What happens when something dies, or is to end, beside the matrix of failures.
+
+``tests/failures`` has one rank a node, and a script that does nothing on its own about
+signals.
+"""
 
 import re
-import signal
 import time
 from collections.abc import Callable
 from typing import Any
@@ -9,20 +12,16 @@ from typing import Any
 import pytest
 
 from ci.commands import Completed
-from tests.cluster.jobs import MOST_LINES, Job, Jobs, ours, told
+from tests.cluster.jobs import Job, Jobs, told
 
 # After the blow (DESIGN 4.7).
 END_SECONDS = 10
 
-# Runs until it is told to go on, and says first where everything is.
+# Runs until it is told to go on.
 SCRIPT = """\
-import os, pathlib, socket, sys, time
+import os, time
 from distributed import Client
 client = Client()
-workers = client.run(lambda: (socket.gethostname(), os.getpid()))
-print("client", socket.gethostname(), os.getpid())
-for address, (node, pid) in sorted(workers.items()):
-    print("worker", node, pid)
 print("begun", flush=True)
 deadline = time.monotonic() + 60
 while not os.path.exists("go"):
@@ -46,19 +45,12 @@ class Victim:
     ----------
     jobs : Jobs
     job : Job
-        It has printed where its processes are.
+        It has begun.
     """
 
     def __init__(self, jobs: Jobs, job: Job) -> None:
         self.jobs = jobs
         self.job = job
-
-    def of_script(self, what: str, node: str) -> int:
-        """Return the process that the script named: ``worker c2 4711``."""
-        said = self.job.running.stdout
-        found = re.search(rf"^{what} {node} (\d+)$", said, re.MULTILINE)
-        assert found, said
-        return int(found[1])
 
     def of_node(self, pattern: str, node: str) -> int:
         """Return a process of ours on a node, by its name or command line."""
@@ -104,25 +96,6 @@ def begin(jobs: Jobs) -> Begin:
     return begin
 
 
-def test_a_killed_client_ends_the_job_and_is_named(begin: Begin) -> None:
-    victim = begin()
-
-    victim.kill(victim.of_script("client", "c1"), "c1")
-
-    done = victim.ends(137)
-    assert re.search(r"error: the client on c1 .*(killed|SIGKILL)", done.stderr)
-
-
-def test_a_killed_worker_is_restarted_and_the_script_goes_on(begin: Begin) -> None:
-    victim = begin()
-
-    victim.kill(victim.of_script("worker", "c2"), "c2")
-    victim.go_on()
-
-    done = victim.ends(0)
-    assert done.stdout.endswith("[0, 2, 4, 6]\n"), told(done)
-
-
 def test_a_lost_rank_is_named_and_the_script_goes_on(begin: Begin) -> None:
     victim = begin(options="-N2 --ntasks-per-node=2")
 
@@ -136,34 +109,6 @@ def test_a_lost_rank_is_named_and_the_script_goes_on(begin: Begin) -> None:
     assert done.stdout.endswith("[0, 2, 4, 6]\n"), told(done)
     assert re.search(r"warning: lost ranks? [\d, ]+ on c2: ", done.stderr), told(done)
     assert "ended with status 0" in done.stderr, told(done)
-
-
-def test_a_killed_scheduler_ends_the_job_and_is_named(begin: Begin) -> None:
-    victim = begin()
-
-    victim.kill(victim.of_node("dask-scheduler ", "c1"), "c1")
-
-    done = victim.ends(69)
-    assert re.search(r"error: .*the scheduler on c1 ", done.stderr), told(done)
-    assert done.stderr.count("error: ") - done.stderr.count("srun: error") <= 1
-
-
-def test_a_killed_rank_0_ends_the_job(begin: Begin) -> None:
-    victim = begin()
-
-    victim.kill(victim.of_node("bin/dask-runner script.py", "c1"), "c1")
-
-    done = victim.ends(137)
-    assert "lost the hub (rank 0 on c1)" in done.stderr, told(done)
-
-
-def test_scancel_ends_the_job_as_sigterm_does(begin: Begin) -> None:
-    victim = begin()
-
-    victim.jobs.shell("scancel", "--user=user")
-
-    done = victim.ends(143)
-    assert len(ours(done)) <= MOST_LINES, told(done)
 
 
 HANDLES = """import signal, sys, time
@@ -186,17 +131,6 @@ def test_a_script_has_time_to_save_its_work_after_scancel(begin: Begin) -> None:
 
     done = victim.ends(143)
     assert done.stdout.endswith("saved 1024\n"), told(done)
-
-
-def test_ctrl_c_at_srun_ends_the_job(begin: Begin) -> None:
-    # -X: at the first one, where srun would want another within a second.
-    victim = begin(options="-N2 -n2 -X")
-
-    victim.job.signal(signal.SIGINT)
-
-    done = victim.ends(130, stray=".*")
-    assert done.stderr.count("Traceback") == 1, told(done)
-    assert "\nKeyboardInterrupt\n" in done.stderr, told(done)
 
 
 def test_a_job_that_is_cancelled_before_it_is_ready_leaves_nothing(

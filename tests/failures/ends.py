@@ -237,7 +237,7 @@ ROWS = (
             and x.launcher in BY_MPI
             and (x.way != "cli" and x.when == "running")
         ),
-        lambda _: End(FAILS, r"warning: rank \d+ on \S+ .*lost", goes_on=True),
+        lambda _: End(FAILS, r"warning: lost rank \d+ on \S+: ", goes_on=True),
     ),
     Row(
         lambda x: x.who == "top" and x.launcher in BY_MPI,

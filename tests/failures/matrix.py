@@ -315,10 +315,23 @@ def _cost(cell: Cell) -> int:
     return sum(_COSTS.get(word, 0) for word in astuple(cell))
 
 
+#: What happens most, where it happens most: cause and whom it hits.
+USUAL = (
+    ("sigkill", "script"),
+    ("sigkill", "scheduler"),
+    ("sigkill", "worker"),
+    ("sigkill", "hub"),
+    ("sigterm", "launcher"),
+    ("sigint", "launcher"),
+)
+
+
 def representatives() -> tuple[Cell, ...]:
-    """Return few cells, cheap ones, with each value of each axis in one at least."""
+    """Return the usual cells, and few more, with each value of each axis in one."""
+    chosen = [Cell(*usual, "running", "srun", "shared", "cli") for usual in USUAL]
     left = {(axis, word) for cell in cells() for axis, word in enumerate(astuple(cell))}
-    chosen = []
+    for cell in chosen:
+        left -= set(enumerate(astuple(cell)))
     while left:
         best = max(
             cells(),

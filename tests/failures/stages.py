@@ -365,7 +365,9 @@ class OnTheCluster:
             self._jobs.cluster.node(node_of(self._cell)).restore()
         if (self._cell.cause, self._cell.who) == ("memory", "script"):
             node = self._jobs.cluster.node("c1")
-            node.container.update(mem_limit=-1, memswap_limit=-1)
+            # A limit that is set can be raised, and not removed.
+            all_of_it = self._jobs.cluster.client.info()["MemTotal"]
+            node.container.update(mem_limit=all_of_it, memswap_limit=-1)
 
     def _stays(self) -> list[str]:
         # What a node's own power failure leaves on its disk is nobody's to remove.
