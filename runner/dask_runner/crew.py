@@ -202,10 +202,14 @@ class Crew:
         assert self._snapshot is not None  # noqa: S101  taken before all else
         return node.Place.of(self._snapshot, self.place.path)
 
-    def found(self, record: Record, host: str) -> None:
-        """Tell scheduler and client what they need, once the hub is found."""
+    def found(self, record: Record, host: str, files: Sequence[str]) -> None:
+        """Tell scheduler and client what they need, once the hub is found.
+
+        *files* are those of the record that this rank has written.
+        """
         tls = self.place.tls(record)
-        self._found = m.Found(tls)
+        text = record.dump() if files else ""
+        self._found = m.Found(tls, text, list(files))
         self.agent.send(self._found)
         if Role.scheduler in self._roles:
             self.scheduler.send(m.Run(specs.scheduler(self._launch, host, tls)))

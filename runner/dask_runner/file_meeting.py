@@ -137,6 +137,11 @@ class FileMeeting:
         )
         return record
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Those that this rank has written."""
+        return tuple(map(str, self._written))
+
     async def settle(self) -> None:
         """Nothing is under way."""
 

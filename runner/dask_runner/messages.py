@@ -188,9 +188,15 @@ class Run(Message):
 
 @dataclass(frozen=True)
 class Found(Message):
-    """The rank has found the hub; the variables that the cluster sets for Dask."""
+    """The rank has found the hub; the variables that the cluster sets for Dask.
+
+    In rank 0 also the record, and the files in which it is: if rank 0 is killed, its
+    agent removes them.
+    """
 
     environ: dict[str, str]
+    record: str = ""
+    files: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,12 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dask_runner.cgroups import read
 from dask_runner.channel import Channel, open_channel
 from dask_runner.deaths import Kills
 from dask_runner.launchers import OWN_VARIABLES
@@ -61,6 +63,8 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 #: Seconds between SIGTERM and SIGKILL for our own processes.
 PATIENCE = 3.0
+#: Seconds for the resource tracker to remove what nobody uses any more.
+TRACKER = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,12 +369,33 @@ def end_orphans() -> None:
 
     A fork server, or what a task has started, may outlive the process that
     started it by a moment or for ever; Apptainer waits for the image's last
-    process, and complains.
+    process, and complains. The resource tracker of multiprocessing ends by itself
+    when all others have, and removes what a killed one has left in /dev/shm.
     """
     while children := _children():
-        for child in children:
+        others = [child for child in children if not _tracks_resources(child)]
+        for child in others:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
+        if not others:
+            for child in children:
+                _end_in_time(child)
+
+
+def _end_in_time(child: int) -> None:
+    """Reap a child that is about to end; after :data:`TRACKER` seconds kill it."""
+    latest = time.monotonic() + TRACKER
+    while time.monotonic() < latest:
+        if os.waitpid(child, os.WNOHANG)[0]:
+            return
+        # A pidfd would tell, but the kernel of an old site has none.
+        time.sleep(0.01)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+
+
+def _tracks_resources(pid: int) -> bool:
+    return "multiprocessing.resource_tracker" in read(Path(f"/proc/{pid}/cmdline"))
 
 
 def _children() -> list[int]:

@@ -198,7 +198,7 @@ class Rank:
         if self._unfit is not None:
             link.fail(self._unfit)
             return
-        self._crew.found(found.record, link.host)
+        self._crew.found(found.record, link.host, self._meeting.files)
 
     def _on_crashed(self, crashed: Crashed) -> None:
         raise crashed.error
@@ -461,6 +461,8 @@ class Rank:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        # Early: mpiexec may kill us before we are done.
+        self._meeting.withdraw()
         await self._crew.leave(self._patience)
         await self._meeting.settle()
         self._launched.settle()
@@ -468,7 +470,6 @@ class Rank:
             await self._link.closed()
         if self._headquarters is not None:
             await self._headquarters.shut()
-        self._meeting.withdraw()
         self._crew.tidy()
 
     def _later(self, coroutine: Any) -> None:

@@ -124,6 +124,10 @@ class Meeting(Protocol):
     def records(self) -> AsyncIterator[Record]:
         """Yield what is found, again and again, for as long as it is asked."""
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Where the record is, if this rank has written it into files."""
+
     async def settle(self) -> None:
         """Wait until nothing of it is under way."""
 
@@ -143,6 +147,7 @@ class NoMeeting:
 
     trouble = "there is nobody to meet"
     collective = False
+    files = ()
 
     async def publish(self, record: Record) -> None:
         """Nobody looks for it."""
@@ -248,6 +253,11 @@ class RelayMeeting:
             yield record
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, LAST_POLL)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """None: it is handed over."""
+        return ()
 
     async def settle(self) -> None:
         """Let who carries the record come to an end."""

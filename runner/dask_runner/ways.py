@@ -110,6 +110,11 @@ class FirstUsable:
             except UnusableError as error:
                 self._give_up(error)
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Where the record is, if in files."""
+        return self._chosen.files
+
     async def settle(self) -> None:
         """Wait until nothing is under way in those that were tried."""
         for way in self._ways[: len(self._reasons) + 1]:

@@ -159,8 +159,11 @@ ROWS = (
     Row(lambda x: x.who == "script", _script),
     # --- a launcher that is told to end
     Row(
+        # Hydra passes Ctrl-C on, PRRTE sends SIGTERM in its place.
         lambda x: x.who == "launcher" and x.launcher in BY_MPI,
-        lambda _: End(FAILS),
+        lambda x: End(
+            FAILS, tracebacks=int((x.cause, x.launcher) == ("sigint", "hydra"))
+        ),
     ),
     Row(
         lambda x: x.who == "launcher" and x.cause == "sigkill",
@@ -314,10 +317,6 @@ def _noticed(cell: Cell) -> float:
 def end(cell: Cell) -> End:
     """Return how a cell has to end."""
     found = next(row.end(cell) for row in ROWS if row.of(cell))
-    if cell.launcher in BY_MPI and cell.who in {*TOPS, "launcher"}:
-        # MPI's launchers kill all ranks when one fails; PRRTE does so a second after
-        # Ctrl-C as well. Who is killed removes nothing.
-        found = replace(found, leaves=r"/\.?dask-runner")
     if cell.cause == "sigstop":
         found = replace(found, within=max(found.within, ENDS + NOTICED))
     return found

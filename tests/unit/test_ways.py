@@ -60,6 +60,8 @@ def test_a_relay_that_brings_garbage_is_an_error_with_a_way_out() -> None:
 class Closed:
     """A way that no rank can go."""
 
+    files = ()
+
     def __init__(self, reason: str) -> None:
         self.trouble = reason
         self.settled = False

@@ -15,7 +15,8 @@ import multiprocessing.forkserver
 import os
 import shutil
 import signal
-from contextlib import closing
+from contextlib import closing, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dask.config
@@ -27,12 +28,14 @@ from dask_runner import mpi_world
 from dask_runner.channel import Channel
 from dask_runner.deaths import Standing
 from dask_runner.errors import RunnerError
+from dask_runner.file_meeting import FileMeeting
 from dask_runner.hub import between_pings
 from dask_runner.messages import ProtocolError
 from dask_runner.node import Place, of_this_user
 from dask_runner.programs import lifeline
 from dask_runner.programs.watched import WatchedNanny
 from dask_runner.programs.worker import Placed
+from dask_runner.rendezvous import Record
 
 if TYPE_CHECKING:
     import socket
@@ -51,10 +54,21 @@ CLOSE = 2.0
 LATEST = 1.0
 
 
-async def stay(channel: Channel) -> None:
-    """Say that the work is over, and wait for the rank's own end."""
+async def stay(channel: Channel) -> bool:
+    """Say that the work is over, and wait for the rank's own end.
+
+    Returns
+    -------
+    bool
+        Whether it says so; otherwise it is gone.
+    """
     channel.send(m.Bye())
-    await channel.receive()
+    return await channel.receive() is not None
+
+
+def _kill(pid: int) -> None:
+    with suppress(ProcessLookupError):  # gone meanwhile
+        os.kill(pid, signal.SIGKILL)
 
 
 class Agent:
@@ -139,12 +153,14 @@ class Agent:
             for pid in self._standing.too_long({top, *watched} - {0}, every):
                 if pid in watched:
                     watched[pid].why = "it was stopped and not continued"
-                os.kill(pid, signal.SIGKILL)
+                _kill(pid)
 
     async def own(self, channel: Channel) -> None:
         """Look after the workers of this rank, until it ends; then end all."""
         message = await channel.receive()
+        found = m.Found({})
         while isinstance(message, m.Found):
+            found = message
             lifeline.configure(message.environ, [])
             method = "distributed.worker.multiprocessing-method"
             dask.config.set({method: "forkserver"})
@@ -153,8 +169,9 @@ class Agent:
         there = isinstance(message, m.Close)
         if isinstance(message, m.Run):
             there = await self._look_after(message.spec, channel)
-        if there:
-            await stay(channel)
+        if not (there and await stay(channel)):
+            # At once: where the rank was a container's first process, the image goes.
+            await asyncio.to_thread(self._remove, found)
         if self._server is not None:
             self._server.close()
         # Not cancelled: one that is closing its workers must come to its end.
@@ -168,7 +185,17 @@ class Agent:
         # Python's own end waits for the resource tracker first, which waits for the
         # fork server, which waits for this process to close its pipe.
         server: Any = multiprocessing.forkserver._forkserver  # noqa: SLF001
-        server._stop()  # noqa: SLF001
+        with suppress(FileNotFoundError):  # its socket was in what we have removed
+            server._stop()  # noqa: SLF001
+
+    def _remove(self, found: m.Found) -> None:
+        """Remove what a rank that was killed has left: the record, its directory."""
+        if found.files:
+            record = Record.load(found.record)
+            meeting = FileMeeting(map(Path, found.files), record.key)
+            meeting.adopt(record)
+            meeting.withdraw()
+        shutil.rmtree(self._place.private, ignore_errors=True)
 
 
 class Workers:
@@ -230,7 +257,7 @@ class Workers:
         # One that has not started may not know how to close; its end is ours.
         for nanny in self.nannies:
             if pid := nanny.worker_pid:
-                os.kill(pid, signal.SIGKILL)
+                _kill(pid)
 
     async def _start(self) -> None:
         work = self._work
