@@ -259,7 +259,11 @@ class Crew:
         watched = {one.pid: one for one in ours if one.running and one.pid}
         for pid in self._standing.too_long(set(watched), every):
             watched[pid].why = "it was stopped and not continued"
-            watched[pid].signal(signal.SIGKILL)
+            if watched[pid] is self.agent:
+                # Not its group: the resource tracker in it has /dev/shm to tidy.
+                os.kill(pid, signal.SIGKILL)
+            else:
+                watched[pid].signal(signal.SIGKILL)
 
     async def leave(self, patience: float) -> None:
         """End all; after *patience* seconds by force."""
