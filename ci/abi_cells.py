@@ -182,7 +182,8 @@ def table(cells: Sequence[Cell], shared: str) -> str:
         cells_of = [bound.get((model, image)) for image in images]
         launcher = next(cell.launcher for cell in cells_of if cell)
         marks = "".join(f" {_mark(x)} |" for x in cells_of)
-        lines.append(f"| {_short(model, shared)} | {_short(launcher, shared)} |{marks}")
+        library = _short(model, shared).removeprefix("bound: ")
+        lines.append(f"| {library} | {_short(launcher, shared)} |{marks}")
     return "\n".join(lines) + "\n"
 
 

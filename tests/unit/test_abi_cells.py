@@ -70,7 +70,7 @@ def test_the_table_has_a_row_for_a_launcher_and_names_what_is_wrong() -> None:
 
     assert "| srun --mpi=pmix | world of 4 |  |" in text
     assert "| mpiexec | world of 1 | **the main job: hangs** |" in text
-    assert "| bound: MPICH 5 (lib) | srun --mpi=pmix | world of 4 (partial) |" in text
+    assert "| MPICH 5 (lib) | srun --mpi=pmix | world of 4 (partial) |" in text
     assert summary([GOOD, MISMATCHED, bad]) == (
         "3 cells, 1 wrong; one world of MPI in 1, in tasks in 1; the main job has "
         "4 workers in 2"

@@ -217,9 +217,9 @@ RULES: tuple[Rule, ...] = (
             and _major(library.version) >= 5  # noqa: PLR2004
         ),
         Verdict.PARTIAL,
-        "{library} runs under {way.command} on one node; over several it exchanges "
-        "what Slurm's plugin cannot take, unless MPI starts before the program has "
-        "used much memory",
+        "{library} runs under {way.command} on one node; over several it may exchange "
+        "what Slurm's plugin cannot take, where the program has used much memory "
+        "before MPI starts",
         "an image with MPICH 4; or -N1; or let the program import mpi4py first",
     ),
     Rule(
