@@ -125,6 +125,7 @@ class Cluster:
 
     def gone(self, member: Member, why: str) -> None:
         """Act on the loss of a rank."""
+        workers = list(member.workers)
         self._roster.remove(member)
         self._ending.changed()
         if self._over:
@@ -135,6 +136,9 @@ class Cluster:
             self.fail(LostError(f"{member.name} with the scheduler was lost: {why}"))
         else:
             self._losses.add(member, why)
+            host = self._roster.member(self._plan.scheduler)
+            if host is not None and workers:
+                host.channel.send(m.WorkersLost(workers))
             self._without(member)
 
     def _without(self, member: Member) -> None:

@@ -150,6 +150,17 @@ class Complete(Message):
 
 
 @dataclass(frozen=True)
+class WorkersLost(Message):
+    """Workers of a rank that is lost: the scheduler need not wait for them.
+
+    Dask finds out by itself where a connection closes. A node that stands still keeps
+    its connections open.
+    """
+
+    names: list[str]
+
+
+@dataclass(frozen=True)
 class Close(Message):
     """The cluster ends with *status*: stop client and workers, say bye."""
 

@@ -248,7 +248,7 @@ class Rank:
             # The ranks have met; only clients from outside miss the address.
             self._say(m.Note(str(error)))
 
-    def _on_complete(self, message: m.Complete) -> None:
+    def _for_the_scheduler(self, message: m.Complete | m.WorkersLost) -> None:
         self._crew.scheduler.send(message)
 
     def _on_ready(self, ready: m.Ready) -> None:
@@ -412,7 +412,8 @@ class Rank:
         ("rendezvous", Linked): _on_linked,
         ("rendezvous", Broken): _on_broken,
         ("link", m.Start): _on_start,
-        ("link", m.Complete): _on_complete,
+        ("link", m.Complete): _for_the_scheduler,
+        ("link", m.WorkersLost): _for_the_scheduler,
         ("link", m.Ready): _on_ready,
         ("link", m.Signalled): _on_signalled,
         ("link", m.Close): _on_close,

@@ -370,8 +370,10 @@ class OnTheCluster:
             node.container.update(mem_limit=all_of_it, memswap_limit=-1)
 
     def _stays(self) -> list[str]:
-        # What a node's own power failure leaves on its disk is nobody's to remove.
-        leaves = f"^{self._struck}: /" if self._struck else SINGLETONS
+        # What a node's own power failure leaves on its disk is nobody's to remove; nor
+        # is Apptainer's server of an image there, whose user Slurm has killed.
+        struck = rf"^{self._struck}: (/|\d+ squashfuse_ll )"
+        leaves = struck if self._struck else SINGLETONS
         leaves += _COMPLETING
         try:
             self._jobs.check_left(("cell", "job", "work"), leaves, "")

@@ -343,3 +343,12 @@ def test_ranks_with_mpis_of_two_families_are_told_and_end() -> None:
         assert "openmpi in rank 0, 2; mpich in rank 3" in error
 
     playing(4)(play)
+
+
+def test_the_scheduler_hears_which_workers_are_lost_with_a_rank() -> None:
+    async def play(stage: Stage) -> None:
+        ranks = await ready(stage, 3)
+        ranks[2].channel.close()
+        assert (await ranks[0].hears(m.WorkersLost)).names == workers(2).names
+
+    playing(3)(play)

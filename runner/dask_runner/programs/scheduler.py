@@ -1,7 +1,8 @@
 """The Dask scheduler, in a process of its own, forked by the agent.
 
 Gets ``Run`` with ``host, protocol, dashboard, dashboard_address, path`` and
-answers ``SchedulerUp`` or ``Failed``. Serves the dashboard from ``Complete`` on.
+answers ``SchedulerUp`` or ``Failed``. Serves the dashboard from ``Complete`` on, and
+forgets the workers of ``WorkersLost``.
 Ends at ``Finish``, at the end of its lifeline, or when a client shuts the cluster
 down (then it says ``SchedulerClosed``).
 """
@@ -21,7 +22,7 @@ from dask_runner import messages as m
 from dask_runner.programs import lifeline
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from dask_runner.channel import Channel
 
@@ -59,7 +60,9 @@ async def _serve() -> None:
     channel.send(m.SchedulerUp(scheduler.address, port))
 
     begin = partial(_serve_dashboard, scheduler, spec) if dashboard else _nothing
-    told = asyncio.ensure_future(_told_to_finish(channel, begin))
+    told = asyncio.ensure_future(
+        _told_to_finish(channel, begin, partial(_lose, scheduler))
+    )
     ended = asyncio.ensure_future(scheduler.finished())
     await asyncio.wait({told, ended}, return_when=asyncio.FIRST_COMPLETED)
     if told.done():
@@ -70,14 +73,29 @@ async def _serve() -> None:
 
 
 async def _told_to_finish(
-    channel: Channel, begin: Callable[[], Awaitable[None]]
+    channel: Channel,
+    begin: Callable[[], Awaitable[None]],
+    lose: Callable[[Sequence[str]], Awaitable[None]],
 ) -> None:
     """Wait for the end; *begin* what could wait when the cluster is complete."""
     while (message := await channel.receive()) is not None:
         if isinstance(message, m.Complete):
             await begin()
+        elif isinstance(message, m.WorkersLost):
+            await lose(message.names)
         elif isinstance(message, m.Finish):
             return
+
+
+async def _lose(scheduler: Scheduler, names: Sequence[str]) -> None:
+    """Compute elsewhere what these workers have or compute."""
+    lost = [
+        address
+        for address, worker in scheduler.workers.items()
+        if str(worker.name) in names
+    ]
+    for address in lost:
+        await scheduler.remove_worker(address, stimulus_id=f"lost-{address}")
 
 
 async def _nothing() -> None:
