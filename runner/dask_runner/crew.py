@@ -270,12 +270,10 @@ class Crew:
         if isinstance(self.client, Process):
             await self.client.stop(0.0)
         await asyncio.gather(
-            self._dismiss_agent(patience),
+            self.agent.finish(patience, m.Close(0)),
             self.scheduler.stop(patience, ask=m.Finish()),
         )
-
-    async def _dismiss_agent(self, patience: float) -> None:
-        await self.agent.finish(patience, m.Close(0))
+        # Last, since it removes what we leave if we are killed before we can.
         await self.agent.stop(patience, ask=m.Close(0))
 
     def tidy(self) -> None:

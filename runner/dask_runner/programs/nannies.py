@@ -187,6 +187,7 @@ class Agent:
         server: Any = multiprocessing.forkserver._forkserver  # noqa: SLF001
         with suppress(FileNotFoundError):  # its socket was in what we have removed
             server._stop()  # noqa: SLF001
+        await asyncio.to_thread(self._remove, m.Found({}))
 
     def _remove(self, found: m.Found) -> None:
         """Remove what a rank that was killed has left: the record, its directory."""
