@@ -307,9 +307,9 @@ def test_make_push_and_make_pull_are_all_that_a_user_types(
     done = make("pull", **where, **login, **keys)
     assert done.returncode == 0, done.stdout
     assert sif.read_bytes() == content
-    assert engine.images.get(f"{OWN_NAME}:openmpi").labels[
-        "dask-runner.mpi.family"
-    ] == ("openmpi")
+    engine.images.remove(f"{registry.repository('image')}:openmpi")
+    labels = engine.images.get(f"{OWN_NAME}:openmpi").labels
+    assert labels["dask-runner.mpi.family"] == "openmpi"
 
 
 def test_a_password_is_asked_for_and_taken(
