@@ -367,7 +367,7 @@ class OnTheCluster:
             node = self._jobs.cluster.node("c1")
             # A limit that is set can be raised, and not removed.
             all_of_it = self._jobs.cluster.client.info()["MemTotal"]
-            node.container.update(mem_limit=all_of_it, memswap_limit=-1)
+            node.container.update(mem_limit=all_of_it, memswap_limit=all_of_it)
 
     def _stays(self) -> list[str]:
         # What a node's own power failure leaves on its disk is nobody's to remove; nor
