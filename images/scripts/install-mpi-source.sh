@@ -25,13 +25,16 @@ case ${MPI:-} in
         url=https://download.open-mpi.org/release/open-mpi/v${MPI_VERSION%.*}/openmpi-$MPI_VERSION.tar.bz2
         # The client of any launcher that speaks PMIx, and mpirun's own.
         options="--with-pmix=external --with-hwloc=external --with-libevent=external
-            --with-prrte=internal --disable-oshmem"
+            --with-prrte=internal"
+        # Nobody here uses it, and 5.0.7's does not compile with GCC 14.
+        always=--disable-oshmem
         ;;
     mpich)
         url=https://www.mpich.org/static/downloads/$MPI_VERSION/mpich-$MPI_VERSION.tar.gz
         # All launchers' protocols in one library (since MPICH 4.2).
         options="--with-device=ch4:ofi --with-libfabric=/usr --with-pmix=/usr
             --with-hwloc=/usr"
+        always=
         ;;
     *) fail "MPI=${MPI:-}: the source of openmpi or mpich can be built" ;;
 esac
@@ -62,7 +65,7 @@ tar -xf "$build/source.tar" -C "$build" --strip-components=1 --no-same-owner
 cd "$build"
 # The options are words of their own.
 ./configure --prefix="$prefix" --enable-shared --disable-static \
-    --disable-mpi-fortran --disable-fortran ${MPI_CONFIGURE:-$options}
+    --disable-mpi-fortran --disable-fortran $always ${MPI_CONFIGURE:-$options}
 make -j "$(nproc)" V=0
 make install-strip
 cd /
