@@ -221,7 +221,7 @@ class Host:
         process.accept(self._last_words(world))
         meeting = RelayMeeting(self._hand_over, waits=lambda: self._leader.waits_for)
         rank = Rank(launch, meeting, asyncio.Queue(), process)
-        process.end(await rank.run())
+        await process.end(await rank.run())
 
     async def _hand_over(self, text: str | None) -> str:
         del text

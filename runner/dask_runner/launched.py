@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+from signal import SIGKILL
 from typing import TYPE_CHECKING, Protocol
 
 from dask_runner import messages as m
+from dask_runner.deaths import is_stopped
 from dask_runner.follower import SIGNALS
 from dask_runner.processes import Ended, adopt_orphans, end_orphans
 from dask_runner.snapshot import take
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
     from dask_runner.launch import Launch
     from dask_runner.processes import Event
     from dask_runner.snapshot import Snapshot
+
+#: Seconds for a follower to go, once it has its status.
+GOES = 1.0
 
 
 class Launched(Protocol):
@@ -121,9 +126,15 @@ class Follower:
         """Tell it that its part is played, and what to say if we are lost."""
         self._write(last_words)
 
-    def end(self, status: int) -> None:
-        """Tell it the exit status."""
+    async def end(self, status: int) -> None:
+        """Tell it the exit status, and wait until it has gone.
+
+        Its launcher waits for one that is stopped, for ever if nobody ends it.
+        """
         self._write(str(status))
+        await asyncio.wait([self._listening], timeout=GOES)
+        if is_stopped(self.pid):
+            self.signal(SIGKILL)
 
     def _write(self, line: str) -> None:
         self._writer.write(line.encode() + b"\n")

@@ -164,22 +164,37 @@ def test_a_rank_that_differs_plays_its_part_itself(
     assert (run.wait().status, second.wait().status) == (143, 0)
 
 
-def test_ranks_alike_share_a_leader_though_nobody_started_them_together(
-    dask_runner: DaskRunner, tmp_path: Path
-) -> None:
+def _apart(dask_runner: DaskRunner, directory: Path, code: str) -> tuple[Run, Run]:
+    """Start two ranks that no launcher waits for; return the leader and the other."""
     common = {
         "DASKRUNNER_JOB_ID": f"test-{uuid.uuid4().hex[:8]}",
         "DASKRUNNER_SIZE": "2",
-        "DASKRUNNER_DIRECTORY": str(tmp_path),
-        "TMPDIR": str(tmp_path),
+        "DASKRUNNER_DIRECTORY": str(directory),
+        "TMPDIR": str(directory),
     }
-    second = dask_runner.start(
-        "-c", BEGIN + WAIT, cwd=tmp_path, env={**common, "DASKRUNNER_RANK": "1"}
+    second, first = (
+        dask_runner.start(
+            "-c", code, cwd=directory, env={**common, "DASKRUNNER_RANK": rank}
+        )
+        for rank in "10"
     )
-    run = dask_runner.start(
-        "-c", BEGIN + WAIT, cwd=tmp_path, env={**common, "DASKRUNNER_RANK": "0"}
-    )
-    run.wait_for("begun")
+    first.wait_for("begun")
     assert second.named("dask-follower") == [second.process.pid]
-    run.signal(signal.SIGTERM)
-    assert (run.wait().status, second.wait().status) == (143, 0)
+    return first, second
+
+
+def test_ranks_alike_share_a_leader_though_nobody_started_them_together(
+    dask_runner: DaskRunner, tmp_path: Path
+) -> None:
+    first, second = _apart(dask_runner, tmp_path, BEGIN + WAIT)
+    first.signal(signal.SIGTERM)
+    assert (first.wait().status, second.wait().status) == (143, 0)
+
+
+def test_a_follower_that_stands_still_at_the_end_is_not_waited_for(
+    dask_runner: DaskRunner, tmp_path: Path
+) -> None:
+    first, second = _apart(dask_runner, tmp_path, BEGIN + WAIT)
+    second.signal(signal.SIGSTOP)
+    first.signal(signal.SIGTERM)
+    assert (first.wait().status, second.wait().status) == (143, 137)
