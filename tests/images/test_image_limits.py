@@ -106,6 +106,8 @@ try:
     client.submit(grow).result()
 except Exception as error:
     print(type(error).__name__, killed())
+# What is told of a worker comes after the scheduler's word that it is gone.
+client.wait_for_workers(1)
 """
 
 
