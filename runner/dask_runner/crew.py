@@ -15,7 +15,7 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Protocol
 
-from dask_runner import join, mpi_world, node, specs
+from dask_runner import image, join, mpi_world, node, specs
 from dask_runner import messages as m
 from dask_runner.addresses import of_interface
 from dask_runner.deaths import Standing
@@ -132,7 +132,13 @@ class Crew:
         """Return what the rank says first at the hub."""
         assert self._snapshot is not None  # noqa: S101  taken before all else
         return join.hello(
-            self._launch.world, node_name, self._snapshot, self.home, leads=self.leads
+            self._launch.world,
+            node_name,
+            self._snapshot,
+            self.home,
+            leads=self.leads,
+            # The snapshot has not the variable that names a bound one.
+            mpi=image.library(self._launch.environ),
         )
 
     @property

@@ -125,6 +125,7 @@ def follow(name: str, args: Sequence[str]) -> int | None:
         try:
             leader.sendall(len(introduction).to_bytes(LENGTH) + introduction)
         except OSError:
+            leader.close()
             return None
         last_words = _line(leader)
         if last_words is None:
@@ -134,6 +135,7 @@ def follow(name: str, args: Sequence[str]) -> int | None:
         signals.pass_on(leader)
         _call_it(NAME)
         status = _line(leader)
+        leader.close()
     if status is not None:
         return int(status)
     if last_words:

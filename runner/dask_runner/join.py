@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dask_runner import image, link
+from dask_runner import link
 from dask_runner import messages as m
 from dask_runner.cpusets import in_list_format
 from dask_runner.errors import AssemblyError, RunnerError
@@ -46,7 +46,7 @@ class Broken:
 
 
 def hello(
-    world: World, node: str, snapshot: Snapshot, home: str, *, leads: bool
+    world: World, node: str, snapshot: Snapshot, home: str, *, leads: bool, mpi: str
 ) -> m.Hello:
     """Return what a rank says first: who and where it is, and what it may use."""
     local_size = world.local_size or 0
@@ -59,7 +59,7 @@ def hello(
         leads,
         in_list_format(snapshot.cpus),
         bool(local_size) and not knows_its_cpus(snapshot, local_size),
-        image.library(snapshot.environ),
+        mpi,
     )
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from dask_runner.cgroups import read
+from dask_runner.follower import claim
 from dask_runner.gpus import GPU_VARIABLES
 from dask_runner.resources import UNLIMITED
 
@@ -64,14 +65,8 @@ def home(world: World, environ: Mapping[str, str]) -> str:
 
 def listen(name: str) -> socket.socket | None:
     """Open the socket of that name; None if another process has it."""
-    sock = socket.socket(socket.AF_UNIX)
-    try:
-        sock.bind(f"\0{name}")
-    except OSError:
-        sock.close()
-        return None
-    sock.listen(socket.SOMAXCONN)
-    return sock
+    claimed = claim(name)
+    return socket.socket(fileno=claimed.detach()) if claimed else None
 
 
 def connect(name: str) -> socket.socket | None:

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from tests.conftest import DaskRunner
     from tests.running import Run
 
-TEMPFAIL, UNAVAILABLE, KILLED = 75, 69, 137
+TEMPFAIL, UNAVAILABLE, CONFIG, KILLED = 75, 69, 78, 137
 
 
 class ByHand:
@@ -32,8 +32,10 @@ class ByHand:
             "DASKRUNNER_DIRECTORY": str(place),
         }
 
-    def start(self, rank: int, *args: Any) -> Run:
-        env = {**self._variables, "DASKRUNNER_RANK": str(rank)}
+    def start(
+        self, rank: int, *args: Any, more: Mapping[str, str] | None = None
+    ) -> Run:
+        env = {**self._variables, "DASKRUNNER_RANK": str(rank), **(more or {})}
         return self._dask_runner.start(*args, env=env, timeout=90)
 
 
@@ -188,3 +190,18 @@ def test_what_is_not_rank_0s_record_is_named_and_a_good_one_still_taken(
     assert ended.status == TEMPFAIL, ended
     assert word in ended.stderr, ended
     assert str(path) in ended.stderr
+
+
+def test_ranks_that_name_mpis_of_two_families_are_refused(
+    dask_runner: DaskRunner, tmp_path: Path
+) -> None:
+    ranks = ByHand(dask_runner, tmp_path, 2)
+    libraries = ("libmpi.so.40", "libmpi.so.12")
+    first, second = (
+        ranks.start(rank, "-c", "print(1)", more={"MPI4PY_LIBMPI": library})
+        for rank, library in enumerate(libraries)
+    )
+    ended = first.wait()
+    assert ended.status == CONFIG, ended
+    assert "openmpi in rank 0; mpich in rank 1" in ended.stderr, ended
+    assert second.wait().status == 0

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from dask_runner import follower
+from dask_runner import follower, node
 from dask_runner.cli import cli
 from dask_runner.hosting import Introduction
 from dask_runner.launchers import LAUNCHERS
@@ -117,3 +119,57 @@ print(*sorted(set(sys.modules) - before))
         "dask_runner.entry",
         "dask_runner.follower",
     }
+
+
+@pytest.mark.parametrize(
+    ("answers", "status"),
+    [
+        ([], None),
+        ([b"half a line"], None),
+        ([b"we are lost\n"], follower.LOST),
+        ([b"we are lost\n", b"3"], follower.LOST),
+        ([b"\n", b"3\n"], 3),
+    ],
+    ids=["goes", "goes in a word", "dies", "dies in the status", "ends"],
+)
+def test_a_leader_may_end_at_any_moment(
+    answers: list[bytes],
+    status: int | None,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # This process keeps the name that ps shows.
+    monkeypatch.setattr(follower, "NAME", Path("/proc/self/comm").read_text().strip())
+    name = f"dask-runner-test-{os.getpid()}"
+    with node.listen(name) as listening:  # type: ignore[union-attr]
+
+        def lead() -> None:
+            sock, _ = listening.accept()
+            with sock:
+                size = int.from_bytes(sock.recv(follower.LENGTH))
+                sock.recv(size, socket.MSG_WAITALL)
+                for answer in answers:
+                    sock.sendall(answer)
+
+        leader = threading.Thread(target=lead)
+        leader.start()
+        assert follower.follow(name, ARGS) == status
+        leader.join()
+    said = "we are lost\n" if status == follower.LOST else ""
+    assert capsys.readouterr().err == said
+
+
+def test_a_leader_that_never_answers_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(follower, "ANSWERS", 0.1)
+    name = f"dask-runner-test-{os.getpid()}"
+    with node.listen(name):  # type: ignore[union-attr]
+        assert follower.follow(name, ARGS) is None
+
+
+def test_a_leader_that_never_comes_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(follower, "APPEARS", 0.1)
+    assert follower.follow(f"dask-runner-test-{os.getpid()}", ARGS) is None
