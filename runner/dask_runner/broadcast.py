@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from dask_runner import messages as m
 from dask_runner import mpi_world
-from dask_runner.processes import Ended, Event, Process
+from dask_runner.deaths import Ended
+from dask_runner.processes import Event, Process
 from dask_runner.rendezvous import RelayMeeting, UnusableError
 
 if TYPE_CHECKING:

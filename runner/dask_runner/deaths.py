@@ -1,12 +1,45 @@
-"""Why a process died or stands still, as far as the kernel tells."""
+"""How a process ended, and why it died or stands still as far as the kernel tells."""
 
 from __future__ import annotations
 
 import signal
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from dask_runner.cgroups import oom_kills, read
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A process has ended.
+
+    Attributes
+    ----------
+    status : int
+        Negative for a signal, as in subprocess.
+    why : str
+        What is known of the reason.
+    known : bool
+        Whether the status is; not of a process that is no child of ours.
+    """
+
+    status: int
+    why: str = ""
+    known: bool = True
+
+    def __str__(self) -> str:
+        why = f" ({self.why})" if self.why else ""
+        if not self.known:
+            return f"is gone{why}"
+        if self.status < 0:
+            return f"was killed by {signal.Signals(-self.status).name}{why}"
+        return f"ended with status {self.status}{why}"
+
+    @property
+    def shell_status(self) -> int:
+        """The status as a shell says it: 128 + signal."""
+        return 128 - self.status if self.status < 0 else self.status
 
 
 class Kills:

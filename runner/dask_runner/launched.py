@@ -8,9 +8,9 @@ from signal import SIGKILL
 from typing import TYPE_CHECKING, Protocol
 
 from dask_runner import messages as m
-from dask_runner.deaths import is_stopped
+from dask_runner.deaths import Ended, is_stopped
 from dask_runner.follower import SIGNALS
-from dask_runner.processes import Ended, adopt_orphans, end_orphans
+from dask_runner.orphans import adopt_orphans, end_orphans
 from dask_runner.snapshot import take
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING
 
+from dask_runner.deaths import Ended
 from dask_runner.file_meeting import PRIVATE
-from dask_runner.processes import Ended
 from dask_runner.report import say
 
 if TYPE_CHECKING:

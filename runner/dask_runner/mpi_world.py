@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from dask_runner import guard, image, surroundings
 from dask_runner.errors import ConfigError
-from dask_runner.processes import only_the_ranks
+from dask_runner.inheritance import only_the_ranks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,22 +10,17 @@ launcher does not take the job down when one of them dies.
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
 import resource
 import signal
 import socket
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dask_runner.cgroups import read
 from dask_runner.channel import Channel, open_channel
-from dask_runner.deaths import Kills
-from dask_runner.launchers import OWN_VARIABLES
+from dask_runner.deaths import Ended, Kills
 from dask_runner.messages import Bye, Message, ProtocolError
 
 if TYPE_CHECKING:
@@ -34,69 +29,8 @@ if TYPE_CHECKING:
 #: File descriptors that one of our processes may have, if the system lets it.
 FILES = 1 << 16
 
-#: Variables that name file descriptors which only the top process has. A child
-#: that calls MPI_Init must not take a stranger's descriptor for its launcher.
-DESCRIPTORS = (
-    "PMI_FD",
-    "PMI_RANK",
-    "PMI_SIZE",
-    "PMI_PORT",
-    "HYDI_CONTROL_FD",
-)
-
-#: How the names of variables begin that make a process a rank of its launcher. Only
-#: the top process is one: another that calls MPI_Init in its name hangs or fails,
-#: where without them it is a world of its own.
-RANKS = (
-    "PMI_",
-    "PMIX_",
-    "OMPI_COMM_WORLD_",
-    "OMPI_MCA_ess",
-    "OMPI_MCA_orte_",
-    "OMPI_MCA_pmix",
-    "MPI_LOCAL",
-)
-#: Such names that are settings of the user's.
-USERS = ("PMIX_MCA_", "PMI_DEBUG")
-
-_PR_SET_CHILD_SUBREAPER = 36
-
 #: Seconds between SIGTERM and SIGKILL for our own processes.
 PATIENCE = 3.0
-#: Seconds for the resource tracker to remove what nobody uses any more.
-TRACKER = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """A process has ended.
-
-    Attributes
-    ----------
-    status : int
-        Negative for a signal, as in subprocess.
-    why : str
-        What is known of the reason.
-    known : bool
-        Whether the status is; not of a process that is no child of ours.
-    """
-
-    status: int
-    why: str = ""
-    known: bool = True
-
-    def __str__(self) -> str:
-        why = f" ({self.why})" if self.why else ""
-        if not self.known:
-            return f"is gone{why}"
-        if self.status < 0:
-            return f"was killed by {signal.Signals(-self.status).name}{why}"
-        return f"ended with status {self.status}{why}"
-
-    @property
-    def shell_status(self) -> int:
-        """The status as a shell says it: 128 + signal."""
-        return 128 - self.status if self.status < 0 else self.status
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,74 +274,3 @@ def allow_many_files() -> None:
     wanted = FILES if unlimited else min(hard, FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def inherited(environ: Mapping[str, str], extra: Mapping[str, str]) -> dict[str, str]:
-    """Return a child's environment: ours, less what only we may use."""
-    taken = {*only_the_ranks(environ), *OWN_VARIABLES}
-    kept = {name: value for name, value in environ.items() if name not in taken}
-    return {**kept, **extra}
-
-
-def only_the_ranks(environ: Mapping[str, str]) -> list[str]:
-    """Return the names of variables that make a process a rank of its launcher."""
-    return [
-        name
-        for name in environ
-        if name in DESCRIPTORS
-        or (name.startswith(RANKS) and not name.startswith(USERS))
-    ]
-
-
-def adopt_orphans() -> None:
-    """Become the parent of what our processes leave behind (prctl(2))."""
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
-
-
-def end_orphans() -> None:
-    """Kill and reap every child that is left, until there is none.
-
-    A fork server, or what a task has started, may outlive the process that
-    started it by a moment or for ever; Apptainer waits for the image's last
-    process, and complains. The resource tracker of multiprocessing ends by itself
-    when all others have, and removes what a killed one has left in /dev/shm.
-    """
-    while children := _children():
-        others = [child for child in children if not _tracks_resources(child)]
-        for child in others:
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-        if not others:
-            for child in children:
-                _end_in_time(child)
-
-
-def _end_in_time(child: int) -> None:
-    """Reap a child that is about to end; after :data:`TRACKER` seconds kill it."""
-    latest = time.monotonic() + TRACKER
-    while time.monotonic() < latest:
-        if os.waitpid(child, os.WNOHANG)[0]:
-            return
-        # A pidfd would tell, but the kernel of an old site has none.
-        time.sleep(0.01)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-
-
-def _tracks_resources(pid: int) -> bool:
-    return "multiprocessing.resource_tracker" in read(Path(f"/proc/{pid}/cmdline"))
-
-
-def _children() -> list[int]:
-    ours = os.getpid()
-    names = (entry.name for entry in Path("/proc").iterdir())
-    return [int(name) for name in names if name.isdecimal() and _parent(name) == ours]
-
-
-def _parent(pid: str) -> int:
-    try:
-        # 4711 (name with spaces and parentheses) S 1 ...
-        text = Path(f"/proc/{pid}/stat").read_text()
-        return int(text.rpartition(")")[2].split()[1])
-    except (OSError, IndexError):
-        return 0

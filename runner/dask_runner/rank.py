@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any
 from dask_runner import join
 from dask_runner import messages as m
 from dask_runner.crew import Crew
+from dask_runner.deaths import Ended
 from dask_runner.ending import PASSED_ON, STOP
 from dask_runner.errors import AssemblyError, ConfigError, LostError, RunnerError
 from dask_runner.headquarters import Headquarters
 from dask_runner.join import Broken, Linked
 from dask_runner.launchers import may_be_outlived
-from dask_runner.processes import Ended
 from dask_runner.rendezvous import with_address
 from dask_runner.report import say
 from dask_runner.roles import Role

@@ -6,9 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from dask_runner import messages as m
+from dask_runner.deaths import Ended
 from dask_runner.hub import between_pings
 from dask_runner.messages import ProtocolError
-from dask_runner.processes import Ended
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from dask_runner import security
 from dask_runner.errors import ConfigError
-from dask_runner.processes import inherited
+from dask_runner.inheritance import inherited
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

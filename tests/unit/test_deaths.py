@@ -12,7 +12,7 @@ import pytest
 
 from dask_runner import deaths
 from dask_runner.cgroups import oom_kills
-from dask_runner.processes import Ended
+from dask_runner.deaths import Ended
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,10 +14,10 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from dask_runner import messages as m
+from dask_runner.deaths import Ended
 from dask_runner.errors import RunnerError
 from dask_runner.launch import Launch
 from dask_runner.launched import ThisProcess
-from dask_runner.processes import Ended
 from dask_runner.programs import lifeline
 from dask_runner.rank import Rank
 from dask_runner.rendezvous import RelayMeeting

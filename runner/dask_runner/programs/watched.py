@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from distributed import Nanny, Status
 
-from dask_runner.deaths import Kills
+from dask_runner.deaths import Ended, Kills
 from dask_runner.found import in_words
-from dask_runner.processes import Ended
 
 if TYPE_CHECKING:
     from collections.abc import Callable

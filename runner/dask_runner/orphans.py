@@ -1,0 +1,70 @@
+"""What a rank's processes leave behind, and who ends it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import time
+from pathlib import Path
+
+from dask_runner.cgroups import read
+
+_PR_SET_CHILD_SUBREAPER = 36
+
+#: Seconds for the resource tracker to remove what nobody uses any more.
+TRACKER = 1.0
+
+
+def adopt_orphans() -> None:
+    """Become the parent of what our processes leave behind (prctl(2))."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def end_orphans() -> None:
+    """Kill and reap every child that is left, until there is none.
+
+    A fork server, or what a task has started, may outlive the process that
+    started it by a moment or for ever; Apptainer waits for the image's last
+    process, and complains. The resource tracker of multiprocessing ends by itself
+    when all others have, and removes what a killed one has left in /dev/shm.
+    """
+    while children := _children():
+        others = [child for child in children if not _tracks_resources(child)]
+        for child in others:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+        if not others:
+            for child in children:
+                _end_in_time(child)
+
+
+def _end_in_time(child: int) -> None:
+    """Reap a child that is about to end; after :data:`TRACKER` seconds kill it."""
+    latest = time.monotonic() + TRACKER
+    while time.monotonic() < latest:
+        if os.waitpid(child, os.WNOHANG)[0]:
+            return
+        # A pidfd would tell, but the kernel of an old site has none.
+        time.sleep(0.01)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+
+
+def _tracks_resources(pid: int) -> bool:
+    return "multiprocessing.resource_tracker" in read(Path(f"/proc/{pid}/cmdline"))
+
+
+def _children() -> list[int]:
+    ours = os.getpid()
+    names = (entry.name for entry in Path("/proc").iterdir())
+    return [int(name) for name in names if name.isdecimal() and _parent(name) == ours]
+
+
+def _parent(pid: str) -> int:
+    try:
+        # 4711 (name with spaces and parentheses) S 1 ...
+        text = Path(f"/proc/{pid}/stat").read_text()
+        return int(text.rpartition(")")[2].split()[1])
+    except (OSError, IndexError):
+        return 0
