@@ -1,9 +1,9 @@
 """The state of the whole cluster, on rank 0, and what follows from it.
 
 It tells the ranks (:mod:`dask_runner.roster`) when the scheduler is up, the client
-when all is ready, and everyone when and with which status it ends
-(:mod:`dask_runner.ending`). What comes in and goes out is messages: it opens no
-socket and starts no process.
+when all is ready (:mod:`dask_runner.assembly`), and everyone when and with which
+status it ends (:mod:`dask_runner.ending`). What comes in and goes out is messages: it
+opens no socket and starts no process.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from dask_runner import guard
 from dask_runner import messages as m
+from dask_runner.assembly import Assembly
 from dask_runner.ending import Ending, later
 from dask_runner.errors import AssemblyError, ConfigError, LostError, RunnerError
-from dask_runner.losses import Losses, ranks_in_words
+from dask_runner.losses import Losses
 from dask_runner.roster import Roster
 
 if TYPE_CHECKING:
@@ -27,10 +28,6 @@ if TYPE_CHECKING:
     from dask_runner.roster import Member
     from dask_runner.settings import Settings
     from dask_runner.world import World
-
-#: Seconds that ranks wait for others of their node once there is a scheduler, where
-#: the cluster may begin without these (``--min-workers``).
-NEIGHBOURS = 5.0
 
 
 class Cluster:
@@ -67,12 +64,15 @@ class Cluster:
         self._ending = Ending(self._roster, plan.client, settings, report, ends_at)
         self._losses = Losses(report)
         self._mpi_families: dict[str, Member] = {}
-        self._scheduler = (
-            m.SchedulerUp(scheduler_address, 0) if plan.scheduler is None else None
+        scheduler = m.SchedulerUp(scheduler_address, 0)
+        self._assembly = Assembly(
+            self._roster,
+            plan,
+            settings,
+            report,
+            self._ending,
+            scheduler if plan.scheduler is None else None,
         )
-        self._complete = False
-        self._client_told = False
-        self._impatient = False
         self._noted: set[str] = set()
         later(settings.timeout, self._assembly_over)
 
@@ -104,7 +104,7 @@ class Cluster:
         else:
             self._compare_mpi(member)
         # Until all are there, one that comes changes nothing but for its own node.
-        self._advance(None if self.assembled else member.node)
+        self._assembly.advance(None if self.assembled else member.node)
         return member
 
     def _compare_mpi(self, newest: Member) -> None:
@@ -132,7 +132,7 @@ class Cluster:
             return
         if member.rank == self._plan.client:
             self.fail(LostError(f"{member.name} with the client was lost: {why}"))
-        elif member.rank == self._plan.scheduler and self._scheduler is not None:
+        elif member.rank == self._plan.scheduler and self._assembly.scheduler:
             self.fail(LostError(f"{member.name} with the scheduler was lost: {why}"))
         else:
             self._losses.add(member, why)
@@ -146,8 +146,7 @@ class Cluster:
         roster = self._roster
         roster.give_up(member)
         needed = self._settings.min_workers or 1
-        begun = self._client_told
-        if not begun and self._settings.min_workers is None:
+        if self._needs_all:
             self.fail(
                 AssemblyError(
                     f"{member.name} failed before the cluster was ready",
@@ -163,96 +162,28 @@ class Cluster:
                 )
             )
         else:
-            self._advance()
+            self._assembly.advance()
 
-    # --- from nothing to ready ----------------------------------------------
-
-    def _advance(self, node: str | None = None) -> None:
-        """Tell everyone, or the ranks of one node, what has become possible."""
-        if self._over or self._scheduler is None:
-            self._ending.changed()
-            return
-        for each in self._roster.waiting(node):
-            for member, start in self._roster.start(
-                each, self._scheduler.address, impatient=self._impatient
-            ):
-                member.channel.send(start)
-        host = self._roster.member(self._plan.scheduler)
-        client = self._roster.member(self._plan.client)
-        if host is not None and not self._complete and self._enough():
-            self._complete = True
-            host.channel.send(m.Complete())
-        if client is not None and not self._client_told and self._enough():
-            self._client_told = True
-            link = self._report.ready(
-                self._ending.seconds,
-                self._roster.registered,
-                [member for member in self.members if member.complete],
-                self._scheduler,
-            )
-            client.channel.send(
-                m.Ready(self._scheduler.address, link, self._roster.registered)
-            )
-            self._ending.client_begins()
-            self._wait_no_longer()
-        self._ending.changed()
-
-    def _wait_no_longer(self) -> None:
-        """Start ranks whose node is not complete, or has not the one that leads it."""
-        self._impatient = True
-        self._advance()
-
-    def _enough(self) -> bool:
-        wanted = self._settings.min_workers
-        if wanted is None:
-            return self.assembled and not self._roster.missing
-        return self._roster.registered >= int(wanted)
+    @property
+    def _needs_all(self) -> bool:
+        """Whether the cluster cannot begin without each of its ranks."""
+        return not self._assembly.ready and self._settings.min_workers is None
 
     def _assembly_over(self) -> None:
-        if not self._client_told and not self._over:
-            self.fail(self._what_is_missing())
-
-    def _what_is_missing(self) -> AssemblyError:
-        roster, seconds = self._roster, f"{self._settings.timeout:g} s"
-        if missing := roster.never_came():
-            zero = roster.member(0)
-            return AssemblyError(
-                f"{ranks_in_words(missing)} of {self._world.size} did not arrive "
-                f"within {seconds}",
-                f"all ranks, each able to reach {zero.node if zero else 'rank 0'}",
-                "look for errors of these tasks above; --timeout gives more "
-                "time, --min-workers begins with fewer",
-            )
-        if self._scheduler is None:
-            return AssemblyError(
-                f"the scheduler was not up within {seconds}",
-                "a scheduler",
-                "give more time with --timeout",
-            )
-        do = "--timeout gives more time, --min-workers begins with fewer"
-        saw = (
-            f"{roster.registered} workers registered within {seconds}, but none of "
-            f"{', '.join(roster.late()[:10])}"
-        )
-        if self._settings.mpi_tasks:
-            saw += " (--mpi-tasks: they are in MPI_Init, or wait for others)"
-            do = "dask-runner check tells what starts this MPI; or give more --timeout"
-        return AssemblyError(saw, f"{self._settings.min_workers or 'all'} workers", do)
+        if not self._assembly.ready and not self._over:
+            self.fail(self._assembly.what_is_missing())
 
     # --- what the ranks say -------------------------------------------------
 
     def _on_scheduler_up(self, member: Member, message: m.SchedulerUp) -> None:
         if member.rank == self._plan.scheduler:
-            self._scheduler = message
-            if self._settings.min_workers is not None:
-                later(NEIGHBOURS, self._wait_no_longer)
-            self._advance()
+            self._assembly.scheduler_up(message)
 
     def _on_workers_up(self, member: Member, message: m.WorkersUp) -> None:
         self._roster.workers_up(member, message)
         planned = len(self._plan.workers)
         self._report.progress(planned - len(self._roster.missing), planned)
-        self._advance(member.node)
+        self._assembly.advance(member.node)
 
     def _on_worker_died(self, member: Member, message: m.WorkerDied) -> None:
         if not self._over:
@@ -276,8 +207,7 @@ class Cluster:
     def _on_failed(self, member: Member, message: m.Failed) -> None:
         saw, needed, do = message.saw, message.needed, message.do
         needs = {self._plan.scheduler, self._plan.client}
-        begins_with_all = not self._client_told and self._settings.min_workers is None
-        if member.rank in needs or begins_with_all:
+        if member.rank in needs or self._needs_all:
             error = RunnerError(f"{member.name}: {saw}", needed, do)
             error.status = message.status
             self.fail(error)

@@ -69,6 +69,8 @@ class Roster:
 
     Attributes
     ----------
+    size : int
+        How many there are to be.
     missing : set of int
         Those whose workers are awaited.
     staying : set of int
@@ -78,7 +80,7 @@ class Roster:
     """
 
     def __init__(self, size: int, workers: Iterable[int]) -> None:
-        self._size = size
+        self.size = size
         self._members: dict[int, Member] = {}
         self._arrived: set[int] = set()
         self._on_node: dict[str, list[Member]] = {}
@@ -102,7 +104,7 @@ class Roster:
     @property
     def assembled(self) -> bool:
         """Whether every rank has arrived."""
-        return len(self._arrived) == self._size
+        return len(self._arrived) == self.size
 
     def only(self, rank: int) -> bool:
         """Say whether nobody is connected but that rank, if at all."""
@@ -110,11 +112,11 @@ class Roster:
 
     def may_join(self, rank: int) -> bool:
         """Say whether there is to be such a rank, and it has not been here."""
-        return 0 <= rank < self._size and rank not in self._arrived
+        return 0 <= rank < self.size and rank not in self._arrived
 
     def never_came(self) -> list[int]:
         """List the ranks that have not arrived."""
-        return sorted(set(range(self._size)) - self._arrived)
+        return sorted(set(range(self.size)) - self._arrived)
 
     def late(self) -> list[str]:
         """Names of the ranks whose workers are not up."""
