@@ -95,3 +95,17 @@ def end_with(top: Popen[bytes], silence: float, *, launched: bool) -> None:
         if launched and os.getppid() != launcher:
             os.kill(os.getpid(), signal.SIGTERM)
             return
+
+
+def status_of(error: BaseException | None) -> int:
+    """Return the status of a body that was left so, as the interpreter gives it."""
+    match error:
+        case None:
+            return 0
+        case SystemExit(code=None):
+            return 0
+        case SystemExit(code=int(code)):
+            return code
+        case KeyboardInterrupt():
+            return 130
+    return 1

@@ -8,11 +8,10 @@ a nanny, with the launcher's variables and sockets.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dask_runner import guard, image, surroundings
+from dask_runner import mpi_here
 from dask_runner.errors import ConfigError
 from dask_runner.inheritance import only_the_ranks
 
@@ -49,19 +48,15 @@ def begin(ranks: int) -> None:
     ------
     ConfigError
     """
-    guard.refuse_before_mpi(
-        os.environ, surroundings.look(os.environ), image.library(os.environ)
-    )
     try:
-        from mpi4py import MPI  # noqa: PLC0415  it initialises MPI
-    except (ImportError, RuntimeError) as error:
+        comm = mpi_here.begin()
+    except mpi_here.UNUSABLE as error:
         raise ConfigError(
             f"mpi4py does not work: {str(error).partition(chr(10))[0]}",
             "mpi4py and an MPI library",
             "an image with the launcher's MPI; or leave out --mpi-tasks",
         ) from error
-    library = str(MPI.Get_library_version())
-    guard.refuse_world(os.environ, ranks, MPI.COMM_WORLD.size, library)
+    mpi_here.refuse_other_world(ranks, comm)
 
 
 def variables(environ: Mapping[str, str]) -> dict[str, str]:

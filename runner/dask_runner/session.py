@@ -1,0 +1,155 @@
+"""One cluster, as the user's process lives through it in the library's way in.
+
+It starts the rank's top process (:mod:`dask_runner.programs.top`), hears from it when
+all is ready, and takes the body of the ``with`` down when it says that the cluster
+has ended.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+from dask_runner import messages as m
+from dask_runner import pmi
+from dask_runner.body import Body, end_with
+from dask_runner.channel import BlockingChannel
+from dask_runner.launchers import may_be_outlived
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    #: Carries the record's text from rank 0, where it is given, to all ranks.
+    Exchange = Callable[[str | None], str]
+
+#: Seconds beyond the grace for the rank's processes to end after the body.
+END = 20.0
+
+
+class Session:
+    """From entering one cluster to leaving it.
+
+    Attributes
+    ----------
+    status : str
+        "created", "starting", "running", "closing" or "closed".
+    ready : Ready
+        What there is to know of the cluster; nothing until it is ready.
+    """
+
+    def __init__(self) -> None:
+        self.status = "created"
+        self.ready = m.Ready("", "", 0)
+        self._top: subprocess.Popen[bytes] | None = None
+        self._channel: BlockingChannel | None = None
+        self._body = Body()
+        self._leaving = False
+
+    def enter(self, spec: Mapping[str, Any], exchange: Exchange | None) -> None:
+        """Start the rank's part; return in the client, when all is ready.
+
+        Parameters
+        ----------
+        spec : mapping
+            What the top process is told.
+        exchange : callable, optional
+            How this process carries the record, if it has a way.
+
+        Raises
+        ------
+        SystemExit
+            In all other ranks when the cluster has ended, and in the client if it
+            could not begin.
+        """
+        self.status = "starting"
+        # No MPI here has taken the launcher's socket, so the ranks meet over it.
+        launcher = pmi.descriptor(os.environ) if exchange is None else None
+        self._top, self._channel = _start([] if launcher is None else [launcher])
+        _keep_watch(self._top, spec)
+        self._channel.send(m.Run(dict(spec)))
+        while True:
+            message = self._channel.receive()
+            if isinstance(message, m.Relay):
+                assert exchange is not None  # noqa: S101  the spec says so
+                self._channel.send(m.Relay(exchange(message.record or None)))
+            elif isinstance(message, m.Ready):
+                self.ready = message
+                self.status = "running"
+                self._body.begin()
+                threading.Thread(target=self._watch, daemon=True).start()
+                return
+            else:
+                # The end of the cluster, for all but a client that has begun.
+                self._channel.send(m.ClientEnded(0, ""))
+                raise SystemExit(self._wait())
+
+    def leave(self, status: int) -> None:
+        """End the cluster with the body's status.
+
+        Raises
+        ------
+        SystemExit
+            If the cluster has ended first, with its status.
+        """
+        if self._channel is None or self._leaving:
+            return
+        self._leaving = True
+        self._body.over()
+        self.status = "closing"
+        self._channel.send(m.ClientEnded(status, ""))
+        self._wait()
+        self.status = "closed"
+        if self._body.status:
+            raise SystemExit(self._body.status)
+
+    def _watch(self) -> None:
+        """Interrupt the body when the cluster ends before it."""
+        assert self._channel is not None  # noqa: S101  started
+        message = self._channel.receive()
+        while message is not None and not isinstance(message, m.Close):
+            message = self._channel.receive()
+        if not self._leaving:
+            self._body.interrupt(message.status if isinstance(message, m.Close) else 69)
+
+    def _wait(self) -> int:
+        assert self._top is not None  # noqa: S101  started
+        try:
+            status = self._top.wait(END)
+        except subprocess.TimeoutExpired:
+            self._top.kill()
+            status = self._top.wait()
+        return status if status >= 0 else 128 - status
+
+
+def _start(sockets: list[int]) -> tuple[subprocess.Popen[bytes], BlockingChannel]:
+    """Start the rank's top process, which has the launcher's *sockets* from now on."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        top = subprocess.Popen(
+            [
+                sys.executable,
+                "-P",
+                "-m",
+                "dask_runner.programs.top",
+                str(theirs.fileno()),
+                os.devnull,
+            ],
+            stdin=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno(), *sockets],
+            process_group=0,
+        )
+    return top, BlockingChannel(ours)
+
+
+def _keep_watch(top: subprocess.Popen[bytes], spec: Mapping[str, Any]) -> None:
+    """End a top process that stands still, and this one with its launcher."""
+    threading.Thread(
+        target=end_with,
+        args=(top, spec["settings"]["silence"]),
+        kwargs={"launched": may_be_outlived(spec["world"]["launcher"])},
+        daemon=True,
+    ).start()
