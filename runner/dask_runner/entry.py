@@ -20,9 +20,10 @@ def main() -> None:
     door = None
     args = sys.argv[1:]
     name, leads = follower.meeting_place(os.environ, args)
+    alone = os.environ.pop(follower.ALONE, "")
     if leads:
         door = follower.claim(name)
-    elif name:
+    elif name and not alone:
         status = follower.follow(name, args)
         if status is not None:
             sys.exit(status)

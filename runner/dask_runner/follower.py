@@ -74,6 +74,10 @@ SHARED = ("/tmp",)  # noqa: S108  looked at, and not written to
 #: How ``ps -o comm`` shows a follower.
 NAME = "dask-follower"
 
+#: Set by a follower that no leader plays for, where it is not Python: the images have
+#: one that says the same in less (``images/follower``). Not for others to set.
+ALONE = "DASKRUNNER_ALONE"
+
 #: What a rank of a lost cluster ends with (``errors.LostError.status``).
 LOST = 69
 

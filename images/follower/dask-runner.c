@@ -1,0 +1,334 @@
+/* dask-runner, as an image has it: a follower of its node's leader, or the rest.
+ *
+ * Most ranks of a job do nothing but tell the leader of their node who they are and
+ * wait for an exit status (dask_runner/follower.py, which says how and why). An
+ * interpreter is a hundred times as much as that takes; and each container of a SIF
+ * reads it anew, through a file system in user space. So the images have this, which
+ * says the same to the same socket, and starts the Python program for all else.
+ *
+ * The table, the limits and the protocol are follower.py's;
+ * tests/images/test_image_follower.py compares the two, byte by byte.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+/* From images/scripts/build-follower.sh: this package's version, the interpreter of
+ * the leader, and the Python program. */
+#if !defined(VERSION) || !defined(PYTHON) || !defined(PROGRAM)
+#error "VERSION, PYTHON and PROGRAM are wanted"
+#endif
+
+/* Tells the Python program that no leader plays for this rank. */
+#define ALONE "DASKRUNNER_ALONE"
+
+#define LENGTH_OF(array) (sizeof(array) / sizeof((array)[0]))
+
+enum {
+    LONGEST = 100,      /* bytes of a name */
+    APPEARS_MS = 3000,  /* for the leader to come into being */
+    ANSWERS_S = 30,     /* and to answer */
+    FIRST_LOOK_MS = 5,
+    LAST_LOOK_MS = 50,
+    LINE = 4096,        /* bytes of what the leader says */
+    LOST = 69,          /* the statuses of dask_runner/errors.py */
+    NOT_FOUND = 127,    /* and of a shell */
+};
+
+static const struct glance {
+    const char *launcher;
+    const char *local_rank;
+    const char *launch[2];
+} GLANCES[] = {
+    {"local", "DASKRUNNER_RANK", {"DASKRUNNER_JOB_ID"}},
+    {"openmpi", "OMPI_COMM_WORLD_LOCAL_RANK", {"PMIX_NAMESPACE"}},
+    {"flux", "FLUX_TASK_LOCAL_ID", {"FLUX_JOB_ID"}},
+    {"slurm", "SLURM_LOCALID", {"SLURM_JOB_ID", "SLURM_STEP_ID"}},
+};
+
+static const char *const NO_RUN[] = {"info", "check", "recipe", "--help", "--version"};
+
+static const char *const SHARED[] = {".", "/tmp"};
+
+static const int SIGNALS[] = {SIGTERM, SIGINT, SIGUSR1, SIGUSR2};
+
+extern char **environ;
+
+/* ------------------------------------------------------------------- signals */
+
+static struct sigaction before[LENGTH_OF(SIGNALS)];
+static volatile sig_atomic_t passes_on_to = -1;
+
+static void handle(int number)
+{
+    int error = errno;
+    if (passes_on_to >= 0) {
+        unsigned char byte = (unsigned char)number;
+        /* If the leader is gone, that is read in a moment and says more. */
+        (void)send(passes_on_to, &byte, 1, MSG_NOSIGNAL);
+    } else if (number == SIGTERM || number == SIGINT) {
+        _exit(128 + number);
+    }
+    errno = error;
+}
+
+static void catch_signals(void)
+{
+    struct sigaction action = {.sa_handler = handle};
+    sigemptyset(&action.sa_mask);
+    for (size_t i = 0; i < LENGTH_OF(SIGNALS); i++)
+        sigaction(SIGNALS[i], &action, &before[i]);
+}
+
+static void release_signals(void)
+{
+    for (size_t i = 0; i < LENGTH_OF(SIGNALS); i++)
+        sigaction(SIGNALS[i], &before[i], NULL);
+}
+
+/* -------------------------------------------------------- where the leader is */
+
+static const char *variable(const char *name)
+{
+    const char *value = name ? getenv(name) : NULL;
+    return value && *value ? value : NULL;
+}
+
+static bool has_all(const struct glance *glance)
+{
+    for (size_t i = 0; i < LENGTH_OF(glance->launch); i++)
+        if (glance->launch[i] && !variable(glance->launch[i]))
+            return false;
+    return variable(glance->local_rank);
+}
+
+/* Whether another rank of this node may lead; its socket's name then. */
+static bool may_follow(int argc, char **argv, char name[LONGEST + 1])
+{
+    if (argc < 2)
+        return false;
+    for (size_t i = 0; i < LENGTH_OF(NO_RUN); i++)
+        if (strcmp(argv[1], NO_RUN[i]) == 0)
+            return false;
+
+    const struct glance *glance = GLANCES, *end = GLANCES + LENGTH_OF(GLANCES);
+    while (glance < end && !has_all(glance))
+        glance++;
+    if (glance == end || strcmp(variable(glance->local_rank), "0") == 0)
+        return false;
+
+    const char *second = variable(glance->launch[1]);
+    char *launch = NULL;
+    int length = asprintf(&launch, "%u-%s-%s%s%s", (unsigned)geteuid(),
+                          glance->launcher, variable(glance->launch[0]),
+                          second ? "-" : "", second ? second : "");
+    if (length < 0)
+        return false;
+    /* What is too long loses its beginning, and the whole its end. */
+    const char *last = length > LONGEST ? launch + length - LONGEST : launch;
+    snprintf(name, LONGEST + 1, "dask-runner-%s", last);
+    free(launch);
+    return true;
+}
+
+static bool is_ours(int leader)
+{
+    struct ucred told;
+    socklen_t size = sizeof(told);
+    return getsockopt(leader, SOL_SOCKET, SO_PEERCRED, &told, &size) == 0
+        && told.uid == geteuid();
+}
+
+static int64_t now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* Return a connection to the leader; -1 if there is none in time. */
+static int find(const char *name)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    /* An abstract name begins with NUL and has no end of its own (unix(7)). */
+    size_t length = strlen(name);
+    memcpy(address.sun_path + 1, name, length);
+    socklen_t size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + length);
+
+    int64_t latest = now_ms() + APPEARS_MS;
+    long pause = FIRST_LOOK_MS;
+    for (;;) {
+        int leader = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (leader < 0)
+            return -1;
+        if (connect(leader, (struct sockaddr *)&address, size) == 0) {
+            if (is_ours(leader))
+                return leader;
+            close(leader);
+            return -1;
+        }
+        close(leader);
+        if (now_ms() > latest)
+            return -1;
+        /* There is no event to wait for: an abstract name has no directory. */
+        nanosleep(&(struct timespec){.tv_nsec = pause * 1000000}, NULL);
+        pause = pause * 3 / 2 < LAST_LOOK_MS ? pause * 3 / 2 : LAST_LOOK_MS;
+    }
+}
+
+/* ---------------------------------------------------------- what is said to it */
+
+static void field(FILE *to, const char *text)
+{
+    fwrite(text, 1, strlen(text) + 1, to);
+}
+
+/* Return a length of four bytes and what the leader has to know; NULL on failure. */
+static char *introduction(int argc, char **argv, size_t *size)
+{
+    char *text = NULL;
+    FILE *to = open_memstream(&text, size);
+    if (!to)
+        return NULL;
+    fwrite("\0\0\0\0", 1, 4, to);
+    field(to, VERSION);
+    field(to, PYTHON);
+    for (size_t i = 0; i < LENGTH_OF(SHARED); i++) {
+        struct stat found;
+        if (stat(SHARED[i], &found) == 0)
+            fprintf(to, "%ju:%ju", (uintmax_t)found.st_dev, (uintmax_t)found.st_ino);
+        field(to, "");
+    }
+    char *directory = getcwd(NULL, 0);
+    field(to, directory ? directory : "");
+    fprintf(to, "%d", argc - 1);
+    field(to, "");
+    for (int i = 1; i < argc; i++)
+        field(to, argv[i]);
+    for (char **entry = environ; *entry; entry++)
+        if (strchr(*entry, '='))
+            field(to, *entry);
+
+    bool complete = directory && !ferror(to);
+    free(directory);
+    if (fclose(to) != 0 || !complete || *size - 4 > UINT32_MAX) {
+        free(text);
+        return NULL;
+    }
+    uint32_t length = (uint32_t)(*size - 4);
+    for (int i = 0; i < 4; i++)
+        text[i] = (char)(length >> (24 - 8 * i));
+    return text;
+}
+
+static bool send_all(int leader, const char *text, size_t size)
+{
+    while (size > 0) {
+        ssize_t sent = send(leader, text, size, MSG_NOSIGNAL);
+        if (sent < 0 && errno == EINTR)
+            continue;
+        if (sent < 0)
+            return false;
+        text += sent;
+        size -= (size_t)sent;
+    }
+    return true;
+}
+
+/* Read a line; false if the connection ends before it does, or the time. */
+static bool read_line(int leader, char line[LINE])
+{
+    size_t length = 0;
+    for (;;) {
+        char byte;
+        /* One at a time: what comes behind the line is the next one's. */
+        ssize_t got = recv(leader, &byte, 1, 0);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            return false;
+        if (byte == '\n')
+            break;
+        if (length < LINE - 1)
+            line[length++] = byte;
+    }
+    line[length] = '\0';
+    return true;
+}
+
+static void wait_at_most(int leader, time_t seconds)
+{
+    struct timeval limit = {.tv_sec = seconds};
+    setsockopt(leader, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+    setsockopt(leader, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+}
+
+/* Return the exit status; -1 if this process is to play its part itself. */
+static int follow(const char *name, int argc, char **argv)
+{
+    int leader = find(name);
+    if (leader < 0)
+        return -1;
+    wait_at_most(leader, ANSWERS_S);
+    size_t size;
+    char *text = introduction(argc, argv, &size);
+    char last_words[LINE], status[LINE];
+    bool accepted = text && send_all(leader, text, size)
+        && read_line(leader, last_words);
+    free(text);
+    if (!accepted) {
+        close(leader);
+        return -1;
+    }
+    wait_at_most(leader, 0);
+    passes_on_to = leader;
+    prctl(PR_SET_NAME, "dask-follower");
+    if (read_line(leader, status))
+        return atoi(status);
+    if (*last_words)
+        dprintf(STDERR_FILENO, "%s\n", last_words);
+    return LOST;
+}
+
+/* Where a standard stream is closed, a socket would take its number. */
+static void open_standard_streams(void)
+{
+    int descriptor;
+    do
+        descriptor = open("/dev/null", O_RDWR);
+    while (descriptor >= 0 && descriptor <= STDERR_FILENO);
+    close(descriptor);
+}
+
+int main(int argc, char **argv)
+{
+    open_standard_streams();
+    char name[LONGEST + 1];
+    if (may_follow(argc, argv, name)) {
+        catch_signals();
+        int status = follow(name, argc, argv);
+        if (status >= 0)
+            return status;
+        setenv(ALONE, "1", true);
+        release_signals();
+    }
+    argv[0] = PROGRAM;
+    execv(PROGRAM, argv);
+    dprintf(STDERR_FILENO, "dask-runner: error: %s cannot be started: %s\n", PROGRAM,
+            strerror(errno));
+    return NOT_FOUND;
+}

@@ -1,0 +1,217 @@
+"""The image's own follower says what Python's does, and leaves the rest to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+#: MiB: the program is static, and nothing of it is read that is not used.
+SMALL = 1
+
+# Plays the leader, in the container.
+LEADER = r"""
+import os, select, signal, subprocess, sys, time
+from pathlib import Path
+from dask_runner import follower
+
+SECONDS = 20.0
+NATIVE, PYTHON = (f"/opt/dask-runner/{at}/dask-runner" for at in ("bin", "libexec"))
+ARGS = ["-c", "a \"b\" 'c'\n", "", b"\xff\xfe"]
+# Python sets LC_CTYPE where there is no locale (PEP 538).
+OWN = {"LC_ALL": "C.UTF-8", "PATH": os.environ["PATH"], "A": "1=2", "B": "", "C": "\n"}
+LOCAL = {"DASKRUNNER_RANK": "1", "DASKRUNNER_JOB_ID": "7-ab"}
+
+def claim(environ):
+    name, leads = follower.meeting_place(environ, ["script.py"])
+    assert name and not leads, environ
+    door = follower.claim(name)
+    door.settimeout(SECONDS)
+    return door
+
+def start(program, environ, args=ARGS):
+    return subprocess.Popen([program, *args], env=OWN | environ, stderr=subprocess.PIPE)
+
+def accept(door):
+    connected, _ = door._accept()
+    from socket import socket
+    leader = socket(fileno=connected)
+    leader.settimeout(SECONDS)
+    return leader
+
+def hear(leader):
+    size = int.from_bytes(take(leader, follower.LENGTH))
+    return take(leader, size)
+
+def take(leader, size):
+    data = b""
+    while len(data) < size:
+        more = leader.recv(size - len(data))
+        assert more, data
+        data += more
+    return data
+
+def begin(environ=LOCAL, words=b"the hub is lost\n"):
+    door = claim(environ)
+    process = start(NATIVE, environ)
+    leader = accept(door)
+    hear(leader)
+    leader.sendall(words)
+    while (comm := Path(f"/proc/{process.pid}/comm").read_text()) != "dask-follower\n":
+        assert process.poll() is None, comm
+        time.sleep(0.01)
+    return process, leader
+"""
+
+
+def _do(contained: Any, code: str, **options: Any) -> None:
+    ended = contained.python(LEADER + code, **options)
+    assert (ended.status, ended.stderr) == (0, ""), ended
+
+
+def test_it_introduces_itself_as_python_would_under_each_launcher(
+    contained: Any,
+) -> None:
+    _do(
+        contained,
+        r"""
+os.makedirs("/tmp/a 'b'")
+os.chdir("/tmp/a 'b'")
+for _, local_rank, launch in follower.GLANCES:
+    for length in 5, 200:
+        environ = {local_rank: "1", **{name: "x" * length for name in launch}}
+        with_door = claim(environ)
+        said = []
+        for program in NATIVE, PYTHON:
+            process = start(program, environ)
+            leader = accept(with_door)
+            said.append(hear(leader))
+            leader.sendall(b"\n7\n")
+            assert process.wait(SECONDS) == 7, process.stderr.read()
+            assert process.stderr.read() == b""
+        assert said[0] == said[1], said
+        assert b"\0\xff\xfe\0" in said[0]
+        with_door.close()
+""",
+    )
+
+
+def test_it_is_small_and_passes_signals_on(contained: Any) -> None:
+    _do(
+        contained,
+        rf"""
+process, leader = begin()
+status = Path(f"/proc/{{process.pid}}/status").read_text()
+kib = int(status.partition("VmRSS:")[2].split()[0])
+assert kib < {SMALL} * 1024, kib
+for number in follower.SIGNALS:
+    process.send_signal(number)
+    assert leader.recv(1)[0] == number
+leader.sendall(b"143\n")
+assert process.wait(SECONDS) == 143
+""",
+    )
+
+
+def test_a_lost_leader_is_an_error_with_the_words_that_it_left(contained: Any) -> None:
+    _do(
+        contained,
+        r"""
+for words in b"the hub is lost\n", b"\n":
+    process, leader = begin(words=words)
+    leader.close()
+    assert process.wait(SECONDS) == follower.LOST
+    assert process.stderr.read() == words.strip(b"\n") + words[-1:] * (len(words) > 1)
+""",
+    )
+
+
+def test_a_signal_before_there_is_a_leader_ends_it(contained: Any) -> None:
+    _do(
+        contained,
+        r"""
+door = claim(LOCAL)
+for number in follower.ENDS:
+    process = start(NATIVE, LOCAL)
+    leader = accept(door)
+    hear(leader)
+    process.send_signal(number)
+    assert process.wait(SECONDS) == 128 + number
+""",
+    )
+
+
+# What the Python program ends with as a local rank of an unknown number of ranks; rank
+# 0 would say why.
+REFUSED = 78
+
+
+@pytest.mark.parametrize("how", ["declined", "no leader", "another user's leader"])
+def test_without_a_leader_it_is_the_python_program_which_looks_for_none(
+    contained: Any, how: str
+) -> None:
+    code = {
+        "declined": """
+door = claim(LOCAL)
+process = start(NATIVE, LOCAL, ["script.py"])
+leader = accept(door)
+hear(leader)
+leader.close()
+""",
+        "no leader": """
+door = None
+process = start(NATIVE, LOCAL, ["script.py"])
+""",
+        "another user's leader": """
+door = claim(LOCAL)
+process = start(NATIVE, LOCAL, ["script.py"])
+leader = accept(door)
+assert leader.recv(1) == b"", "it told another user"
+""",
+    }[how]
+    if how == "another user's leader":
+        # SO_PEERCRED says who has begun to listen: another than the follower.
+        code = code.replace(
+            "door = claim(LOCAL)\n",
+            """
+os.seteuid(12345)
+name = follower.meeting_place(LOCAL, ["script.py"])[0].replace("-12345-", "-0-")
+door = follower.claim(name)
+door.settimeout(SECONDS)
+os.seteuid(0)
+""",
+        )
+    _do(
+        contained,
+        rf"""
+began = time.monotonic()
+{code}
+said = process.communicate(timeout=SECONDS)[1].decode()
+assert process.returncode == {REFUSED}, said
+# Had Python looked as well, it would have taken that long again.
+assert time.monotonic() - began < 2 * follower.APPEARS, said
+if door is not None:
+    again, _, _ = select.select([door], [], [], 0)
+    assert not again, "it came again"
+""",
+        user="0",
+    )
+
+
+def test_with_nothing_to_follow_it_is_the_python_program(contained: Any) -> None:
+    for args in ["--version"], ["-n", "2", "-c", "pass"]:
+        ended = contained.run(*args)
+        assert (ended.status, ended.foreign) == (0, []), ended
+
+
+def test_where_the_python_program_is_gone_it_says_so(contained: Any) -> None:
+    _do(
+        contained,
+        r"""
+os.rename(PYTHON, PYTHON + ".away")
+done = subprocess.run([NATIVE, "x.py"], env=OWN, capture_output=True, text=True)
+assert done.returncode == 127, done
+assert done.stderr.startswith(f"dask-runner: error: {PYTHON} cannot be started: "), done
+""",
+        user="0",
+    )
