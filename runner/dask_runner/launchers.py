@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from dask_runner.counts import count
 from dask_runner.errors import ConfigError, UsageError
 from dask_runner.found import Found
+from dask_runner.launch_key import launch_key
 from dask_runner.launcher_table import LAUNCHERS, Launcher
 from dask_runner.slurm_step import in_step, refuse_forgotten_srun
 from dask_runner.world import World
@@ -38,9 +39,6 @@ OWN_VARIABLES = ("DASKRUNNER_RANK", "DASKRUNNER_SIZE", "DASKRUNNER_JOB_ID")
 
 #: Values of ``--launcher``.
 CHOICES = ("auto", "none", *(row.name for row in LAUNCHERS))
-
-# A file name may have 255 bytes; the rendezvous adds its own.
-_LONGEST_KEY = 160
 
 _UNKNOWN: Found[None] = Found(None, "")
 
@@ -217,7 +215,7 @@ def _fields(row: Launcher, environ: Environ) -> dict[str, Found[Any]]:
         "size": Found(size, _named(environ, row.size).source),
         **_local(row, environ),
         "job_id": Found(found.value or "", found.source),
-        "key": _key(row, environ, found.value),
+        "key": launch_key(row, environ, found.value),
         "rendezvous": Found(row.rendezvous, f"the way of {row.name}"),
     }
 
@@ -244,48 +242,6 @@ def _local(row: Launcher, environ: Environ) -> dict[str, Found[Any]]:
             row.hint,
         )
     return found
-
-
-def _key(row: Launcher, environ: Environ, job_id: str | None) -> Found[str]:
-    """Return what names this launch and no other; empty if nothing does."""
-    values, names = [row.name], []
-    for name, default in row.key:
-        value = job_id if name == "job_id" else environ.get(name)
-        if value:
-            names.append(name)
-        elif default is None:
-            raise _nameless(row, (name,))
-        values.append(_spelled(value or default or ""))
-    if not names:
-        if row.rendezvous == "file":
-            raise _nameless(row, tuple(name for name, _ in row.key))
-        return Found("", "")
-    # Stripping cannot make two keys one: no part of a key has a dot.
-    key = ".".join(values).rstrip(".")
-    if len(key) > _LONGEST_KEY:
-        import hashlib  # noqa: PLC0415 # for odd sites only; every rank loads this
-
-        key = f"{row.name}.{hashlib.sha256(key.encode()).hexdigest()}"
-    return Found(key, " ".join(names))
-
-
-def _nameless(row: Launcher, names: Sequence[str]) -> ConfigError:
-    shown = [name.replace("job_id", "the name of the job") for name in names]
-    return ConfigError(
-        f"{' and '.join(shown)} {'is' if len(names) == 1 else 'are'} not set or empty",
-        f"a name that this launch of {row.title} has and no other",
-        row.hint,
-    )
-
-
-def _spelled(text: str) -> str:
-    """Spell a text with letters, digits, ``-`` and ``_``, each text differently."""
-    return "".join(
-        chr(byte)
-        if byte < 0x80 and (chr(byte).isalnum() or chr(byte) == "-")  # noqa: PLR2004 # ASCII
-        else f"_{byte:02x}"
-        for byte in text.encode("utf-8", "surrogateescape")
-    )
 
 
 def _number(row: Launcher, environ: Environ, field: str, least: int) -> int:

@@ -6,19 +6,17 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from dask_runner.mpiabi import fabrics
+from dask_runner.mpiabi import fabrics, mpiexec, slurm
 from dask_runner.mpiabi.elf import NotELFError, is_elf, numbers, read, symbols
 from dask_runner.mpiabi.facts import (
     MPICH,
     OPENMPI,
     SONAMES,
     Facts,
-    Launcher,
     Library,
     Module,
-    Slurm,
 )
-from dask_runner.mpiabi.libraries import NAME, closure, describe, pmix_version
+from dask_runner.mpiabi.libraries import NAME, describe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -54,41 +52,6 @@ _BELOW = ("lib", "lib64", "lib/release", "lib-abi-mpich", ".")
 # Where an application's Python is: mpi4py looks into its lib first, and its own
 # modules lie below it (mpi4py/_mpiabi.py).
 _ENVIRONMENTS = ("/opt/dask-runner", "/opt/*", "/venv", "/opt/venv", "/usr/local")
-
-_LAUNCHERS = (
-    "mpiexec",
-    "mpirun",
-    "mpiexec.hydra",
-    "mpiexec.openmpi",
-    "mpirun.openmpi",
-    "mpiexec.mpich",
-    "prterun",
-    "orterun",
-)
-
-# Words in a launcher's file, the first that is found; its version stands alone.
-_KINDS = (
-    ("intel", rb"I_MPI_HYDRA|Intel\(R\) MPI", rb"\0(20\d\d\.\d+(?:\.\d+)?)\0"),
-    ("hydra", rb"HYDRA build details", rb"\0v?([1-9]\.\d+(?:\.\d+)*\w*)\0"),
-    ("prte", rb"prterun|libprrte", rb"\0v?([5-9]\.\d+\.\d+\w*)\0"),
-    ("orte", rb"orterun|libopen-rte", rb"\0v?([1-4]\.\d+\.\d+\w*)\0"),
-)
-
-_SLURM_PLUGINS = (
-    "/usr/lib/*-linux-gnu*/slurm*",
-    "/usr/lib64/slurm*",
-    "/usr/lib/slurm*",
-    "/usr/local/lib/slurm*",
-    "/opt/slurm*/lib*/slurm*",
-    "/opt/slurm/*/lib*/slurm*",
-)
-_SLURM_CONF = (
-    "/etc/slurm/slurm.conf",
-    "/etc/slurm-llnl/slurm.conf",
-    "/var/spool/slurmd/conf-cache/slurm.conf",
-    "/run/slurm/conf/slurm.conf",
-    "/opt/slurm/etc/slurm.conf",
-)
 
 _CRAY = ("/etc/opt/cray/release", "/opt/cray/pe")
 
@@ -129,8 +92,8 @@ def take(root: Root, prefixes: Sequence[str] = (), name: str = "") -> Facts:
         _glibc(root, libc),
         tuple(libraries),
         tuple(_modules(root, environments)),
-        tuple(_launchers(root, programs, libraries)),
-        _slurm(root),
+        tuple(mpiexec.find(root, programs, libraries)),
+        slurm.find(root),
         fabrics.devices(root),
         fabrics.providers(root, _fabric_directories(libraries, root.loader_path)),
         frozenset(name for path in root.loader_path for name in root.names(path)),
@@ -242,86 +205,6 @@ def _modules(root: Root, environments: Sequence[str]) -> Iterable[Module]:
 
 def _mpi_names(names: Iterable[str]) -> Iterable[str]:
     return (name for name in names if name.startswith(("MPI_", "PMPI_", "ompi_")))
-
-
-def _launchers(
-    root: Root, directories: Sequence[str], libraries: Sequence[Library]
-) -> Iterable[Launcher]:
-    seen = set()
-    # A wheel's mpiexec is a small program that becomes the one beside it.
-    wrappers: dict[str, str] = {}
-    for directory in directories:
-        for name in _LAUNCHERS:
-            real = root.real(f"{directory}/{name}")
-            if real is None or not is_elf(root.outside(real)):
-                continue
-            data = root.data(real)
-            kinds = (each for each in _KINDS if re.search(each[1], data))
-            kind, _, version = next(kinds, ("", b"", b""))
-            # One of its names is enough.
-            own = real.rpartition("/")[0]
-            if not kind:
-                wrappers.setdefault(own, f"{directory}/{name}")
-            if kind and (kind, own) not in seen:
-                seen.add((kind, own))
-                told = re.search(version, data)
-                yield Launcher(
-                    wrappers.get(own, f"{directory}/{name}"),
-                    kind,
-                    told[1].decode() if told else _sibling(own, libraries),
-                )
-
-
-def _sibling(directory: str, libraries: Sequence[Library]) -> str:
-    """Return the version of the MPI in whose prefix a launcher lies."""
-    prefix = directory.rpartition("/")[0] or "/"
-    return next((each.version for each in libraries if each.prefix == prefix), "")
-
-
-def _slurm(root: Root) -> Slurm | None:
-    conf = next(filter(None, map(root.text, _SLURM_CONF)), "")
-    named = _setting(conf, "PluginDir").split(":") if conf else []
-    for directory in root.directories([*filter(None, named), *_SLURM_PLUGINS]):
-        files = root.glob(f"{directory}/mpi_*.so")
-        if files:
-            plugins = tuple(
-                path.rpartition("/mpi_")[2].removesuffix(".so") for path in files
-            )
-            return Slurm(
-                directory,
-                plugins,
-                _setting(conf, "MpiDefault"),
-                _served_pmix(root, directory),
-            )
-    return None
-
-
-def _setting(conf: str, name: str) -> str:
-    match = re.search(rf"^\s*{name}\s*=\s*(\S+)", conf, re.MULTILINE | re.IGNORECASE)
-    return match[1] if match else ""
-
-
-def _served_pmix(root: Root, directory: str) -> str:
-    """Return the version of the PMIx that Slurm's plugin brings along."""
-    for path in root.glob(f"{directory}/mpi_pmix.so"):
-        real = root.real(path) or path
-        linked, _ = closure(root, real)
-        version = pmix_version(root, linked)
-        if version:
-            return version
-        # The plugin loads it by a name that was built in.
-        for match in re.findall(rb"[\w/.+-]*libpmix\.so[\d.]*", root.data(real)):
-            name = match.decode()
-            place = root.real(name) if "/" in name else root.library(name)
-            place = place or root.library("libpmix.so.2")
-            if place and (version := pmix_version(root, [place])):
-                return version
-    # The name alone tells at least the major version: mpi_pmix_v5.so.
-    majors = [
-        path.rpartition("_v")[2].removesuffix(".so")
-        for path in root.glob(f"{directory}/mpi_pmix_v*.so")
-    ]
-    return max(majors, default="")
 
 
 def _fabric_directories(libraries: Sequence[Library], loader: list[str]) -> list[str]:
