@@ -5,6 +5,9 @@ It is the launcher's child, or the leader of the node that plays the part for it
 imports no Dask, so that it is there within a tenth of a second and stays small.
 All that happens comes to it as an event, ``(source, what)``, and is handled by
 one row of a table.
+
+It is longer than a module should be, and one class because what the rows do depends on
+the same few facts: whether the rank has started, is closing, or has a status.
 """
 
 from __future__ import annotations
@@ -17,8 +20,8 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from dask_runner import join
 from dask_runner import messages as m
+from dask_runner.contact import Contact
 from dask_runner.crew import Crew
 from dask_runner.deaths import Ended
 from dask_runner.ending import PASSED_ON, STOP
@@ -26,10 +29,10 @@ from dask_runner.errors import AssemblyError, ConfigError, LostError, RunnerErro
 from dask_runner.headquarters import Headquarters
 from dask_runner.join import Broken, Linked
 from dask_runner.launchers import may_be_outlived
-from dask_runner.rendezvous import with_address
 from dask_runner.report import say
 from dask_runner.roles import Role
-from dask_runner.uplink import Uplink
+from dask_runner.script import Script
+from dask_runner.tasks import Crashed, Tasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -43,13 +46,6 @@ if TYPE_CHECKING:
 #: Seconds within which a signal that comes again is the same one: a launcher may
 #: signal Apptainer, which passes it on, and us as well.
 SAME_SIGNAL = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Crashed:
-    """A task of ours has failed, by a mistake of ours."""
-
-    error: BaseException
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,28 +84,23 @@ class Rank:
         self._world = launch.world
         self._settings = launch.settings
         self._roles = launch.plan.roles(launch.world.rank)
-        self._meeting = meeting
         self._events: asyncio.Queue[tuple[str, Any]] = events
         self._launched = launched
         self._above = above
         self._node = socket.gethostname()
         self._headquarters: Headquarters | None = None
-        self._record: Record | None = None
-        self._link: Uplink | None = None
         self._launcher = os.getppid()
         self._crew = Crew(launch, events, launched, above)
+        self._contact = Contact(launch, meeting, self._node, events)
+        self._script = Script(self._crew.client, self._node, above=above is not None)
+        self._tasks = Tasks(events)
         self._prepared = asyncio.Event()
-        self._met = asyncio.Event()
-        self._broken: RunnerError | None = None
-        self._client_told = False
-        self._client_signal = 0
         self._signalled_at: dict[int, float] = {}
         self._scheduler_closed = False
         self._started = False
         self._closing = False
         self._unfit: ConfigError | None = None
         self._status: int | None = None
-        self._tasks: set[asyncio.Task[Any]] = set()
 
     async def run(self) -> int:
         """Live through the whole cluster; return this rank's exit status."""
@@ -119,7 +110,7 @@ class Rank:
             while self._status is None:
                 source, what = await self._events.get()
                 self._handle(source, what)
-            if self._headquarters is not None and self._link is not None:
+            if self._headquarters is not None and self._contact.link is not None:
                 self._status = await self._headquarters.ended()
         except RunnerError as error:
             # Nobody else may know of it: this rank has no link to say it over.
@@ -146,15 +137,12 @@ class Rank:
         RunnerError
             If it has not, and will not.
         """
-        await self._met.wait()
-        if self._record is None or self._broken is not None:
-            raise self._broken or AssertionError("met without a record")
-        return self._record
+        return await self._contact.made()
 
     @property
     def waits_for(self) -> str:
         """What keeps it from meeting the hub."""
-        return self._meeting.trouble
+        return self._contact.trouble
 
     # --- the beginning ------------------------------------------------------
 
@@ -168,44 +156,33 @@ class Rank:
         if self._world.rank == 0:
             headquarters = Headquarters(self._launch)
             interface = None if self._unfit else self._settings.interface
-            self._record = await headquarters.open(interface)
+            self._contact.record = await headquarters.open(interface)
             self._headquarters = headquarters
-        self._later(self._meet())
-
-    async def _meet(self) -> None:
-        if self._record is not None:
-            found = await join.publish(self._record, self._meeting)
-        else:
-            found = await join.find(
-                self._world.rank, self._node, self._meeting, self._settings.timeout
-            )
-        await self._events.put(("rendezvous", found))
+        self._tasks.start(self._contact.meet())
 
     # --- events -------------------------------------------------------------
 
     def _handle(self, source: str, what: object) -> None:
-        handler = self._TABLE.get((source, type(what)))
-        if handler is not None:
-            handler(self, what)
+        event = source, type(what)
+        if event in self._TABLE and not (self._closing and event in self._LATE):
+            self._TABLE[event](self, what)
 
     def _on_linked(self, found: Linked) -> None:
-        link = Uplink(found.channel, self._events, self._settings.silence)
-        self._record, self._link = found.record, link
-        self._met.set()
+        link = self._contact.linked(found)
         link.say(self._crew.hello(self._node))
-        self._later(link.listen())
-        self._later(link.beat(self._look_around))
+        self._tasks.start(link.listen())
+        self._tasks.start(link.beat(self._look_around))
         if self._unfit is not None:
             link.fail(self._unfit)
             return
-        self._crew.found(found.record, link.host, self._meeting.files)
+        self._crew.found(found.record, link.host, self._contact.files)
 
     def _on_crashed(self, crashed: Crashed) -> None:
         raise crashed.error
 
     def _on_broken(self, broken: Broken) -> None:
-        self._broken = error = broken.error
-        self._met.set()
+        error = broken.error
+        self._contact.broken(error)
         if self._headquarters is not None:
             self._headquarters.fail(error)
         elif isinstance(error, AssemblyError) and self._speaks:
@@ -220,88 +197,63 @@ class Rank:
     def _speaks(self) -> bool:
         # All ranks but 0 miss rank 0 alike, so one of them says it; a rank that
         # found a record and cannot reach its hub has more to say.
-        return self._world.rank == 1 or "that does not answer" in self._meeting.trouble
+        return self._world.rank == 1 or "that does not answer" in self._contact.trouble
 
     def _on_start(self, start: m.Start) -> None:
         self._started = True
-        record, link = self._record, self._link
-        assert record is not None  # noqa: S101  the hub has spoken
-        assert link is not None  # noqa: S101  over it
         if self._headquarters is not None:
-            self._later(self._republish(with_address(record, start.address)))
+            self._tasks.start(self._contact.add_address(start.address))
         if Role.worker in self._roles:
-            self._later(self._work(start, record, link.host))
+            self._tasks.start(self._work(start))
 
-    async def _work(self, start: m.Start, record: Record, host: str) -> None:
+    async def _work(self, start: m.Start) -> None:
+        contact = self._contact
         try:
-            warnings = await self._crew.work(start, record, host)
+            warnings = await self._crew.work(start, contact.known, contact.host)
         except RunnerError as error:
-            self._fail(error)
+            contact.fail(error)
             return
         for warning in warnings:
-            self._say(m.Note(warning))
-
-    async def _republish(self, record: Record) -> None:
-        try:
-            await self._meeting.publish(record)
-        except ConfigError as error:
-            # The ranks have met; only clients from outside miss the address.
-            self._say(m.Note(str(error)))
+            contact.say(m.Note(warning))
 
     def _for_the_scheduler(self, message: m.Complete | m.WorkersLost) -> None:
         self._crew.scheduler.send(message)
 
     def _on_ready(self, ready: m.Ready) -> None:
-        if self._closing:
-            return
-        self._client_told = True
-        assert self._record is not None  # noqa: S101  linked
-        self._crew.client.send(
+        record = self._contact.known
+        self._script.begin(
             replace(
                 ready,
-                certificate=self._record.certificate,
-                private_key=self._record.private_key,
+                certificate=record.certificate,
+                private_key=record.private_key,
             )
         )
-        if self._client_signal:
-            self._crew.client.signal(self._client_signal)
+
+    def _for_the_script(self, message: m.Signalled) -> None:
+        self._script.signalled(message.number)
 
     def _on_client_ended(self, ended: Ended) -> None:
-        said = ""
-        if ended.status < 0 and not self._client_signal and not self._closing:
-            said = f"the client on {self._node} {ended}"
-        self._say(m.ClientEnded(ended.shell_status, said))
+        self._contact.say(self._script.ended(ended, awaited=self._closing))
 
-    def _on_client_says(self, message: m.ClientEnded) -> None:
-        self._say(message)
-
-    def _on_scheduler_up(self, message: m.SchedulerUp) -> None:
-        self._say(message)
+    def _for_the_hub(self, message: m.Message) -> None:
+        self._contact.say(message)
 
     def _on_scheduler_closed(self, message: m.SchedulerClosed) -> None:
         self._scheduler_closed = True
-        self._say(message)
+        self._contact.say(message)
 
     def _on_scheduler_ended(self, ended: Ended) -> None:
-        if self._closing or self._scheduler_closed:
+        if self._scheduler_closed:
             return
-        self._fail(
+        tail = self._crew.place.tail("scheduler")
+        self._contact.fail(
             LostError(
-                f"the scheduler on {self._node} {ended}{self._tail('scheduler')}",
+                f"the scheduler on {self._node} {ended}{tail}",
                 "a scheduler for as long as the script runs",
                 "if it was killed for its memory, give rank 0 more; keep large results "
                 "on the workers (persist, not compute)",
             )
         )
-
-    def _on_workers_up(self, message: m.WorkersUp) -> None:
-        self._say(message)
-
-    def _on_worker_died(self, message: m.WorkerDied) -> None:
-        self._say(message)
-
-    def _on_agent_failed(self, message: m.Failed) -> None:
-        self._say(message)
 
     def _on_forked(self, message: m.Forked) -> None:
         self._crew.born(message)
@@ -309,15 +261,13 @@ class Rank:
     def _on_declined(self, message: m.Declined) -> None:
         del message
         self._crew.agent.disown()
-        self._later(self._crew.work_alone())
+        self._tasks.start(self._crew.work_alone())
 
     def _on_agent_ended(self, ended: Ended) -> None:
-        if not self._crew.serves:
-            return  # it has forked what was to be forked
-        if not self._closing and not self._scheduler_closed:
-            self._say(
-                m.Failed(f"its node agent {ended}{self._tail('agent')}", "", "", 69)
-            )
+        # One that serves nobody has forked what was to be forked.
+        if self._crew.serves and not self._scheduler_closed:
+            saw = f"its node agent {ended}{self._crew.place.tail('agent')}"
+            self._contact.say(m.Failed(saw, "", "", LostError.status))
 
     def _on_signal(self, message: m.Signalled) -> None:
         now = time.monotonic()
@@ -325,48 +275,26 @@ class Rank:
         if now - last < SAME_SIGNAL:
             return
         self._signalled_at[message.number] = now
-        if self._link is not None:
-            self._say(message)
+        if self._contact.link is not None:
+            self._contact.say(message)
         elif message.number not in PASSED_ON:
             self._status = 128 + message.number
 
-    def _on_signalled(self, message: m.Signalled) -> None:
-        """Give the client a signal that some rank got."""
-        if message.number not in PASSED_ON:
-            self._client_signal = message.number
-        # Slurm signals the task alone, not what it has started (proctrack/cgroup).
-        if self._client_told:
-            self._crew.client.signal(message.number)
-
     def _on_close(self, message: m.Close) -> None:
-        if not self._closing:
-            self._closing = True
-            self._later(self._stop(message.status))
-
-    def _tail(self, name: str) -> str:
-        return self._crew.place.tail(name)
+        self._closing = True
+        self._tasks.start(self._stop(message.status))
 
     async def _stop(self, status: int) -> None:
-        await asyncio.gather(
-            self._stop_client(status),
-            self._crew.agent.finish(self._patience, m.Close(0)),
-        )
-        self._say(m.Bye())
+        ends = [self._crew.agent.finish(self._patience, m.Close(0))]
+        if Role.client in self._roles:
+            ends.append(self._script.stop(status, self._settings.grace))
+        await asyncio.gather(*ends)
+        self._contact.say(m.Bye())
 
     @property
     def _patience(self) -> float:
         """Seconds for our processes to end in order; none before they have begun."""
         return STOP / 2 if self._started else 0.0
-
-    async def _stop_client(self, status: int) -> None:
-        if Role.client not in self._roles:
-            return
-        if self._above is not None:
-            await self._crew.client.stop(self._settings.grace, ask=m.Close(status))
-            return
-        # After a signal it has had its grace; before Ready it has not begun.
-        spent = self._client_signal or not self._client_told
-        await self._crew.client.stop(0.0 if spent else self._settings.grace, ask=None)
 
     def _on_finish(self, message: m.Finish) -> None:
         del message
@@ -374,36 +302,29 @@ class Rank:
 
     def _on_link_gone(self, ended: Ended) -> None:
         del ended
-        if self._record is not None and not (self._link and self._link.silent):
-            # Closed by rank 0's kernel: nobody is left there to withdraw it.
-            self._meeting.adopt(self._record)
+        self._contact.inherit()
         if self._closing:
             self._status = 0
             return
         # One for each node; and one where rank 0 had the node to itself and us.
         if self._world.local_rank in (0, None) or self._world.rank == 1:
             say(
-                f"error: rank {self._world.rank} on {self._node} lost the hub (rank 0"
-                f"{' on ' + self._record.node if self._record else ''})"
+                f"error: rank {self._world.rank} on {self._node} lost the hub (rank 0 "
+                f"on {self._contact.known.node})"
             )
         self._status = LostError.status
 
     def _on_launched_gone(self, ended: Ended) -> None:
         """Be lost for the hub when the follower is lost that we play for."""
         del ended
-        if self._closing:
-            return
-        if self._link is not None:
-            self._link.close()
+        self._contact.close()
         self._status = LostError.status
 
     def _on_above_gone(self, ended: Ended) -> None:
         """Leave when the process above is gone: the launcher's rank is."""
         del ended
         if Role.client in self._roles:
-            # No child of ours: only its launcher knows how it ended.
-            said = f"the client on {self._node} is gone: killed, or by os._exit"
-            self._say(m.ClientEnded(128 + signal.SIGKILL, said))
+            self._contact.say(self._script.vanished())
         elif not self._closing:
             self._status = LostError.status
 
@@ -415,36 +336,37 @@ class Rank:
         ("link", m.Complete): _for_the_scheduler,
         ("link", m.WorkersLost): _for_the_scheduler,
         ("link", m.Ready): _on_ready,
-        ("link", m.Signalled): _on_signalled,
+        ("link", m.Signalled): _for_the_script,
         ("link", m.Close): _on_close,
         ("link", m.Finish): _on_finish,
         ("link", Ended): _on_link_gone,
         ("client", Ended): _on_client_ended,
-        ("above", m.ClientEnded): _on_client_says,
+        ("above", m.ClientEnded): _for_the_hub,
         ("above", Ended): _on_above_gone,
-        ("scheduler", m.SchedulerUp): _on_scheduler_up,
+        ("scheduler", m.SchedulerUp): _for_the_hub,
         ("scheduler", m.SchedulerClosed): _on_scheduler_closed,
-        ("scheduler", m.Failed): _on_agent_failed,
+        ("scheduler", m.Failed): _for_the_hub,
         ("scheduler", Ended): _on_scheduler_ended,
         ("agent", m.Forked): _on_forked,
         ("agent", m.Declined): _on_declined,
-        ("agent", m.WorkersUp): _on_workers_up,
-        ("agent", m.WorkerDied): _on_worker_died,
-        ("agent", m.Failed): _on_agent_failed,
+        ("agent", m.WorkersUp): _for_the_hub,
+        ("agent", m.WorkerDied): _for_the_hub,
+        ("agent", m.Failed): _for_the_hub,
         ("agent", Ended): _on_agent_ended,
         ("launched", m.Signalled): _on_signal,
         ("launched", Ended): _on_launched_gone,
     }
 
-    # --- the link -----------------------------------------------------------
-
-    def _say(self, message: m.Message) -> None:
-        if self._link is not None:
-            self._link.say(message)
-
-    def _fail(self, error: RunnerError) -> None:
-        if self._link is not None:
-            self._link.fail(error)
+    #: What is no news any more once the rank is closing.
+    _LATE = frozenset(
+        {
+            ("link", m.Ready),
+            ("link", m.Close),
+            ("scheduler", Ended),
+            ("agent", Ended),
+            ("launched", Ended),
+        }
+    )
 
     def _look_around(self, every: float) -> None:
         """End what stands still on this rank; end as by SIGTERM without a launcher."""
@@ -459,26 +381,13 @@ class Rank:
     async def _leave(self) -> None:
         """Leave nothing behind, whatever happened before."""
         self._closing = True
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.cancel()
         # Early: mpiexec may kill us before we are done.
-        self._meeting.withdraw()
+        self._contact.withdraw()
         await self._crew.leave(self._patience)
-        await self._meeting.settle()
+        await self._contact.settle()
         self._launched.settle()
-        if self._link is not None:
-            await self._link.closed()
+        await self._contact.closed()
         if self._headquarters is not None:
             await self._headquarters.shut()
         self._crew.tidy()
-
-    def _later(self, coroutine: Any) -> None:
-        task = asyncio.create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-
-    def _done(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._events.put_nowait(("task", Crashed(error)))

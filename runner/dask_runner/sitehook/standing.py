@@ -4,8 +4,8 @@ Used by :mod:`dask_runner.programs.client`, and below ``dask-runner -- COMMAND``
 by any Python that has the cluster's version of Dask, whether it has the package
 dask_runner or not: nothing of it is imported here.
 
-It is longer than a module should be, and one file because such a Python is given this
-file by its path and could find no other.
+It is longer than a module should be, and one file because such a Python loads it by its
+path, as it would have to load each other one.
 """
 
 from __future__ import annotations

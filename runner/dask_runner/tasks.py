@@ -1,0 +1,48 @@
+"""What runs beside the events, and is an event itself when it fails."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+
+@dataclass(frozen=True, slots=True)
+class Crashed:
+    """A task of ours has failed, by a mistake of ours."""
+
+    error: BaseException
+
+
+class Tasks:
+    """Tasks, kept for as long as they run.
+
+    Parameters
+    ----------
+    events : asyncio.Queue
+        Gets ``("task", Crashed)`` for each that fails.
+    """
+
+    def __init__(self, events: asyncio.Queue[Any]) -> None:
+        self._events = events
+        self._running: set[asyncio.Task[Any]] = set()
+
+    def start(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        """Let it run from now on."""
+        task = asyncio.create_task(coroutine)
+        self._running.add(task)
+        task.add_done_callback(self._done)
+
+    async def cancel(self) -> None:
+        """End all, and wait until they have ended."""
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._events.put_nowait(("task", Crashed(error)))
