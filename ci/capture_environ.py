@@ -26,7 +26,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,12 +33,14 @@ ROOT = Path(__file__).resolve().parent.parent
 # In place of this folder, whose modules would hide others of the same name.
 sys.path[:1] = [str(ROOT), str(ROOT / "runner")]
 
-from ci import mpi  # noqa: E402 - found through the path above
+from ci import environ_cases, mpi  # noqa: E402 - found through the path above
 from dask_runner.errors import ConfigError  # noqa: E402
 from dask_runner.launchers import detect  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+
+    from ci.environ_cases import Case
 
 ENVIRONS = ROOT / "tests" / "data" / "environ"
 
@@ -56,47 +57,6 @@ _DROPPED = re.compile(
 _ADDRESS = re.compile(r"\b(\d{1,3}\.){3}\d{1,3}\b")
 _ADDRESS6 = re.compile(r"\[[0-9a-fA-F:]*::[0-9a-fA-F:]*\]")
 
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One run, of which some ranks' environments are kept.
-
-    Attributes
-    ----------
-    name : str
-        First part of the names of the files.
-    command : str
-        What is run; ``{save}`` stands for the program that every rank runs.
-    launcher : str
-        The row that has to be found; ``none``; or ``error: WORDS``.
-    size : int
-        Number of ranks.
-    nodes : tuple of int
-        How many ranks each node has, in the order of the ranks.
-    family : str
-        The runtime of ci/mpi.py; empty for a case of the cluster.
-    ranks : tuple of int
-        Which to keep.
-    words : str
-        More for the first line.
-    """
-
-    name: str
-    command: str
-    launcher: str
-    size: int = 1
-    nodes: tuple[int, ...] = ()
-    family: str = ""
-    ranks: tuple[int, ...] = (0,)
-    words: str = ""
-
-
-_MPI = (
-    Case("openmpi5", "mpiexec -n 3 {save}", "openmpi", 3, (3,), "openmpi", (0, 2)),
-    Case("openmpi4", "mpiexec -n 3 {save}", "openmpi", 3, (3,), "openmpi4", (0, 2)),
-    Case("mpich", "mpiexec -n 3 {save}", "hydra", 3, (3,), "mpich", (0, 2)),
-    Case("impi", "mpiexec -n 3 {save}", "hydra", 3, (3,), "impi", (0, 2)),
-)
 
 _WAYS = {"slurm": "file", "openmpi": "mpi", "hydra": "pmi"}
 
@@ -124,194 +84,6 @@ _SHOWN = {
     "{rank}": "dask-runner",
 }
 
-_SLURM = (
-    Case(
-        "slurm-none",
-        "srun --mpi=none -N2 -n3 {task}",
-        "slurm",
-        3,
-        (2, 1),
-        ranks=(0, 2),
-    ),
-    Case(
-        "slurm-pmi2",
-        "srun --mpi=pmi2 -N2 --ntasks-per-node=2 {task}",
-        "slurm",
-        4,
-        (2, 2),
-        ranks=(0, 3),
-    ),
-    Case(
-        "slurm-pmix",
-        "srun --mpi=pmix -N2 --ntasks-per-node=2 {task}",
-        "slurm",
-        4,
-        (2, 2),
-        ranks=(0, 3),
-    ),
-    Case(
-        "slurm-in-salloc",
-        "salloc -N2 --ntasks-per-node=2 srun {task}",
-        "slurm",
-        4,
-        (2, 2),
-        ranks=(3,),
-        words="srun inside salloc",
-    ),
-    Case(
-        "slurm-het-step",
-        "salloc -N2 --ntasks-per-node=3 srun -N1 -n1 {rank} : -N1 -n2 {rank}",
-        "slurm",
-        3,
-        (1, 2),
-        ranks=(0, 2),
-        words="a step of two components",
-    ),
-    Case(
-        "slurm-het-job",
-        "salloc -n1 : -n2 srun --het-group=0,1 {rank}",
-        "slurm",
-        3,
-        (1, 2),
-        ranks=(0, 2),
-        words="a job of two components",
-    ),
-    Case(
-        "slurm-second-step",
-        "sbatch -W -N2 -n2 --wrap 'srun true; srun {task}'",
-        "slurm",
-        2,
-        (1, 1),
-        ranks=(1,),
-        words="the second step of a batch job",
-    ),
-    Case(
-        "slurm-array",
-        "sbatch -W -n1 --array=7 --wrap 'srun {task}'",
-        "slurm",
-        1,
-        (1,),
-        words="a step of an array job",
-    ),
-    Case(
-        "slurm-requeued",
-        "sbatch -W -n1 --requeue --wrap '[ $SLURM_RESTART_COUNT ] && exec srun {task};"
-        " scontrol requeue $SLURM_JOB_ID; sleep 60'",
-        "slurm",
-        1,
-        (1,),
-        words="a step of a job that was requeued",
-    ),
-    Case(
-        "slurm-shell",
-        "srun -n1 bash -c '{print}'",
-        "slurm",
-        1,
-        (1,),
-        words="a shell in a step of one task, as srun --pty bash opens",
-    ),
-    Case(
-        "slurm-batch-of-4",
-        "sbatch -W -n4 --wrap '{print}'",
-        "error: SLURM_NTASKS=4, but this process is not a task of srun",
-        words="the batch script itself: srun forgotten",
-    ),
-    Case(
-        "slurm-batch-of-1",
-        "sbatch -W -n1 --wrap '{print}'",
-        "none",
-        words="the batch script itself",
-    ),
-    Case(
-        "slurm-batch-of-2-nodes",
-        "sbatch -W -N2 --wrap '{print}'",
-        "error: SLURM_JOB_NUM_NODES=2, but this process is not a task of srun",
-        words="the batch script itself, of a job that names no tasks: srun forgotten",
-    ),
-    Case(
-        "slurm-batch-from-a-step",
-        "srun -n1 sbatch -W -n4 --wrap '{print}'",
-        "error: SLURM_NTASKS=4, but this process is not a task of srun",
-        words="a batch script that was submitted in a step, whose variables it has",
-    ),
-    Case(
-        "slurm-salloc-of-4",
-        "salloc -n4 sh -c '{print}'",
-        "error: SLURM_NTASKS=4, but this process is not a task of srun",
-        words="salloc's command on the login node: srun forgotten",
-    ),
-    Case(
-        "slurm-interactive-step",
-        "salloc -n4 srun --interactive --preserve-env sh -c '{print}'",
-        "error: SLURM_NTASKS=4, but this process is not a task of srun",
-        words="the shell of salloc with LaunchParameters=use_interactive_step",
-    ),
-    Case(
-        "openmpi-in-sbatch",
-        "sbatch -W -N2 --ntasks-per-node=2 --wrap 'mpiexec.openmpi {rank}'",
-        "openmpi",
-        4,
-        (2, 2),
-        ranks=(0, 3),
-    ),
-    Case(
-        "mpich-in-sbatch",
-        "sbatch -W -N2 --ntasks-per-node=2 --wrap 'mpiexec.mpich {rank}'",
-        "hydra",
-        4,
-        (2, 2),
-        ranks=(0, 3),
-    ),
-    Case(
-        "slurm-around-apptainer",
-        "srun --mpi=pmix -N2 --ntasks-per-node=2 apptainer exec {image} {rank}",
-        "slurm",
-        4,
-        (2, 2),
-        ranks=(3,),
-    ),
-    Case(
-        "slurm-batch-around-apptainer",
-        "sbatch -W -n4 --wrap 'apptainer exec {image} sh -c \"{print}\"'",
-        "error: srun apptainer run /images/dask-runner.sif script.py",
-        words="the batch script itself: srun forgotten",
-    ),
-    Case(
-        "openmpi-around-apptainer",
-        "salloc -N2 --ntasks-per-node=2 mpiexec.openmpi apptainer exec {image} {rank}",
-        "openmpi",
-        4,
-        (2, 2),
-        ranks=(3,),
-    ),
-    Case(
-        "mpich-around-apptainer",
-        "salloc -N2 --ntasks-per-node=2 mpiexec.mpich apptainer exec {image} {rank}",
-        "hydra",
-        4,
-        (2, 2),
-        ranks=(3,),
-    ),
-    Case(
-        "openmpi-in-srun",
-        "srun --mpi=pmi2 -n1 mpiexec.openmpi --oversubscribe -n 2 {rank}",
-        "openmpi",
-        2,
-        (2,),
-        ranks=(1,),
-        words="mpiexec in a step of one task, whose PMI_ variables are left",
-    ),
-    Case(
-        "mpich-in-srun",
-        "srun --mpi=pmix -n1 mpiexec.mpich -n 2 {rank}",
-        "hydra",
-        2,
-        (2,),
-        ranks=(1,),
-        words="mpiexec in a step of one task, whose PMIX_ variables are left",
-    ),
-)
-
 # What each rank of an MPI runtime runs. The environment is taken before MPI is
 # loaded, which changes it; the number in the name is MPI's.
 _PROBE = """
@@ -336,7 +108,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _mpi(names: list[str]) -> None:
-    for case in _chosen(_MPI, names):
+    for case in _chosen(environ_cases.MPI, names):
         # With mpi4py loaded by this Python, under the runtime's own mpiexec.
         runtime = mpi.runtime(case.family)
         mpiexec, flag, count = runtime.mpiexec(case.size)
@@ -368,7 +140,7 @@ def _slurm(names: list[str]) -> None:
 
     cluster = Cluster()
     slurm = cluster.run("srun --version").stdout.strip()
-    for case in _chosen(_SLURM, names):
+    for case in _chosen(environ_cases.SLURM, names):
         out = f"/home/user/capture/{case.name}"
         command = case.command.format(**_SAVE)
         # An empty environment, for the container's own variables say nothing.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import secrets
 import signal
 import socket
-import struct
 import threading
 import time
 from dataclasses import dataclass
@@ -18,10 +17,11 @@ from typing import IO, TYPE_CHECKING, Any, cast
 from docker.errors import APIError
 
 from ci.docker_engine import tail
+from ci.exec_stream import STDERR, STDOUT, frames
 from dask_runner.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     import docker
     from docker.models.containers import Container
@@ -37,14 +37,6 @@ _RECORD_PID = 'echo $$ >"$0" && exec "$@"'
 _SIGNAL = """\
 until [ -s "$0" ]; do sleep 0.02; done
 kill -s "$1" "$(cat "$0")\""""
-
-
-#: Which stream a frame belongs to, and the frame's head (the Engine API's "stream
-#: format" of attach): stream, three bytes of nothing, length.
-STDOUT, STDERR = 1, 2
-HEAD = struct.Struct(">BxxxL")
-#: Most bytes to take from a terminal at once.
-CHUNK = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +267,7 @@ class Running:
 
     def _read(self, stream: Any, tty: bool) -> None:
         try:
-            for number, data in _frames(stream, tty=tty):
+            for number, data in frames(stream, tty=tty):
                 if self._sinks:
                     self._pour(number, data)
                     continue
@@ -289,22 +281,6 @@ class Running:
             # The SDK keeps the response beside the reader that it took out of it.
             getattr(stream, "_response", stream).close()
             self._socket.close()
-
-
-def _frames(stream: Any, *, tty: bool) -> Iterator[tuple[int, bytes]]:
-    """Read the streams of an exec; the engine's API calls this format a stream.
-
-    The SDK's own reader begins at the bare socket and loses what came together with
-    the head of the answer, which is all that a quick command prints.
-    """
-    reader = stream._response.raw._fp.fp  # noqa: SLF001  where the SDK takes it from
-    if tty:
-        while data := reader.read1(CHUNK):
-            yield STDOUT, data
-        return
-    while len(head := reader.read(HEAD.size)) == HEAD.size:
-        number, length = HEAD.unpack(head)
-        yield number, reader.read(length)
 
 
 def execute(container: Container, command: Sequence[str]) -> tuple[int, str]:

@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from ci import cluster_parts as parts
 from ci.cluster_container import start_container
 from ci.cluster_node import Node
 from ci.cluster_ready import UP_SECONDS, trouble_until_ready
@@ -39,7 +40,6 @@ NAME = "dask-runner"
 LOGIN = "login"
 USER = "user"
 HOME = "/home/user"
-LABEL = "dask-runner.cluster"
 SHAPE = "dask-runner.shape"
 
 
@@ -120,13 +120,13 @@ class Cluster:
                 self._create(image.tags[0])
                 self.wait_ready()
             except BaseException:
-                self._remove()
+                parts.remove(self.client, self.name)
                 raise
 
     def down(self) -> None:
         """Remove its containers, its network and its home."""
         with locked(f"cluster-{self.name}"):
-            self._remove()
+            parts.remove(self.client, self.name)
 
     def node(self, name: str) -> Node:
         """Return the node of that host name."""
@@ -134,7 +134,7 @@ class Cluster:
 
     def members(self) -> list[str]:
         """Return the host names of its containers, the login node last."""
-        return sorted(container.labels[LABEL + ".node"] for container in self._all())
+        return sorted(container.labels[parts.NODE] for container in self._all())
 
     def start(
         self,
@@ -203,7 +203,7 @@ class Cluster:
     def logs(self, lines: int | Literal["all"] = "all") -> str:
         """Return what the Slurm daemons logged, node by node."""
         return "\n".join(
-            f"== {container.labels[LABEL + '.node']} ({container.status})\n"
+            f"== {container.labels[parts.NODE]} ({container.status})\n"
             f"{container.logs(tail=lines).decode(errors='replace')}"
             for container in self._all()
         )
@@ -241,10 +241,7 @@ class Cluster:
         )
 
     def _all(self) -> list[Container]:
-        found = self.client.containers.list(
-            all=True, filters={"label": f"{LABEL}={self.name}"}
-        )
-        return sorted(found, key=lambda container: str(container.name))
+        return parts.containers(self.client, self.name)
 
     def _found(self) -> bool:
         """Tell whether it is up already; what is left of one that is not is removed.
@@ -253,7 +250,7 @@ class Cluster:
         """
         containers = self._all()
         if all(one.status in ("exited", "dead", "created") for one in containers):
-            self._remove()
+            parts.remove(self.client, self.name)
             return False
         shapes = {container.labels[SHAPE] for container in containers}
         if shapes != {self._shape()}:
@@ -269,9 +266,7 @@ class Cluster:
 
     def _create(self, image: str) -> None:
         self.images.mkdir(parents=True, exist_ok=True)
-        labels = {LABEL: self.name}
-        self.client.networks.create(self.name, driver="bridge", labels=labels)
-        self.client.volumes.create(f"{self.name}-home", labels=labels)
+        labels = parts.create(self.client, self.name)
         memory = self.client.info()["MemTotal"] // 2**20 // self.nodes
         conf = slurm_conf(self._names(), self.cpus, memory)
 
@@ -284,7 +279,7 @@ class Cluster:
                 daemon=daemon,
                 conf=conf,
                 binds={self.images: "/images", ROOT / "examples": "/examples"},
-                labels=labels | {LABEL + ".node": node, SHAPE: self._shape()},
+                labels=labels | {parts.NODE: node, SHAPE: self._shape()},
             )
 
         # slurmctld looks its nodes up as it starts, so they are there first.
@@ -293,12 +288,3 @@ class Cluster:
             for started in starts:
                 started.result()
         start(LOGIN, "slurmctld")
-
-    def _remove(self) -> None:
-        for container in self._all():
-            container.remove(force=True, v=True)
-        mine = {"label": f"{LABEL}={self.name}"}
-        for network in self.client.networks.list(filters=mine):
-            network.remove()
-        for volume in self.client.volumes.list(filters=mine):
-            volume.remove()
