@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING
 from ci.entry import ROOT
 from ci.slurm_cluster import HOME, Cluster
 from tests.cluster.jobs import SIF, Jobs
-from tests.failures.matrix import Cell
+from tests.failures.cell import Cell
+from tests.failures.on_the_cluster import OnTheCluster
 from tests.failures.play import NotReachedError, reach, strike
-from tests.failures.stages import OnTheCluster
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -136,7 +136,7 @@ class _Bar:
     """A progress bar while workers arrive."""
 
     def __init__(self, planned: int) -> None:
-        from rich.console import Console  # noqa: PLC0415  imported late: DESIGN 5
+        from rich.console import Console  # noqa: PLC0415  only where it is shown
         from rich.progress import Progress  # noqa: PLC0415
 
         self._progress = Progress(console=Console(stderr=True), transient=True)

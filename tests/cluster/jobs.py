@@ -13,7 +13,7 @@ from tests.running import OURS
 
 SIF = "/images/dask-runner.sif"
 
-# A clean run says no more than this (DESIGN 4.7, 6).
+# A clean run says no more than this.
 MOST_LINES = 6
 
 # For processes and Slurm's bookkeeping after srun has returned, on a busy machine.

@@ -14,7 +14,7 @@ import pytest
 from ci.commands import Completed
 from tests.cluster.jobs import Job, Jobs, told
 
-# After the blow (DESIGN 4.7).
+# After the blow.
 END_SECONDS = 10
 
 # Runs until it is told to go on.

@@ -1,13 +1,15 @@
 """What has to happen in each cell: how soon, which status, what rank 0 says.
 
-DESIGN 4.7 as a table: the first row that matches a cell is its end.
+What README.md says of exit statuses, as a table: the first row that matches a cell is
+its end. It is longer than a module should be, and is kept in one piece because the
+order of its rows is what it says.
 """
 
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from tests.failures.matrix import BELOW, BY_MPI, OF_A_SCRIPT, TOPS, Cell
+from tests.failures.cell import BELOW, BY_MPI, OF_A_SCRIPT, TOPS, Cell
 
 #: Seconds of silence after which the cells' clusters count somebody as lost
 #: (``--silence``), and what it takes to notice.
@@ -19,7 +21,7 @@ NOTICED = 2 * SILENCE
 TIMEOUT = 8.0
 PATIENT = 120.0
 
-#: Seconds (DESIGN 4.7).
+#: Seconds for all processes to be gone.
 SOON = 5.0
 ENDS = 10.0
 #: Seconds until Slurm itself gives up a node that does not answer, and its step.

@@ -7,8 +7,8 @@ import signal
 import time
 from dataclasses import dataclass
 
+from tests.failures.cell import NODES, OF_A_SCRIPT, WAYS, Cell
 from tests.failures.ends import ANY, FAILS, RESULT, End, end
-from tests.failures.matrix import NODES, OF_A_SCRIPT, WAYS, Cell
 from tests.failures.parts import Process, plays, ranked
 from tests.failures.stages import Ended, Stage, node_of
 

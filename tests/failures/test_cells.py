@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ci import mpi
+from tests.failures.cell import BY_MPI, Cell
 from tests.failures.conftest import place_on
-from tests.failures.matrix import BY_MPI, Cell, cells, representatives
+from tests.failures.matrix import cells, representatives
+from tests.failures.on_the_cluster import OnTheCluster
+from tests.failures.on_this_machine import FAMILIES, OnThisMachine
 from tests.failures.play import NotReachedError, Outcome, play
-from tests.failures.stages import FAMILIES, OnTheCluster, OnThisMachine, Stage
+from tests.failures.stages import Stage
 
 if TYPE_CHECKING:
     from tests.conftest import Require

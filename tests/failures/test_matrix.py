@@ -7,8 +7,9 @@ from itertools import product
 import pytest
 
 from tests.failures import matrix
+from tests.failures.cell import Cell
 from tests.failures.ends import ROWS, end
-from tests.failures.matrix import RULES, Cell, cells, representatives, why_not
+from tests.failures.matrix import RULES, cells, representatives, why_not
 from tests.failures.parts import Process, plays, ranked
 
 AXES = (

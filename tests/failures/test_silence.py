@@ -7,7 +7,7 @@ import pytest
 from ci import mpi
 from tests.cluster.jobs import MOST_LINES, told
 from tests.failures.conftest import place_on
-from tests.failures.stages import FAMILIES
+from tests.failures.on_this_machine import FAMILIES
 from tests.running import DASK_RUNNER, Run
 
 if TYPE_CHECKING:

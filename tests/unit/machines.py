@@ -4,6 +4,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from dask_runner.cgroups import Limit
 from dask_runner.snapshot import Snapshot, take
 
 DATA = Path(__file__).parents[1] / "data" / "machines"
@@ -20,6 +21,21 @@ NODE = Snapshot(
     directories=(),
     environ={},
 )
+
+
+def given(**environ: str) -> Snapshot:
+    """Return the node with these variables."""
+    return replace(NODE, environ=environ)
+
+
+def bound(*numbers: int) -> Snapshot:
+    """Return the node as a rank sees it that is bound to these CPUs."""
+    return replace(NODE, cpus=numbers)
+
+
+def limited(resource: str, text: str, **attributes: bool) -> Snapshot:
+    """Return the node with a control group that says this."""
+    return replace(NODE, limits=(Limit(resource, "/box", "file", text, **attributes),))
 
 
 def captured(name: str, root: Path, **changes: object) -> Snapshot:

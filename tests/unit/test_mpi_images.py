@@ -1,0 +1,199 @@
+"""Images in files, of Docker's kinds and SIF, unpacked to be looked at."""
+
+import io
+import json
+import struct
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dask_runner.errors import ConfigError, UsageError
+from dask_runner.mpiabi import unpack
+from dask_runner.mpiabi.root import Root
+
+
+def layer(*files: tuple[str, str | bytes]) -> bytes:
+    """Return a tar file; a text is a link's target, bytes are a file."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as archive:
+        for name, content in files:
+            member = tarfile.TarInfo(name)
+            if isinstance(content, str):
+                member.type, member.linkname = tarfile.SYMTYPE, content
+                archive.addfile(member)
+            else:
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+    return stream.getvalue()
+
+
+LOWER = layer(
+    ("usr/lib/liba.so", b"old"),
+    ("usr/lib/libb.so", b"b"),
+    ("lib", "/usr/lib"),
+    ("etc/out", "/../../../../tmp"),
+)
+
+UPPER = layer(
+    ("lib/liba.so", b"new"),
+    ("usr/lib/.wh.libb.so", b""),
+    ("etc/out/planted", b"x"),
+    ("../../escaped", b"x"),
+    ("usr/share/doc/readme.txt", b"never read"),
+)
+
+
+def docker_archive(path: Path) -> None:
+    """Write what ``docker save`` writes."""
+    manifest = json.dumps([{"Layers": ["a/layer.tar", "b/layer.tar"]}]).encode()
+    files = {
+        "manifest.json": manifest,
+        "a/layer.tar": LOWER,
+        "b/layer.tar": UPPER,
+    }
+    with tarfile.open(path, "w") as archive:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+
+
+def oci_layout(path: Path) -> None:
+    """Write an OCI layout as a directory."""
+    blobs = path / "blobs/sha256"
+    blobs.mkdir(parents=True)
+    (path / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+    (blobs / "aa").write_bytes(LOWER)
+    (blobs / "bb").write_bytes(UPPER)
+    layers = [{"digest": "sha256:aa"}, {"digest": "sha256:bb"}]
+    (blobs / "cc").write_text(json.dumps({"layers": layers}))
+    index = {"manifests": [{"digest": "sha256:cc"}]}
+    (path / "index.json").write_text(json.dumps(index))
+
+
+@pytest.fixture(params=[docker_archive, oci_layout])
+def stacked(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Root]:
+    """Return the root of an image of two layers."""
+    path = tmp_path / "image"
+    request.param(path)
+    with unpack.opened(str(path)) as root:
+        yield root
+    assert not root.top.exists()
+
+
+def test_layers_lie_one_above_the_other_and_nothing_leaves_the_root(
+    stacked: Root,
+) -> None:
+    assert stacked.text("/usr/lib/liba.so") == "new"
+    assert stacked.real("/usr/lib/libb.so") is None
+    assert stacked.text("/tmp/planted") == "x"
+    assert not Path("/tmp/planted").exists()
+    assert stacked.real("/escaped") is None
+    assert stacked.real("/usr/share/doc/readme.txt") is None
+
+
+def sif(path: Path, part: int, kind: int = 1) -> None:
+    """Write a SIF of one partition that holds no squashfs."""
+    extra = struct.pack("<ii376s", kind, part, b"")
+    descriptor = struct.pack(
+        "<iBIII7q128s", 0x4004, 1, 1, 0, 0, 4096, 8, 8, 0, 0, 0, 0, b"x"
+    )
+    first = 128
+    head = struct.pack(
+        "<32s10s3s3s16s8q",
+        b"#!/usr/bin/env run-singularity\n",
+        b"SIF_MAGIC\0",
+        b"01\0",
+        b"02\0",
+        b"",
+        *(0, 0, 0, 1, first, 585, 4096, 8),
+    )
+    data = head.ljust(first, b"\0") + descriptor + extra
+    path.write_bytes(data.ljust(4096, b"\0") + b"hsqsHERE")
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the only directory on the PATH."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    monkeypatch.setenv("PATH", str(programs))
+    return programs
+
+
+def test_a_sif_without_unsquashfs_says_what_is_needed(
+    tmp_path: Path, programs: Path
+) -> None:
+    del programs
+    sif(tmp_path / "x.sif", 2)
+
+    with (
+        pytest.raises(ConfigError, match="squashfs-tools") as caught,
+        unpack.opened(str(tmp_path / "x.sif")),
+    ):
+        pass
+    assert "--bind /:/host" in caught.value.do
+
+
+def test_a_sif_that_is_encrypted_says_so(tmp_path: Path) -> None:
+    sif(tmp_path / "x.sif", 2, kind=4)
+
+    with (
+        pytest.raises(ConfigError, match="encrypted"),
+        unpack.opened(str(tmp_path / "x.sif")),
+    ):
+        pass
+
+
+def test_the_squashfs_of_a_sif_is_where_its_descriptor_says(
+    tmp_path: Path, programs: Path
+) -> None:
+    sif(tmp_path / "x.sif", 2)
+    # The real program is in the images' tests; here is what it is told.
+    told = tmp_path / "told"
+    program = programs / "unsquashfs"
+    program.write_text(f'#!/bin/sh\necho "$@" > {told}\nexit 1\n')
+    program.chmod(0o755)
+
+    with (
+        pytest.raises(ConfigError, match="ended with status 1"),
+        unpack.opened(str(tmp_path / "x.sif")),
+    ):
+        pass
+    assert "-offset 4096" in told.read_text()
+
+
+def garbage(path: Path) -> None:
+    """Write neither."""
+    path.write_bytes(b"garbage")
+
+
+def cut_archive(path: Path) -> None:
+    """Write the first half of what docker save writes."""
+    docker_archive(path)
+    path.write_bytes(path.read_bytes()[:900])
+
+
+def cut_sif(path: Path) -> None:
+    """Write a SIF that ends within its header."""
+    sif(path, 2)
+    path.write_bytes(path.read_bytes()[:140])
+
+
+@pytest.mark.parametrize("write", [garbage, cut_archive, cut_sif])
+def test_a_damaged_image_is_one_error(tmp_path: Path, write: object) -> None:
+    path = tmp_path / "image"
+    write(path)  # type: ignore[operator]
+
+    with (
+        pytest.raises((ConfigError, UsageError), match="image"),
+        unpack.opened(str(path)),
+    ):
+        pass
+
+
+def test_an_image_that_is_not_there_says_what_would_do() -> None:
+    with pytest.raises(UsageError, match="no such file"), unpack.opened("a:b"):
+        pass
