@@ -13,20 +13,13 @@ import pytest
 
 from ci.commands import Completed
 from tests.cluster.jobs import Job, Jobs, told
+from tests.programs import BEGIN, UNTIL_TOLD
 
 # After the blow.
 END_SECONDS = 10
 
 # Runs until it is told to go on.
-SCRIPT = """\
-import os, time
-from distributed import Client
-client = Client()
-print("begun", flush=True)
-deadline = time.monotonic() + 60
-while not os.path.exists("go"):
-    assert time.monotonic() < deadline
-    time.sleep(0.02)
+SCRIPT = f"""{BEGIN}{UNTIL_TOLD}
 print(client.gather(client.map(lambda x: 2 * x, range(4))))
 """
 

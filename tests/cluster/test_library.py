@@ -1,6 +1,7 @@
 """The library's ways in, in the image: ``srun apptainer exec SIF python script.py``."""
 
 from tests.cluster.jobs import SIF, SINGLETONS, Jobs, told
+from tests.programs import INITIALIZE
 
 # As it stands in other projects' documents; only the import line is ours.
 BODY = """\
@@ -69,24 +70,9 @@ def test_the_runner_for_mpi_refuses_a_world_that_is_not_the_launchers(
     assert "srun --mpi=pmix" in done.stderr, told(done)
 
 
-INITIALIZE = """\
-import joblib
-from dask_runner import initialize
-from distributed import Client
-
-initialize(nthreads=1, dashboard=False, worker_options={"resources": {"R": 1}})
-client = Client()
-print(client.gather(client.map(abs, range(-3, 0), resources={"R": 1})))
-with joblib.parallel_config("dask"):
-    print(joblib.Parallel()(joblib.delayed(abs)(x) for x in range(-3, 0)))
-with client.get_executor() as executor:
-    print(list(executor.map(abs, range(-3, 0))))
-print(sorted(client.run(lambda: 1, workers=None).values()))
-"""
-
-
 def test_initialize_is_what_users_of_dask_mpi_expect(jobs: Jobs) -> None:
-    jobs.write("script.py", INITIALIZE)
+    asks = "print(sorted(client.run(lambda: 1, workers=None).values()))\n"
+    jobs.write("script.py", INITIALIZE + asks)
 
     done = jobs.python("-N2 -n4 --mpi=pmix", "script.py").wait()
 

@@ -7,19 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests import strangers
+from tests.programs import BEGIN, UNTIL_TOLD
 
 if TYPE_CHECKING:
     from tests.running import DaskRunner, Run
 
-CODE = """
-import os, time
-from distributed import Client
-client = Client()
-print("begun", flush=True)
-deadline = time.monotonic() + 60
-while not os.path.exists("go"):
-    assert time.monotonic() < deadline
-    time.sleep(0.02)
+CODE = f"""{BEGIN}{UNTIL_TOLD}
 print(sum(client.gather(client.map(lambda x: 2 * x, range(100)))))
 """
 

@@ -8,21 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.programs import BEGIN, WAIT
 from tests.running import DASK_RUNNER, DaskRunner, Run
 
 # MiB: an interpreter, and nothing of ours worth mentioning.
 SMALL = 15
-
-BEGIN = """
-import os, signal, sys, time
-from dask.distributed import Client
-client = Client()
-"""
-
-WAIT = """
-print("begun", flush=True)
-time.sleep(600)
-"""
 
 # Goes on until the cluster has noticed that a worker is gone.
 UNTIL_ONE_IS_LOST = """

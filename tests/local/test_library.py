@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -109,24 +108,3 @@ def test_a_runner_that_cannot_start_says_why_and_ends_the_process(
     assert first.startswith("error: "), ended
     assert saw in first, ended
     assert [line.split(":")[0].strip() for line in others] == ["needed", "you can"]
-
-
-def test_importing_the_package_does_nothing() -> None:
-    looks = (
-        "import os, signal, sys, threading\n"
-        "before = dict(os.environ), [signal.getsignal(n) for n in range(1, 32)]\n"
-        "import dask_runner\n"
-        "after = dict(os.environ), [signal.getsignal(n) for n in range(1, 32)]\n"
-        "heavy = {'dask', 'distributed', 'mpi4py', 'numpy'} & set(sys.modules)\n"
-        "print(before == after, heavy, threading.active_count())\n"
-    )
-
-    done = subprocess.run(
-        [sys.executable, "-c", looks],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=True,
-    )
-
-    assert done.stdout == "True set() 1\n"

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ci import mpi
+from tests.programs import INITIALIZE
 from tests.running import Ended, Run
 
 Mpiexec = Callable[..., Ended]
@@ -86,21 +87,6 @@ def test_a_communicator_of_its_own_makes_a_cluster_of_its_own(
 
     assert ended.status == 0, ended
     assert sorted(ended.stdout.splitlines()) == ["0 2", "1 2"], ended
-
-
-INITIALIZE = """\
-import joblib
-from distributed import Client
-from dask_runner import initialize
-
-initialize(nthreads=1, dashboard=False, worker_options={"resources": {"R": 1}})
-client = Client()
-print(client.gather(client.map(abs, range(-3, 0), resources={"R": 1})))
-with joblib.parallel_config("dask"):
-    print(joblib.Parallel()(joblib.delayed(abs)(x) for x in range(-3, 0)))
-with client.get_executor() as executor:
-    print(list(executor.map(abs, range(-3, 0))))
-"""
 
 
 def test_initialize_is_what_users_of_dask_mpi_expect(mpiexec: Mpiexec) -> None:

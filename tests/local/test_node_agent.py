@@ -7,18 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.programs import BEGIN, WAIT
 from tests.running import DaskRunner
-
-BEGIN = """
-import os, sys, time
-from dask.distributed import Client
-client = Client()
-"""
-
-WAIT = """
-print("begun", flush=True)
-time.sleep(600)
-"""
 
 # Work that goes on until every worker has done some of it.
 WORK = """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -16,6 +15,7 @@ from dask_runner.cli import cli
 from dask_runner.hosting import Introduction
 from dask_runner.launchers import LAUNCHERS
 from dask_runner.messages import ProtocolError
+from tests.programs import printed
 
 SLURM = {"SLURM_JOB_ID": "4711", "SLURM_STEP_ID": "0", "SLURM_LOCALID": "3"}
 ARGS = ("-n", "4", "my script.py", "")
@@ -109,10 +109,7 @@ before = set(sys.modules)
 from dask_runner.entry import main
 print(*sorted(set(sys.modules) - before))
 """
-    loaded = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    assert set(loaded.stdout.split()) <= {
+    assert set(printed(code).split()) <= {
         "__future__",
         "_socket",
         "dask_runner",

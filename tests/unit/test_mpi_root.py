@@ -1,7 +1,5 @@
 """A directory seen as a process would whose root it is."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +7,7 @@ import pytest
 from dask_runner.mpiabi.elf import NotELFError, read, symbols
 from dask_runner.mpiabi.inventory import take
 from dask_runner.mpiabi.root import Root
+from tests.programs import printed
 
 
 @pytest.fixture
@@ -125,16 +124,10 @@ def test_a_damaged_library_is_noted_and_the_rest_is_read(tmp_path: Path) -> None
     assert "libmpi.so.12" in facts.notes[0]
 
 
-# ------------------------------------------------------------ images in files
-
-
 def test_the_command_line_loads_nothing_of_it_for_other_commands() -> None:
     code = (
         "import sys, dask_runner.cli\n"
         "print([n for n in sys.modules if 'mpiabi' in n or 'elftools' in n])"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
 
-    assert done.stdout == "[]\n"
+    assert printed(code) == "[]"

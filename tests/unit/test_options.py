@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +11,7 @@ from hypothesis import strategies as st
 from dask_runner.errors import ConfigError, UsageError
 from dask_runner.options import BY_KEY, OPTIONS, PREFIX, Option
 from dask_runner.settings import Setting, Settings, configured, settle
+from tests.programs import printed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,16 +75,7 @@ def in_a_process(home: Path, yaml: str, **more: str) -> str:
         "except RunnerError as error:\n"
         "    print(error.status, error)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=environ(home, **more),
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    assert not done.stderr
-    return done.stdout.strip()
+    return printed(code, environ(home, **more))
 
 
 def test_every_option_is_tried_here() -> None:
@@ -233,15 +223,7 @@ def test_dask_is_imported_only_where_a_file_says_something(home: Path) -> None:
     )
     for text, wanted in (("# runner:\n#   timeout: 1\n", "False"), ("a: 1\n", "True")):
         (home / ".config" / "dask" / "distributed.yaml").write_text(text)
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            env=environ(home),
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=60,
-        )
-        assert done.stdout.strip() == wanted
+        assert printed(code, environ(home)) == wanted
 
 
 def test_a_home_that_cannot_be_read_has_no_files(tmp_path: Path) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import Any
 
 import pytest
 
 from dask_runner.crew import BEFORE
+from tests.programs import printed
 
 
 def test_the_agent_begins_with_the_variables_that_dask_sets_for_workers() -> None:
@@ -29,19 +28,12 @@ def test_a_thin_rank_loads_nothing_heavy(module: str) -> None:
         "heavy = {'distributed', 'dask', 'numpy', 'mpi4py', 'cryptography', 'rich'}\n"
         "print(sorted(heavy & sys.modules.keys()))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    assert done.stdout.strip() == "[]"
+    assert printed(code) == "[]"
 
 
 def test_importing_the_package_does_nothing() -> None:
     code = (
-        "import os, signal, sys\n"
+        "import os, signal, sys, threading\n"
         "def state():\n"
         "    numbers = signal.valid_signals()\n"
         "    return [signal.getsignal(n) for n in numbers], dict(os.environ)\n"
@@ -49,13 +41,6 @@ def test_importing_the_package_does_nothing() -> None:
         "import dask_runner\n"
         "assert before == state()\n"
         "dask_runner.Runner, dask_runner.initialize\n"
-        "print('mpi4py' in sys.modules)"
+        "print('mpi4py' in sys.modules, threading.active_count())"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    assert done.stdout.strip() == "False"
+    assert printed(code) == "False 1"

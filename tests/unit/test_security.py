@@ -6,14 +6,13 @@ import asyncio
 import datetime as dt
 import os
 import ssl
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography import x509
 
 from dask_runner import security
+from tests.programs import printed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -114,16 +113,8 @@ def test_the_variables_give_the_material_to_any_dask_process(tmp_path: Path) -> 
         "print(security.tls_ca_file)\n"
     )
     variables = security.variables(tmp_path / "tls")
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={"HOME": str(tmp_path), **variables},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == str(tmp_path / "tls" / "certificate.pem")
+    told = printed(code, {"HOME": str(tmp_path), **variables})
+    assert told == str(tmp_path / "tls" / "certificate.pem")
 
 
 def test_without_material_there_is_no_security() -> None:
