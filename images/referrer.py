@@ -2,8 +2,7 @@
 
 As the OCI distribution specification (1.1) has it: a manifest with a ``subject``. A
 registry that knows these lists them itself; for one that does not, the list is an
-index under a tag made of the subject's digest. ``oras discover`` and ``cosign tree``
-read both.
+index under a tag made of the subject's digest. ``oras discover`` reads both.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import requests
+from docker.auth import load_config
 
 from dask_runner.errors import ConfigError
 
@@ -58,7 +58,7 @@ class Repository:
         scheme = "http" if registry.plain else "https"
         self._origin = f"{scheme}://{host}"
         self._base = f"{self._origin}/v2/{path}"
-        self._basic = (registry.user, registry.password) if registry.user else None
+        self._basic = _login(registry, host)
         self._session = requests.Session()
 
     def attach(self, digest: str, file: File) -> str:
@@ -176,10 +176,12 @@ class Repository:
         if scheme.lower() != "bearer":
             self._session.auth = self._basic
             return
-        asked = dict(re.findall(r'(\w+)="([^"]*)"', rest))
-        realm = asked.pop("realm", "")
+        told = dict(re.findall(r'(\w+)="([^"]*)"', rest))
+        asked = {name: told[name] for name in ("service", "scope") if name in told}
+        # Without what was given before, for less.
+        self._session.headers.pop("Authorization", None)
         answer = self._session.get(
-            realm, params=asked, auth=self._basic, timeout=SECONDS
+            told.get("realm", ""), params=asked, auth=self._basic, timeout=SECONDS
         )
         if answer.ok:
             token = answer.json().get("token") or answer.json().get("access_token")
@@ -191,6 +193,18 @@ class Repository:
             f"a registry in which {self._name} may be written",
             "look at REGISTRY, REGISTRY_USER and REGISTRY_PASSWORD",
         )
+
+
+def _login(registry: Registry, host: str) -> tuple[str, str] | None:
+    """Return a name and its password: the given ones, or those of `docker login`."""
+    if registry.user:
+        return registry.user, registry.password
+    stored = load_config().resolve_authconfig(host) or {}
+    # A helper's have capitals.
+    known = {str(key).lower(): value for key, value in stored.items()}
+    if not known.get("username"):
+        return None
+    return known["username"], known["password"]
 
 
 def _descriptor(content: bytes, kind: str) -> dict[str, Any]:

@@ -1,12 +1,14 @@
 """The real image, built from this checkout, and containers of it."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.images.registries import BILL, OPEN, RECIPE, Server
 from tests.running import OURS
 
 # What `docker run` is given beside the image, in the SDK's words.
@@ -79,3 +81,59 @@ def contained(image: Any, tmp_path: Path, worker: str) -> Iterator[Contained]:
     containers = Contained(image, tmp_path)
     yield containers
     containers.discard()
+
+
+@pytest.fixture(scope="session")
+def serve(engine: Any) -> Iterator[Callable[..., Server]]:
+    """Start a registry server: ``serve(OPEN)``, or with more files in it."""
+    from ci.base_image import archive, build  # noqa: PLC0415  needs the Docker SDK
+
+    context = archive({"Dockerfile": RECIPE.encode()})
+    image = build(engine, context, "dask-runner-registry")
+    servers = []
+
+    def start(config: Mapping[str, Any], files: Mapping[str, str] = {}) -> Server:
+        server = Server(engine, image, config, files)
+        servers.append(server)
+        server.start()
+        return server
+
+    yield start
+    for server in servers:
+        server.container.remove(force=True, v=True)
+
+
+@pytest.fixture(scope="session")
+def row() -> Any:
+    """A row of nobody's: pulling gives its name away, and that is not ours to lose."""
+    from images import table  # noqa: PLC0415  needs the Docker SDK
+
+    return replace(table.row("openmpi"), name="registry-test", default=False)
+
+
+@pytest.fixture(scope="session")
+def server(serve: Callable[..., Server]) -> Server:
+    """A registry that is open to all."""
+    return serve(OPEN)
+
+
+@pytest.fixture(scope="session")
+def pushed(
+    engine: Any, image: Any, sif: Path, server: Server, row: Any
+) -> dict[str, str]:
+    """Digests by name of what was pushed there, bills of materials attached."""
+    from images import registry  # noqa: PLC0415  needs the Docker SDK
+
+    return registry.push(engine, server.registry(), row, image, sif, BILL)
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> dict[str, str]:
+    """A builder's private and public key, in the words of make."""
+    key, public = tmp_path / "key.pem", tmp_path / "public.pem"
+    for command in (
+        ["genpkey", "-algorithm", "ed25519", "-out", str(key)],
+        ["pkey", "-in", str(key), "-pubout", "-out", str(public)],
+    ):
+        subprocess.run(["openssl", *command], check=True)
+    return {"SIGN_KEY": str(key), "VERIFY_KEY": str(public)}
