@@ -229,7 +229,8 @@ def _cause(environ: Environ, library: str) -> tuple[str, str]:
             ": mpirun is Open MPI's, the library is of the other family",
             "use mpiexec of MPICH, or an image of the family openmpi",
         )
-    if "SLURM_STEP_ID" in environ and "HYDI_CONTROL_FD" not in environ:
+    # Hydra's proxies are often tasks of srun, and bring its variables along.
+    if "SLURM_STEP_ID" in environ and "MPI_LOCALRANKID" not in environ:
         if not pmix and not pmi:
             return (
                 ": srun gave MPI no wire-up",

@@ -122,7 +122,7 @@ def test_what_does_no_harm_is_not_refused(
 STEP = {"SLURM_STEP_ID": "0", "SLURM_PROCID": "1"}
 PMIX, PMI2 = STEP | {"PMIX_NAMESPACE": "x"}, STEP | {"PMI_FD": "12", "PMI_JOBID": "3"}
 PRTE = {"PRTE_LAUNCHED": "1", "OMPI_COMM_WORLD_SIZE": "4", "PMIX_NAMESPACE": "x"}
-HYDRA = {"HYDI_CONTROL_FD": "9", "PMI_FD": "8", "PMI_RANK": "0"}
+HYDRA = {"MPI_LOCALRANKID": "0", "PMI_FD": "8", "PMI_RANK": "0"}
 
 CAUSES = {
     "no wire-up, Open MPI": (STEP, OPENMPI_5, "no wire-up", "srun --mpi=pmix"),
