@@ -148,7 +148,10 @@ def cpus(
         key=itemgetter(0),
     )
     if value < 1:
-        warnings.append(f"there are more ranks than CPUs ({source})")
+        # Not from what: ranks may differ in that, and it is said once for all.
+        warnings.append(
+            "there are more ranks than CPUs; dask-runner info tells what each has"
+        )
     return Found(max(1, value), source, tuple(warnings))
 
 

@@ -133,3 +133,20 @@ def test_the_scheduler_hears_which_workers_are_lost_with_a_rank() -> None:
         assert (await ranks[0].hears(m.WorkersLost)).names == workers(2).names
 
     playing(3)(play)
+
+
+def test_what_several_ranks_note_alike_is_said_once() -> None:
+    async def play(stage: Stage) -> None:
+        ranks = await ready(stage, 3)
+        before = len(stage.said.notes)
+        for rank in ranks:
+            rank.say(m.Note("there are few CPUs"))
+        ranks[0].say(m.Note("another thing"))
+        ranks[0].say(m.ClientEnded(0, ""))
+        await all_leave(ranks)
+        await stage.status()
+        told = [note for note in stage.said.notes[before:] if "rank" in note]
+        assert sum("few CPUs" in note for note in told) == 1
+        assert sum("another thing" in note for note in told) == 1
+
+    playing(3)(play)

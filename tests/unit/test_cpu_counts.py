@@ -176,6 +176,14 @@ def test_more_ranks_than_cpus_have_one_each_and_a_warning() -> None:
     assert "more ranks than CPUs" in found.warnings[0]
 
 
+def test_ranks_say_alike_that_they_are_more_than_cpus_whatever_tells_them() -> None:
+    by_mask = cpus(replace(NODE, cpus=(0,), parent_cpus=(0,)), 4)
+    by_quota = cpus(limited("cpu", "200000 100000"), 4)
+
+    assert by_mask.source != by_quota.source
+    assert by_mask.warnings == by_quota.warnings
+
+
 @pytest.mark.parametrize("text", ["max 100000", "-1 100000"])
 def test_no_quota_is_no_limit_and_no_warning(text: str) -> None:
     found = cpus(limited("cpu", text), 1)
