@@ -1,4 +1,8 @@
-"""Who may speak to a hub: over real connections, with all sorts of strangers."""
+"""Who may speak to a hub: over real connections, with all sorts of strangers.
+
+A few lines longer than a file should be: the strangers at a hub and those at a rank are
+largely the same.
+"""
 
 from __future__ import annotations
 

@@ -93,6 +93,15 @@ def test_a_path_that_it_names_exists(path: str) -> None:
     assert (ROOT / path).exists()
 
 
+def test_every_module_of_the_package_has_its_stage() -> None:
+    package = ROOT / "runner" / "dask_runner"
+    there = {path.name for path in package.glob("*.py") if path.name[0] != "_"}
+    folders = {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
+    told = re.findall(r"`(\w+(?:\.py|/))`", HOW_IT_WORKS)
+
+    assert sorted(told) == sorted(there | folders)
+
+
 def test_a_make_target_that_it_names_exists() -> None:
     told = re.findall(
         r"(?:^    |`)make ([a-z -]+?)(?=`|$| {2,}| \w+=)", README, re.MULTILINE
