@@ -78,11 +78,11 @@ class Stage:
         settings = settle({"timeout": PATIENCE, **given}, {})
         self.state = State(world, roles.plan(size, layout), settings, self.said)
         self.hub = Hub(self.state, self.said, settings.silence)
-        self._port = 0
+        self.port = 0
         self._ranks: list[FakeRank] = []
 
     async def open(self) -> None:
-        self._port = await self.hub.open(LOOPBACK)
+        self.port = await self.hub.open(LOOPBACK)
         self.finished = asyncio.create_task(self.state.finished())
 
     async def shut(self) -> None:
@@ -93,7 +93,7 @@ class Stage:
 
     async def connect(self) -> FakeRank:
         record = Record(
-            "k", "n", "c1", LOOPBACK, self._port, self.hub.secret.hex(), "", ""
+            "k", "n", "c1", LOOPBACK, self.port, self.hub.secret.hex(), "", ""
         )
         rank = FakeRank(await link.connect(record, PATIENCE))
         self._ranks.append(rank)

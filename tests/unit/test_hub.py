@@ -42,7 +42,7 @@ def test_strangers_are_warned_of_once_and_do_no_harm(
         for _ in range(20):
             reader, writer = await asyncio.open_connection(
                 LOOPBACK,
-                stage._port,  # noqa: SLF001
+                stage.port,
             )
             writer.write(b"GET / HTTP/1.1\r\n" * 10)
             await reader.read()
@@ -60,7 +60,7 @@ def test_silent_strangers_do_not_keep_the_ranks_out(
 
     async def play(stage: Stage) -> None:
         crowd = [
-            await asyncio.open_connection(LOOPBACK, stage._port)  # noqa: SLF001
+            await asyncio.open_connection(LOOPBACK, stage.port)
             for _ in range(door.STRANGERS + 8)
         ]
         record = Record(
@@ -68,7 +68,7 @@ def test_silent_strangers_do_not_keep_the_ranks_out(
             "n",
             "c1",
             LOOPBACK,
-            stage._port,  # noqa: SLF001
+            stage.port,
             stage.hub.secret.hex(),
             "",
             "",
