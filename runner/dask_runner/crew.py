@@ -37,8 +37,13 @@ if TYPE_CHECKING:
 
 #: Variables that must be set before the agent's interpreter begins. Dask gives the
 #: first to its workers (distributed.nanny.pre-spawn-environ); by the second, which
-#: its nannies set, all workers hash alike, on all nodes.
-BEFORE = {"MALLOC_TRIM_THRESHOLD_": "65536", "PYTHONHASHSEED": "6640"}
+#: its nannies set, all workers hash alike, on all nodes. The third is undone in what is
+#: forked (:mod:`dask_runner.openblas`).
+BEFORE = {
+    "MALLOC_TRIM_THRESHOLD_": "65536",
+    "PYTHONHASHSEED": "6640",
+    "OPENBLAS_NUM_THREADS": "1",
+}
 
 
 class Client(Protocol):

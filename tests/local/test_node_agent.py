@@ -172,3 +172,55 @@ def test_a_time_that_is_not_told_is_said(dask_runner: DaskRunner) -> None:
     ended = dask_runner("-n", 1, "--stop-before", 60, "-c", "print(1)")
     assert ended.status == 0, ended
     assert "--stop-before has no effect" in ended.stderr
+
+
+BLAS = """
+def threads():
+    import ctypes
+    from numpy._core import _multiarray_umath
+    library = ctypes.CDLL(_multiarray_umath.__file__)
+    return library.scipy_openblas_get_num_threads64_()
+"""
+
+
+def test_openblas_has_one_thread_in_workers_and_its_usual_number_in_the_script(
+    dask_runner: DaskRunner,
+) -> None:
+    code = f"""
+{BLAS}
+assert set(client.run(threads).values()) == {{1}}
+assert threads() == len(os.sched_getaffinity(0))
+assert "OPENBLAS_NUM_THREADS" not in os.environ
+"""
+    ended = dask_runner("-n", 2, "-c", BEGIN + code)
+    assert ended.status == 0, ended
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) == 1, reason="one CPU, one thread")
+@pytest.mark.parametrize(
+    ("variable", "value", "workers", "script"),
+    [
+        ("OPENBLAS_NUM_THREADS", "2", 2, 2),
+        ("OMP_NUM_THREADS", "2", 1, 2),
+        (
+            "DASK_DISTRIBUTED__NANNY__PRE_SPAWN_ENVIRON",
+            "{'OPENBLAS_NUM_THREADS': 2}",
+            2,
+            None,
+        ),
+    ],
+)
+def test_openblas_has_as_many_threads_as_the_user_says(
+    dask_runner: DaskRunner,
+    variable: str,
+    value: str,
+    workers: int,
+    script: int | None,
+) -> None:
+    code = f"""
+{BLAS}
+assert set(client.run(threads).values()) == {{{workers}}}
+assert threads() == {script or len(os.sched_getaffinity(0))}
+"""
+    ended = dask_runner("-n", 2, "-c", BEGIN + code, env={variable: value})
+    assert ended.status == 0, ended

@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dask_runner import messages as m
+from dask_runner import openblas
 from dask_runner.channel import BlockingChannel, open_channel
 from dask_runner.node import Place
 from dask_runner.processes import Sibling, allow_many_files
@@ -126,9 +127,12 @@ def _prepare_workers(plan: Mapping[str, Any], own: socket.socket) -> None:
     import dask.config  # noqa: PLC0415  loaded already
 
     lifeline.log_to_file(sys.argv[2])
+    if openblas.VARIABLES[0] in plan["added"]:
+        os.environ.pop(openblas.VARIABLES[0])  # it was for the import
     for name, value in dask.config.get("distributed.nanny.pre-spawn-environ").items():
         if value is not None:
             os.environ.setdefault(name, str(value))
+    openblas.heed(os.environ)
     # Of a node that is busy, told to a user who did nothing wrong; forks have it too.
     warnings.filterwarnings("ignore", "Creating scratch directories", UserWarning)
     _do_once_for_all()

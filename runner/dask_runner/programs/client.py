@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dask_runner import messages as m
+from dask_runner import openblas
 from dask_runner.programs import lifeline
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def main() -> None:
         from dask_runner.programs.command import become  # noqa: PLC0415  as late
 
         become(spec["target"], spec["args"], spec.get("report"))
+    openblas.heed(os.environ)
     with _default_client(ready.address, spec.get("report")):
         KINDS[spec["kind"]](spec["target"], spec["args"])
 
