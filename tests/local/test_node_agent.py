@@ -224,3 +224,38 @@ assert threads() == {script or len(os.sched_getaffinity(0))}
 """
     ended = dask_runner("-n", 2, "-c", BEGIN + code, env={variable: value})
     assert ended.status == 0, ended
+
+
+def test_workers_keep_the_configuration_that_their_nannies_do_without(
+    dask_runner: DaskRunner,
+) -> None:
+    code = """
+import dask
+asked = ["worker.profile.enabled", "admin.tick.interval"]
+asked += ["admin.system-monitor.interval"]
+def look():
+    return [dask.config.get("distributed." + one) for one in asked]
+def tick(dask_worker):
+    return dask_worker.periodic_callbacks["tick"].callback_time
+workers = client.run(look).values()
+assert list(workers) == [look()] * 2, workers
+assert set(client.run(tick).values()) == {20.0}
+assert set(client.run(tick, nanny=True).values()) == {200.0}
+"""
+    ended = dask_runner("-n", 2, "-c", BEGIN + code)
+    assert ended.status == 0, ended
+
+
+def test_each_ranks_worker_logs_into_a_file_of_its_own(dask_runner: DaskRunner) -> None:
+    code = """
+def look():
+    import logging
+    (file,) = logging.getLogger("distributed").handlers
+    with open(file.baseFilename) as log:
+        return file.baseFilename, log.read().count("Start worker at")
+seen = client.run(look).values()
+assert len({name for name, _ in seen}) == 3, seen
+assert {count for _, count in seen} == {1}, seen
+"""
+    ended = dask_runner("-n", 3, "-c", BEGIN + code)
+    assert ended.status == 0, ended

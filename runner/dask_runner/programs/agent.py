@@ -50,8 +50,8 @@ def main() -> None:
         fork.call_it("dask-agent")
         lifeline.leave_signals_to_the_top()
         lifeline.look_at_logging()
-        import_shared()
-        fork.freeze()
+        with fork.without_collecting():
+            import_shared()
         sibling = _fork_siblings(plan, own)
     if sibling:
         importlib.import_module(f"dask_runner.programs.{sibling}").main()
@@ -87,20 +87,37 @@ def import_shared() -> None:
     repair()
 
 
+#: What Dask's worker imports no sooner than it is made.
+LATE = (
+    "multiprocessing.popen_forkserver",
+    "multiprocessing.synchronize",
+    "tornado.platform.asyncio",
+)
+
+
 def _do_once_for_all() -> None:
     """Do what every worker would begin with, so that its forks have done it."""
     import dask.config  # noqa: PLC0415  loaded already
     import dask.multiprocessing  # noqa: PLC0415
     import distributed.versions  # noqa: PLC0415
+    from distributed.http.routing import RoutingApplication  # noqa: PLC0415
+    from distributed.http.utils import get_handlers  # noqa: PLC0415
 
-    for module in dask.config.get("distributed.worker.http.routes"):
+    for module in LATE:
         importlib.import_module(module)
+    # Compiles the patterns of all routes, which are kept (re).
+    RoutingApplication(
+        get_handlers(None, dask.config.get("distributed.worker.http.routes"))
+    )
     # Loads numpy.random where there is NumPy; each fork seeds it anew.
     dask.multiprocessing.default_initializer()
     # Reads the metadata of ten packages, and keeps what it found.
     distributed.versions.get_versions()
     # The first context loads OpenSSL's configuration.
     ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    # Last: until a class is registered, it is kept which abstract classes are
+    # those of the values (abc).
+    dask.config.refresh()
 
 
 def _leave_to(
@@ -135,10 +152,10 @@ def _prepare_workers(plan: Mapping[str, Any], own: socket.socket) -> None:
     openblas.heed(os.environ)
     # Of a node that is busy, told to a user who did nothing wrong; forks have it too.
     warnings.filterwarnings("ignore", "Creating scratch directories", UserWarning)
-    _do_once_for_all()
-    for name in plan["preload_modules"]:
-        _preload(name, own)
-    fork.freeze()
+    with fork.without_collecting():
+        _do_once_for_all()
+        for name in plan["preload_modules"]:
+            _preload(name, own)
     foreign = [own.fileno(), *plan["launchers"]]
     foreign += [plan["socket"]] * (plan["socket"] >= 0)
     with fork.complaints_to(sys.argv[2]):

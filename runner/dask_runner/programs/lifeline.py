@@ -83,6 +83,19 @@ def look_at_logging() -> None:
     _users.extend({"logging", "logging-file-config"} & dask.config.config.keys())
 
 
+class LogFile(logging.FileHandler):
+    """A log that a fork continues in another file."""
+
+    def move(self, path: str) -> None:
+        """Write what comes next to *path*."""
+        self.acquire()
+        try:
+            self.close()
+            self.baseFilename = os.path.abspath(path)  # noqa: PTH100  as logging does
+        finally:
+            self.release()
+
+
 def log_to_file(path: str) -> None:
     """Let Dask log into the file that the rank names.
 
@@ -90,7 +103,15 @@ def log_to_file(path: str) -> None:
     the end, for the report of a failure; a ``logging`` configuration of the
     user's own is left as it is.
     """
-    if not _users:
+    if _users:
+        return
+    handlers = logging.getLogger("distributed").handlers
+    files = [one for one in handlers if isinstance(one, LogFile)]
+    for file in files:
+        # One for all loggers. To configure them again costs a worker more than
+        # anything else that it begins with: each level set clears each logger.
+        file.move(path)
+    if not files:
         logging.config.dictConfig(_to_file(path))
 
 
@@ -117,7 +138,7 @@ def _to_file(path: str) -> dict[str, Any]:
         },
         "handlers": {
             "file": {
-                "class": "logging.FileHandler",
+                "()": LogFile,
                 "filename": path,
                 "formatter": "plain",
                 "delay": True,

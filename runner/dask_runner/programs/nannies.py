@@ -9,6 +9,7 @@ stays, to see whether the rank itself comes to its end, until it says ``Close`` 
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import logging
 import multiprocessing
 import multiprocessing.forkserver
@@ -24,7 +25,6 @@ from distributed import Nanny
 from distributed.utils import import_term
 
 from dask_runner import messages as m
-from dask_runner import mpi_world
 from dask_runner.channel import Channel
 from dask_runner.deaths import Standing
 from dask_runner.errors import RunnerError
@@ -45,6 +45,15 @@ logger = logging.getLogger("distributed")
 
 #: How often a worker that is killed while it starts is started again.
 AGAIN = 2
+
+#: What each nanny reads when it is made, and its worker does not: all of a node are in
+#: this process, and would sample it a hundred times a second, and note its load and
+#: the pace of its event loop, each for itself. Nobody can ask a nanny for that.
+SELDOM = {
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "200ms",
+    "distributed.admin.system-monitor.interval": "5s",
+}
 
 #: Seconds for a worker to close before its nanny kills it: one that has just lost
 #: its scheduler tries for longer, and this process would be killed with it, in
@@ -162,8 +171,7 @@ class Agent:
         while isinstance(message, m.Found):
             found = message
             lifeline.configure(message.environ, [])
-            method = "distributed.worker.multiprocessing-method"
-            dask.config.set({method: "forkserver"})
+            _configure()
             self._found.set()
             message = await channel.receive()
         there = isinstance(message, m.Close)
@@ -265,6 +273,8 @@ class Workers:
         lifeline.find_modules(work["path"])
         kind = import_term(work["worker_class"])
         if work["mpi_ranks"]:
+            from dask_runner import mpi_world  # noqa: PLC0415  few need it
+
             # In the main thread, which MPI wants to see at its end again; there is
             # nothing to be done meanwhile.
             mpi_world.begin(work["mpi_ranks"])
@@ -313,13 +323,14 @@ class Workers:
             work["log"],
             tuple(work["path"]),
         )
-        return WatchedNanny(
-            work["scheduler"],
-            worker_class=kind,
-            env=variables,
-            tell=self._died,
-            **options,
-        )
+        with dask.config.set(SELDOM):
+            return WatchedNanny(
+                work["scheduler"],
+                worker_class=kind,
+                env=variables,
+                tell=self._died,
+                **options,
+            )
 
     def _outcome(self, start: asyncio.Future[None]) -> m.Message:
         work = self._work
@@ -337,6 +348,14 @@ class Workers:
         options = "--worker-class, --preload, --resources and worker_options"
         what = f"workers of the class {work['worker_class']}"
         return lifeline.did_not_start(what, error, options)
+
+
+def _configure() -> None:
+    """Set what this process knows better than Dask's configuration."""
+    dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
+    if importlib.util.find_spec("gilknocker") is None:
+        # Each nanny and each worker would look for it, through all of the path.
+        dask.config.set({"distributed.admin.system-monitor.gil.enabled": False})
 
 
 def _members(server: Any) -> list[Any]:
