@@ -22,9 +22,12 @@ from dask_runner import messages as m
 from dask_runner.programs import lifeline
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
     from dask_runner.channel import Channel
+
+#: Seconds after the script for the dashboard to begin.
+AFTER_THE_SCRIPT = 1.0
 
 
 def main() -> None:
@@ -74,17 +77,20 @@ async def _serve() -> None:
 
 async def _told_to_finish(
     channel: Channel,
-    begin: Callable[[], Awaitable[None]],
+    begin: Callable[[], Coroutine[Any, Any, None]],
     lose: Callable[[Sequence[str]], Awaitable[None]],
 ) -> None:
     """Wait for the end; *begin* what could wait when the cluster is complete."""
+    begun: list[asyncio.Task[None]] = []
     while (message := await channel.receive()) is not None:
         if isinstance(message, m.Complete):
-            await begin()
+            begun.append(asyncio.create_task(begin()))
         elif isinstance(message, m.WorkersLost):
             await lose(message.names)
         elif isinstance(message, m.Finish):
-            return
+            break
+    for task in begun:
+        task.cancel()
 
 
 async def _lose(scheduler: Scheduler, names: Sequence[str]) -> None:
@@ -105,8 +111,10 @@ async def _nothing() -> None:
 async def _serve_dashboard(scheduler: Scheduler, spec: dict[str, Any]) -> None:
     """Add to the scheduler's HTTP server what its own ``dashboard=True`` would.
 
-    Importing bokeh takes half a second, in a thread: the scheduler is at work.
+    Importing bokeh takes half a second, in a thread: the scheduler is at work. Yet the
+    two share an interpreter, so that the script, which connects now, goes first.
     """
+    await asyncio.sleep(AFTER_THE_SCRIPT)
     pages = await asyncio.to_thread(
         importlib.import_module, "distributed.dashboard.scheduler"
     )
