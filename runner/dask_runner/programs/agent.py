@@ -177,10 +177,10 @@ def _preload(name: str, own: socket.socket) -> None:
 
 async def _live(own: socket.socket, plan: Mapping[str, Any]) -> None:
     """Look after the workers of this rank, and of all that ask for it."""
-    from dask_runner.programs import nannies  # noqa: PLC0415  has Dask
+    from dask_runner.programs.node_agent import Agent  # noqa: PLC0415  has Dask
 
     allow_many_files()
-    agent = nannies.Agent(Place(**plan["place"]), plan["silence"])
+    agent = Agent(Place(**plan["place"]), plan["silence"])
     watch = asyncio.create_task(agent.watch())
     if plan["socket"] >= 0:
         await agent.listen(socket.socket(fileno=plan["socket"]))

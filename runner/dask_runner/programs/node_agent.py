@@ -1,0 +1,183 @@
+"""Whose workers an agent looks after: its own rank's, and those of others of the node.
+
+A rank sends ``Run`` with its workers when the scheduler is up, and may get ``Declined``
+if this agent cannot speak for it; what else it gets is said in
+:mod:`dask_runner.programs.nannies`. After ``Close`` it gets ``Bye``, and the agent
+stays, to see whether the rank itself comes to its end, until it says ``Close`` again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import multiprocessing
+import multiprocessing.forkserver
+import os
+import shutil
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dask.config
+
+from dask_runner import messages as m
+from dask_runner.channel import Channel
+from dask_runner.deaths import Standing
+from dask_runner.file_meeting import FileMeeting
+from dask_runner.hub import between_pings
+from dask_runner.messages import ProtocolError
+from dask_runner.node import Place, of_this_user
+from dask_runner.programs import lifeline
+from dask_runner.programs.nannies import Workers, kill
+from dask_runner.rendezvous import Record
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Mapping
+
+
+async def stay(channel: Channel) -> bool:
+    """Say that the work is over, and wait for the rank's own end.
+
+    Returns
+    -------
+    bool
+        Whether it says so; otherwise it is gone.
+    """
+    channel.send(m.Bye())
+    return await channel.receive() is not None
+
+
+class Agent:
+    """All nannies of this process.
+
+    Parameters
+    ----------
+    place : Place
+        The place of the rank that started it.
+    silence : float
+        Seconds for which a worker, or the rank, may stand still.
+    """
+
+    def __init__(self, place: Place, silence: float) -> None:
+        self._place = place
+        self._silence = silence
+        self._standing = Standing(silence)
+        self._workers: set[Workers] = set()
+        self._others: dict[asyncio.Task[None], Channel] = {}
+        self._server: asyncio.Server | None = None
+        self._found = asyncio.Event()
+
+    async def listen(self, sock: socket.socket) -> None:
+        """Let the other ranks of the node come."""
+        self._server = await asyncio.start_unix_server(self._welcome, sock=sock)
+
+    async def _welcome(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        if not of_this_user(writer.get_extra_info("socket")):
+            writer.close()
+            return
+        channel = Channel(reader, writer)
+        task = asyncio.create_task(self._other(channel))
+        self._others[task] = channel
+        task.add_done_callback(self._others.pop)
+
+    async def _other(self, channel: Channel) -> None:
+        with closing(channel):
+            try:
+                work = await channel.receive()
+            except ProtocolError:
+                return
+            if not isinstance(work, m.Run):
+                return
+            if why := self._why_not(work.spec):
+                channel.send(m.Declined(why))
+            else:
+                await self._found.wait()
+                if await self._look_after(work.spec, channel):
+                    await stay(channel)
+                # A rank that is gone cannot remove it, one that is there has no use
+                # for it any more.
+                private = work.spec["place"]["private"]
+                await asyncio.to_thread(shutil.rmtree, private, ignore_errors=True)
+
+    def _why_not(self, work: Mapping[str, Any]) -> str:
+        if not work["nanny"]:
+            return "workers without a nanny"
+        return Place(**work["place"]).why_not(self._place)
+
+    async def _look_after(self, work: Mapping[str, Any], channel: Channel) -> bool:
+        """Return whether the rank said that it ends."""
+        workers = Workers(work, channel)
+        self._workers.add(workers)
+        try:
+            return await workers.live()
+        finally:
+            self._workers.discard(workers)
+
+    async def watch(self) -> None:
+        """End what was stopped (SIGSTOP) and is not continued; a nanny begins anew."""
+        top = os.getppid()
+        every = between_pings(self._silence)
+        while True:
+            await asyncio.sleep(every)
+            watched = {
+                nanny.worker_pid: nanny
+                for workers in self._workers
+                for nanny in workers.nannies
+            }
+            for pid in self._standing.too_long({top, *watched} - {0}, every):
+                if pid in watched:
+                    watched[pid].why = "it was stopped and not continued"
+                kill(pid)
+
+    async def own(self, channel: Channel) -> None:
+        """Look after the workers of this rank, until it ends; then end all."""
+        message = await channel.receive()
+        found = m.Found({})
+        while isinstance(message, m.Found):
+            found = message
+            lifeline.configure(message.environ, [])
+            _configure()
+            self._found.set()
+            message = await channel.receive()
+        there = isinstance(message, m.Close)
+        if isinstance(message, m.Run):
+            there = await self._look_after(message.spec, channel)
+        if not (there and await stay(channel)):
+            # At once: where the rank was a container's first process, the image goes.
+            await asyncio.to_thread(self._remove, found)
+        if self._server is not None:
+            self._server.close()
+        # Not cancelled: one that is closing its workers must come to its end.
+        for other in self._others.values():
+            other.close()
+        self._found.set()
+        await asyncio.gather(*self._others, return_exceptions=True)
+        # A worker has no ear for the SIGTERM that multiprocessing would give it.
+        for process in multiprocessing.active_children():
+            process.kill()
+        # Python's own end waits for the resource tracker first, which waits for the
+        # fork server, which waits for this process to close its pipe.
+        server: Any = multiprocessing.forkserver._forkserver  # noqa: SLF001
+        with suppress(FileNotFoundError):  # its socket was in what we have removed
+            server._stop()  # noqa: SLF001
+        await asyncio.to_thread(self._remove, m.Found({}))
+
+    def _remove(self, found: m.Found) -> None:
+        """Remove what a rank that was killed has left: the record, its directory."""
+        if found.files:
+            record = Record.load(found.record)
+            meeting = FileMeeting(map(Path, found.files), record.key)
+            meeting.adopt(record)
+            meeting.withdraw()
+        shutil.rmtree(self._place.private, ignore_errors=True)
+
+
+def _configure() -> None:
+    """Set what this process knows better than Dask's configuration."""
+    dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
+    if importlib.util.find_spec("gilknocker") is None:
+        # Each nanny and each worker would look for it, through all of the path.
+        dask.config.set({"distributed.admin.system-monitor.gil.enabled": False})
