@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
     from dask_runner.world import World
 
-#: Seconds for the ranks' processes to get through MPI_Finalize.
-FINALIZE = 10.0
-
 #: Lines of what the MPI library said that the report of its failure shows.
 TAIL = 6
 
@@ -85,7 +82,7 @@ class MpiExchange:
         It is in MPI_Finalize, which waits for the other ranks; a rank that does
         not get through it is a failure to the launcher, which ends the job.
         """
-        await self._process.wait(FINALIZE if self._done else 0.0)
+        await self._process.wait(mpi_world.FINALIZE if self._done else 0.0)
 
 
 def mpi_meeting(

@@ -284,7 +284,11 @@ class Crew:
             self.agent.finish(patience, m.Close(0)),
             self.scheduler.stop(patience, ask=m.Finish()),
         )
-        # Last, since it removes what we leave if we are killed before we can.
+        # Last, since it removes what we leave if we are killed before we can. As a
+        # rank of MPI it waits in MPI_Finalize for the others, and one that is killed
+        # there makes theirs fail, and mpiexec as well.
+        if patience and self._launch.settings.mpi_tasks:
+            patience = max(patience, mpi_world.FINALIZE)
         await self.agent.stop(patience, ask=m.Close(0))
 
     def tidy(self) -> None:

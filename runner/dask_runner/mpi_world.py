@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from dask_runner.roles import Plan
     from dask_runner.world import World
 
+#: Seconds for the ranks' processes to get through MPI_Finalize.
+FINALIZE = 10.0
+
 #: Variables with descriptors by which an MPI library speaks to its launcher.
 DESCRIPTORS = ("PMI_FD", "HYDI_CONTROL_FD")
 
