@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import socket
 import struct
 from typing import TYPE_CHECKING
 
 from dask_runner.messages import ProtocolError, decode, encode
 
 if TYPE_CHECKING:
-    import socket
-
     from dask_runner.messages import Message
 
 #: Longest payload in bytes; a longer frame is garbage, not a message of ours. The
@@ -94,6 +93,11 @@ class Channel:
         if self._seals and not hmac.compare_digest(seal, self._seals[1](payload)):
             raise ProtocolError("a frame with a wrong seal")
         return decode(payload)
+
+    def hear_out(self) -> None:
+        """Receive what has arrived, and then the end, whoever still holds the other."""
+        if not self._writer.is_closing():
+            self._writer.get_extra_info("socket").shutdown(socket.SHUT_RD)
 
     def close(self) -> None:
         """Close both directions."""

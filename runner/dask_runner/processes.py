@@ -187,6 +187,13 @@ class Process(Peer):
         """Talk to it from now on, and count who is killed for memory."""
         self._kills = Kills()
         await super().attach(sock)
+        if self._status is not None:
+            self._status.add_done_callback(self._hear_out)
+
+    def _hear_out(self, _: asyncio.Future[int]) -> None:
+        """Wait for no word of its forks: they have its lifeline as well."""
+        if self._channel is not None:
+            self._channel.hear_out()
 
     async def start(
         self,
@@ -227,6 +234,7 @@ class Process(Peer):
         """Take note that it was forked, and is our child now."""
         self.pid = pid
         self._status = asyncio.ensure_future(asyncio.to_thread(_status_of, pid))
+        self._status.add_done_callback(self._hear_out)
 
     async def _wait(self) -> Ended | None:
         if self._status is None:

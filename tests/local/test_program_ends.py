@@ -123,6 +123,22 @@ def test_what_the_script_leaves_running_is_ended(dask_runner: DaskRunner) -> Non
     clean(dask_runner("-c", code))
 
 
+@pytest.mark.parametrize("end", ["sys.exit(3)", "os._exit(3)"])
+def test_a_fork_of_the_script_that_goes_on_does_not_keep_the_job(
+    dask_runner: DaskRunner, end: str
+) -> None:
+    code = (
+        "import os, sys, time, warnings\n"
+        "warnings.simplefilter('ignore', DeprecationWarning)\n"
+        "if os.fork() == 0:\n"
+        "    os.setsid()\n"
+        "    time.sleep(600)\n"
+        f"{end}\n"
+    )
+    ended = dask_runner("-c", code)
+    assert ended.status == 3, ended
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_job_and_says_so_in_the_status(
     dask_runner: DaskRunner, number: signal.Signals

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dask_runner import messages as m
-from dask_runner.channel import LIMIT, BlockingChannel, Channel, Seal
+from dask_runner.channel import LIMIT, BlockingChannel, Channel, Seal, open_channel
 from dask_runner.messages import ProtocolError
 
 if TYPE_CHECKING:
@@ -203,6 +203,23 @@ def test_a_message_to_a_peer_that_is_gone_is_no_error() -> None:
         channel.send(m.Ping())
 
     asyncio.run(talk())
+
+
+def test_a_peer_that_ended_is_heard_out_whoever_else_holds_its_end() -> None:
+    async def listen() -> list[object]:
+        ours, theirs = socket.socketpair()
+        channel = await open_channel(ours)
+        with theirs:  # to the end: as a fork of the peer would
+            for note in NOTES:
+                BlockingChannel(theirs).send(note)
+            channel.hear_out()
+            async with asyncio.timeout(5):
+                heard = [await channel.receive() for _ in (*NOTES, None)]
+            await channel.closed()
+            channel.hear_out()
+            return heard
+
+    assert asyncio.run(listen()) == [*NOTES, None]
 
 
 def test_a_connection_that_is_reset_is_the_end_and_nothing_to_complain_of() -> None:
