@@ -98,7 +98,14 @@ def _click_option(
     )
 
 
-@click.group(cls=_RunByDefault, context_settings={"help_option_names": ["--help"]})
+@click.group(
+    # Dask takes this name, and not the entry point's.
+    "runner",
+    cls=_RunByDefault,
+    context_settings={"help_option_names": ["--help"]},
+    epilog="Without a command it is run: dask-runner -n 4 script.py. "
+    "`dask-runner run --help` lists its options.",
+)
 @click.version_option(__version__, prog_name="dask-runner")
 def cli() -> None:
     """Run a program on a Dask cluster made of all the tasks that srun started."""
@@ -134,7 +141,7 @@ def _program(found: tuple[str, list[str]] | None) -> Any:
         raise UsageError(
             "no program to run" if found is None else f"nothing after the {kind} flag",
             f"dask-runner {_GRAMMAR}",
-            "dask-runner --help lists the options",
+            "dask-runner run --help lists the options",
         )
     return Program(kind, words[0], tuple(words[1:]))
 
@@ -174,8 +181,9 @@ def check(
 ) -> NoReturn:
     """Tell whether the MPI of IMAGE fits this host, why, and what to do.
 
-    IMAGE is a SIF, a file from docker save, or an unpacked root; without it, the
-    image in which this runs. Files are read, nothing is loaded or started.
+    IMAGE is a SIF, a file from docker save, an OCI layout, or an unpacked root;
+    without it, the image in which this runs. Files are read, nothing is loaded or
+    started.
     """
 
     def play() -> int:

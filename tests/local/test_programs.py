@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import sys
 from typing import TYPE_CHECKING
 
 from tests.conftest import HOSTILE
 from tests.programs import clean, script
+from tests.running import Run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,6 +102,17 @@ def test_code_sees_its_arguments_and_computes_without_a_client_on_the_cluster(
     )
     ended = clean(dask_runner("-c", code, "-m", "x"))
     assert ended.stdout == "['-c', '-m', 'x']\n0\n"
+
+
+def test_dask_knows_the_command_by_its_name() -> None:
+    code = "from dask.base import get_scheduler; print(get_scheduler() is not None)"
+    words = ("runner", "--quiet", "-n", "1", "-c", code)
+    run = Run((sys.executable, "-m", "dask", *words))
+    try:
+        ended = clean(run.wait())
+    finally:
+        run.discard()
+    assert ended.stdout == "True\n"
 
 
 def test_a_command_finds_the_cluster(dask_runner: DaskRunner) -> None:
