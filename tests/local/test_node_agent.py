@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.programs import BEGIN, WAIT
+from tests.programs import BEGIN, WAIT, clean
 from tests.running import DaskRunner
 
 # Work that goes on until every worker has done some of it.
@@ -114,6 +114,20 @@ os.kill(next(iter(pids.values())), {int(number)})
     assert ended.stdout == "done\n"
     assert "warning: worker " in ended.stderr
     assert words in ended.stderr
+
+
+def test_a_restart_that_the_script_asks_for_is_no_loss(
+    dask_runner: DaskRunner,
+) -> None:
+    # One that stands still is killed, of which any other would be told.
+    code = """
+pids = client.run(os.getpid)
+os.kill(next(iter(pids.values())), signal.SIGSTOP)
+client.restart()
+print(not set(client.run(os.getpid).values()) & set(pids.values()))
+"""
+    ended = clean(dask_runner("-n", 2, "-c", BEGIN + code))
+    assert ended.stdout == "True\n"
 
 
 def test_a_worker_that_outgrows_its_memory_is_named_with_what_to_do(

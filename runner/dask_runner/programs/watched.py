@@ -12,6 +12,10 @@ from dask_runner.found import in_words
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+#: The status that Dask gives where it was lost: two threads of the agent may ask
+#: multiprocessing's fork server for it at once, and only one is answered.
+LOST = 255
+
 _ENDING = (Status.closing, Status.closed, Status.closing_gracefully)
 
 
@@ -30,7 +34,7 @@ class WatchedNanny(Nanny):  # type: ignore[misc]  # Dask has no type information
     why : str
         Why this process is about to kill the worker.
     killed : bool
-        Whether the worker has died of a signal.
+        Whether the worker has died of a signal, or may have.
     """
 
     def __init__(
@@ -40,6 +44,7 @@ class WatchedNanny(Nanny):  # type: ignore[misc]  # Dask has no type information
         self._kills = Kills()
         self.why = ""
         self.killed = False
+        self._asked = False
         super().__init__(*args, **options)
 
     @property
@@ -47,6 +52,14 @@ class WatchedNanny(Nanny):  # type: ignore[misc]  # Dask has no type information
         """The worker's process id; 0 while there is none."""
         process = self.process and self.process.process
         return int((process and process.pid) or 0)
+
+    async def kill(self, *args: Any, **how: Any) -> None:
+        """End the worker because somebody asks for it, as ``client.restart()``."""
+        self._asked = True
+        try:
+            await super().kill(*args, **how)
+        finally:
+            self._asked = False
 
     def log_event(self, topic: Any, msg: Any) -> None:
         """Note that the worker is killed for its memory, which Dask makes an event."""
@@ -60,8 +73,10 @@ class WatchedNanny(Nanny):  # type: ignore[misc]  # Dask has no type information
 
     def _on_worker_exit_sync(self, exitcode: int) -> None:
         if self.status not in _ENDING and exitcode:
-            self.killed = exitcode < 0
-            ended = Ended(exitcode, self.why or self._kills.why(exitcode))
+            self.killed = exitcode < 0 or exitcode == LOST
+            why = self.why or self._kills.why(exitcode)
+            ended = Ended(exitcode, why, known=exitcode != LOST)
             self.why = ""
-            self._tell(str(self.name), str(ended))
+            if not self._asked:
+                self._tell(str(self.name), str(ended))
         super()._on_worker_exit_sync(exitcode)
