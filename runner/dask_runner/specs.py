@@ -40,16 +40,25 @@ def _protocol(settings: Settings) -> str:
 
 def scheduler(launch: Launch, link_host: str, tls: Mapping[str, str]) -> dict[str, Any]:
     """Return what :mod:`dask_runner.programs.scheduler` is told."""
-    settings = launch.settings
-    return {
-        "host": host(settings, link_host),
+    settings, given = launch.settings, dict(launch.scheduler_options)
+    own = {
         "protocol": _protocol(settings),
-        "dashboard": settings.dashboard,
         "dashboard_address": settings.dashboard_address,
-        "options": dict(launch.scheduler_options),
+        **_place(settings, link_host, given),
+    }
+    return {
+        "dashboard": given.pop("dashboard", settings.dashboard),
+        "options": own | given,
         "path": [_search_path(launch.program)],
         "environ": dict(tls),
     }
+
+
+def _place(
+    settings: Settings, link_host: str, given: Mapping[str, Any]
+) -> dict[str, str]:
+    """Say where to listen; Dask refuses a host beside the user's interface."""
+    return {} if "interface" in given else {"host": host(settings, link_host)}
 
 
 def client(
@@ -89,7 +98,7 @@ def work(
     )
     bound = bind(share, workers.value, allocated=world.launcher != "local").value
     common = {
-        "host": host(settings, link_host),
+        **_place(settings, link_host, launch.worker_options),
         "protocol": _protocol(settings),
         "local_directory": str(directory),
         "preload": list(settings.preload) or None,

@@ -55,6 +55,28 @@ def test_a_runner_alone_is_a_cluster_of_one_rank_and_may_be_followed_by_another(
     assert ended.stdout == f"{first}8\nFalse\n", ended
 
 
+def test_options_for_dasks_own_classes_count_before_the_runners(
+    python: Python,
+) -> None:
+    ended = python(
+        "from distributed import Client\n"
+        "from dask_runner import Runner\n"
+        "scheduler = {'dashboard': False, 'interface': 'lo'}\n"
+        "worker = {'interface': 'lo', 'nthreads': 3, 'memory_limit': '1GiB'}\n"
+        "with Runner(scheduler_options=scheduler, worker_options=worker) as runner:\n"
+        "    with Client(runner) as client:\n"
+        "        print(repr(runner.dashboard_link), *client.nthreads().values())\n"
+        "        print(*client.nthreads())\n"
+    ).wait()
+
+    assert ended.status == 0, ended
+    first, address = ended.stdout.splitlines()
+    assert first == "'' 3", ended
+    assert address.startswith("tls://127.0.0.1:"), ended
+    assert "1 worker with 3 threads and 1.0 GiB" in ended.stderr, ended
+    assert "dashboard" not in ended.stderr, ended
+
+
 def test_an_exception_in_the_body_is_the_users_own(python: Python) -> None:
     ended = python(
         "from dask_runner import Runner\nwith Runner(nthreads=1):\n    1 / 0\n"

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import dask.config
 from distributed import Nanny
 from distributed.utils import import_term
+from distributed.worker_memory import parse_memory_limit
 
 from dask_runner import messages as m
 from dask_runner.errors import RunnerError
@@ -186,12 +187,15 @@ class Workers:
         work = self._work
         error = start.exception()
         if error is None:
-            workers = work["workers"]
-            limits = [worker["memory_limit"] for worker in workers]
+            workers = [{**worker, **work["options"]} for worker in work["workers"]]
+            limits = [
+                parse_memory_limit(one["memory_limit"], one["nthreads"], logger=logger)
+                for one in workers
+            ]
             return m.WorkersUp(
                 [str(worker["name"]) for worker in workers],
                 sum(worker["nthreads"] for worker in workers),
-                sum(limits) if all(limits) else 0,
+                sum(limit or 0 for limit in limits) if all(limits) else 0,
             )
         if isinstance(error, RunnerError):
             return m.Failed(error.saw, error.needed, error.do, error.status)

@@ -47,10 +47,7 @@ async def _serve() -> None:
     dashboard = spec["dashboard"] and importlib.util.find_spec("bokeh") is not None
     try:
         scheduler = Scheduler(
-            host=spec["host"],
-            protocol=spec["protocol"],
             dashboard=False,  # later: nobody looks yet, and all workers wait for us
-            dashboard_address=spec["dashboard_address"],
             **spec["options"],
         )
         await scheduler
