@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from dask_runner import image, join, mpi_world, node, specs
 from dask_runner import messages as m
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from dask_runner.launched import Launched
     from dask_runner.processes import Event
     from dask_runner.rendezvous import Record
+    from dask_runner.script import Client
     from dask_runner.snapshot import Snapshot
 
 #: Variables that must be set before the agent's interpreter begins. Dask gives the
@@ -44,26 +45,6 @@ BEFORE = {
     "PYTHONHASHSEED": "6640",
     "OPENBLAS_NUM_THREADS": "1",
 }
-
-
-class Client(Protocol):
-    """The client as its rank sees it: a process of the crew, or the one above."""
-
-    pid: int
-    why: str
-
-    @property
-    def running(self) -> bool:
-        """Whether it has begun and not ended."""
-
-    def send(self, message: m.Message) -> None:
-        """Send it a message."""
-
-    def signal(self, number: int) -> None:
-        """Send it a signal."""
-
-    async def stop(self, patience: float, *, ask: m.Message | None) -> None:
-        """End it."""
 
 
 class Crew:

@@ -37,11 +37,11 @@ from dask_runner.tasks import Crashed, Tasks
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from dask_runner.crew import Client
     from dask_runner.launch import Launch
     from dask_runner.launched import Launched
     from dask_runner.node import Place
     from dask_runner.rendezvous import Meeting, Record
+    from dask_runner.script import Client
 
 #: Seconds within which a signal that comes again is the same one: a launcher may
 #: signal Apptainer, which passes it on, and us as well.

@@ -7,14 +7,33 @@ is no child of ours.
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from dask_runner import messages as m
 from dask_runner.ending import PASSED_ON
 
 if TYPE_CHECKING:
-    from dask_runner.crew import Client
     from dask_runner.deaths import Ended
+
+
+class Client(Protocol):
+    """The client as its rank sees it: a process of the crew, or the one above."""
+
+    pid: int
+    why: str
+
+    @property
+    def running(self) -> bool:
+        """Whether it has begun and not ended."""
+
+    def send(self, message: m.Message) -> None:
+        """Send it a message."""
+
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+
+    async def stop(self, patience: float, *, ask: m.Message | None) -> None:
+        """End it."""
 
 
 class Script:
