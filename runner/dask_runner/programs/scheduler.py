@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import logging
 import sys
 import warnings
 from functools import partial
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
     from dask_runner.channel import Channel
+
+logger = logging.getLogger("distributed.scheduler")
 
 #: Seconds after the script for the dashboard to begin.
 AFTER_THE_SCRIPT = 1.0
@@ -112,9 +115,14 @@ async def _serve_dashboard(scheduler: Scheduler, spec: dict[str, Any]) -> None:
     two share an interpreter, so that the script, which connects now, goes first.
     """
     await asyncio.sleep(AFTER_THE_SCRIPT)
-    pages = await asyncio.to_thread(
-        importlib.import_module, "distributed.dashboard.scheduler"
-    )
+    try:
+        pages = await asyncio.to_thread(
+            importlib.import_module, "distributed.dashboard.scheduler"
+        )
+    except Exception:
+        # The user's packages may be at odds with bokeh; the work goes on without.
+        logger.exception("There is no dashboard")
+        return
     pages.connect(
         scheduler.http_application,
         scheduler.http_server,
