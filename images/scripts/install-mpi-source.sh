@@ -31,9 +31,11 @@ case ${MPI:-} in
         ;;
     mpich)
         url=https://www.mpich.org/static/downloads/$MPI_VERSION/mpich-$MPI_VERSION.tar.gz
-        # All launchers' protocols in one library (since MPICH 4.2).
-        options="--with-device=ch4:ofi --with-libfabric=/usr --with-pmix=/usr
-            --with-hwloc=/usr"
+        # All launchers' protocols in one library (since MPICH 4.2), and Hydra: an
+        # outside PMIx alone would be the only one, and leave mpiexec out.
+        options="--with-device=ch4:ofi --with-libfabric=/usr --with-hwloc=/usr
+            --with-pmix=/usr/lib/$(uname -m)-linux-gnu/pmix2
+            --with-pmilib=mpich --with-pm=hydra"
         always=
         ;;
     *) fail "MPI=${MPI:-}: the source of openmpi or mpich can be built" ;;

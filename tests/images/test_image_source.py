@@ -14,7 +14,7 @@ SHA256 = "97f10c04e9b9a1771db3fd005009e4c07afa3ce739f940e41eb0fc7397cb9473"
 # As images/README.md has them.
 CONFIGURE = "--with-pmix=external --with-hwloc=external --with-libevent=external"
 
-# A minute on many cores, eleven on two that do nothing else.
+# A minute on many cores, eleven on two that do little else, 35 on two that are busy.
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(3600)]
 
 WORLD = (
@@ -64,4 +64,4 @@ def test_no_compiler_and_not_much_more_is_left(
     contained.image = built
     code = "import shutil; print(*map(shutil.which, ('cc', 'gcc', 'make', 'perl5')))"
     assert contained.python(code).stdout == "None None None None\n"
-    assert built.attrs["Size"] < image.attrs["Size"] + 50e6
+    assert built.attrs["Size"] < image.attrs["Size"] + 10e6
