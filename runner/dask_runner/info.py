@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from dask_runner import image
 from dask_runner.binding import bind
 from dask_runner.cpusets import in_list_format
+from dask_runner.found import in_words
 from dask_runner.launchers import detect, explain
 from dask_runner.resources import rank_share
 from dask_runner.scratch import scratch
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 #: Section → name → value and source, all text.
 Info = dict[str, dict[str, dict[str, str]]]
+
+#: What people read with a unit, and programs in bytes.
+_SIZES = {("resources", "memory")}
 
 
 def collect(environ: Mapping[str, str], launcher: str) -> Info:
@@ -43,7 +47,8 @@ def collect(environ: Mapping[str, str], launcher: str) -> Info:
     bound = bind(share, workers.value, allocated=allocated)
     place = scratch(snapshot)
     each = "; ".join(
-        f"{worker.nthreads} threads, {worker.memory_limit or 'unlimited'} bytes"
+        f"{worker.nthreads} {'thread' if worker.nthreads == 1 else 'threads'}, "
+        f"{in_words(worker.memory_limit) if worker.memory_limit else 'no limit'}"
         for worker in workers.value
     )
     found: Info = {
@@ -91,5 +96,8 @@ def table(found: Info) -> str:
         width = max(map(len, rows), default=0)
         for name, row in rows.items():
             source = f"  ({row['source']})" if row["source"] else ""
-            lines.append(f"  {name:<{width}}  {row['value']}{source}")
+            value = row["value"]
+            if (section, name) in _SIZES:
+                value = in_words(int(value))
+            lines.append(f"  {name:<{width}}  {value}{source}")
     return "\n".join(lines)
