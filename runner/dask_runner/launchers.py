@@ -165,7 +165,8 @@ def _row(environ: Environ, choice: str, argv: Sequence[str]) -> Launcher | None:
         raise ConfigError(
             f"--launcher {choice}, but {' and '.join(missing)} {are} not set",
             f"a process started by {row.title}",
-            f"start the ranks with it ({row.start}), or leave --launcher out",
+            f"start the ranks with it ({row.start}), or leave --launcher out "
+            "(in Python: Runner)",
         )
     return row
 
