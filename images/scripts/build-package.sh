@@ -13,8 +13,8 @@ wheel=$(mktemp -d)
 # The build tools live outside the application layer.
 /opt/build-tools/bin/pip wheel --quiet --no-deps --no-index --no-build-isolation \
     --wheel-dir "$wheel" "$source"
-"$prefix/bin/pip" install --quiet --no-deps --no-index --no-compile --no-warn-script-location \
-    --root "$stage" "$wheel"/*.whl
+"$prefix/bin/pip" install --quiet --no-deps --no-index --no-compile \
+    --no-warn-script-location --root "$stage" "$wheel"/*.whl
 # The program that most ranks are takes the place of pip's start script, which stays
 # for the others. That one imports a module of its own for the sake of Windows, for
 # which they would pay.

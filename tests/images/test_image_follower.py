@@ -126,6 +126,48 @@ for words in b"the hub is lost\n", b"\n":
     )
 
 
+def test_a_status_that_is_cut_short_is_none(contained: Any) -> None:
+    _do(
+        contained,
+        r"""
+process, leader = begin(words=b"\n")
+leader.sendall(b"14")
+leader.close()
+assert process.wait(SECONDS) == follower.LOST
+""",
+    )
+
+
+def test_a_leader_that_comes_later_is_waited_for(contained: Any) -> None:
+    _do(
+        contained,
+        r"""
+process = start(NATIVE, LOCAL)
+# Until it has looked, and found nobody.
+while "nanosleep" not in Path(f"/proc/{process.pid}/wchan").read_text():
+    assert process.poll() is None
+    time.sleep(0.005)
+leader = accept(claim(LOCAL))
+hear(leader)
+leader.sendall(b"\n3\n")
+assert process.wait(SECONDS) == 3
+""",
+    )
+
+
+def test_information_is_asked_of_no_leader(contained: Any) -> None:
+    _do(
+        contained,
+        r"""
+door = claim(LOCAL)
+for word in follower.NO_RUN:
+    start(NATIVE, LOCAL, [word, "--help"]).communicate(timeout=SECONDS)
+again, _, _ = select.select([door], [], [], 0)
+assert not again, "it came"
+""",
+    )
+
+
 def test_a_signal_before_there_is_a_leader_ends_it(contained: Any) -> None:
     _do(
         contained,
@@ -146,7 +188,9 @@ for number in follower.ENDS:
 REFUSED = 78
 
 
-@pytest.mark.parametrize("how", ["declined", "no leader", "another user's leader"])
+@pytest.mark.parametrize(
+    "how", ["declined", "cut short", "silent", "no leader", "another user's leader"]
+)
 def test_without_a_leader_it_is_the_python_program_which_looks_for_none(
     contained: Any, how: str
 ) -> None:
@@ -157,6 +201,23 @@ process = start(NATIVE, LOCAL, ["script.py"])
 leader = accept(door)
 hear(leader)
 leader.close()
+""",
+        "cut short": """
+door = claim(LOCAL)
+process = start(NATIVE, LOCAL, ["script.py"])
+leader = accept(door)
+hear(leader)
+leader.sendall(b"half of the last wor")
+leader.close()
+""",
+        # Whose connection stays open: the time alone ends the wait.
+        "silent": """
+SECONDS += follower.ANSWERS
+door = claim(LOCAL)
+process = start(NATIVE, LOCAL, ["script.py"])
+leader = accept(door)
+hear(leader)
+began = time.monotonic() + follower.ANSWERS
 """,
         "no leader": """
 door = None
