@@ -1,7 +1,8 @@
 # Every way into this checkout. `make` alone explains itself.
 #
 # From the environment or the command line:
-#   REQUIRE  tiers that must not skip: unit,local,images,cluster or all
+#   REQUIRE  tiers that must not skip: unit,local,images,cluster,attacks,failures
+#            or all
 #   PYTEST_FLAGS  more for pytest: -n0 for one test at a time, -k WORDS, --durations=9
 #   MPI      the row of images/images.toml (image, sif, size)
 #   MPI_VERSION, MPI_SOURCE  another MPI than the row's (images/README.md)
@@ -23,7 +24,7 @@ export MPI_VERSION MPI_SOURCE MPI_URL MPI_SHA256 MPI_CONFIGURE
 
 .DEFAULT_GOAL := help
 .PHONY: help venv run test test-unit test-local test-images test-cluster lint \
-    test-images-all test-abi test-failures image sif images size \
+    test-images-all test-attacks test-abi test-failures image sif images size \
     sbom push pull cluster down bench bench-failures lock clean
 
 help: ## Show this list
@@ -36,8 +37,8 @@ run: .venv/user ## Run an example on 4 local ranks
 	$(BIN)/dask-runner -n 4 examples/pi.py
 
 test: .venv/developer ## Run all tests, cheap tiers first (REQUIRE=all: skip nothing)
-	$(PYTEST) --ahead tests/unit tests/local tests/images tests/cluster \
-	    tests/failures
+	$(PYTEST) --ahead tests/unit tests/local tests/attacks tests/images \
+	    tests/cluster tests/failures
 
 test-unit: .venv/developer ## Run the tests of the pure stages
 	$(PYTEST) tests/unit
@@ -53,6 +54,9 @@ test-images-all: .venv/developer ## Run the long tests of the images: all rows, 
 
 test-cluster: .venv/developer ## Run the tests on a Slurm cluster in containers
 	$(PYTEST) tests/cluster
+
+test-attacks: .venv/developer ## Try what another account of the machine could do
+	$(PYTEST) tests/attacks
 
 test-abi: images ## Run each launcher with each MPI and compare with check (an hour)
 	ci/abi_matrix

@@ -1,6 +1,6 @@
 """What the tiers share: the command line as a process, and what a tier requires.
 
-A tier is a folder: unit, local, images, cluster. A test that needs a system that
+A tier is a folder: unit, local, images, cluster, attacks, failures. A test that needs a system that
 this machine lacks is skipped, with the reason in pytest's summary; it fails where
 its tier is named in REQUIRE (``REQUIRE=local,images``, or ``REQUIRE=all``).
 """
@@ -20,7 +20,9 @@ import pytest
 from dask_runner.errors import RunnerError
 from tests.running import DaskRunner
 
-TIERS = ("unit", "local", "images", "cluster")
+TIERS = ("unit", "local", "images", "cluster", "attacks", "failures")
+#: Those that need containers.
+IN_CONTAINERS = ("images", "cluster", "attacks", "failures")
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache"
 ENGINE_RECORD = CACHE / "engine.json"
@@ -188,7 +190,7 @@ def require() -> Require:
 @pytest.fixture(scope="session")
 def engine(require: Require) -> Iterator[Any]:
     """A client of a Docker engine, started (and then ended) here if need be."""
-    with require("a Docker engine", "images", "cluster"):
+    with require("a Docker engine", *IN_CONTAINERS):
         from ci import docker_engine  # noqa: PLC0415  only where containers are
 
         client = docker_engine.ensure()
@@ -202,7 +204,7 @@ def build(engine: Any, require: Require) -> Callable[..., Any]:
     from ci import base_image, site  # noqa: PLC0415  only where containers are
     from images import docker_image, table  # noqa: PLC0415  they need the SDK
 
-    with require("a registry or a mirror of Debian", "images", "cluster"):
+    with require("a registry or a mirror of Debian", *IN_CONTAINERS):
         base_image.ensure_base(engine, site.Site.of(os.environ))
     return lambda name, **changes: docker_image.build_image(
         engine, table.row(name, **changes)

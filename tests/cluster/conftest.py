@@ -48,7 +48,9 @@ def cluster(
     from ci import slurm_cluster, slurm_image  # noqa: PLC0415  only where containers are
 
     cluster = slurm_cluster.Cluster(f"{NAME}{worker}", client=engine)
-    with require("a mirror of Debian with Slurm and Apptainer", "cluster"):
+    with require(
+        "a mirror of Debian with Slurm and Apptainer", "cluster", "attacks", "failures"
+    ):
         slurm_image.ensure_slurm_image(engine)
     # A worker's is nobody's to keep: one that is up was left by a run that was killed.
     was_up = bool(cluster.members()) and not worker

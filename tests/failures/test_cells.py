@@ -57,7 +57,7 @@ def test_a_cell_ends_as_it_must(
 ) -> None:
     if cell.launcher in BY_MPI:
         family = FAMILIES[cell.launcher]
-        with require(f"the {family} wheel of the package index", "local"):
+        with require(f"the {family} wheel of the package index", "local", "failures"):
             try:
                 mpi.runtime(family)
             except subprocess.CalledProcessError as error:
