@@ -1,8 +1,8 @@
 """What the tiers share: the command line as a process, and what a tier requires.
 
-A tier is a folder: unit, local, images, cluster, attacks, failures. A test that needs a system that
-this machine lacks is skipped, with the reason in pytest's summary; it fails where
-its tier is named in REQUIRE (``REQUIRE=local,images``, or ``REQUIRE=all``).
+A tier is a folder: unit, local, images, cluster, attacks, failures. A test that needs
+a system that this machine lacks is skipped, with the reason in pytest's summary; it
+fails where its tier is named in REQUIRE (``REQUIRE=local,images``, or ``REQUIRE=all``).
 """
 
 import os
