@@ -6,6 +6,7 @@
 #   PYTEST_FLAGS  more for pytest: -n0 for one test at a time, -k WORDS, --durations=9
 #   MPI      the row of images/images.toml (image, sif, size)
 #   MPI_VERSION, MPI_SOURCE  another MPI than the row's (images/README.md)
+#   N, SEED  how many random kills, and the seed of the first (test-random-kills)
 #   RANKS, WORKERS, BENCH_FLAGS  sizes and more for bench (ci/bench --help)
 #   REQUIREMENTS  a file of more Python packages for an image of your own (image, sif)
 #   REGISTRY, REGISTRY_USER, SIGN_KEY ...  where images go (images/README.md)
@@ -24,11 +25,11 @@ export MPI_VERSION MPI_SOURCE MPI_URL MPI_SHA256 MPI_CONFIGURE
 
 .DEFAULT_GOAL := help
 .PHONY: help venv run test test-unit test-local test-images test-cluster lint \
-    test-images-all test-attacks test-abi test-failures image sif images size \
+    test-images-all test-attacks test-abi test-failures test-random-kills image sif images size \
     sbom push pull cluster down bench bench-failures lock clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' \
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' \
 	    $(firstword $(MAKEFILE_LIST))
 
 venv: .venv/developer ## Make .venv, with all that tests and lint need
@@ -63,6 +64,13 @@ test-abi: images ## Run each launcher with each MPI and compare with check (an h
 
 test-failures: .venv/developer ## Run the whole matrix of failures, and print its table
 	$(PYTEST) -m 'heavy or not heavy' tests/failures
+
+test-random-kills: N ?= 64
+test-random-kills: SEED := $(or $(SEED),$(shell od -An -N3 -tu4 /dev/urandom | tr -d ' '))
+test-random-kills: .venv/developer ## Kill anybody at any moment, N=64 times, from SEED=…
+	@echo "make test-random-kills N=$(N) SEED=$(SEED) plays them again"
+	N=$(N) SEED=$(SEED) $(BIN)/python -m pytest -m heavy $(PYTEST_FLAGS) \
+	    tests/failures/test_random_kills.py
 
 bench-failures: .venv/developer ## Compare the peers' failures with ours
 	ci/peers

@@ -13,6 +13,7 @@ import pytest
 from tests.cluster.conftest import cluster, shown  # noqa: F401  fixtures
 from tests.cluster.jobs import HOME, Jobs
 from tests.conftest import ROOT
+from tests.failures.kills.table import KillTable
 from tests.failures.play import Outcome
 
 TABLE = ROOT / "build" / "failures.jsonl"
@@ -83,3 +84,4 @@ def pytest_configure(config: pytest.Config) -> None:
     """Keep one table, in the process that prints."""
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(Table(), "failures-table")
+        config.pluginmanager.register(KillTable(), "random-kills-table")

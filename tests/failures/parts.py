@@ -39,6 +39,11 @@ PARTS = {
     "top": r"python\S* (-\S+ )*(-m dask_runner |\S*/dask-runner )"
     r"|-m dask_runner\.programs\.top",
     "script": r"python\S* \S*script\.py",
+    "worker": r"^dask-worker ",
+    "forkserver": r"^dask-forkserver ",
+    "tracker": r"multiprocessing\.resource_tracker",
+    "follower": r"^dask-follower ",
+    "container": r"^(starter|apptainer) |Apptainer runtime parent",
 }
 
 

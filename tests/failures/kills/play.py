@@ -1,0 +1,238 @@
+"""One kill, for real: come to the moment, strike, and look at what comes of it."""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tests.cluster.jobs import SRUN
+from tests.failures.kills.draw import PHASES, signal_name
+from tests.failures.kills.honest import APPTAINERS, Blow, Honest, honest
+from tests.failures.kills.stage import COMPLETING, IMAGES_SERVER, SILENCE, TIMEOUT
+from tests.failures.kills.timeline import OVER
+from tests.failures.play import NOISE, busy
+from tests.running import OURS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tests.failures.kills.draw import Draw
+    from tests.failures.kills.stage import Stage
+    from tests.failures.kills.victims import Victim
+
+#: Seconds from a kill, or from the result of a script that goes on, to the end.
+ENDS = 15.0
+#: Seconds for somebody who is lost, or stands still, to be told of. A script that ends
+#: sooner has nothing to say.
+NOTICED = 1.0
+STANDS = 2 * SILENCE
+#: Most times as long that the rest of the script takes when workers are lost.
+SLOWED = 4.0
+#: Seconds for a job to come to the moment; and to its end at last, which is a fault
+#: by then, so that the table has the figure.
+REACHED = 60.0
+OVERTIME = 70.0
+
+#: Between looks for somebody to kill.
+STEP = 0.01
+
+#: Nobody is to blame for these: Slurm of a step that is over or whose task was killed,
+#: Apptainer of its server of an image, Dask to a script whose results were lost.
+THEIRS = re.compile(
+    r"slurmstepd-\w+: error: .*|srun: .*|INFO: +(Terminating squashfuse|Timeouts can)"
+    r".*|.* distributed\.client - WARNING - Couldn't gather \d+ keys, rescheduling .*"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a kill.
+
+    Attributes
+    ----------
+    seed : int
+    draw, victim : str
+        In words.
+    kind, signal : str
+        What was killed, by what.
+    phases : tuple of str
+        Of the job, just before and after.
+    seconds : float
+        From the kill to the end.
+    status : int or None
+    faults : tuple of str
+        What is not as it has to be.
+    """
+
+    seed: int
+    draw: str
+    victim: str
+    kind: str
+    signal: str
+    phases: tuple[str, ...]
+    seconds: float
+    status: int | None
+    faults: tuple[str, ...]
+
+
+def play(draw: Draw, stage: Stage, pace: Mapping[str, float]) -> Outcome:
+    """Play a run to its end.
+
+    Parameters
+    ----------
+    draw : Draw
+    stage : Stage
+        Its job has just begun.
+    pace : mapping of str to float
+        Seconds that each phase takes when nobody is killed.
+    """
+    timeline = stage.timeline
+    victim, before = strike(draw, stage, pace)
+    struck = time.monotonic()
+    phases = tuple(dict.fromkeys((before, timeline.phase)))
+    number = _number(draw, victim)
+    over = timeline.wait((ENDS + OVERTIME) * busy())
+    blow = Blow(draw, victim.kind, victim.rank, number, _reached(phases, stage, struck))
+    faults = () if over else (f"has not ended after {time.monotonic() - struck:.0f} s",)
+    faults += _left(stage, victim) if over else tuple(map(str, stage.victims()))
+    if over:
+        faults += judge(blow, stage, struck, pace)
+    return Outcome(
+        draw.seed,
+        str(draw),
+        str(victim),
+        victim.kind,
+        signal_name(number),
+        blow.phases,
+        timeline.began.get(OVER, time.monotonic()) - struck,
+        stage.job.wait().returncode if over else None,
+        faults,
+    )
+
+
+class NobodyThereError(Exception):
+    """The job was over before anybody could be killed."""
+
+
+def _number(draw: Draw, victim: Victim) -> int:
+    # Nobody of ours is there yet who could end it when it stands still.
+    if draw.number == signal.SIGSTOP and victim.kind in APPTAINERS:
+        return signal.SIGKILL
+    return draw.number
+
+
+def strike(draw: Draw, stage: Stage, pace: Mapping[str, float]) -> tuple[Victim, str]:
+    """Wait for the moment and strike; return whom, and the phase just before.
+
+    Raises
+    ------
+    NobodyThereError
+    """
+    deadline = time.monotonic() + REACHED * busy()
+    stage.timeline.wait_for(draw.phase, deadline)
+    time.sleep(draw.fraction * pace[draw.phase])
+    while time.monotonic() < deadline and OVER not in stage.timeline.began:
+        before = stage.timeline.phase
+        if found := stage.victims():
+            victim = draw.pick(found)
+            if stage.strike(victim, _number(draw, victim)):
+                return victim, before
+        time.sleep(STEP)
+    raise NobodyThereError(f"{draw}: nobody there\n{stage.job.stderr}")
+
+
+def _reached(phases: tuple[str, ...], stage: Stage, struck: float) -> tuple[str, ...]:
+    """Add what the job had come to at the blow, and was seen to a moment later."""
+    began = stage.timeline.began
+    late = (one for one in PHASES if began.get(one, struck + 1) < struck + NOTICED / 4)
+    return tuple(dict.fromkeys((*phases, *list(late)[-1:])))
+
+
+def _left(stage: Stage, victim: Victim) -> tuple[str, ...]:
+    leaves = COMPLETING
+    if victim.kind in APPTAINERS:
+        leaves += f"|{IMAGES_SERVER}"
+    left = stage.left(leaves)
+    return (left,) if left else ()
+
+
+# --- what came of it ---------------------------------------------------------
+
+
+def judge(
+    blow: Blow, stage: Stage, struck: float, pace: Mapping[str, float]
+) -> tuple[str, ...]:
+    """Return what is wrong, measured by the honest end that is nearest."""
+    return min(
+        (
+            _said(one, blow, stage, struck)
+            + _in_time(one, blow, stage, struck, pace)
+            + _clean(blow, stage)
+            for one in honest(blow)
+        ),
+        key=len,
+    )
+
+
+def _said(one: Honest, blow: Blow, stage: Stage, struck: float) -> tuple[str, ...]:
+    done, faults = stage.job.wait(), []
+    if done.returncode not in one.statuses:
+        due = " or ".join(map(str, sorted(one.statuses)))
+        faults.append(f"status {done.returncode}, not {due}")
+    result = f"{stage.result}\n"
+    if done.stdout not in ({result} if one.goes_on else {result, ""}):
+        faults.append(f"the script printed {done.stdout!r}, not {stage.result}")
+    trouble = re.findall(
+        r"^dask-runner: ((?:error|warning): .*)", done.stderr, re.MULTILINE
+    )
+    if one.quiet and trouble:
+        faults.append(f"says {trouble[0]!r}, and nothing was lost")
+    notice = (STANDS if blow.stops else 0.0) + NOTICED
+    came = stage.timeline.began.get("ending", float("inf"))
+    too_soon = one.goes_on and came < struck + busy() * notice
+    ours = "\n".join(line for line in done.stderr.splitlines() if OURS.match(line))
+    if one.says and not too_soon and not re.search(one.says, ours):
+        faults.append(f"nothing like {one.says!r} said")
+    return tuple(faults)
+
+
+def _in_time(
+    one: Honest, blow: Blow, stage: Stage, struck: float, pace: Mapping[str, float]
+) -> tuple[str, ...]:
+    began = stage.timeline.began
+    notice = STANDS if blow.stops else 0.0
+    ends = (ENDS + notice) * busy()
+    since, due = struck, ends
+    if one.late:
+        due = max(due, began["before"] + TIMEOUT + ends - struck)
+    faults = []
+    if one.goes_on and "ending" in began:
+        took = began["ending"] - struck
+        may = due + busy() * SLOWED * sum(pace.values())
+        if took > may:
+            faults.append(f"the result came {took:.1f} s after the kill, not {may:.0f}")
+        since = max(struck, began["ending"])
+    if (took := began[OVER] - since) > due:
+        faults.append(f"ended after {took:.1f} s, not {due:.0f}")
+    return tuple(faults)
+
+
+def _clean(blow: Blow, stage: Stage) -> tuple[str, ...]:
+    stderr, faults = stage.job.stderr, []
+    if "Traceback (most recent call last)" in stderr:
+        faults.append("a traceback")
+    if noise := NOISE.search(stderr):
+        faults.append(f"noise on stderr: {noise[0]!r}")
+    if blow.kind in APPTAINERS and blow.number == signal.SIGSEGV:
+        return tuple(faults)  # Go shows its registers
+    strange = [
+        line
+        for line in stderr.splitlines()
+        if not any(known.fullmatch(line) for known in (OURS, SRUN, THEIRS))
+    ]
+    if strange:
+        faults.append(f"not ours on stderr: {strange[0]!r}")
+    return tuple(faults)
