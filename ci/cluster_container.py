@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import TYPE_CHECKING, Any, cast
 
 from docker.errors import APIError
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import docker
+
+#: The first container fills the new home from the image, and the engine fails where a
+#: second one begins to fill it meanwhile.
+_filling = Lock()
 
 
 def start_container(
@@ -74,15 +79,16 @@ def start_container(
     network: Any = api.create_networking_config(
         cast("Any", {cluster: api.create_endpoint_config(aliases=[node])})
     )
-    created = api.create_container(
-        image,
-        command=[daemon],
-        name=f"{cluster}-{node}",
-        hostname=node,
-        labels=labels,
-        host_config=host,
-        networking_config=network,
-    )
+    with _filling:
+        created = api.create_container(
+            image,
+            command=[daemon],
+            name=f"{cluster}-{node}",
+            hostname=node,
+            labels=labels,
+            host_config=host,
+            networking_config=network,
+        )
     api.put_archive(created["Id"], "/etc/slurm", archive({"slurm.conf": conf.encode()}))
     try:
         api.start(created["Id"])

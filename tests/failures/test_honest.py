@@ -124,13 +124,5 @@ def test_the_table_counts_what_was_late_and_what_was_wrong() -> None:
         },
     ]
 
-    assert lines(rows)[1].split() == [
-        "hub",
-        "SIGKILL",
-        "2",
-        "1",
-        "1",
-        "61.8",
-        "s",
-        "(7)",
-    ]
+    words = lines(rows)[1].split()
+    assert words == ["hub", "SIGKILL", "2", "1", "1", "61.8", "s", "(7)"]
