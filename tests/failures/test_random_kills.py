@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,14 +23,15 @@ from tests.failures.kills.timeline import OVER
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-#: Seeds that are played each time.
-FIXED = (1, 2, 3)
+#: Seeds that are played each time: a worker, the leader of a node, and the scheduler
+#: are killed while tasks run.
+FIXED = (37, 18, 276)
 
 #: How many are drawn, and the first of them.
 DRAWN = int(os.environ.get("N") or 0)
 FIRST = int(os.environ.get("SEED") or 0)
 
-#: A run that comes to its end before its moment is played once more.
+#: A run that comes to its end before its moment is played again, with a sooner one.
 TRIES = 3
 
 
@@ -73,10 +74,12 @@ def test_a_job_ends_honestly_whoever_is_killed(
     record_property: Callable[[str, object], None],
 ) -> None:
     draw = Draw.of(seed)
-    for _ in range(TRIES):
+    for sooner in range(TRIES):
         with staged(draw, cluster) as stage:
             try:
-                outcome = play(draw, stage, pace)
+                outcome = play(
+                    replace(draw, fraction=draw.fraction / 2**sooner), stage, pace
+                )
             except NobodyThereError as error:
                 missed = str(error)
                 continue

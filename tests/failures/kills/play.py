@@ -34,7 +34,7 @@ SLOWED = 4.0
 #: Seconds for a job to come to the moment; and to its end at last, which is a fault
 #: by then, so that the table has the figure.
 REACHED = 60.0
-OVERTIME = 70.0
+OVERTIME = 30.0
 
 #: Between looks for somebody to kill.
 STEP = 0.01
@@ -94,7 +94,7 @@ def play(draw: Draw, stage: Stage, pace: Mapping[str, float]) -> Outcome:
     struck = time.monotonic()
     phases = tuple(dict.fromkeys((before, timeline.phase)))
     number = _number(draw, victim)
-    over = timeline.wait((ENDS + OVERTIME) * busy())
+    over = timeline.wait((ENDS + STANDS + TIMEOUT) * busy() + OVERTIME)
     blow = Blow(draw, victim.kind, victim.rank, number, _reached(phases, stage, struck))
     faults = () if over else (f"has not ended after {time.monotonic() - struck:.0f} s",)
     faults += _left(stage, victim) if over else tuple(map(str, stage.victims()))

@@ -30,7 +30,7 @@ TIMEOUT = 10.0
 SILENCE = 3.0
 
 #: Seconds after which the job, and what looks at it, are given up.
-GIVEN_UP = 120.0
+GIVEN_UP = 250.0
 ANSWERS = 10.0
 STEP = 0.002
 
