@@ -36,7 +36,7 @@ class Blow:
     number : int
         The signal.
     phases : tuple of str
-        In which the job was just before the blow, and just after.
+        In which the job was just before the blow, and until it could be noticed.
     """
 
     draw: Draw
@@ -125,6 +125,8 @@ def _as_if_nothing_was(*statuses: int) -> Honest:
     return Honest(frozenset(statuses), goes_on=True, quiet=True)
 
 
+#: What Go makes of a SIGSEGV before a program handles it.
+GO_CRASHED = 2
 #: What may be Apptainer's, before it is anybody of ours.
 APPTAINERS = frozenset({"container", "newcomer"})
 
@@ -140,12 +142,14 @@ def _rank_before(blow: Blow) -> list[Honest]:
     # The leader sees at once what becomes of a follower.
     late = blow.kind != "follower"
     found = [_ends(blow.status, says=named, late=late)]
+    statuses = {blow.status}
     if blow.kind in APPTAINERS:
         # A program in Go that has just begun ignores real-time signals, and ends with
         # a status of its own where others are killed.
+        statuses.add(GO_CRASHED)
         found += [_ends(LATE, says=named, late=True), _as_if_nothing_was(0)]
     if blow.fewer_will_do and blow.rank not in {0, blow.draw.client_rank}:
-        found.append(_goes_on(blow.status, late=late))
+        found.append(_goes_on(*statuses, late=late))
     return found
 
 

@@ -13,7 +13,8 @@ from tests.failures.kills.draw import PHASES, signal_name
 from tests.failures.kills.honest import APPTAINERS, Blow, Honest, honest
 from tests.failures.kills.stage import COMPLETING, IMAGES_SERVER, SILENCE, TIMEOUT
 from tests.failures.kills.timeline import OVER
-from tests.failures.play import NOISE, busy
+from tests.failures.play import NOISE
+from tests.failures.play import busy as busy_for_cells
 from tests.running import OURS
 
 if TYPE_CHECKING:
@@ -29,12 +30,17 @@ ENDS = 15.0
 #: sooner has nothing to say.
 NOTICED = 1.0
 STANDS = 2 * SILENCE
+#: Seconds until what the job prints is seen here.
+SEEN = 0.25
 #: Most times as long that the rest of the script takes when workers are lost.
 SLOWED = 4.0
 #: Seconds for a job to come to the moment; and to its end at last, which is a fault
 #: by then, so that the table has the figure.
 REACHED = 60.0
 OVERTIME = 30.0
+
+#: Most times as long that all may take on a busy machine: 15 s are much on an idle one.
+BUSIEST = 2.0
 
 #: Between looks for somebody to kill.
 STEP = 0.01
@@ -59,12 +65,13 @@ class Outcome:
     kind, signal : str
         What was killed, by what.
     phases : tuple of str
-        Of the job, just before and after.
+        Of the job, from then until the blow could be noticed.
     seconds : float
         From the kill to the end.
     status : int or None
     faults : tuple of str
         What is not as it has to be.
+    stderr : str
     """
 
     seed: int
@@ -76,6 +83,7 @@ class Outcome:
     seconds: float
     status: int | None
     faults: tuple[str, ...]
+    stderr: str
 
 
 def play(draw: Draw, stage: Stage, pace: Mapping[str, float]) -> Outcome:
@@ -92,10 +100,10 @@ def play(draw: Draw, stage: Stage, pace: Mapping[str, float]) -> Outcome:
     timeline = stage.timeline
     victim, before = strike(draw, stage, pace)
     struck = time.monotonic()
-    phases = tuple(dict.fromkeys((before, timeline.phase)))
     number = _number(draw, victim)
     over = timeline.wait((ENDS + STANDS + TIMEOUT) * busy() + OVERTIME)
-    blow = Blow(draw, victim.kind, victim.rank, number, _reached(phases, stage, struck))
+    phases = _phases(before, stage, struck, number)
+    blow = Blow(draw, victim.kind, victim.rank, number, phases)
     faults = () if over else (f"has not ended after {time.monotonic() - struck:.0f} s",)
     faults += _left(stage, victim) if over else tuple(map(str, stage.victims()))
     if over:
@@ -106,11 +114,17 @@ def play(draw: Draw, stage: Stage, pace: Mapping[str, float]) -> Outcome:
         str(victim),
         victim.kind,
         signal_name(number),
-        blow.phases,
+        phases,
         timeline.began.get(OVER, time.monotonic()) - struck,
         stage.job.wait().returncode if over else None,
         faults,
+        stage.job.stderr,
     )
+
+
+def busy() -> float:
+    """Return how many times the seconds of an idle machine are due."""
+    return min(busy_for_cells(), BUSIEST)
 
 
 class NobodyThereError(Exception):
@@ -136,7 +150,7 @@ def strike(draw: Draw, stage: Stage, pace: Mapping[str, float]) -> tuple[Victim,
     time.sleep(draw.fraction * pace[draw.phase])
     while time.monotonic() < deadline and OVER not in stage.timeline.began:
         before = stage.timeline.phase
-        if found := stage.victims():
+        if before != OVER and (found := stage.victims()):
             victim = draw.pick(found)
             if stage.strike(victim, _number(draw, victim)):
                 return victim, before
@@ -144,11 +158,19 @@ def strike(draw: Draw, stage: Stage, pace: Mapping[str, float]) -> tuple[Victim,
     raise NobodyThereError(f"{draw}: nobody there\n{stage.job.stderr}")
 
 
-def _reached(phases: tuple[str, ...], stage: Stage, struck: float) -> tuple[str, ...]:
-    """Add what the job had come to at the blow, and was seen to a moment later."""
-    began = stage.timeline.began
-    late = (one for one in PHASES if began.get(one, struck + 1) < struck + NOTICED / 4)
-    return tuple(dict.fromkeys((*phases, *list(late)[-1:])))
+def _phases(before: str, stage: Stage, struck: float, number: int) -> tuple[str, ...]:
+    """Return in which phases the job was from the blow until it could be noticed.
+
+    What it had come to is seen a moment later here.
+    """
+    latest = struck + (STANDS * busy() if number == signal.SIGSTOP else SEEN)
+    first = PHASES.index(before)
+    reached = [
+        one
+        for one in PHASES[first + 1 :]
+        if stage.timeline.began.get(one, latest) < latest
+    ]
+    return (before, *reached)
 
 
 def _left(stage: Stage, victim: Victim) -> tuple[str, ...]:
