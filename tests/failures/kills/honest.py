@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
     from tests.failures.kills.draw import Draw
 
+#: Seconds from a kill, or from the result of a script that goes on, to the end; and
+#: after SIGTERM to a rank.
+ENDS = 15.0
+TERMINATES = 10.0
+
 LOST = 69
 LATE = 75
 TERMINATED = 128 + signal.SIGTERM
@@ -104,6 +109,8 @@ class Honest:
         There is neither a warning nor an error.
     late : bool
         It may take ``--timeout``, since nobody knows why somebody has not come.
+    within : float
+        Seconds that it may take otherwise, on an idle machine.
     """
 
     statuses: frozenset[int]
@@ -111,6 +118,7 @@ class Honest:
     goes_on: bool = False
     quiet: bool = False
     late: bool = False
+    within: float = ENDS
 
 
 def _ends(*statuses: int, says: str = "", late: bool = False) -> Honest:
@@ -165,7 +173,7 @@ def _rank_running(blow: Blow) -> list[Honest]:
 
 def _terminated(blow: Blow) -> list[Honest]:
     """End the job by SIGTERM, as scancel does."""
-    found = [_ends(TERMINATED)]
+    found = [Honest(frozenset({TERMINATED}), within=TERMINATES)]
     if blow.kind in APPTAINERS:
         # It may have ended without a word to anybody.
         found += _rank_before(blow)

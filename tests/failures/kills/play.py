@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tests.cluster.jobs import SRUN
 from tests.failures.kills.draw import PHASES, signal_name
-from tests.failures.kills.honest import APPTAINERS, Blow, Honest, honest
+from tests.failures.kills.honest import APPTAINERS, ENDS, Blow, Honest, honest
 from tests.failures.kills.stage import COMPLETING, IMAGES_SERVER, SILENCE, TIMEOUT
 from tests.failures.kills.timeline import OVER
 from tests.failures.play import NOISE
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from tests.failures.kills.stage import Stage
     from tests.failures.kills.victims import Victim
 
-#: Seconds from a kill, or from the result of a script that goes on, to the end.
-ENDS = 15.0
 #: Seconds for somebody who is lost, or stands still, to be told of. A script that ends
 #: sooner has nothing to say.
 NOTICED = 1.0
@@ -164,11 +162,9 @@ def _phases(before: str, stage: Stage, struck: float, number: int) -> tuple[str,
     What it had come to is seen a moment later here.
     """
     latest = struck + (STANDS * busy() if number == signal.SIGSTOP else SEEN)
-    first = PHASES.index(before)
+    following = [*PHASES][[*PHASES].index(before) + 1 :]
     reached = [
-        one
-        for one in PHASES[first + 1 :]
-        if stage.timeline.began.get(one, latest) < latest
+        one for one in following if stage.timeline.began.get(one, latest) < latest
     ]
     return (before, *reached)
 
@@ -226,7 +222,7 @@ def _in_time(
 ) -> tuple[str, ...]:
     began = stage.timeline.began
     notice = STANDS if blow.stops else 0.0
-    ends = (ENDS + notice) * busy()
+    ends = (one.within + notice) * busy()
     since, due = struck, ends
     if one.late:
         due = max(due, began["before"] + TIMEOUT + ends - struck)

@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 
 LOOK = Path(look.__file__).read_text()
 
-#: Seconds that the cluster waits for its ranks (``--timeout``), and after which it
-#: counts somebody as lost (``--silence``).
-TIMEOUT = 10.0
+#: Seconds that the cluster waits for its ranks (``--timeout``): more than any other end
+#: may take, so that who waits for it in vain is seen. And those after which it counts
+#: somebody as lost (``--silence``).
+TIMEOUT = 32.0
 SILENCE = 3.0
 
 #: Seconds after which the job, and what looks at it, are given up.

@@ -75,5 +75,5 @@ class Timeline:
 
     def length(self, phase: str) -> float:
         """Return the seconds of a phase of a job that is over."""
-        following = [*PHASES, OVER][PHASES.index(phase) + 1]
+        following = [*PHASES, OVER][[*PHASES].index(phase) + 1]
         return self.began[following] - self.began[phase]
