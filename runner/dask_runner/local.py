@@ -17,7 +17,7 @@ import tempfile
 from typing import TYPE_CHECKING
 
 from dask_runner.deaths import Ended
-from dask_runner.file_meeting import PRIVATE
+from dask_runner.record_file import PRIVATE
 from dask_runner.report import say
 
 if TYPE_CHECKING:

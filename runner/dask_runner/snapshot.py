@@ -257,6 +257,12 @@ def _directory(
     return Directory(str(real), source, kind, stat.f_bavail * stat.f_frsize, "")
 
 
+def kind_of(path: Path) -> str:
+    """Return the type of the file system that a path is on, "" where unknown."""
+    mounts = mounts_of(read(Path("/proc/self/mountinfo")))
+    return _kind(str(path.resolve()), mounts)
+
+
 def _kind(path: str, mounts: tuple[Mount, ...]) -> str:
     # Of two mounts on one point the later covers the earlier.
     best = Mount("", "", "", ())
