@@ -22,6 +22,8 @@ from typing import Self
 #: Where an access control list gives rights to more than the owner and the group.
 _LIST = "system.posix_acl_access"
 
+_TEMPORARY = ("/var/tmp", "/tmp")  # noqa: S108  others() looks at them
+
 #: User numbers that there are (user_namespaces(7)): a namespace of all hides none.
 _ALL_USERS = 2**32 - 1
 
@@ -58,6 +60,19 @@ def others(directory: str | Path) -> str:
         if mode & stat.S_IWGRP and not _is_ours_alone(one, found.st_gid):
             return f"{one} can be written by group {found.st_gid} (mode {mode:04o})"
     return ""
+
+
+def temporary() -> str:
+    """Return a directory for temporary files that others cannot take away.
+
+    The usual one, where there is no better.
+    """
+    usual = tempfile.gettempdir()
+    for directory in (usual, *_TEMPORARY):
+        with contextlib.suppress(OSError):
+            if not others(directory) and os.access(directory, os.W_OK | os.X_OK):
+                return directory
+    return usual
 
 
 @functools.cache
