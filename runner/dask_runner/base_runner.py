@@ -291,6 +291,7 @@ class BaseRunner:
         dask.config.set({"scheduler-address": self.scheduler_address})
         ready = self._session.ready
         if ready.certificate:
+            security.keep_in_memory()
             dask.config.set(security.settings(ready.certificate, ready.private_key))
 
 

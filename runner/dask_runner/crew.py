@@ -198,16 +198,22 @@ class Crew:
         """Tell scheduler and client what they need, once the hub is found.
 
         *files* are those of the record that this rank has written.
+
+        Raises
+        ------
+        ConfigError
+            If the keys cannot be written for the programs that need files.
         """
         tls = self.place.tls(record)
         text = record.dump() if files else ""
         self._found = m.Found(tls, text, list(files))
         self.agent.send(self._found)
         if Role.scheduler in self._roles:
-            self.scheduler.send(m.Run(specs.scheduler(self._launch, host, tls)))
+            spec = specs.scheduler(self._launch, host, tls)
+            self.scheduler.send(m.Run(spec | _material(record)))
         if Role.client in self._roles and self._launch.program is not None:
             spec = specs.client(self._launch.program, self._launch.settings, tls)
-            self.client.send(m.Run(spec))
+            self.client.send(m.Run(spec | _material(record)))
 
     async def work(self, start: m.Start, record: Record, host: str) -> tuple[str, ...]:
         """Have the rank's workers started; return warnings for the user.
@@ -226,6 +232,7 @@ class Crew:
             "place": self.own_place.plain(),
             "log": self.place.log("worker"),
             "environ": self.place.environment(tls),
+            **_material(record),
         }
         self._work = m.Run(spec)
         sock = node.connect(self.home) if start.borrows else None
@@ -235,7 +242,7 @@ class Crew:
             self.agent = Peer("agent", self._events)
             await self.agent.attach(sock)
             self.agent.send(self._work)
-        return warnings
+        return (*self.place.warnings, *warnings)
 
     async def work_alone(self) -> None:
         """Have the workers started by an agent of the rank's own."""
@@ -282,6 +289,11 @@ class Crew:
         process = self.scheduler if forked.name == "scheduler" else self.client
         assert isinstance(process, Process)  # noqa: S101  we have asked for it
         process.born(forked.pid)
+
+
+def _material(record: Record) -> dict[str, list[str]]:
+    """Return what our own processes are given as text: files could be changed."""
+    return {"material": [record.certificate, record.private_key]}
 
 
 def _stdin_is_unusable() -> bool:

@@ -4,37 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import random
-import secrets
-import stat
 import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dask_runner import record_file
 from dask_runner.errors import ConfigError
+from dask_runner.record_file import DIRECTORY, PRIVATE
 from dask_runner.rendezvous import FIRST_POLL, LAST_POLL, BadRecordError, Record
+from dask_runner.snapshot import NETWORK, kind_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
     from dask_runner.world import World
-
-#: Bytes; a record is about 2 kB.
-LARGEST = 1 << 16
 
 #: Seconds after which a rank that could not write the record anywhere itself
 #: stops waiting for one: rank 0, which has said so, is long gone.
 HOPELESS = 10.0
 
-DIRECTORY = ".dask-runner"
-#: What the name of the directory begins with in which local ranks meet.
-PRIVATE = "dask-runner-local-"
-
-#: Times that a directory is made anew: another cluster of the same user removes
-#: it when it leaves and finds it empty, between our making and our writing.
-TRIES = 10
+#: File systems that a container may have for itself alone, beside other ranks' on
+#: the node: not to be told from those that it shares with them.
+OF_ONE = frozenset({"", "overlay", "fuse-overlayfs", "fuse.fuse-overlayfs"}) | {
+    "ramfs",
+    "rootfs",
+    "tmpfs",
+}
 
 
 class FileMeeting:
@@ -43,23 +40,32 @@ class FileMeeting:
     Parameters
     ----------
     paths : iterable of Path
-        Where it may be. Rank 0 writes all that it can and the others look at all:
-        a home that each node has for itself, or that only some can write, must not
-        stop the job.
+        Where it may be. Rank 0 takes them in order until one reaches all ranks, and
+        the others look at all: a home that each node has for itself, or that only
+        some can write, must not stop the job.
     key : str
+    reaches_all : callable, optional
+        Whether all ranks see what lies at a path. Each copy more is one more place
+        in which the cluster's key lies.
     """
 
     collective = False
 
-    def __init__(self, paths: Iterable[Path], key: str) -> None:
+    def __init__(
+        self,
+        paths: Iterable[Path],
+        key: str,
+        reaches_all: Callable[[Path], bool] | None = None,
+    ) -> None:
         self._paths = tuple(paths)
         self._key = key
+        self._reaches_all = reaches_all or (lambda _: False)
         self._written: list[Path] = []
         self._nonce = ""
         self._trouble: dict[Path, str] = {}
 
     async def publish(self, record: Record) -> None:
-        """Write each file aside, mode 0600, and move it into place.
+        """Write the file, again where it was written before.
 
         Raises
         ------
@@ -69,11 +75,15 @@ class FileMeeting:
         written, refusals = [], []
         for path in self._written or self._paths:
             try:
-                _place(path, record.dump())
+                record_file.write(path, record.dump())
             except OSError as error:
                 refusals.append(f"{path}: {error.strerror or error}")
+            except BadRecordError as error:
+                refusals.append(f"{path} {error}")
             else:
                 written.append(path)
+                if not self._written and self._reaches_all(path):
+                    break
         if not written:
             raise _unwritable("; ".join(refusals))
         self._written, self._nonce = self._written or written, record.nonce
@@ -91,7 +101,7 @@ class FileMeeting:
         began = time.monotonic()
         while True:
             if time.monotonic() > began + HOPELESS and not any(
-                path.exists() or _writable(path.parent) for path in self._paths
+                path.exists() or record_file.usable(path.parent) for path in self._paths
             ):
                 raise _unwritable(self.trouble)
             for path in self._paths:
@@ -107,28 +117,7 @@ class FileMeeting:
             pause = min(pause * 1.5, LAST_POLL)
 
     def _read(self, path: Path) -> Record:
-        # Reading the directory makes an NFS client ask its server anew, where it
-        # would go on to believe for half a minute that the file does not exist.
-        if path.name not in os.listdir(path.parent):  # noqa: PTH208  names only
-            raise FileNotFoundError(path)
-        if path.is_symlink():
-            raise BadRecordError("is a symbolic link")
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        try:
-            found = os.fstat(descriptor)
-            if not stat.S_ISREG(found.st_mode):
-                raise BadRecordError("is no regular file")
-            if found.st_uid != os.geteuid():
-                raise BadRecordError(f"belongs to uid {found.st_uid}, not to us")
-            if stat.S_IMODE(found.st_mode) & 0o077:
-                mode = stat.S_IMODE(found.st_mode)
-                raise BadRecordError(f"can be read by others (mode {mode:04o})")
-            try:
-                record = Record.load(os.read(descriptor, LARGEST).decode())
-            except UnicodeDecodeError as error:
-                raise BadRecordError("is no text") from error
-        finally:
-            os.close(descriptor)
+        record = Record.load(record_file.read(path))
         if record.key != self._key:
             raise BadRecordError(f"belongs to another launch ({record.key})")
         self._trouble[path] = (
@@ -154,12 +143,11 @@ class FileMeeting:
         for path in self._written:
             # What is gone, replaced, or has other records beside it stays so.
             with contextlib.suppress(OSError, BadRecordError):
-                if self._read(path).nonce == self._nonce:
-                    path.unlink()
-                own = path.parent.name
-                if own == DIRECTORY or own.startswith(PRIVATE):
-                    path.parent.rmdir()
+                record_file.remove(path, self._is_ours)
         self._written = []
+
+    def _is_ours(self, text: str) -> bool:
+        return Record.load(text).nonce == self._nonce
 
     @property
     def trouble(self) -> str:
@@ -178,42 +166,6 @@ def _unwritable(saw: str) -> ConfigError:
     )
 
 
-def _writable(directory: Path) -> bool:
-    while not directory.exists():
-        directory = directory.parent
-    return os.access(directory, os.W_OK | os.X_OK)
-
-
-def _place(path: Path, text: str) -> None:
-    for left in reversed(range(TRIES)):
-        try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _write(path, text)
-        except (FileNotFoundError, FileExistsError):
-            # FileExistsError: it was there for mkdir(2), and then no more.
-            if not left:
-                raise
-        else:
-            return
-
-
-def _write(path: Path, text: str) -> None:
-    # The directory may be one in which others can write, as /tmp: a name that
-    # nobody can guess and lay a file or a link under.
-    aside = path.with_name(f".{secrets.token_hex(8)}.aside")
-    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(descriptor)
-        aside.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):  # what went wrong first is what counts
-            aside.unlink()
-        raise
-
-
 def file_meeting(
     world: World, environ: Mapping[str, str], scheduler_file: str | None
 ) -> FileMeeting:
@@ -221,11 +173,38 @@ def file_meeting(
 
     With a ``scheduler_file`` that one alone; otherwise the home directory and
     the working directory, which sites share over their nodes.
+
+    Raises
+    ------
+    ConfigError
+        If the file is in the home of a user who has none.
     """
     if scheduler_file:
         name = scheduler_file.replace("{job_id}", world.job_id)
-        return FileMeeting([Path(name).expanduser().absolute()], world.key)
-    return FileMeeting(_shared(world, environ), world.key)
+        return FileMeeting([_absolute(name)], world.key)
+    one_node = world.local_size == world.size
+    return FileMeeting(
+        _shared(world, environ), world.key, _on_this_node if one_node else _on_all_nodes
+    )
+
+
+def _absolute(name: str) -> Path:
+    try:
+        return Path(name).expanduser().absolute()
+    except RuntimeError as error:
+        raise ConfigError(
+            f"--scheduler-file {name}: {error}",
+            "a file in a directory that all nodes share",
+            "write the directory out, as --scheduler-file /shared/scheduler.json",
+        ) from error
+
+
+def _on_all_nodes(path: Path) -> bool:
+    return kind_of(path.parent) in NETWORK
+
+
+def _on_this_node(path: Path) -> bool:
+    return kind_of(path.parent) not in OF_ONE
 
 
 def node_meeting(world: World, environ: Mapping[str, str]) -> FileMeeting:
@@ -236,7 +215,8 @@ def node_meeting(world: World, environ: Mapping[str, str]) -> FileMeeting:
     each rank one of its own (``--contain``).
     """
     temporary = Path(tempfile.gettempdir()) / f"{PRIVATE}{world.key}" / "record.json"
-    return FileMeeting([*_shared(world, environ), temporary], world.key)
+    paths = [*_shared(world, environ), temporary]
+    return FileMeeting(paths, world.key, _on_this_node)
 
 
 def _shared(world: World, environ: Mapping[str, str]) -> list[Path]:

@@ -16,8 +16,9 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING
 
+from dask_runner import custody
 from dask_runner.deaths import Ended
-from dask_runner.file_meeting import PRIVATE
+from dask_runner.record_file import PRIVATE
 from dask_runner.report import say
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ async def launch(nranks: int, args: Sequence[str], environ: Mapping[str, str]) -
         The arguments of ``dask-runner``, as the user gave them.
     environ : mapping
     """
-    directory = tempfile.mkdtemp(prefix=PRIVATE)
+    directory = tempfile.mkdtemp(prefix=PRIVATE, dir=custody.temporary())
     common = {
         **environ,
         "DASKRUNNER_SIZE": str(nranks),

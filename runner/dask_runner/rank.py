@@ -175,7 +175,10 @@ class Rank:
         if self._unfit is not None:
             link.fail(self._unfit)
             return
-        self._crew.found(found.record, link.host, self._contact.files)
+        try:
+            self._crew.found(found.record, link.host, self._contact.files)
+        except ConfigError as error:
+            link.fail(error)
 
     def _on_crashed(self, crashed: Crashed) -> None:
         raise crashed.error

@@ -46,7 +46,8 @@ class Scratch:
 def scratch(snapshot: Snapshot) -> Scratch:
     """Choose the first candidate that is on a disk of this node.
 
-    What the user named is taken whatever it is, with a warning; so is memory
+    What the user named is taken whatever it is, with a warning, but nothing else that
+    other accounts could take away; so is memory
     (tmpfs) where there is nothing better, and a network file system last.
     Unknown types count as local: overlay, squashfs and FUSE are what containers
     are made of.
@@ -92,6 +93,8 @@ def scratch(snapshot: Snapshot) -> Scratch:
 def _objection(directory: Directory) -> str:
     if directory.problem:
         return directory.problem
+    if directory.others:
+        return f"is open to others: {directory.others}"
     if directory.kind in NETWORK:
         return f"is on a network file system ({directory.kind})"
     if directory.kind in MEMORY:

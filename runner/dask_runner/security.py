@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+import functools
 import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from distributed import Security
 
-#: Jobs run for days, seldom for weeks; clocks of nodes differ by minutes.
-VALID = dt.timedelta(days=365)
-SKEW = dt.timedelta(hours=1)
+#: The key lives as long as the job, so the certificate need not say when that is: a
+#: clock that takes local time for UTC, or stands still, would refuse it. The end is
+#: the one that means none (RFC 5280, 4.1.2.5).
+BEGINS = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
+ENDS = dt.datetime(9999, 12, 31, 23, 59, 59, tzinfo=dt.UTC)
 
 _NAME = "dask-runner"
 _ROLES = ("scheduler", "worker", "client")
+#: Where the files are, in a directory of a rank's own.
+DIRECTORY = "tls"
 _CERTIFICATE = "certificate.pem"
 _KEY = "key.pem"
 
@@ -40,15 +47,14 @@ def material() -> tuple[str, str]:
 
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, _NAME)])
-    now = dt.datetime.now(dt.UTC)
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - SKEW)
-        .not_valid_after(now + VALID)
+        .not_valid_before(BEGINS)
+        .not_valid_after(ENDS)
         .add_extension(
             x509.SubjectAlternativeName([x509.DNSName(_NAME)]), critical=False
         )
@@ -64,13 +70,30 @@ def material() -> tuple[str, str]:
     ).decode(), private.decode()
 
 
-def write(directory: Path, certificate: str, key: str) -> None:
-    """Write the material into a new directory that only we can read."""
-    directory.mkdir(mode=0o700)
-    for name, text in ((_CERTIFICATE, certificate), (_KEY, key)):
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-        with os.fdopen(os.open(directory / name, flags, 0o600), "w") as file:
-            file.write(text)
+def write(directory: int, certificate: str, key: str) -> None:
+    """Write the material into a new directory that only we can read.
+
+    Parameters
+    ----------
+    directory : int
+        Descriptor of the one in which it is made.
+    certificate, key : str
+
+    Raises
+    ------
+    OSError
+        If something is there already, or there is no room.
+    """
+    os.mkdir(DIRECTORY, 0o700, dir_fd=directory)
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+    made = os.open(DIRECTORY, flags, dir_fd=directory)
+    try:
+        for name, text in ((_CERTIFICATE, certificate), (_KEY, key)):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+            with os.fdopen(os.open(name, flags, 0o600, dir_fd=made), "w") as file:
+                file.write(text)
+    finally:
+        os.close(made)
 
 
 def variables(directory: Path) -> dict[str, str]:
@@ -114,9 +137,43 @@ def as_security(certificate: str, key: str) -> Security | None:
     from dask_runner.openssl import repair  # noqa: PLC0415
 
     repair()
-
+    keep_in_memory()
     fields = {"tls_ca_file": certificate, "require_encryption": True}
     for role in _ROLES:
         fields[f"tls_{role}_cert"] = certificate
         fields[f"tls_{role}_key"] = key
     return Security(**fields)
+
+
+def keep_in_memory() -> None:
+    """Let Dask load PEM text without writing it into a file.
+
+    Python's ``ssl`` loads a key from a file only. Dask makes one for the moment, below
+    TMPDIR; whoever may rename what lies there can have it, or give us another.
+    """
+    from distributed import Security  # noqa: PLC0415  the caller has Dask already
+
+    original = Security._get_tls_context  # noqa: SLF001  nothing public makes one
+    if hasattr(original, "__wrapped__") or not hasattr(os, "memfd_create"):
+        return
+
+    @functools.wraps(original)
+    def get_tls_context(self: Security, tls: Mapping[str, Any], purpose: Any) -> Any:
+        with contextlib.ExitStack() as stack:
+            texts = {
+                name: stack.enter_context(_in_memory(tls[name]))
+                for name in ("cert", "key")
+                if "\n" in (tls.get(name) or "")
+            }
+            return original(self, {**tls, **texts}, purpose)
+
+    Security._get_tls_context = get_tls_context  # noqa: SLF001
+
+
+@contextlib.contextmanager
+def _in_memory(text: str) -> Iterator[str]:
+    """Make a file that has no directory; yield a name that this process has for it."""
+    with os.fdopen(os.memfd_create(_NAME), "w") as file:
+        file.write(text)
+        file.flush()
+        yield f"/proc/self/fd/{file.fileno()}"

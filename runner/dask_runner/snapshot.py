@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dask_runner import custody
 from dask_runner.cgroups import Limit, Mount, is_below, limits_of, mounts_of, read
 
 if TYPE_CHECKING:
@@ -105,6 +106,8 @@ class Directory:
         Bytes that an ordinary user may still write.
     problem : str
         Why it cannot be used; empty if it can.
+    others : str
+        Why other accounts could rename what lies in it; empty if they cannot.
     """
 
     path: str
@@ -112,6 +115,7 @@ class Directory:
     kind: str
     free: int
     problem: str
+    others: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,8 +225,7 @@ def _directories(
     mounts: tuple[Mount, ...],
 ) -> Iterator[Directory]:
     if local_directory:
-        path = Path(local_directory).expanduser().absolute()
-        yield _directory(str(path), "--local-directory", mounts, may_be_made=True)
+        yield _asked(local_directory, mounts)
     for candidate in SCRATCH:
         head, dollar, name = candidate.partition("$")
         if dollar and not environ.get(name):
@@ -233,9 +236,21 @@ def _directories(
             yield _directory(str(path), source, mounts, may_be_made=False)
 
 
+def _asked(local_directory: str, mounts: tuple[Mount, ...]) -> Directory:
+    try:
+        path = str(Path(local_directory).expanduser().absolute())
+    except RuntimeError as error:  # a user without a home
+        problem = f"cannot be used: {error}"
+        return Directory(local_directory, "--local-directory", "", 0, problem)
+    return _directory(path, "--local-directory", mounts, may_be_made=True)
+
+
 def _directory(
     path: str, source: str, mounts: tuple[Mount, ...], *, may_be_made: bool
 ) -> Directory:
+    shown = path.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    if shown != path:
+        return Directory(shown, source, "", 0, "has a name that is no UTF-8")
     kind = _kind(path, mounts)
     if kind in NETWORK and source != "--local-directory":
         return Directory(path, source, kind, 0, "")
@@ -245,16 +260,31 @@ def _directory(
         there = real
         while may_be_made and not there.exists() and there != there.parent:
             there = there.parent
-        if not there.exists():
-            return Directory(path, source, kind, 0, "does not exist")
-        if not there.is_dir():
-            return Directory(path, source, kind, 0, "is not a directory")
-        if not os.access(there, os.W_OK | os.X_OK):
-            return Directory(path, source, kind, 0, "is not writable")
+        if trouble := _trouble(there):
+            return Directory(path, source, kind, 0, trouble)
         stat = os.statvfs(there)
+        others = custody.others(there)
     except (OSError, RuntimeError, ValueError) as error:
         return Directory(path, source, kind, 0, f"cannot be used: {error}")
-    return Directory(str(real), source, kind, stat.f_bavail * stat.f_frsize, "")
+    problem = ""
+    if others and source != "--local-directory":
+        problem = f"is open to others: {others}"
+    free = stat.f_bavail * stat.f_frsize
+    return Directory(str(real), source, kind, free, problem, others)
+
+
+def _trouble(directory: Path) -> str:
+    if not directory.exists():
+        return "does not exist"
+    if not directory.is_dir():
+        return "is not a directory"
+    return "" if os.access(directory, os.W_OK | os.X_OK) else "is not writable"
+
+
+def kind_of(path: Path) -> str:
+    """Return the type of the file system that a path is on, "" where unknown."""
+    mounts = mounts_of(read(Path("/proc/self/mountinfo")))
+    return _kind(str(path.resolve()), mounts)
 
 
 def _kind(path: str, mounts: tuple[Mount, ...]) -> str:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dask_runner import security
+from dask_runner import custody, security
 from dask_runner.errors import ConfigError
 from dask_runner.inheritance import inherited
 
@@ -23,7 +21,9 @@ TAIL = 10
 class Workplace:
     """A directory of mode 0700 on a disk of this node, removed at the end.
 
-    It holds logs, the cluster's TLS material and what workers spill.
+    It holds logs, the cluster's TLS material and what workers spill. Where others could
+    take it away and lay one of theirs under its name, our processes know it by the
+    descriptor that this one has.
 
     Parameters
     ----------
@@ -40,14 +40,30 @@ class Workplace:
 
     def __init__(self, scratch: str, environ: Mapping[str, str]) -> None:
         try:
-            self.path = Path(tempfile.mkdtemp(prefix="dask-runner-", dir=scratch))
+            self._held, self.path = custody.Held.make(scratch, "dask-runner-")
+            self._others = custody.others(scratch)
         except OSError as error:
             raise ConfigError(
                 f"no directory can be made in {scratch}: {error.strerror}",
                 "a place for logs, keys and what workers spill",
                 "name another one with --local-directory DIR",
             ) from error
+        if self._others:
+            self.path = self._held.path
         self._environ = environ
+        self._variables: dict[str, str] | None = None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user should know of where it is."""
+        if not self._others:
+            return ()
+        text = (
+            f"other accounts may rename what lies in --local-directory "
+            f"({self._others}); what is made there is used by its descriptor, so that "
+            "they cannot replace it"
+        )
+        return (text,)
 
     def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
         """Return the environment of a process of this rank."""
@@ -73,11 +89,21 @@ class Workplace:
         """Return the variables that give the cluster's TLS material to Dask."""
         if not record.certificate:
             return {}
-        directory = self.path / "tls"
-        if not directory.exists():
-            security.write(directory, record.certificate, record.private_key)
-        return security.variables(directory)
+        if self._variables is None:
+            try:
+                security.write(
+                    self._held.descriptor, record.certificate, record.private_key
+                )
+            except OSError as error:
+                raise ConfigError(
+                    f"the cluster's keys cannot be written to {self.path}: "
+                    f"{error.strerror}",
+                    "a disk with room for logs, keys and what workers spill",
+                    "name another one with --local-directory DIR",
+                ) from error
+            self._variables = security.variables(self.path / security.DIRECTORY)
+        return self._variables
 
     def remove(self) -> None:
         """Remove it with all that is in it."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        self._held.remove()

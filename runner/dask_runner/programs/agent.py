@@ -83,8 +83,10 @@ def import_shared() -> None:
 
     import dask_runner.programs.worker  # noqa: PLC0415, F401
     from dask_runner.openssl import repair  # noqa: PLC0415
+    from dask_runner.security import keep_in_memory  # noqa: PLC0415
 
     repair()
+    keep_in_memory()
 
 
 #: What Dask's worker imports no sooner than it is made.

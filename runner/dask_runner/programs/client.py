@@ -49,19 +49,23 @@ def main() -> None:
 
         become(spec["target"], spec["args"], spec.get("report"))
     openblas.heed(os.environ)
-    with _default_client(ready.address, spec.get("report")):
+    with _default_client(ready.address, spec["material"], spec.get("report")):
         KINDS[spec["kind"]](spec["target"], spec["args"])
 
 
 @contextlib.contextmanager
-def _default_client(address: str, report: str | None) -> Iterator[None]:
+def _default_client(
+    address: str, material: list[str], report: str | None
+) -> Iterator[None]:
     """Connect, so that ``.compute()`` alone uses the cluster as well."""
     import dask  # noqa: PLC0415
 
+    from dask_runner.security import as_security  # noqa: PLC0415
     from dask_runner.sitehook.standing import connect  # noqa: PLC0415
 
+    # The program's own Client(), here and in what it starts, finds the files.
     dask.config.refresh()
-    client = connect(address)
+    client = connect(address, as_security(*material))
     try:
         with _reported(client, report) if report else contextlib.nullcontext():
             yield

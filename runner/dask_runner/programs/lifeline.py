@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging.config
 import os
-import shutil
 import signal
 import socket
 import sys
@@ -16,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from dask_runner import messages as m
 from dask_runner.channel import BlockingChannel, Channel, open_channel
+from dask_runner.custody import Held
 from dask_runner.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 #: Signals that a fork server must not get before it has handlers for them.
 BLOCKED = (signal.SIGUSR1, signal.SIGUSR2)
@@ -124,6 +124,17 @@ def configure(environ: Mapping[str, str], path: Iterable[str]) -> None:
     find_modules(path)
 
 
+def secured(options: Mapping[str, Any], material: Sequence[str]) -> dict[str, Any]:
+    """Return what a server of Dask's is made with: the keys as text, if there are any.
+
+    The configuration names files, for programs that are started here.
+    """
+    from dask_runner.security import as_security  # noqa: PLC0415  has Dask
+
+    own = as_security(*material)
+    return {**({"security": own} if own else {}), **options}
+
+
 def find_modules(path: Iterable[str]) -> None:
     """Look in these places first, as a script's own directory does for Python."""
     sys.path[:0] = [place for place in path if place not in sys.path]
@@ -192,6 +203,7 @@ def run(main: Any, *, tidy: bool = False) -> None:
     if the top process has been killed and cannot.
     """
     top = os.getppid()
+    private = Held.at(Path(sys.argv[2]).parent) if tidy else Held(-1)
     leave_signals_to_the_top()
     try:
         with logged():
@@ -200,6 +212,5 @@ def run(main: Any, *, tidy: bool = False) -> None:
         if tidy and os.getppid() != top:
             from multiprocessing.util import Finalize  # noqa: PLC0415  the agent has it
 
-            private = str(Path(sys.argv[2]).parent)
             # After multiprocessing's own (-100), which may use a socket in there.
-            Finalize(None, shutil.rmtree, (private, True), exitpriority=-200)
+            Finalize(None, private.remove, exitpriority=-200)

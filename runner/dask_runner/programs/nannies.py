@@ -132,7 +132,12 @@ class Workers:
         started = [work["fleet"]] if work["fleet"] else work["workers"]
         await asyncio.gather(
             *(
-                self._up(kind, {**work["common"], **one, **work["options"]})
+                self._up(
+                    kind,
+                    lifeline.secured(
+                        {**work["common"], **one, **work["options"]}, work["material"]
+                    ),
+                )
                 for one in started
             )
         )

@@ -13,7 +13,6 @@ import importlib.util
 import multiprocessing
 import multiprocessing.forkserver
 import os
-import shutil
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ import dask.config
 
 from dask_runner import messages as m
 from dask_runner.channel import Channel
+from dask_runner.custody import Held
 from dask_runner.deaths import Standing
 from dask_runner.file_meeting import FileMeeting
 from dask_runner.hub import between_pings
@@ -61,6 +61,7 @@ class Agent:
 
     def __init__(self, place: Place, silence: float) -> None:
         self._place = place
+        self._private = Held.at(place.private)
         self._silence = silence
         self._standing = Standing(silence)
         self._workers: set[Workers] = set()
@@ -94,13 +95,13 @@ class Agent:
             if why := self._why_not(work.spec):
                 channel.send(m.Declined(why))
             else:
+                private = Held.at(work.spec["place"]["private"])
                 await self._found.wait()
                 if await self._look_after(work.spec, channel):
                     await stay(channel)
                 # A rank that is gone cannot remove it, one that is there has no use
                 # for it any more.
-                private = work.spec["place"]["private"]
-                await asyncio.to_thread(shutil.rmtree, private, ignore_errors=True)
+                await asyncio.to_thread(private.remove)
 
     def _why_not(self, work: Mapping[str, Any]) -> str:
         if not work["nanny"]:
@@ -172,7 +173,7 @@ class Agent:
             meeting = FileMeeting(map(Path, found.files), record.key)
             meeting.adopt(record)
             meeting.withdraw()
-        shutil.rmtree(self._place.private, ignore_errors=True)
+        self._private.remove()
 
 
 def _configure() -> None:

@@ -51,7 +51,7 @@ async def _serve() -> None:
     try:
         scheduler = Scheduler(
             dashboard=False,  # later: nobody looks yet, and all workers wait for us
-            **spec["options"],
+            **lifeline.secured(spec["options"], spec["material"]),
         )
         await scheduler
     except Exception as error:  # noqa: BLE001  whatever the options make of it

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dask_runner import security
 from dask_runner.programs import fork, lifeline
 
 
@@ -44,6 +45,7 @@ class Placed:
         """Take the place, and make the worker."""
         fork.call_it("dask-worker")
         fork.users_stderr()
+        security.keep_in_memory()
         # Threads that are there already (a nanny's link, a queue's) as well.
         for thread in Path("/proc/self/task").iterdir():
             os.sched_setaffinity(int(thread.name), self.cpus)

@@ -48,8 +48,11 @@ def versions() -> str:
     return f"Python {python} with distributed {dask}"
 
 
-def connect(address: str) -> Any:
-    """Return a client that is the default until the user makes one, and is quiet."""
+def connect(address: str, security: Any = None) -> Any:
+    """Return a client that is the default until the user makes one, and is quiet.
+
+    Without *security* it is as Dask's configuration says.
+    """
     from distributed import Client  # noqa: PLC0415  as late as the caller
 
     class Standing(Client):  # type: ignore[misc]  # Dask has no type information
@@ -60,7 +63,7 @@ def connect(address: str) -> Any:
             # there is nothing to reconnect to, nor to complain about.
             await self._close()
 
-    client = Standing(address, name="dask-runner")
+    client = Standing(address, name="dask-runner", security=security)
     # Dask finds it without the setting, of which the user's own may be another. And
     # a client of theirs that ends after this one would put the setting back.
     with client._set_config:  # noqa: SLF001  as its end does
