@@ -141,14 +141,13 @@ class Layers:
 
     def _lay(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
         parts = _parts(member.name)
-        if not parts or _UNREAD.match(parts[-1]):
+        if not parts:
             return
         *above, name = parts
         if name.startswith(_WHITEOUT):
-            directory = self._directory(above)
-            if directory:
-                self._hide(directory, name)
-        elif directory := self._made(above):
+            if there := self._directory(above):
+                self._hide(there, name)
+        elif not _UNREAD.match(name) and (directory := self._made(above)):
             self._place(archive, member, directory, name)
 
     def _directory(self, parts: Iterable[str]) -> _Directory | None:

@@ -216,6 +216,8 @@ def members(
             # It would keep them all.
             archive.members.clear()  # type: ignore[attr-defined]
             budget.entry()
+            if member.size < 0:
+                raise tarfile.ReadError("a file with a size below 0")
             source.expect_content()
             yield archive, member
             source.expect_headers()
