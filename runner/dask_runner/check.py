@@ -13,6 +13,7 @@ from dask_runner.mpiabi.findings import Verdict
 from dask_runner.mpiabi.root import Root
 from dask_runner.mpiabi.unpack import opened
 from dask_runner.mpiabi.verdict import compare
+from dask_runner.visible import visible
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,6 +28,9 @@ VERSION = 1
 HOST = "/host"
 
 _IMAGE = "/"
+
+# Of a line on an image or a host, so that it is one line.
+_MOST_CHARACTERS = 1000
 
 # Names of an MPI's prefix that modules and vendors set, and that a container
 # started from that shell brings along.
@@ -68,7 +72,12 @@ def check(
     if host is None:
         host = _found_host(image)
     if not Path(host).is_dir():
-        raise UsageError(f"--host {host}: no such directory", "a root directory")
+        raise UsageError(
+            f"--host {host}: no such directory",
+            "a root directory",
+            "leave --host out for this machine, or bind the host into the image: "
+            "apptainer run --bind /:/host IMAGE check",
+        )
     if image is None and Path(host).samefile(_IMAGE):
         raise UsageError(
             "the image and the host are the same",
@@ -83,6 +92,7 @@ def check(
         raise UsageError(
             f"--mpi {missing[0]}: no such directory on the host ({host})",
             "the directory above the MPI's lib directory",
+            "look for it with: module show MODULE",
         )
     facts = inventory.take(place, [*prefixes, *named], host)
     if not facts.arch:
@@ -100,6 +110,7 @@ def check(
         raise ConfigError(
             f"{inside.root} does not look like an image: no C library inside",
             "an image or its unpacked root directory",
+            "check it from inside: apptainer run --bind /:/host IMAGE check",
         )
     return compare(inside, facts, image or environ.get("APPTAINER_CONTAINER", "IMAGE"))
 
@@ -191,7 +202,8 @@ def text(report: Report) -> str:
     lines.append(
         "  (dask-runner itself needs no MPI; this is about MPI programs in the image)"
     )
-    return "\n".join(lines)
+    # Names, versions and more of it are an image's.
+    return "\n".join(map(visible, lines))
 
 
 def _system(title: str, facts: Facts) -> list[str]:
@@ -214,7 +226,10 @@ def _system(title: str, facts: Facts) -> list[str]:
         for each in facts.launchers
     ]
     rows += [f"not read: {note}" for note in facts.notes]
-    return [f"{title if not at else '':<7}{row}" for at, row in enumerate(rows)]
+    return [
+        f"{title if not at else '':<7}{visible(row, _MOST_CHARACTERS)}"
+        for at, row in enumerate(rows)
+    ]
 
 
 _KINDS = {

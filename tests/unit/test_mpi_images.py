@@ -4,6 +4,7 @@ import io
 import json
 import struct
 import tarfile
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -74,13 +75,19 @@ def oci_layout(path: Path) -> None:
 
 
 @pytest.fixture(params=[docker_archive, oci_layout])
-def stacked(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Root]:
+def stacked(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Root]:
     """Return the root of an image of two layers."""
     path = tmp_path / "image"
     request.param(path)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     with unpack.opened(str(path)) as root:
+        assert list(scratch.iterdir())
         yield root
-    assert not root.top.exists()
+    assert not list(scratch.iterdir())
 
 
 def test_layers_lie_one_above_the_other_and_nothing_leaves_the_root(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dask_runner.mpiabi.elf import NotELFError, read, symbols
+from dask_runner.mpiabi.elf import NotELFError
 from dask_runner.mpiabi.inventory import take
 from dask_runner.mpiabi.root import Root
 from tests.programs import printed
@@ -95,9 +95,10 @@ def test_a_cut_library_is_an_error_and_no_crash(tmp_path: Path, size: int) -> No
     cut = tmp_path / "libmpi.so.12"
     cut.write_bytes(Path(LIBC).read_bytes()[:size])
 
-    for reader in (read, symbols):
+    root = Root(tmp_path)
+    for reader in (root.elf, root.symbols):
         with pytest.raises(NotELFError, match="libmpi"):
-            reader(cut)
+            reader("/libmpi.so.12")
 
 
 @pytest.mark.parametrize("at", range(0, 4_000, 97))
@@ -108,7 +109,7 @@ def test_a_damaged_library_is_read_or_refused(tmp_path: Path, at: int) -> None:
     damaged.write_bytes(data)
 
     try:
-        read(damaged)
+        Root(tmp_path).elf("/libmpi.so.12")
     except NotELFError as error:
         assert "libmpi.so.12" in str(error)  # noqa: PT017  either may be right
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from dask_runner.mpiabi.elf import numbers
@@ -38,10 +39,10 @@ def command(way: Way | None, library: Library | None, name: str, *options: str) 
     """Return the line that runs a program of an image in some way."""
     words = [*options]
     if library:
-        words += [f"--env {setting}" for setting in settings(library, way)]
-    return " ".join(
-        [_typed(way) if way else "LAUNCHER", "apptainer exec", *words, name, "PROGRAM"]
-    )
+        # An image says in it where its MPI is, and people copy the line.
+        words += [f"--env {quote(setting)}" for setting in settings(library, way)]
+    started = _typed(way) if way else "LAUNCHER"
+    return " ".join([started, "apptainer exec", *words, quote(name), "PROGRAM"])
 
 
 def _typed(way: Way) -> str:

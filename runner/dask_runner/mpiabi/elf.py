@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator
+
+T = TypeVar("T")
 
 MAGIC = b"\x7fELF"
 
@@ -23,6 +22,12 @@ _MACHINES = {
     "EM_PPC64": "ppc64le",
     "EM_RISCV": "riscv64",
 }
+
+# Bounds, each some ten times what the largest MPI libraries have, so that a file made
+# for it cannot fill the memory.
+_MOST_TAGS = 10_000
+_MOST_SYMBOLS = 500_000
+_MOST_CHARACTERS = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,34 +72,30 @@ class NotELFError(Exception):
 
 def numbers(text: str) -> tuple[int, ...]:
     """Return the leading numbers of a version: ``5.0.7a1`` is ``(5, 0, 7)``."""
-    match = re.match(r"\D*(\d+(?:\.\d+)*)", text)
+    # Nine digits, because more are no version, and int() takes no more than 4300.
+    match = re.match(r"\D*(\d{1,9}(?:\.\d{1,9})*)", text)
     return tuple(map(int, match[1].split("."))) if match else ()
 
 
-def is_elf(path: Path) -> bool:
-    """Tell from the first bytes; a file that cannot be read is none."""
-    try:
-        with path.open("rb") as stream:
-            return stream.read(len(MAGIC)) == MAGIC
-    except OSError:
-        return False
-
-
-@lru_cache(maxsize=512)
-def read(path: Path) -> ELF:
+def read(stream: BinaryIO, name: str) -> ELF:
     """Read a file's dynamic section and version needs.
+
+    Parameters
+    ----------
+    stream : binary file
+    name : str
+        Of the file, for the error.
 
     Raises
     ------
     NotELFError
-        Where it is no ELF file, is damaged, or may not be read.
+        Where it is no ELF file, or is damaged.
     """
-    with _opened(path) as elf:
+    with _opened(stream, name) as elf:
         return _dynamic(elf)
 
 
-@lru_cache(maxsize=64)
-def symbols(path: Path) -> Symbols:
+def symbols(stream: BinaryIO, name: str) -> Symbols:
     """Read a file's dynamic symbols, which takes longer.
 
     Raises
@@ -102,22 +103,19 @@ def symbols(path: Path) -> Symbols:
     NotELFError
         As :func:`read`.
     """
-    with _opened(path) as elf:
+    with _opened(stream, name) as elf:
         return _symbols(elf)
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def _opened(stream: BinaryIO, name: str) -> Iterator[Any]:
     # Only `check` needs the package.
     from elftools.common.exceptions import ELFError  # noqa: PLC0415
     from elftools.construct.core import ConstructError  # noqa: PLC0415
     from elftools.elf.elffile import ELFFile  # noqa: PLC0415
 
     try:
-        with path.open("rb") as stream:
-            yield ELFFile(stream)
-    except OSError as error:
-        raise NotELFError(f"{path}: {os.strerror(error.errno or 0)}") from error
+        yield ELFFile(stream)
     # What pyelftools lets through where offsets or names of a cut file lead astray.
     except (
         ELFError,
@@ -126,41 +124,74 @@ def _opened(path: Path) -> Iterator[Any]:
         AttributeError,
         LookupError,
         MemoryError,
+        RecursionError,
         TypeError,
         ValueError,
     ) as error:
-        raise NotELFError(f"{path}: no whole ELF file ({error})") from error
+        raise NotELFError(f"{name}: no whole ELF file ({error})") from error
+
+
+def _bounded(found: Iterable[T], most: int, what: str) -> Iterator[T]:
+    for number, each in enumerate(found):
+        if number >= most:
+            raise ValueError(f"more than {most} {what}")
+        yield each
+
+
+class _Names:
+    """Lets names through until they are more than a file has."""
+
+    def __init__(self) -> None:
+        self._left = _MOST_CHARACTERS
+
+    def __call__(self, name: str) -> str:
+        self._left -= len(name)
+        if self._left < 0:
+            raise ValueError(f"more than {_MOST_CHARACTERS} characters of names")
+        return name
 
 
 def _dynamic(elf: Any) -> ELF:
     soname, needed, runpath = "", [], []
+    short = _Names()
     glibc: tuple[int, ...] = ()
-    for segment in elf.iter_segments("PT_DYNAMIC"):
-        for tag in segment.iter_tags():
-            if tag.entry.d_tag == "DT_SONAME":
-                soname = tag.soname
-            elif tag.entry.d_tag == "DT_NEEDED":
-                needed.append(tag.needed)
-            elif tag.entry.d_tag == "DT_RUNPATH":
-                runpath += tag.runpath.split(":")
-            elif tag.entry.d_tag == "DT_RPATH":
-                runpath += tag.rpath.split(":")
+    tags = (
+        tag
+        for segment in elf.iter_segments("PT_DYNAMIC")
+        for tag in segment.iter_tags()
+    )
+    for tag in _bounded(tags, _MOST_TAGS, "entries in the dynamic section"):
+        if tag.entry.d_tag == "DT_SONAME":
+            soname = short(tag.soname)
+        elif tag.entry.d_tag == "DT_NEEDED":
+            needed.append(short(tag.needed))
+        elif tag.entry.d_tag == "DT_RUNPATH":
+            runpath += short(tag.runpath).split(":")
+        elif tag.entry.d_tag == "DT_RPATH":
+            runpath += short(tag.rpath).split(":")
     section = elf.get_section_by_name(".gnu.version_r")
-    for _, versions in section.iter_versions() if section else ():
-        for version in versions:
-            if version.name.startswith("GLIBC_2"):
-                glibc = max(glibc, numbers(version.name))
+    versions = (
+        version
+        for _, group in (section.iter_versions() if section else ())
+        for version in group
+    )
+    for version in _bounded(versions, _MOST_TAGS, "versions of symbols"):
+        if version.name.startswith("GLIBC_2"):
+            glibc = max(glibc, numbers(version.name))
     arch = _MACHINES.get(elf["e_machine"], str(elf["e_machine"]))
     return ELF(arch, soname, tuple(needed), tuple(filter(None, runpath)), glibc)
 
 
 def _symbols(elf: Any) -> Symbols:
     exports, imports = set(), set()
+    short = _Names()
     table = elf.get_section_by_name(".dynsym")
-    for symbol in table.iter_symbols() if table else ():
+    found = table.iter_symbols() if table else ()
+    for symbol in _bounded(found, _MOST_SYMBOLS, "symbols"):
         binding = symbol["st_info"]["bind"]
+        name = short(symbol.name)
         if symbol["st_shndx"] != "SHN_UNDEF":
-            exports.add(symbol.name)
+            exports.add(name)
         elif binding == "STB_GLOBAL":
-            imports.add(symbol.name)
+            imports.add(name)
     return Symbols(frozenset(exports), frozenset(imports))

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dask_runner.mpiabi import fabrics, mpiexec, slurm
-from dask_runner.mpiabi.elf import NotELFError, is_elf, numbers, read, symbols
+from dask_runner.mpiabi.elf import NotELFError, numbers
 from dask_runner.mpiabi.facts import (
     MPICH,
     OPENMPI,
@@ -53,6 +53,10 @@ _BELOW = ("lib", "lib64", "lib/release", "lib-abi-mpich", ".")
 # modules lie below it (mpi4py/_mpiabi.py).
 _ENVIRONMENTS = ("/opt/dask-runner", "/opt/*", "/venv", "/opt/venv", "/usr/local")
 
+# Files of MPI libraries, in all prefixes together: ten versions of five MPIs, each with
+# its builds for debugging, have a hundred.
+_MOST_LIBRARIES = 200
+
 _CRAY = ("/etc/opt/cray/release", "/opt/cray/pe")
 
 
@@ -86,7 +90,7 @@ def take(root: Root, prefixes: Sequence[str] = (), name: str = "") -> Facts:
     )
     libc = root.library("libc.so.6")
     return Facts(
-        name or str(root.top),
+        name or str(root),
         _system(root),
         _arch(root, libc),
         _glibc(root, libc),
@@ -108,24 +112,23 @@ def _once(paths: Iterable[str]) -> list[str]:
 
 def _system(root: Root) -> str:
     text = root.text("/etc/os-release") or root.text("/usr/lib/os-release")
-    match = re.search(r'^PRETTY_NAME="?([^"\n]*)', text, re.MULTILINE)
+    match = re.search(r'^PRETTY_NAME="?([^"\n]{0,100})', text, re.MULTILINE)
     return match[1] if match else ""
 
 
 def _arch(root: Root, libc: str | None) -> str:
     for path in (libc, "/bin/sh", "/usr/bin/env"):
-        file = path and root.file(path)
-        if file and is_elf(file):
+        if path and root.is_elf(path):
             try:
-                return read(file).arch
+                return root.elf(path).arch
             except NotELFError as error:
-                root.unread.append(str(error))
+                root.note(str(error))
     return ""
 
 
 def _glibc(root: Root, libc: str | None) -> tuple[int, ...]:
     data = root.data(libc) if libc else b""
-    match = re.search(rb"GNU C Library [^\n]* version (\d+\.\d+)", data)
+    match = re.search(rb"GNU C Library [^\n]{0,100} version (\d+\.\d+)", data)
     return numbers(match[1].decode()) if match else ()
 
 
@@ -146,11 +149,14 @@ def _libraries(root: Root, directories: Sequence[str]) -> list[Library]:
             if NAME.match(name):
                 real = root.real(f"{directory}/{name}")
                 # In a developer's installation libmpi.so may be a linker script.
-                if real and is_elf(root.outside(real)):
+                if real and root.is_elf(real):
                     names.setdefault(real, []).append(name)
         # The names for which mpi4py asks come first, in its order.
         for real in sorted(names, key=lambda real: _asked_for(names[real])):
             if real not in seen:
+                if len(seen) == _MOST_LIBRARIES:
+                    root.note(f"more than {_MOST_LIBRARIES} MPI libraries")
+                    return list(found.values())
                 seen.add(real)
                 library = describe(root, real, tuple(names[real]))
                 if library:
@@ -189,10 +195,10 @@ def _modules(root: Root, environments: Sequence[str]) -> Iterable[Module]:
         )
         for path in found:
             try:
-                elf = read(root.outside(path))
-                wanted = symbols(root.outside(path)).imports
+                elf = root.elf(path)
+                wanted = root.symbols(path).imports
             except NotELFError as error:
-                root.unread.append(str(error))
+                root.note(str(error))
                 continue
             for name in elf.needed:
                 # Debian's own is linked to libmpich.so.12.

@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dask_runner.mpiabi.elf import NotELFError, numbers, read, symbols
+from dask_runner.mpiabi.elf import NotELFError, numbers
 from dask_runner.mpiabi.facts import MPIABI, MPICH, OPENMPI, Library, prefix
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ _VENDORS = (
 )
 
 # libtool's current:revision:age, which MPICH keeps as text: 18:2:6 is 12.6.2.
-_LIBTOOL = re.compile(rb"\0(\d+):(\d+):(\d+)\0")
+_LIBTOOL = re.compile(rb"\0(\d{1,9}):(\d{1,9}):(\d{1,9})\0")
 
 # A word of PMI-1's first line to the launcher. (MPICH has words of PMI-2 as well,
 # also where a build cannot speak it.) Then Open MPI 4's components.
@@ -116,9 +116,9 @@ def describe(root: Root, path: str, names: tuple[str, ...]) -> Library | None:
         The names by which its directory offers it.
     """
     try:
-        elf, offered = read(root.outside(path)), symbols(root.outside(path)).exports
+        elf, offered = root.elf(path), root.symbols(path).exports
     except NotELFError as error:
-        root.unread.append(str(error))
+        root.note(str(error))
         return None
     if "MPI_Init" not in offered:
         return None
@@ -162,9 +162,9 @@ def closure(root: Root, path: str) -> tuple[dict[str, ELF], list[str]]:
     while todo:
         user = todo.pop(0)
         try:
-            elf = read(root.outside(user))
+            elf = root.elf(user)
         except NotELFError as error:
-            root.unread.append(str(error))
+            root.note(str(error))
             continue
         if user != path:
             found[user] = elf
@@ -259,9 +259,17 @@ def _components(root: Root, linked: dict[str, ELF]) -> Iterator[str]:
         directory, _, name = path.rpartition("/")
         if not name.startswith("libopen-pal"):
             continue
-        for symbol in symbols(root.outside(path)).exports:
+        for symbol in _exports(root, path):
             if symbol.startswith("mca_pmix_") and symbol.endswith("_component"):
                 yield symbol.removesuffix("_component")
         for below in ("openmpi", "openmpi/lib/openmpi*", "openmpi*"):
             for plugin in root.glob(f"{directory}/{below}/mca_pmix_*.so"):
                 yield plugin.rpartition("/")[2].removesuffix(".so")
+
+
+def _exports(root: Root, path: str) -> frozenset[str]:
+    try:
+        return root.symbols(path).exports
+    except NotELFError as error:
+        root.note(str(error))
+        return frozenset()

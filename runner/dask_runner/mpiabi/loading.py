@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from dask_runner.mpiabi.facts import SONAMES
@@ -42,7 +43,8 @@ def loads(library: Library, image: Facts) -> Finding | None:
             "the library has another name",
             f"mpi4py asks for {wanted}, and {library} is there as "
             f"{', '.join(library.names) or library.soname} only",
-            f"in the image: ln -s {library.path} {directory}/{wanted}",
+            "in the image: "
+            f"ln -s {quote(library.path)} {quote(f'{directory}/{wanted}')}",
         )
     return symbols(library, fitting)
 

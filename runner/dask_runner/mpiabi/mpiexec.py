@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from dask_runner.mpiabi.elf import is_elf
 from dask_runner.mpiabi.facts import Launcher
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ def find(
     for directory in directories:
         for name in _NAMES:
             real = root.real(f"{directory}/{name}")
-            if real is None or not is_elf(root.outside(real)):
+            if real is None or not root.is_elf(real):
                 continue
             data = root.data(real)
             kinds = (each for each in _KINDS if re.search(each[1], data))

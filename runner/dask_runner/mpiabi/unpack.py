@@ -1,58 +1,31 @@
-"""From an image in a file to a root directory, without an engine and without root.
+"""From an image in a file to its files, without an engine and without root.
 
 A SIF holds a squashfs, which ``unsquashfs`` takes out; what ``docker save`` and
-others write (OCI) are tar files one above the other. Nothing of an image is run.
+others write (OCI) are tar files one above the other. Nothing of an image is run, and
+whoever has made it is not trusted: it may cost some time and room, within bounds.
 """
 
 from __future__ import annotations
 
-import json
-import re
-import shutil
-import struct
-import subprocess
-import tarfile
+import errno
 import tempfile
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from dask_runner.errors import ConfigError, UsageError
+from dask_runner.mpiabi import oci, squash
+from dask_runner.mpiabi.bounds import Budget, in_time
+from dask_runner.mpiabi.files import Disk
+from dask_runner.mpiabi.layers import Layers
 from dask_runner.mpiabi.root import Root
+from dask_runner.mpiabi.streams import Broken, unbroken, unpacked
+from dask_runner.visible import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Seconds; an image of some gigabytes on a slow file system.
-_PATIENCE = 900
-
-_SQUASHFS_MAGIC = b"hsqs"
-
-# github.com/apptainer/sif, pkg/sif: the global header after its launch line, and
-# one descriptor; both are packed and little-endian.
-_SIF_MAGIC = b"SIF_MAGIC\0"
-_SIF_MAGIC_AT = 32
-_SIF_HEADER = struct.Struct("<32s10s3s3s16s8q")
-_SIF_DESCRIPTOR = struct.Struct("<iBIII7q128siI376s")
-_SIF_PARTITION, _SIF_SQUASHFS, _SIF_PRIMARY = 0x4004, 1, 2
-
-# All that the inventory reads, as unsquashfs wants it.
-_PARTS = (
-    "etc",
-    "lib",
-    "lib64",
-    "opt",
-    "usr/bin",
-    "usr/lib",
-    "usr/lib64",
-    "usr/local",
-    "venv",
-)
-# The same for tar files, where each name is seen: what can be told apart by name
-# and is never read stays in the archive.
-_UNREAD = re.compile(r".*\.(py|pyc|pyi|h|a|mo|html|js|css|gz|txt|rst|ttf|png|svg)$")
-
-_WHITEOUT, _OPAQUE = ".wh.", ".wh..wh..opq"
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
 
 
 @contextmanager
@@ -70,11 +43,12 @@ def opened(image: str) -> Iterator[Root]:
     UsageError
         When it is none of these.
     ConfigError
-        When it cannot be unpacked here.
+        When it cannot be unpacked here, in the body too when it takes too long.
     """
     path = Path(image)
     if path.is_dir() and not (path / "oci-layout").exists():
-        yield Root(path)
+        with in_time(image):
+            yield Root(path)
         return
     if not path.exists():
         raise UsageError(
@@ -85,200 +59,86 @@ def opened(image: str) -> Iterator[Root]:
             else "dask-runner check DIR; or from inside the image: "
             "apptainer run --bind /:/host IMAGE check",
         )
-    # Its own name, because a killed check may leave it behind.
-    with tempfile.TemporaryDirectory(
-        prefix="dask-runner-check-", ignore_cleanup_errors=True
-    ) as name:
-        top = Path(name)
-        _unpack(path, top)
-        yield Root(top)
-
-
-def _unpack(path: Path, top: Path) -> None:
-    try:
-        if path.is_dir():
-            _oci(lambda name: (path / name).open("rb"), top)
-            return
-        offset = _squashfs(path)
-        if offset is not None:
-            _unsquash(path, offset, top)
-        elif tarfile.is_tarfile(path):
-            with tarfile.open(path) as archive:
-                _oci(lambda name: _member(archive, name), top)
-        else:
-            raise UsageError(
-                f"{path}: neither a SIF nor a tar file",
-                "an unpacked image, a SIF, or a file from docker save",
+    with ExitStack() as ends:
+        try:
+            # Its own name, because a killed check may leave it behind.
+            top = Path(
+                ends.enter_context(
+                    tempfile.TemporaryDirectory(
+                        prefix="dask-runner-check-", ignore_cleanup_errors=True
+                    )
+                )
             )
-    except (OSError, EOFError, tarfile.TarError, struct.error) as error:
-        raise ConfigError(
-            f"{path} cannot be unpacked: {error}",
-            "a whole image that you may read, and room in the temporary directory",
-            f"TMPDIR=/some/disk dask-runner check {path}",
+            ends.enter_context(in_time(image))
+            root = Root(_files(path, top, ends))
+        except (OSError, Broken) as error:
+            raise _refused(path, error) from error
+        yield root
+
+
+def _files(path: Path, top: Path, ends: ExitStack) -> Disk | Layers:
+    budget = Budget(str(path), top)
+    if path.is_dir():
+        return _layers(Root(path), path, top, ends, budget)
+    file = ends.enter_context(Disk(path.resolve().parent).open(path.resolve().name))
+    offset = squash.begin(file, path)
+    if offset is not None:
+        directory = top / "root"
+        directory.mkdir()
+        squash.unpack(path, offset, directory, budget)
+        return Disk(directory)
+    try:
+        archive = oci.Archive(_plain(file, top, ends, budget), budget)
+    except Broken as error:
+        raise UsageError(
+            visible(f"{path}: neither a SIF nor a tar file ({error})"),
+            "an unpacked image, a SIF, or a file from docker save",
+            "docker save NAME -o image.tar, then dask-runner check image.tar",
         ) from error
+    return _layers(archive, path, top, ends, budget)
 
 
-# ------------------------------------------------------------------------ SIF
+def _plain(file: BinaryIO, top: Path, ends: ExitStack, budget: Budget) -> BinaryIO:
+    """Return a file's content that is not compressed: it is gone to and fro in it."""
+    chunks = unpacked(file)
+    if chunks is None:
+        return file
+    plain = ends.enter_context(_scratch(top))
+    with unbroken():
+        for chunk in chunks:
+            budget.kept(len(chunk))
+            plain.write(chunk)
+    plain.seek(0)
+    return plain
 
 
-def _squashfs(path: Path) -> int | None:
-    """Return where the squashfs begins; None if there is none."""
-    with path.open("rb") as stream:
-        head = stream.read(_SIF_HEADER.size)
-        if head.startswith(_SQUASHFS_MAGIC):
-            return 0
-        if head[_SIF_MAGIC_AT:].startswith(_SIF_MAGIC):
-            return _primary(stream, head, path)
-    return None
+def _layers(
+    layout: oci.Layout, path: Path, top: Path, ends: ExitStack, budget: Budget
+) -> Layers:
+    contents = ends.enter_context(_scratch(top))
+    files = Layers(str(path), contents, budget)
+    for name in oci.layers(layout):
+        with oci.opened(layout, name) as stream:
+            files.add(stream)
+    return files
 
 
-def _primary(stream: IO[bytes], head: bytes, path: Path) -> int:
-    total, first = _SIF_HEADER.unpack(head)[8:10]
-    stream.seek(first)
-    for _ in range(total):
-        data = stream.read(_SIF_DESCRIPTOR.size)
-        kind, used, _, _, _, offset, *_, fstype, part, _ = _SIF_DESCRIPTOR.unpack(data)
-        if used and kind == _SIF_PARTITION and part == _SIF_PRIMARY:
-            if fstype != _SIF_SQUASHFS:
-                break
-            return int(offset)
-    raise ConfigError(
-        f"{path}: this SIF holds no plain squashfs (it is encrypted, or an OCI-SIF)",
-        "an image that can be read without its key and engine",
-        f"check it from inside: apptainer run --bind /:/host {path} check",
+def _scratch(top: Path) -> BinaryIO:
+    return cast("BinaryIO", tempfile.TemporaryFile(dir=top))
+
+
+def _refused(path: Path, error: OSError | Broken) -> ConfigError:
+    # The system's words for an error without the path in front, which is ours.
+    why = getattr(error, "strerror", None) or str(error)
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return ConfigError(
+            f"{path} cannot be unpacked in {tempfile.gettempdir()}: {why}",
+            "room in the temporary directory",
+            f"TMPDIR=/some/disk dask-runner check {path}",
+        )
+    return ConfigError(
+        visible(f"{path} cannot be unpacked: {why}"),
+        "a whole image that you may read",
+        "save it once more (docker save NAME -o image.tar), or check it from inside: "
+        f"apptainer run --bind /:/host {path} check",
     )
-
-
-def _unsquash(path: Path, offset: int, top: Path) -> None:
-    program = shutil.which("unsquashfs")
-    if program is None:
-        raise ConfigError(
-            f"{path} is a squashfs, and there is no unsquashfs here to read it",
-            "the package squashfs-tools (no root is needed to use it), or the image "
-            "unpacked",
-            f"from inside the image: apptainer run --bind /:/host {path} check",
-        )
-    command = [program, "-no-progress", "-no-xattrs", "-force", "-offset", str(offset)]
-    try:
-        done = subprocess.run(
-            [*command, "-dest", str(top), str(path), *_PARTS],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-            timeout=_PATIENCE,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise ConfigError(
-            f"unsquashfs {path} was not done after {_PATIENCE} s",
-            "a file system that is faster",
-            f"TMPDIR=/some/disk dask-runner check {path}",
-        ) from error
-    # 2 is for what an ordinary user may not make, such as device files.
-    if done.returncode not in {0, 2} or not any(top.iterdir()):
-        said = " ".join(done.stderr.strip().splitlines()[-1:]) or "nothing inside"
-        raise ConfigError(
-            f"unsquashfs {path} ended with status {done.returncode}: {said}",
-            "a whole image, and room in the temporary directory",
-            f"TMPDIR=/some/disk dask-runner check {path}",
-        )
-
-
-# ---------------------------------------------------------------- Docker, OCI
-
-
-def _member(archive: tarfile.TarFile, name: str) -> IO[bytes]:
-    try:
-        stream = archive.extractfile(name)
-    except KeyError as error:
-        raise FileNotFoundError(f"no {name} inside") from error
-    if stream is None:
-        raise FileNotFoundError(f"no file {name} inside")
-    return stream
-
-
-def _oci(give: Any, top: Path) -> None:
-    for name in _layers(give):
-        with give(name) as stream, tarfile.open(fileobj=stream, mode="r:*") as layer:
-            _apply(layer, top)
-
-
-def _layers(give: Any) -> list[str]:
-    """Return the names of an image's layers, the lowest first."""
-    try:
-        # github.com/moby/docker-image-spec: what docker save has always written.
-        return list(_json(give, "manifest.json")[0]["Layers"])
-    except FileNotFoundError:
-        pass
-    # github.com/opencontainers/image-spec, image-layout.md
-    entry = _json(give, "index.json")["manifests"][0]
-    manifest = _json(give, _blob(entry))
-    while "manifests" in manifest:
-        manifest = _json(give, _blob(manifest["manifests"][0]))
-    return [_blob(layer) for layer in manifest["layers"]]
-
-
-def _blob(entry: dict[str, str]) -> str:
-    return "blobs/" + entry["digest"].replace(":", "/")
-
-
-def _json(give: Any, name: str) -> Any:
-    with give(name) as stream:
-        return json.load(stream)
-
-
-def _apply(layer: tarfile.TarFile, top: Path) -> None:
-    root = Root(top)
-    for member in layer:
-        parts = [part for part in member.name.split("/") if part not in {"", "."}]
-        if not parts or ".." in parts or _UNREAD.match(parts[-1]):
-            continue
-        # A link of a lower layer leads to where it leads inside, never out.
-        parent = root.resolve("/".join(parts[:-1]))
-        if parent is None:
-            continue
-        directory = root.outside(parent)
-        if parts[-1].startswith(_WHITEOUT):
-            if directory.is_dir():
-                _hide(directory, parts[-1])
-        else:
-            directory.mkdir(parents=True, exist_ok=True)
-            _place(layer, member, root, directory / parts[-1])
-
-
-def _place(
-    layer: tarfile.TarFile, member: tarfile.TarInfo, root: Root, path: Path
-) -> None:
-    if member.isdir():
-        if path.is_symlink() or path.is_file():
-            path.unlink()
-        path.mkdir(exist_ok=True)
-        return
-    _remove(path)
-    if member.issym():
-        path.symlink_to(member.linkname)
-    elif member.islnk():
-        target = root.file(member.linkname)
-        if target and target.is_file():
-            path.hardlink_to(target)
-    elif member.isfile():
-        stream = layer.extractfile(member)
-        if stream:
-            with stream, path.open("wb") as file:
-                shutil.copyfileobj(stream, file)
-
-
-def _hide(directory: Path, whiteout: str) -> None:
-    """Take away what an upper layer covers."""
-    if whiteout == _OPAQUE:
-        for each in directory.iterdir():
-            _remove(each)
-    else:
-        _remove(directory / whiteout.removeprefix(_WHITEOUT))
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
