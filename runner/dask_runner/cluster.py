@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from dask_runner import guard
 from dask_runner import messages as m
+from dask_runner.agents import Agents
 from dask_runner.assembly import Assembly
 from dask_runner.ending import Ending, later
 from dask_runner.errors import AssemblyError, ConfigError, LostError, RunnerError
 from dask_runner.losses import Losses
 from dask_runner.roster import Roster
+from dask_runner.workforce import Workforce
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -63,6 +65,8 @@ class Cluster:
         self._roster = Roster(world.size, plan.workers)
         self._ending = Ending(self._roster, plan.client, settings, report, ends_at)
         self._losses = Losses(report)
+        self._agents = Agents(self._lost_its_agent)
+        self._workforce = Workforce(self._roster, settings.timeout, self.fail)
         self._mpi_families: dict[str, Member] = {}
         scheduler = m.SchedulerUp(scheduler_address, 0)
         self._assembly = Assembly(
@@ -127,6 +131,7 @@ class Cluster:
         """Act on the loss of a rank."""
         workers = list(member.workers)
         self._roster.remove(member)
+        self._workforce.forget(member)
         self._ending.changed()
         if self._over:
             return
@@ -139,12 +144,15 @@ class Cluster:
             host = self._roster.member(self._plan.scheduler)
             if host is not None and workers:
                 host.channel.send(m.WorkersLost(workers))
-            self._without(member)
+            self._without(member, why)
+        lost = f"{member.name}, which leads its node, was lost: {why}"
+        self._agents.explained(member, LostError(lost))
 
-    def _without(self, member: Member) -> None:
+    def _without(self, member: Member, why: object) -> None:
         """Go on without a rank's workers, if there are enough left."""
         roster = self._roster
         roster.give_up(member)
+        self._workforce.forget(member)
         needed = self._settings.min_workers or 1
         if self._needs_all:
             self.fail(
@@ -155,14 +163,23 @@ class Cluster:
                 )
             )
         elif roster.registered < needed and not roster.missing:
+            # At the beginning there were not enough, later they were lost.
+            kind = LostError if self._assembly.ready else AssemblyError
+            left = f"{roster.registered} workers are left"
             self.fail(
-                AssemblyError(
-                    f"{member.name} failed, and {roster.registered} workers are left",
+                kind(
+                    f"{left}, as {member.name} was lost: {_saw(why)}",
                     f"{needed} (--min-workers)",
+                    "look for what ended it; --min-workers says how few are enough",
                 )
             )
         else:
             self._assembly.advance()
+            self._look_for_workers()
+
+    def _look_for_workers(self) -> None:
+        if self._assembly.ready and not self._over:
+            self._workforce.look()
 
     @property
     def _needs_all(self) -> bool:
@@ -181,6 +198,7 @@ class Cluster:
 
     def _on_workers_up(self, member: Member, message: m.WorkersUp) -> None:
         self._roster.workers_up(member, message)
+        self._workforce.forget(member)
         planned = len(self._plan.workers)
         self._report.progress(planned - len(self._roster.missing), planned)
         self._assembly.advance(member.node)
@@ -191,6 +209,43 @@ class Cluster:
                 f"worker {message.name} of {member.name} {message.how}; it is started "
                 "again"
             )
+        self._on_worker_down(member, message)
+
+    def _on_worker_down(
+        self, member: Member, message: m.WorkerDied | m.WorkerDown
+    ) -> None:
+        self._workforce.down(member, message)
+        self._look_for_workers()
+
+    def _on_worker_back(self, member: Member, message: m.WorkerBack) -> None:
+        self._workforce.back(member, message.name)
+        self._look_for_workers()
+
+    def _on_worker_left(self, member: Member, message: m.WorkerLeft) -> None:
+        self._workforce.left(member, message.name)
+        self._look_for_workers()
+
+    def _on_agent_gone(self, member: Member, message: m.AgentGone) -> None:
+        if not message.own:
+            self._agents.missed(member)
+            return
+        why = LostError(
+            f"its node agent {message.how}",
+            "an agent for as long as the script runs",
+            "look for what ended it: the node's memory, another program",
+        )
+        self._lost_its_agent(member, why)
+        self._agents.explained(member, why)
+
+    def _lost_its_agent(self, member: Member, why: RunnerError) -> None:
+        """Go on without the workers of a rank, which its agent had started."""
+        if self._over:
+            return
+        if self._needs_all:
+            self.fail(_of(member, why))
+        else:
+            self._losses.add(member, why.saw)
+            self._without(member, why)
 
     def _on_client_ended(self, member: Member, message: m.ClientEnded) -> None:
         if member.rank == self._plan.client:
@@ -205,15 +260,15 @@ class Cluster:
             self.close(0)
 
     def _on_failed(self, member: Member, message: m.Failed) -> None:
-        saw, needed, do = message.saw, message.needed, message.do
+        error = RunnerError(message.saw, message.needed, message.do)
+        error.status = message.status
         needs = {self._plan.scheduler, self._plan.client}
         if member.rank in needs or self._needs_all:
-            error = RunnerError(f"{member.name}: {saw}", needed, do)
-            error.status = message.status
-            self.fail(error)
+            self.fail(_of(member, error))
         elif not self._over:
-            self._losses.add(member, RunnerError(saw, needed, do))
-            self._without(member)
+            self._losses.add(member, error)
+            self._without(member, error)
+        self._agents.explained(member, error)
 
     def _on_note(self, member: Member, message: m.Note) -> None:
         # Ranks of one shape have the same to say; once is enough.
@@ -236,6 +291,10 @@ class Cluster:
         m.SchedulerUp: _on_scheduler_up,
         m.WorkersUp: _on_workers_up,
         m.WorkerDied: _on_worker_died,
+        m.WorkerDown: _on_worker_down,
+        m.WorkerBack: _on_worker_back,
+        m.WorkerLeft: _on_worker_left,
+        m.AgentGone: _on_agent_gone,
         m.ClientEnded: _on_client_ended,
         m.SchedulerClosed: _on_scheduler_closed,
         m.Failed: _on_failed,
@@ -269,3 +328,14 @@ class Cluster:
             The status of the job.
         """
         return await self._ending.finished()
+
+
+def _of(member: Member, error: RunnerError) -> RunnerError:
+    """Return an error that says whose it is."""
+    named = RunnerError(f"{member.name}: {error.saw}", error.needed, error.do)
+    named.status = error.status
+    return named
+
+
+def _saw(why: object) -> str:
+    return why.saw if isinstance(why, RunnerError) else str(why)

@@ -51,6 +51,7 @@ class Contact:
         self._events = events
         self._met = asyncio.Event()
         self._error: RunnerError | None = None
+        self._unsaid: list[m.Message] = []
         self.record: Record | None = None
         self.link: Uplink | None = None
 
@@ -124,14 +125,21 @@ class Contact:
     # --- the connection -----------------------------------------------------
 
     def say(self, message: m.Message) -> None:
-        """Send a message, if there is a connection."""
+        """Send a message, or keep it until there is a connection."""
         if self.link is not None:
             self.link.say(message)
+        else:
+            self._unsaid.append(message)
+
+    def catch_up(self) -> None:
+        """Say what happened before there was a connection."""
+        unsaid, self._unsaid = self._unsaid, []
+        for message in unsaid:
+            self.say(message)
 
     def fail(self, error: RunnerError) -> None:
         """Say that the rank cannot do its part."""
-        if self.link is not None:
-            self.link.fail(error)
+        self.say(m.Failed(error.saw, error.needed, error.do, error.status))
 
     def close(self) -> None:
         """Be lost for the hub."""

@@ -19,6 +19,7 @@ from dask_runner import image, join, mpi_world, node, specs
 from dask_runner import messages as m
 from dask_runner.addresses import of_interface
 from dask_runner.deaths import Standing
+from dask_runner.fleets import is_fleet
 from dask_runner.launch import check
 from dask_runner.processes import Peer, Process, Sibling
 from dask_runner.roles import Role
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from dask_runner.processes import Event
     from dask_runner.rendezvous import Record
     from dask_runner.script import Client
+    from dask_runner.settings import Settings
     from dask_runner.snapshot import Snapshot
 
 #: Variables that must be set before the agent's interpreter begins. Dask gives the
@@ -82,6 +84,7 @@ class Crew:
         self.client: Client = above or Process("client", events)
         self.home = ""
         self.leads = False
+        self._unborn: set[str] = set()
 
     async def warm_up(self) -> None:
         """Let Dask be imported while the ranks look for each other.
@@ -133,6 +136,16 @@ class Crew:
         return self.leads or Role.worker in self._roles
 
     @property
+    def has_own_agent(self) -> bool:
+        """Whether its agent is no other rank's."""
+        return isinstance(self.agent, Process)
+
+    @property
+    def unborn(self) -> str:
+        """What its agent has not forked yet, in words."""
+        return " and the ".join(sorted(self._unborn))
+
+    @property
     def place(self) -> Workplace:
         """The rank's directory."""
         assert self._place is not None  # noqa: S101  made before all else
@@ -165,8 +178,10 @@ class Crew:
             "launchers": launchers,
             "added": list(added),
             "silence": self._launch.settings.silence,
+            "nannies": has_nannies(self._launch.settings),
             "preload_modules": list(self._launch.settings.preload_modules),
         }
+        self._unborn |= {fork.name for fork in forks}
         agent = Process("agent", self._events)
         self.agent = agent
         await agent.start(
@@ -286,6 +301,7 @@ class Crew:
 
     def born(self, forked: m.Forked) -> None:
         """Take note of a process that the agent has forked."""
+        self._unborn.discard(forked.name)
         process = self.scheduler if forked.name == "scheduler" else self.client
         assert isinstance(process, Process)  # noqa: S101  we have asked for it
         process.born(forked.pid)
@@ -294,6 +310,12 @@ class Crew:
 def _material(record: Record) -> dict[str, list[str]]:
     """Return what our own processes are given as text: files could be changed."""
     return {"material": [record.certificate, record.private_key]}
+
+
+def has_nannies(settings: Settings) -> bool:
+    """Say whether nannies of ours look after the workers."""
+    # Who is restarted cannot be MPI's rank again.
+    return bool(settings.nanny) and not settings.mpi_tasks and not is_fleet(settings)
 
 
 def _stdin_is_unusable() -> bool:

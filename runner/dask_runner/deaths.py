@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from dask_runner.cgroups import oom_kills, read
+
+#: In place of a status that nobody could read.
+UNKNOWN = 255
+
+#: Places in /proc/PID/stat, counted from the state (proc(5): fields 22 and 52).
+_BEGAN, _STATUS = 19, 49
+
+
+def signal_name(number: int) -> str:
+    """Name a signal: "SIGKILL"; "signal 37" for one that has no name."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        # Real-time signals between the first and the last (signal(7)).
+        return f"signal {number}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +49,7 @@ class Ended:
         if not self.known:
             return f"is gone{why}"
         if self.status < 0:
-            return f"was killed by {signal.Signals(-self.status).name}{why}"
+            return f"was killed by {signal_name(-self.status)}{why}"
         return f"ended with status {self.status}{why}"
 
     @property
@@ -102,5 +118,28 @@ class Standing:
 
 def is_stopped(pid: int) -> bool:
     """Say whether a process is stopped by a signal (state T, proc(5))."""
+    return _stat(pid)[:1] == ["T"]
+
+
+def birth(pid: int) -> str:
+    """Return when a process began, which tells it from a later one of its number."""
+    return _stat(pid)[_BEGAN] if len(_stat(pid)) > _BEGAN else ""
+
+
+def ended(pid: int, born: str) -> int | None:
+    """Return how a process that is no child of ours has ended; None if it has not.
+
+    Its status can be read for as long as nobody has waited for it, and is
+    :data:`UNKNOWN` afterwards. *born* is its :func:`birth`.
+    """
+    stat = _stat(pid)
+    if len(stat) <= _STATUS or stat[_BEGAN] != born:
+        return UNKNOWN
+    if stat[0] in {"Z", "X"}:
+        return os.waitstatus_to_exitcode(int(stat[_STATUS]))
+    return None
+
+
+def _stat(pid: int) -> list[str]:
     # 4711 (name with spaces and parentheses) S 1 ...
-    return read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()[:1] == ["T"]
+    return read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()

@@ -77,6 +77,42 @@ class WorkerDied(Message):
 
 
 @dataclass(frozen=True)
+class WorkerDown(Message):
+    """A worker is not there, and starts again: the same, of which nobody need hear.
+
+    It has died before it had come to stay, or could not be started. *needed* and *do*
+    are as in an error, where they are known.
+    """
+
+    name: str
+    how: str
+    needed: str = ""
+    do: str = ""
+
+
+@dataclass(frozen=True)
+class WorkerBack(Message):
+    """A worker that had died has come to stay."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class WorkerLeft(Message):
+    """A worker has ended in order, by the script's wish: nobody starts it again."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class AgentGone(Message):
+    """The process that starts a rank's workers has ended; *own*: it was the rank's."""
+
+    how: str
+    own: bool
+
+
+@dataclass(frozen=True)
 class ClientEnded(Message):
     """The client has ended with *status*; *said* tells why if it was killed."""
 

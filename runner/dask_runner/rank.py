@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from dask_runner import messages as m
+from dask_runner.causes import problem
 from dask_runner.contact import Contact
 from dask_runner.crew import Crew
 from dask_runner.deaths import Ended
@@ -99,7 +100,8 @@ class Rank:
         self._scheduler_closed = False
         self._started = False
         self._closing = False
-        self._unfit: ConfigError | None = None
+        self._agent_failed = False
+        self._unfit: RunnerError | None = None
         self._status: int | None = None
 
     async def run(self) -> int:
@@ -149,9 +151,9 @@ class Rank:
     async def _begin(self) -> None:
         try:
             await self._crew.warm_up()
-        except ConfigError as error:
+        except (ConfigError, OSError, RuntimeError) as error:
             # To be said over the link, where it is said once for all ranks.
-            self._unfit = error
+            self._unfit = problem(error)
         self._prepared.set()
         if self._world.rank == 0:
             headquarters = Headquarters(self._launch)
@@ -175,10 +177,13 @@ class Rank:
         if self._unfit is not None:
             link.fail(self._unfit)
             return
+        self._contact.catch_up()
         try:
             self._crew.found(found.record, link.host, self._contact.files)
         except ConfigError as error:
             link.fail(error)
+        except OSError as error:
+            self._contact.fail(problem(error))
 
     def _on_crashed(self, crashed: Crashed) -> None:
         raise crashed.error
@@ -213,8 +218,8 @@ class Rank:
         contact = self._contact
         try:
             warnings = await self._crew.work(start, contact.known, contact.host)
-        except RunnerError as error:
-            contact.fail(error)
+        except (RunnerError, OSError, RuntimeError) as error:
+            contact.fail(problem(error))
             return
         for warning in warnings:
             contact.say(m.Note(warning))
@@ -266,11 +271,25 @@ class Rank:
         self._crew.agent.disown()
         self._tasks.start(self._crew.work_alone())
 
+    def _on_agent_failed(self, message: m.Failed) -> None:
+        self._agent_failed = True
+        self._contact.say(message)
+
     def _on_agent_ended(self, ended: Ended) -> None:
         # One that serves nobody has forked what was to be forked.
-        if self._crew.serves and not self._scheduler_closed:
-            saw = f"its node agent {ended}{self._crew.place.tail('agent')}"
-            self._contact.say(m.Failed(saw, "", "", LostError.status))
+        if self._scheduler_closed or self._agent_failed:
+            return
+        how = f"{ended}{self._crew.place.tail('agent')}"
+        if self._crew.unborn:
+            self._contact.fail(
+                LostError(
+                    f"its node agent {how}",
+                    f"an agent that starts the {self._crew.unborn}",
+                    "look for what ended it: the node's memory, another program",
+                )
+            )
+        elif self._crew.serves:
+            self._contact.say(m.AgentGone(how, own=self._crew.has_own_agent))
 
     def _on_signal(self, message: m.Signalled) -> None:
         now = time.monotonic()
@@ -354,7 +373,11 @@ class Rank:
         ("agent", m.Declined): _on_declined,
         ("agent", m.WorkersUp): _for_the_hub,
         ("agent", m.WorkerDied): _for_the_hub,
-        ("agent", m.Failed): _for_the_hub,
+        ("agent", m.WorkerDown): _for_the_hub,
+        ("agent", m.WorkerBack): _for_the_hub,
+        ("agent", m.WorkerLeft): _for_the_hub,
+        ("agent", m.Note): _for_the_hub,
+        ("agent", m.Failed): _on_agent_failed,
         ("agent", Ended): _on_agent_ended,
         ("launched", m.Signalled): _on_signal,
         ("launched", Ended): _on_launched_gone,

@@ -159,6 +159,12 @@ class Roster:
         self.registered -= len(member.workers)
         member.workers = ()
 
+    def worker_left(self, member: Member, name: str) -> None:
+        """Note that one worker of a rank is not there any more, and not missed."""
+        if name in member.workers:
+            member.workers = tuple(one for one in member.workers if one != name)
+            self.registered -= 1
+
     def workers_up(self, member: Member, message: m.WorkersUp) -> None:
         """Note that a rank's workers are up."""
         self.registered += len(message.names) - len(member.workers)

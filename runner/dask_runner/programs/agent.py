@@ -6,7 +6,9 @@ of its own rank, and of every rank of the node that connects to its socket
 (:mod:`dask_runner.node`). Its argument is a JSON object: ``siblings`` to fork,
 ``serves`` (whether there will be workers), ``socket`` for the other ranks, or -1,
 ``place`` (of this rank), ``launchers`` (descriptors that are its launcher's) and
-``added`` (variables), both for it alone, and ``preload_modules``.
+``added`` (variables), both for it alone, ``nannies`` (whether the workers have some),
+``preload_modules``; or ``forks``, where it is to be but a fork server
+(:mod:`dask_runner.programs.forks`).
 
 It says ``Forked`` for each sibling. At ``Close`` it ends its rank's workers and says
 ``Bye``; at a second one, or at the end of its lifeline, it ends with all workers. In
@@ -20,22 +22,19 @@ import asyncio
 import importlib
 import json
 import os
-import signal
 import socket
 import ssl
 import sys
 import warnings
 from functools import partial
-from multiprocessing import resource_tracker
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from dask_runner import messages as m
 from dask_runner import openblas
 from dask_runner.channel import BlockingChannel, open_channel
 from dask_runner.node import Place
 from dask_runner.processes import Sibling, allow_many_files
-from dask_runner.programs import fork, lifeline
+from dask_runner.programs import fork, forks, lifeline
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,20 +43,19 @@ if TYPE_CHECKING:
 def main() -> None:
     """Import, fork, and look after the nannies."""
     plan = json.loads(sys.argv[3])
+    if "forks" in plan:
+        _take_the_fork_servers_place(plan)
     own = socket.socket(fileno=int(sys.argv[1]))
     own.set_inheritable(False)
-    with lifeline.logged():
+    with lifeline.told(own):
         fork.call_it("dask-agent")
-        lifeline.leave_signals_to_the_top()
-        lifeline.look_at_logging()
-        with fork.without_collecting():
-            import_shared()
+        _import_in_peace()
         sibling = _fork_siblings(plan, own)
     if sibling:
         importlib.import_module(f"dask_runner.programs.{sibling}").main()
     else:
         if plan["serves"]:
-            with lifeline.logged():
+            with lifeline.told(own):
                 _prepare_workers(plan, own)
         lifeline.run(partial(_live, own, plan), tidy=True)
 
@@ -73,6 +71,13 @@ def _fork_siblings(plan: Mapping[str, Any], own: socket.socket) -> str:
         sibling.close()
         BlockingChannel(own).send(m.Forked(sibling.name, pid))
     return ""
+
+
+def _import_in_peace() -> None:
+    lifeline.leave_signals_to_the_top()
+    lifeline.look_at_logging()
+    with fork.without_collecting():
+        import_shared()
 
 
 def import_shared() -> None:
@@ -143,11 +148,30 @@ def _leave_to(
 
 def _prepare_workers(plan: Mapping[str, Any], own: socket.socket) -> None:
     """Load what the user wants shared, and fork the fork server."""
+    _import_for_workers(plan)
+    foreign = [own.fileno(), *plan["launchers"]]
+    foreign += [plan["socket"]] * (plan["socket"] >= 0)
+    again = {name: plan[name] for name in ("added", "preload_modules")}
+    environ = {openblas.VARIABLES[0]: "1"} if _was_for_the_import(plan) else {}
+    fork.complain_to(sys.argv[2])
+    if plan["nannies"]:
+        forks.try_semaphores()
+    forks.keep(sys.argv[2], again, environ, foreign)
+    if not plan["nannies"]:
+        # Here are the workers: what their tasks print is for the user.
+        os.dup2(fork.users(), 2)
+
+
+def _was_for_the_import(plan: Mapping[str, Any]) -> bool:
+    return openblas.VARIABLES[0] in plan["added"]
+
+
+def _import_for_workers(plan: Mapping[str, Any]) -> None:
     import dask.config  # noqa: PLC0415  loaded already
 
     lifeline.log_to_file(sys.argv[2])
-    if openblas.VARIABLES[0] in plan["added"]:
-        os.environ.pop(openblas.VARIABLES[0])  # it was for the import
+    if _was_for_the_import(plan):
+        os.environ.pop(openblas.VARIABLES[0])
     for name, value in dask.config.get("distributed.nanny.pre-spawn-environ").items():
         if value is not None:
             os.environ.setdefault(name, str(value))
@@ -157,24 +181,24 @@ def _prepare_workers(plan: Mapping[str, Any], own: socket.socket) -> None:
     with fork.without_collecting():
         _do_once_for_all()
         for name in plan["preload_modules"]:
-            _preload(name, own)
-    foreign = [own.fileno(), *plan["launchers"]]
-    foreign += [plan["socket"]] * (plan["socket"] >= 0)
-    with fork.complaints_to(sys.argv[2]):
-        # multiprocessing's resource tracker is no code of ours and would die of these.
-        signal.pthread_sigmask(signal.SIG_BLOCK, lifeline.BLOCKED)
-        resource_tracker.ensure_running()
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, lifeline.BLOCKED)
-        fork.start_fork_server(str(Path(sys.argv[2]).parent), foreign)
+            _preload(name)
 
 
-def _preload(name: str, own: socket.socket) -> None:
+def _take_the_fork_servers_place(plan: Mapping[str, Any]) -> NoReturn:
+    """Import what the agent did, and serve at a socket that it has opened."""
+    with lifeline.logged():
+        _import_in_peace()
+        fork.hold(plan["forks"]["stderr"])
+        _import_for_workers(plan)
+        forks.serve(int(sys.argv[1]), plan["forks"]["alive"])
+
+
+def _preload(name: str) -> None:
     try:
         importlib.import_module(name)
     except Exception as error:
         what = f"the module {name} of --preload-modules"
-        BlockingChannel(own).send(lifeline.did_not_start(what, error, "its name"))
-        raise
+        raise lifeline.problem_with(what, error, "its name") from error
 
 
 async def _live(own: socket.socket, plan: Mapping[str, Any]) -> None:

@@ -10,28 +10,16 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
-import multiprocessing.forkserver
 import os
-import socket
 import sys
-from multiprocessing import util
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from dask_runner.processes import Sibling
 
 _PR_SET_NAME = 15
-
-#: ``main()`` of multiprocessing's fork server takes what follows its first three
-#: arguments by keyword in each of these versions, and the class keeps its state
-#: under the same names; another version gets the library's own start.
-KNOWN = ((3, 11), (3, 12), (3, 13))
-
-#: Bytes that the path of a UNIX socket may have (unix(7)).
-LONGEST = 107
 
 
 def call_it(name: str) -> None:
@@ -58,22 +46,28 @@ def without_collecting() -> Iterator[None]:
 _users_stderr = -1
 
 
-@contextlib.contextmanager
-def complaints_to(log: str) -> Iterator[None]:
-    """Let what multiprocessing starts complain into the log, not on the user's stderr.
+def complain_to(log: str) -> None:
+    """Let this process, and what it starts, complain into the log from now on.
 
     Its fork server and its resource tracker do, when someone whom they serve is
-    killed. A worker gets the user's stderr back, for what its tasks print.
+    killed, and Dask's nannies, where a worker goes at the wrong moment. A worker gets
+    the user's stderr back, for what its tasks print.
     """
-    global _users_stderr  # noqa: PLW0603  forks find it
-    _users_stderr = os.dup(2)
+    hold(os.dup(2))
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(file, 2)
     os.close(file)
-    try:
-        yield
-    finally:
-        os.dup2(_users_stderr, 2)
+
+
+def hold(stderr: int) -> None:
+    """Take note of the descriptor that is the user's stderr."""
+    global _users_stderr  # noqa: PLW0603  forks find it
+    _users_stderr = stderr
+
+
+def users() -> int:
+    """Return that descriptor."""
+    return _users_stderr
 
 
 def users_stderr() -> None:
@@ -125,47 +119,3 @@ def become(sibling: Sibling) -> None:
         os.close(sibling.stdin)
     sys.argv = [sibling.name, str(sibling.lifeline), sibling.log]
     call_it(f"dask-{sibling.name}")
-
-
-def start_fork_server(private: str, foreign: Sequence[int]) -> None:
-    """Fork multiprocessing's fork server, in place of starting one that imports.
-
-    It does what :meth:`multiprocessing.forkserver.ForkServer.ensure_running` does,
-    but for the interpreter that this starts.
-
-    Parameters
-    ----------
-    private : str
-        A directory that only this user can enter, for its socket.
-    foreign : sequence of int
-        Descriptors that it must not keep open.
-    """
-    if sys.version_info[:2] not in KNOWN:
-        multiprocessing.forkserver.ensure_running()
-        return
-    with socket.socket(socket.AF_UNIX) as listener:
-        address = str(Path(private) / "forks")
-        if len(os.fsencode(address)) > LONGEST:
-            address = str(Path(util.get_temp_dir()) / "forks")
-        listener.bind(address)
-        listener.listen()
-        alive_r, alive_w = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            call_it("dask-forkserver")
-            for descriptor in (alive_w, *foreign):
-                os.close(descriptor)
-            _serve_forks(listener.detach(), alive_r)
-        os.close(alive_r)
-    server: Any = multiprocessing.forkserver._forkserver  # noqa: SLF001
-    server._forkserver_address = address  # noqa: SLF001
-    server._forkserver_alive_fd = alive_w  # noqa: SLF001
-    server._forkserver_pid = pid  # noqa: SLF001
-
-
-def _serve_forks(listener: int, alive: int) -> NoReturn:
-    try:
-        multiprocessing.forkserver.main(listener, alive, [])
-    finally:
-        # The frames above this one are the agent's, which goes on without us.
-        os._exit(0)

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dask_runner import messages as m
+from dask_runner.causes import in_words, refused, root
 from dask_runner.channel import BlockingChannel, Channel, open_channel
 from dask_runner.custody import Held
-from dask_runner.errors import ConfigError
+from dask_runner.errors import ConfigError, RunnerError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -85,6 +86,9 @@ def look_at_logging() -> None:
 
 class LogFile(logging.FileHandler):
     """A log that a fork continues in another file."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  logging's
+        """Lose what cannot be written: the disk is full, and stderr the user's."""
 
     def move(self, path: str) -> None:
         """Write what comes next to *path*."""
@@ -174,15 +178,29 @@ _LEVELS = {
 
 
 def did_not_start(what: str, error: BaseException, options: str) -> m.Failed:
-    """Say that Dask refused what the user's options made of it."""
+    """Say that Dask refused what the user's options made of it, or the system did."""
+    return failed(problem_with(what, error, options))
+
+
+def problem_with(what: str, error: BaseException, options: str) -> RunnerError:
+    """Return the same as an error."""
+    if isinstance(error, RunnerError):
+        return error
+    if refusal := refused(error):
+        return ConfigError(
+            f"{what} did not start: {refusal.saw}", refusal.needed, refusal.do
+        )
     # Dask's own text is "Scheduler failed to start."; the reason is its cause.
-    cause = error.__cause__ or error
-    return m.Failed(
-        f"{what} did not start: {type(cause).__name__}: {cause}",
+    return ConfigError(
+        f"{what} did not start: {in_words(root(error))}",
         f"{what} that can start with the options given",
         f"check {options}",
-        ConfigError.status,
     )
+
+
+def failed(error: RunnerError) -> m.Failed:
+    """Return the message for an error."""
+    return m.Failed(error.saw, error.needed, error.do, error.status)
 
 
 @contextlib.contextmanager
@@ -191,9 +209,23 @@ def logged() -> Iterator[None]:
     try:
         yield
     except Exception:  # noqa: BLE001  whatever it is
-        with Path(sys.argv[2]).open("a") as file:
+        # On a disk that is full there is no log; the top process says what it knows.
+        with contextlib.suppress(OSError), Path(sys.argv[2]).open("a") as file:
             traceback.print_exc(file=file)
         raise SystemExit(1) from None
+
+
+@contextlib.contextmanager
+def told(own: socket.socket) -> Iterator[None]:
+    """Write an exception to the log, and say it to the top process."""
+    with logged():
+        try:
+            yield
+        except Exception as error:
+            problem = error if isinstance(error, RunnerError) else refused(error)
+            if problem is not None:
+                BlockingChannel(own).send(failed(problem))
+            raise
 
 
 def run(main: Any, *, tidy: bool = False) -> None:

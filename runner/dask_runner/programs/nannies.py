@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dask.config
@@ -19,14 +20,14 @@ from distributed.utils import import_term
 from distributed.worker_memory import parse_memory_limit
 
 from dask_runner import messages as m
-from dask_runner.errors import RunnerError
+from dask_runner.errors import ConfigError, LostError, RunnerError
 from dask_runner.node import Place
 from dask_runner.programs import lifeline
-from dask_runner.programs.watched import WatchedNanny
+from dask_runner.programs.watched import FAST, WatchedNanny, pause
 from dask_runner.programs.worker import Placed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from dask_runner.channel import Channel
 
@@ -43,6 +44,9 @@ SELDOM = {
     "distributed.admin.tick.interval": "200ms",
     "distributed.admin.system-monitor.interval": "5s",
 }
+
+#: What may keep a worker from starting, beside the system.
+OPTIONS = "--worker-class, --preload, --resources and worker_options"
 
 #: Seconds for a worker to close before its nanny kills it: one that has just lost
 #: its scheduler tries for longer, and this process would be killed with it, in
@@ -73,6 +77,7 @@ class Workers:
         self._work = work
         self._channel = channel
         self._servers: list[Any] = []
+        self._keeping: set[asyncio.Task[None]] = set()
 
     @property
     def nannies(self) -> list[WatchedNanny]:
@@ -100,6 +105,8 @@ class Workers:
             await self._close()
 
     async def _close(self) -> None:
+        for task in self._keeping:
+            task.cancel()
         # A scheduler that is gone would be called for half a minute.
         with dask.config.set({"distributed.comm.timeouts.connect": "1s"}):
             ends = (
@@ -143,26 +150,57 @@ class Workers:
         )
 
     async def _up(self, kind: Any, options: dict[str, Any]) -> None:
-        """Start one; again, if it is killed meanwhile."""
-        for tries_left in range(AGAIN, -1, -1):
+        """Start one; again, if it is killed meanwhile. Keep it from then on."""
+        for tries in range(1, AGAIN + 2):
             server = self._server(kind, dict(options))
             self._servers.append(server)
             try:
                 await server
-            except Exception:
+            except Exception as error:
                 # Raised again, unless the reason is that somebody killed it: Dask
                 # has no exception of its own for that.
-                killed = isinstance(server, WatchedNanny) and server.killed
-                if not killed or not tries_left:
+                if not isinstance(server, WatchedNanny):
+                    raise
+                if not server.killed or tries > AGAIN:
+                    if reason := _reason(server, tries):
+                        raise reason from error
                     raise
                 self._servers.remove(server)
             else:
+                if isinstance(server, WatchedNanny):
+                    self._keep(partial(self._server, kind), options, server)
                 return
 
-    def _died(self, name: str, how: str) -> None:
-        self._channel.send(m.WorkerDied(name, how))
+    def _keep(self, *what: Any) -> None:
+        task = asyncio.create_task(self._start_again_and_again(*what))
+        self._keeping.add(task)
+        task.add_done_callback(self._keeping.discard)
 
-    def _server(self, kind: Any, options: dict[str, Any]) -> Any:
+    async def _start_again_and_again(
+        self, make: Callable[..., Any], options: dict[str, Any], nanny: WatchedNanny
+    ) -> None:
+        """Put another nanny in the place of one that could not start its worker."""
+        while True:
+            await nanny.finished()
+            name = str(nanny.name)
+            if nanny.lost is None:
+                self._channel.send(m.WorkerLeft(name))
+                return
+            what = lifeline.problem_with(f"worker {name}", nanny.lost, OPTIONS)
+            saw = what.saw.removeprefix(f"worker {name} ")
+            self._channel.send(m.WorkerDown(name, saw, what.needed, what.do))
+            self._servers.remove(nanny)
+            deaths = max(nanny.deaths, FAST) + 1
+            await asyncio.sleep(pause(deaths))
+            nanny = make(dict(options), deaths=deaths)
+            self._servers.append(nanny)
+            try:
+                await nanny
+            except Exception as error:  # noqa: BLE001  whatever it is, again
+                logger.warning("worker %s: %r", name, error)
+                nanny.lost = _reason(nanny) or nanny.lost or error
+
+    def _server(self, kind: Any, options: dict[str, Any], deaths: int = 0) -> Any:
         work = self._work
         variables = {**work["environ"], **options.pop("env", {})}
         bound = options.pop("cpus", ())
@@ -184,7 +222,8 @@ class Workers:
                 work["scheduler"],
                 worker_class=kind,
                 env=variables,
-                tell=self._died,
+                tell=self._channel.send,
+                deaths=deaths,
                 **options,
             )
 
@@ -202,11 +241,25 @@ class Workers:
                 sum(worker["nthreads"] for worker in workers),
                 sum(limit or 0 for limit in limits) if all(limits) else 0,
             )
-        if isinstance(error, RunnerError):
-            return m.Failed(error.saw, error.needed, error.do, error.status)
-        options = "--worker-class, --preload, --resources and worker_options"
         what = f"workers of the class {work['worker_class']}"
-        return lifeline.did_not_start(what, error, options)
+        return lifeline.did_not_start(what, error, OPTIONS)
+
+
+def _reason(nanny: WatchedNanny, tries: int = 1) -> RunnerError | None:
+    """Say how a worker ended that has not begun; None if there is an error to say."""
+    if nanny.lost is not None or nanny.ended is None:
+        return None
+    times = f", each of the {tries} times" if tries > 1 else ""
+    saw = f"worker {nanny.name} {nanny.ended} while it started{times}"
+    if nanny.killed:
+        return LostError(
+            saw,
+            "a worker that lives",
+            "look for what kills it: a --preload, a limit of the node, another program",
+        )
+    return ConfigError(
+        saw, "a worker that starts with the options given", f"check {OPTIONS}"
+    )
 
 
 def _members(server: Any) -> list[Any]:

@@ -11,9 +11,8 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import multiprocessing
-import multiprocessing.forkserver
 import os
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +21,12 @@ import dask.config
 from dask_runner import messages as m
 from dask_runner.channel import Channel
 from dask_runner.custody import Held
-from dask_runner.deaths import Standing
+from dask_runner.deaths import Ended, Standing
 from dask_runner.file_meeting import FileMeeting
 from dask_runner.hub import between_pings
 from dask_runner.messages import ProtocolError
 from dask_runner.node import Place, of_this_user
-from dask_runner.programs import lifeline
+from dask_runner.programs import forks, lifeline
 from dask_runner.programs.nannies import Workers, kill
 from dask_runner.rendezvous import Record
 
@@ -128,13 +127,15 @@ class Agent:
                 for workers in self._workers
                 for nanny in workers.nannies
             }
-            for pid in self._standing.too_long({top, *watched} - {0}, every):
+            own = forks.keeper.pids if forks.keeper else set()
+            for pid in self._standing.too_long({top, *own, *watched} - {0}, every):
                 if pid in watched:
                     watched[pid].why = "it was stopped and not continued"
                 kill(pid)
 
     async def own(self, channel: Channel) -> None:
         """Look after the workers of this rank, until it ends; then end all."""
+        self._tell_of_fork_servers(channel)
         message = await channel.receive()
         found = m.Found({})
         while isinstance(message, m.Found):
@@ -161,10 +162,20 @@ class Agent:
             process.kill()
         # Python's own end waits for the resource tracker first, which waits for the
         # fork server, which waits for this process to close its pipe.
-        server: Any = multiprocessing.forkserver._forkserver  # noqa: SLF001
-        with suppress(FileNotFoundError):  # its socket was in what we have removed
-            server._stop()  # noqa: SLF001
+        forks.stop()
         await asyncio.to_thread(self._remove, m.Found({}))
+
+    def _tell_of_fork_servers(self, channel: Channel) -> None:
+        """Say it when one is lost, from whatever thread finds out."""
+        if forks.keeper is None:
+            return
+        loop = asyncio.get_running_loop()
+
+        def tell(ended: Ended) -> None:
+            text = f"its fork server {ended}; its workers go on, and have another"
+            loop.call_soon_threadsafe(channel.send, m.Note(text))
+
+        forks.keeper.tell = tell
 
     def _remove(self, found: m.Found) -> None:
         """Remove what a rank that was killed has left: the record, its directory."""
