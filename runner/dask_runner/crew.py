@@ -228,7 +228,7 @@ class Crew:
             "environ": self.place.environment(tls),
         }
         self._work = m.Run(spec)
-        sock = node.connect(self.home) if start.borrows else None
+        sock = await node.connect(self.home) if start.borrows else None
         if sock is None:
             await self.work_alone()
         else:
