@@ -115,23 +115,14 @@ class Host:
         The leader's arguments of ``dask-runner``.
     collective : bool
         Whether the ranks meet in a way to which each has to come itself.
-    told : bool
-        Whether the launcher tells of ranks that end, which knows how.
     """
 
     def __init__(
-        self,
-        leader: Rank,
-        launch: Launch,
-        args: Sequence[str],
-        *,
-        collective: bool,
-        told: bool = False,
+        self, leader: Rank, launch: Launch, args: Sequence[str], *, collective: bool
     ) -> None:
         self._leader = leader
         self._launch = launch
         self._collective = collective
-        self._told = told
         self._own = Introduction.read(follower.introduce(args))
         self._ranks: set[int] = set()
         self._serving: set[asyncio.Task[None]] = set()
@@ -271,8 +262,7 @@ class Host:
 
     def _died(self, rank: int) -> None:
         """Tell of a rank that has ended without a word; who has joined is known."""
-        if not self._told:
-            self._leader.hear(m.Absent(rank, "died before it joined"))
+        self._leader.hear(m.Absent(rank, "died before it joined"))
 
     def _world(self, introduction: Introduction) -> World | None:
         """Return the follower's World, if it is of the leader's launch."""

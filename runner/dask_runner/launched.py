@@ -17,7 +17,7 @@ from dask_runner.snapshot import take
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
 
     from dask_runner.errors import RunnerError
     from dask_runner.launch import Launch
@@ -76,23 +76,15 @@ class ThisProcess:
     leader : socket, optional
         The connection with the leader of its node, if that is another rank's. What it
         says, and its end, become events of "leader".
-    launcher : socket, optional
-        The connection with a launcher that tells of other ranks: events of "launcher".
     """
 
     pid = 0
     why = ""
     running = True
 
-    def __init__(
-        self,
-        leader: socket.socket | None = None,
-        launcher: socket.socket | None = None,
-    ) -> None:
+    def __init__(self, leader: socket.socket | None = None) -> None:
         self._leader = leader
-        self._launcher = launcher
         self._peer: Peer | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
 
     def look(self, launch: Launch) -> Snapshot:
         """Read the machine."""
@@ -106,19 +98,13 @@ class ThisProcess:
             event = ("launched", m.Signalled(number))
             loop.add_signal_handler(number, events.put_nowait, event)
         follower.hear_signals()
-        if self._launcher is not None:
-            self._start(Peer("launcher", events).attach(self._launcher))
         if self._leader is not None:
-            self._start(self._meet(Peer("leader", events), self._leader))
+            meeting = self._meet(Peer("leader", events), self._leader)
+            self._meeting = asyncio.create_task(meeting)
 
     async def _meet(self, peer: Peer, leader: socket.socket) -> None:
         await peer.attach(leader)
         self._peer = peer
-
-    def _start(self, coroutine: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     def joined(self) -> None:
         """Nothing: the leader may tell of our end, which the hub knows."""

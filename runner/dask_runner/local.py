@@ -16,33 +16,22 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING
 
-from dask_runner import messages as m
-from dask_runner.channel import open_channel
-from dask_runner.deaths import Ended, Kills
+from dask_runner.deaths import Ended
 from dask_runner.file_meeting import PRIVATE
-from dask_runner.follower import ENDS, hear_signals
+from dask_runner.follower import hear_signals
 from dask_runner.report import say
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping, Sequence
-
-    from dask_runner.channel import Channel
+    from collections.abc import Mapping, Sequence
 
 #: Where the local ranks meet.
 DIRECTORY = "DASKRUNNER_DIRECTORY"
-#: The descriptor over which rank 0 is told of ranks that have ended.
-TELLS = "DASKRUNNER_TELLS"
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
-
-#: Exit statuses from here on are those of signals.
-SIGNALLED = 128
 
 #: Seconds for the other ranks to end by themselves once rank 0 has; and again
 #: after a SIGTERM, for those that never met it.
 LEAVE = 5.0
-#: The same where rank 0 was killed: there is no end in order.
-LEAVE_AT_ONCE = 1.0
 
 _SIGNALS = (
     signal.SIGTERM,
@@ -68,16 +57,6 @@ def follow(environ: Mapping[str, str]) -> None:
         signal.raise_signal(signal.SIGTERM)
 
 
-def launcher(environ: Mapping[str, str]) -> socket.socket | None:
-    """Return the connection with this launcher, in its rank 0."""
-    try:
-        sock = socket.socket(fileno=int(environ.get(TELLS, "")))
-    except (ValueError, OSError):
-        return None
-    sock.set_inheritable(False)
-    return sock
-
-
 async def launch(nranks: int, args: Sequence[str], environ: Mapping[str, str]) -> int:
     """Start *nranks* ranks on this machine; return the status of rank 0.
 
@@ -97,8 +76,6 @@ async def launch(nranks: int, args: Sequence[str], environ: Mapping[str, str]) -
     }
     ranks: list[asyncio.subprocess.Process] = []
     passed_on: set[int] = set()
-    ours, theirs = socket.socketpair()
-    channel = await open_channel(ours)
 
     def pass_on(number: int) -> None:
         passed_on.add(number)
@@ -108,36 +85,25 @@ async def launch(nranks: int, args: Sequence[str], environ: Mapping[str, str]) -
     for number in _SIGNALS:
         loop.add_signal_handler(number, pass_on, number)
     hear_signals()
-    watches = []
     try:
         for rank in range(nranks):
-            tells = {TELLS: str(theirs.fileno())} if rank == 0 else {}
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-P",
                 "-m",
                 "dask_runner",
                 *args,
-                env={**common, "DASKRUNNER_RANK": str(rank), **tells},
+                env={**common, "DASKRUNNER_RANK": str(rank)},
                 stdin=None if rank == 0 else asyncio.subprocess.DEVNULL,
                 # Ctrl-C reaches this process alone, which passes it on once.
                 process_group=0,
-                pass_fds=[theirs.fileno()] if rank == 0 else [],
             )
             ranks.append(process)
-            if rank > 0:
-                watch = _watch(rank, process, passed_on, channel)
-                watches.append(asyncio.create_task(watch))
-        theirs.close()
         status = await ranks[0].wait()
-        killed = status < 0 and -status not in passed_on
-        if killed:
+        if status < 0 and -status not in passed_on:
             say(f"error: rank 0 on {socket.gethostname()} {Ended(status)}")
-        await _leave_with_rank_0(ranks[1:], LEAVE_AT_ONCE if killed else LEAVE)
+        await _leave_with_rank_0(ranks[1:])
     finally:
-        for watching in watches:
-            watching.cancel()
-        channel.close()
         for process in ranks:
             if process.returncode is None:
                 process.kill()
@@ -145,34 +111,14 @@ async def launch(nranks: int, args: Sequence[str], environ: Mapping[str, str]) -
     return Ended(status).shell_status
 
 
-async def _watch(
-    rank: int,
-    process: asyncio.subprocess.Process,
-    passed_on: Container[int],
-    channel: Channel,
-) -> None:
-    """Tell rank 0 how another one has ended; it knows whether that is news."""
-    kills = Kills()
-    status = await process.wait()
-    ended = Ended(status, kills.why(status))
-    number = ended.shell_status - SIGNALLED
-    if number in ENDS:
-        channel.send(m.Signalled(number, rank))
-    elif number not in passed_on:
-        channel.send(m.Absent(rank, f"{ended} before it joined"))
-
-
-async def _leave_with_rank_0(
-    others: Sequence[asyncio.subprocess.Process], seconds: float
-) -> None:
+async def _leave_with_rank_0(others: Sequence[asyncio.subprocess.Process]) -> None:
     """Wait for the ranks that know of the end; tell those that do not."""
     for number in (None, signal.SIGTERM):
         waits = [asyncio.create_task(rank.wait()) for rank in others]
         if number is not None:
             _forward(others, number)
-            seconds = LEAVE
         if waits:
-            await asyncio.wait(waits, timeout=seconds)
+            await asyncio.wait(waits, timeout=LEAVE)
 
 
 def _forward(ranks: Sequence[asyncio.subprocess.Process], number: int) -> None:

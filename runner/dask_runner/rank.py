@@ -400,8 +400,6 @@ class Rank:
         ("launched", Ended): _on_launched_gone,
         ("node", m.Absent): _on_absent,
         ("node", m.Signalled): _on_signal,
-        ("launcher", m.Absent): _on_absent,
-        ("launcher", m.Signalled): _on_signal,
         ("leader", m.Leads): _on_leads,
         ("leader", m.Close): _on_leader_ends,
         ("leader", Ended): _on_leader_gone,

@@ -69,13 +69,10 @@ async def _live(launch: Launch, args: Sequence[str], beside: Beside) -> int:
     if beside.leader is not None:
         leader = socket.socket(fileno=beside.leader.detach())
         beside.leader = None
-    launcher = local.launcher(launch.environ)
-    process = ThisProcess(leader, launcher)
-    rank = Rank(launch, meeting, asyncio.Queue(), process)
+    rank = Rank(launch, meeting, asyncio.Queue(), ThisProcess(leader))
     if beside.door is None:
         return await rank.run()
-    collective, told = meeting.collective, launcher is not None
-    host = Host(rank, launch, args, collective=collective, told=told)
+    host = Host(rank, launch, args, collective=meeting.collective)
     await host.open(socket.socket(fileno=beside.door.detach()))
     status = None
     try:

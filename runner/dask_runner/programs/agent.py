@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 def main() -> None:
     """Import, fork, and look after the nannies."""
     plan = json.loads(sys.argv[3])
+    variables = frozenset(os.environ) - {*plan["added"]}
     own = socket.socket(fileno=int(sys.argv[1]))
     own.set_inheritable(False)
     with lifeline.logged():
@@ -59,7 +60,7 @@ def main() -> None:
         if plan["serves"]:
             with lifeline.logged():
                 _prepare_workers(plan, own)
-        lifeline.run(partial(_live, own, plan), tidy=True)
+        lifeline.run(partial(_live, own, plan, variables), tidy=True)
 
 
 def _fork_siblings(plan: Mapping[str, Any], own: socket.socket) -> str:
@@ -175,12 +176,14 @@ def _preload(name: str, own: socket.socket) -> None:
         raise
 
 
-async def _live(own: socket.socket, plan: Mapping[str, Any]) -> None:
+async def _live(
+    own: socket.socket, plan: Mapping[str, Any], variables: frozenset[str]
+) -> None:
     """Look after the workers of this rank, and of all that ask for it."""
     from dask_runner.programs.node_agent import Agent  # noqa: PLC0415  has Dask
 
     allow_many_files()
-    agent = Agent(Place(**plan["place"]), plan["silence"])
+    agent = Agent(Place(**plan["place"]), plan["silence"], variables)
     watch = asyncio.create_task(agent.watch())
     if plan["socket"] >= 0:
         await agent.listen(socket.socket(fileno=plan["socket"]))

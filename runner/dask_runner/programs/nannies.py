@@ -21,12 +21,13 @@ from distributed.worker_memory import parse_memory_limit
 from dask_runner import messages as m
 from dask_runner.errors import RunnerError
 from dask_runner.node import Place
+from dask_runner.options import BY_KEY
 from dask_runner.programs import lifeline
 from dask_runner.programs.watched import WatchedNanny
 from dask_runner.programs.worker import Placed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from dask_runner.channel import Channel
 
@@ -67,10 +68,15 @@ class Workers:
         What :func:`dask_runner.specs.work` made.
     channel : Channel
         To the rank.
+    inherited : frozenset of str
+        The names of the variables that forks of this process have of its own rank.
     """
 
-    def __init__(self, work: Mapping[str, Any], channel: Channel) -> None:
+    def __init__(
+        self, work: Mapping[str, Any], channel: Channel, inherited: frozenset[str]
+    ) -> None:
         self._work = work
+        self._inherited = inherited
         self._channel = channel
         self._servers: list[Any] = []
 
@@ -173,6 +179,7 @@ class Workers:
             place.directory,
             work["log"],
             tuple(work["path"]),
+            _in_place_of(self._inherited - variables.keys()),
         )
         with dask.config.set(SELDOM):
             return WatchedNanny(
@@ -202,6 +209,23 @@ class Workers:
         options = "--worker-class, --preload, --resources and worker_options"
         what = f"workers of the class {work['worker_class']}"
         return lifeline.did_not_start(what, error, options)
+
+
+def own_class(work: Mapping[str, Any]) -> bool:
+    """Say whether the workers or nannies are of a class of the user's."""
+    return bool(work["worker_class"] != BY_KEY["worker_class"].default)
+
+
+def _in_place_of(variables: Iterable[str]) -> dict[str, str | None]:
+    """Return what a worker has in place of variables that are another rank's.
+
+    Dask gives some of these names a value where the user does not.
+    """
+    given: dict[str, str | None] = dict.fromkeys(variables)
+    for key in ("pre-spawn-environ", "environ"):
+        dasks = dask.config.get(f"distributed.nanny.{key}").items()
+        given |= {k: str(v) for k, v in dasks if k in given and v is not None}
+    return given
 
 
 def _members(server: Any) -> list[Any]:

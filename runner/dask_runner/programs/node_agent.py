@@ -28,7 +28,7 @@ from dask_runner.hub import between_pings
 from dask_runner.messages import ProtocolError
 from dask_runner.node import Place, of_this_user
 from dask_runner.programs import lifeline
-from dask_runner.programs.nannies import Workers, kill
+from dask_runner.programs.nannies import Workers, kill, own_class
 from dask_runner.rendezvous import Record
 
 if TYPE_CHECKING:
@@ -57,10 +57,13 @@ class Agent:
         The place of the rank that started it.
     silence : float
         Seconds for which a worker, or the rank, may stand still.
+    variables : frozenset of str
+        The names of that rank's variables, which every fork of this process has.
     """
 
-    def __init__(self, place: Place, silence: float) -> None:
+    def __init__(self, place: Place, silence: float, variables: frozenset[str]) -> None:
         self._place = place
+        self._variables = variables
         self._silence = silence
         self._standing = Standing(silence)
         self._workers: set[Workers] = set()
@@ -105,11 +108,14 @@ class Agent:
     def _why_not(self, work: Mapping[str, Any]) -> str:
         if not work["nanny"]:
             return "workers without a nanny"
+        if self._variables - work["environ"].keys() and own_class(work):
+            # A nanny of the user's makes its worker itself.
+            return "other variables, and a class of the user's own"
         return Place(**work["place"]).why_not(self._place)
 
     async def _look_after(self, work: Mapping[str, Any], channel: Channel) -> bool:
         """Return whether the rank said that it ends."""
-        workers = Workers(work, channel)
+        workers = Workers(work, channel, self._variables)
         self._workers.add(workers)
         try:
             return await workers.live()
