@@ -27,7 +27,7 @@ from dask_runner.errors import RunnerError
 from dask_runner.launched import Follower, failed
 from dask_runner.launchers import detect
 from dask_runner.messages import ProtocolError
-from dask_runner.node import Place, home, of_this_user, peer
+from dask_runner.node import Place, guests, home, of_this_user, peer
 from dask_runner.options import PREFIX
 from dask_runner.processes import allow_many_files
 from dask_runner.rank import Rank
@@ -129,12 +129,10 @@ class Host:
         self._followers: dict[asyncio.Task[None], Follower] = {}
         self._others: dict[asyncio.Task[None], Channel] = {}
 
-    async def open(self, door: socket.socket) -> None:
+    def open(self, door: socket.socket) -> None:
         """Let the followers come."""
         self._door = door
-        self._server = await asyncio.start_unix_server(
-            self._welcome, sock=door, backlog=socket.SOMAXCONN
-        )
+        self._listening = asyncio.create_task(self._listen())
 
     async def close(self, status: int | None) -> None:
         """See them off, when the leader has played its own part.
@@ -147,9 +145,11 @@ class Host:
         status : int or None
             The leader's; None if it has none, because of a mistake of ours.
         """
-        if status is not None:
-            self._turn_away(status)
-        self._server.close()
+        self._listening.cancel()
+        await asyncio.gather(self._listening, return_exceptions=True)
+        with self._door:
+            if status is not None:
+                self._turn_away(status)
         known = {
             task for task, process in self._followers.items() if process.has_joined
         }
@@ -179,12 +179,12 @@ class Host:
                     connected.setblocking(False)
                     _last_line(connected, f"{follower.END} {status}")
 
-    async def _welcome(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        task = asyncio.create_task(self._serve(reader, writer))
-        self._serving.add(task)
-        task.add_done_callback(self._forget)
+    async def _listen(self) -> None:
+        async for sock in guests(self._door):
+            reader, writer = await asyncio.open_connection(sock=sock)
+            task = asyncio.create_task(self._serve(reader, writer))
+            self._serving.add(task)
+            task.add_done_callback(self._forget)
 
     def _forget(self, task: asyncio.Task[None]) -> None:
         self._serving.discard(task)
@@ -194,14 +194,11 @@ class Host:
     async def _serve(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        sock = writer.get_extra_info("socket")
         with closing(writer):
-            if not of_this_user(sock):
-                return
             try:
                 introduction = await _introduction(reader)
             except (ProtocolError, OSError):
-                # A stranger, one that is gone, or one that stands still.
+                # It is no rank, or gone, or stands still.
                 writer.write(f"{follower.APART}\n".encode())
                 return
             world = self._world(introduction)
@@ -209,7 +206,7 @@ class Host:
                 writer.write(f"{follower.APART}\n".encode())
                 return
             self._ranks.add(world.rank)
-            pid, _ = peer(sock)
+            pid, _ = peer(writer.get_extra_info("socket"))
             process = Follower(reader, writer, pid, world.rank, self._leader.hear)
             self._followers[_this_task()] = process
             await self._answer(world, introduction, process, Channel(reader, writer))

@@ -27,7 +27,7 @@ from dask_runner.gpus import GPU_VARIABLES
 from dask_runner.resources import UNLIMITED
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping
 
     from dask_runner.snapshot import Snapshot
     from dask_runner.world import World
@@ -76,6 +76,28 @@ def listen(name: str) -> socket.socket | None:
     """Open the socket of that name; None if another process has it."""
     claimed = claim(name)
     return socket.socket(fileno=claimed.detach()) if claimed else None
+
+
+async def guests(listening: socket.socket) -> AsyncIterator[socket.socket]:
+    """Yield the connections of this user's processes as they come.
+
+    All others are closed, one in each turn of the event loop: a flood of them takes
+    neither descriptors nor all of this process's time.
+    """
+    listening.setblocking(False)
+    loop = asyncio.get_running_loop()
+    while True:
+        try:
+            sock, _ = await loop.sock_accept(listening)
+        except OSError:
+            # No descriptor is left; what else accept(2) knows is the guest's trouble.
+            await asyncio.sleep(AGAIN)
+            continue
+        if of_this_user(sock):
+            yield sock
+        else:
+            sock.close()
+        await asyncio.sleep(0)
 
 
 async def connect(name: str) -> socket.socket | None:

@@ -73,7 +73,7 @@ async def _live(launch: Launch, args: Sequence[str], beside: Beside) -> int:
     if beside.door is None:
         return await rank.run()
     host = Host(rank, launch, args, collective=meeting.collective)
-    await host.open(socket.socket(fileno=beside.door.detach()))
+    host.open(socket.socket(fileno=beside.door.detach()))
     status = None
     try:
         status = await rank.run()

@@ -22,8 +22,10 @@ STRANGER = 12346
 #: Seconds until an attack is given up.
 GIVEN_UP = 60.0
 
+#: What attacks need is loaded first: the interpreter's files may be ours alone.
 _BECOME = """\
-import os
+import ctypes, os, resource, select, signal, socket, ssl, struct, subprocess, sys, time
+import encodings.idna
 os.setgroups([])
 os.setresgid({number}, {number}, {number})
 os.setresuid({number}, {number}, {number})

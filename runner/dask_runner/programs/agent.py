@@ -186,7 +186,7 @@ async def _live(
     agent = Agent(Place(**plan["place"]), plan["silence"], variables)
     watch = asyncio.create_task(agent.watch())
     if plan["socket"] >= 0:
-        await agent.listen(socket.socket(fileno=plan["socket"]))
+        agent.listen(socket.socket(fileno=plan["socket"]))
     await agent.own(await open_channel(own))
     watch.cancel()
 
