@@ -33,7 +33,8 @@
 #error "VERSION, PYTHON and PROGRAM are wanted"
 #endif
 
-/* Tells the Python program that no leader plays for this rank. */
+/* Tells the Python program that no leader plays for this rank: the descriptor of the
+ * connection with it, or -1. */
 #define ALONE "DASKRUNNER_ALONE"
 
 #define LENGTH_OF(array) (sizeof(array) / sizeof((array)[0]))
@@ -42,11 +43,14 @@ enum {
     LONGEST = 100,      /* bytes of a name */
     APPEARS_MS = 3000,  /* for the leader to come into being */
     ANSWERS_S = 30,     /* and to answer */
+    LEAVES_S = 8,       /* and to make an end after a signal, until it plays our part */
     FIRST_LOOK_MS = 5,
     LAST_LOOK_MS = 50,
     LINE = 4096,        /* bytes of what the leader says */
-    LOST = 69,          /* the statuses of dask_runner/errors.py */
-    NOT_FOUND = 127,    /* and of a shell */
+    STAYS = 0,          /* what we say when we play our part ourselves */
+    HANGS_UP = 255,
+    OVERFLOW = 65534,   /* the user of all whom a user namespace does not map */
+    NOT_FOUND = 127,    /* the status of a shell */
 };
 
 static const struct glance {
@@ -70,20 +74,56 @@ extern char **environ;
 
 /* ------------------------------------------------------------------- signals */
 
-static struct sigaction before[LENGTH_OF(SIGNALS)];
+static struct sigaction before[LENGTH_OF(SIGNALS)], alarm_before;
 static volatile sig_atomic_t passes_on_to = -1;
+/* As long as nobody plays our part: the signals to be raised for who does. */
+static volatile sig_atomic_t kept[LENGTH_OF(SIGNALS)];
+static volatile sig_atomic_t ending, played;
+
+static void pass_on(int number)
+{
+    unsigned char byte = (unsigned char)number;
+    /* If the leader is gone, that is read in a moment and says more. */
+    if (passes_on_to >= 0)
+        (void)send(passes_on_to, &byte, 1, MSG_NOSIGNAL);
+}
 
 static void handle(int number)
 {
     int error = errno;
-    if (passes_on_to >= 0) {
-        unsigned char byte = (unsigned char)number;
-        /* If the leader is gone, that is read in a moment and says more. */
-        (void)send(passes_on_to, &byte, 1, MSG_NOSIGNAL);
-    } else if (number == SIGTERM || number == SIGINT) {
-        _exit(128 + number);
+    if (number == SIGALRM)
+        _exit(128 + ending);
+    if (!played) {
+        for (size_t i = 0; i < LENGTH_OF(SIGNALS); i++)
+            if (SIGNALS[i] == number)
+                kept[i] = true;
+        if ((number == SIGTERM || number == SIGINT) && !ending) {
+            ending = number;
+            alarm(LEAVES_S);
+        }
     }
+    pass_on(number);
     errno = error;
+}
+
+static void mask_signals(int how)
+{
+    sigset_t signals;
+    sigemptyset(&signals);
+    for (size_t i = 0; i < LENGTH_OF(SIGNALS); i++)
+        sigaddset(&signals, SIGNALS[i]);
+    sigprocmask(how, &signals, NULL);
+}
+
+/* Until somebody acts on them (follower.py, hold_signals). */
+static void hold_signals(void)
+{
+    mask_signals(SIG_BLOCK);
+}
+
+static void hear_signals(void)
+{
+    mask_signals(SIG_UNBLOCK);
 }
 
 static void catch_signals(void)
@@ -92,12 +132,41 @@ static void catch_signals(void)
     sigemptyset(&action.sa_mask);
     for (size_t i = 0; i < LENGTH_OF(SIGNALS); i++)
         sigaction(SIGNALS[i], &action, &before[i]);
+    sigaction(SIGALRM, &action, &alarm_before);
+    hear_signals();
 }
 
+/* Leave them to who plays our part now, with those that came meanwhile. */
 static void release_signals(void)
 {
-    for (size_t i = 0; i < LENGTH_OF(SIGNALS); i++)
+    hold_signals();
+    alarm(0);
+    sigaction(SIGALRM, &alarm_before, NULL);
+    for (size_t i = 0; i < LENGTH_OF(SIGNALS); i++) {
         sigaction(SIGNALS[i], &before[i], NULL);
+        if (kept[i])
+            raise(SIGNALS[i]);
+    }
+}
+
+/* From now on the leader gets them, those first that came before. */
+static void pass_signals_on(int leader)
+{
+    hold_signals();
+    passes_on_to = leader;
+    for (size_t i = 0; i < LENGTH_OF(SIGNALS); i++)
+        if (kept[i])
+            pass_on(SIGNALS[i]);
+    hear_signals();
+}
+
+/* From now on the script may use its grace. */
+static void let_signals_take_time(void)
+{
+    played = true;
+    for (size_t i = 0; i < LENGTH_OF(SIGNALS); i++)
+        kept[i] = false;
+    alarm(0);
 }
 
 /* -------------------------------------------------------- where the leader is */
@@ -116,20 +185,37 @@ static bool has_all(const struct glance *glance)
     return variable(glance->local_rank);
 }
 
-/* Whether another rank of this node may lead; its socket's name then. */
-static bool may_follow(int argc, char **argv, char name[LONGEST + 1])
+/* Whether the kernel shows strangers as users like us (follower.py, has_own_user). */
+static bool has_own_user(void)
+{
+    long overflow = OVERFLOW;
+    FILE *file = fopen("/proc/sys/kernel/overflowuid", "re");
+    if (file) {
+        if (fscanf(file, "%ld", &overflow) != 1)
+            overflow = OVERFLOW;
+        fclose(file);
+    }
+    return (long)geteuid() != overflow;
+}
+
+enum part { PLAYS_ALONE, LEADS, MAY_FOLLOW };
+
+/* What this rank may be to the others of its node; the leader's socket's name then. */
+static enum part find_part(int argc, char **argv, char name[LONGEST + 1])
 {
     if (argc < 2)
-        return false;
+        return PLAYS_ALONE;
     for (size_t i = 0; i < LENGTH_OF(NO_RUN); i++)
         if (strcmp(argv[1], NO_RUN[i]) == 0)
-            return false;
+            return PLAYS_ALONE;
 
     const struct glance *glance = GLANCES, *end = GLANCES + LENGTH_OF(GLANCES);
     while (glance < end && !has_all(glance))
         glance++;
-    if (glance == end || strcmp(variable(glance->local_rank), "0") == 0)
-        return false;
+    if (glance == end || !has_own_user())
+        return PLAYS_ALONE;
+    if (strcmp(variable(glance->local_rank), "0") == 0)
+        return LEADS;
 
     const char *second = variable(glance->launch[1]);
     char *launch = NULL;
@@ -137,12 +223,12 @@ static bool may_follow(int argc, char **argv, char name[LONGEST + 1])
                           glance->launcher, variable(glance->launch[0]),
                           second ? "-" : "", second ? second : "");
     if (length < 0)
-        return false;
+        return PLAYS_ALONE;
     /* What is too long loses its beginning, and the whole its end. */
     const char *last = length > LONGEST ? launch + length - LONGEST : launch;
     snprintf(name, LONGEST + 1, "dask-runner-%s", last);
     free(launch);
-    return true;
+    return MAY_FOLLOW;
 }
 
 static bool is_ours(int leader)
@@ -172,11 +258,12 @@ static int find(const char *name)
     int64_t latest = now_ms() + APPEARS_MS;
     long pause = FIRST_LOOK_MS;
     for (;;) {
-        int leader = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        /* Else connect(2) sleeps for as long as the listener's queue is full. */
+        int leader = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         if (leader < 0)
             return -1;
         if (connect(leader, (struct sockaddr *)&address, size) == 0) {
-            if (is_ours(leader))
+            if (is_ours(leader) && fcntl(leader, F_SETFL, 0) == 0)
                 return leader;
             close(leader);
             return -1;
@@ -235,39 +322,43 @@ static char *introduction(int argc, char **argv, size_t *size)
     return text;
 }
 
-static bool send_all(int leader, const char *text, size_t size)
+enum outcome { DONE, LATE, CUT };
+
+static enum outcome send_all(int leader, const char *text, size_t size)
 {
     while (size > 0) {
         ssize_t sent = send(leader, text, size, MSG_NOSIGNAL);
         if (sent < 0 && errno == EINTR)
             continue;
         if (sent < 0)
-            return false;
+            return errno == EAGAIN ? LATE : CUT;
         text += sent;
         size -= (size_t)sent;
     }
-    return true;
+    return DONE;
 }
 
-/* Read a line; false if the connection ends before it does, or the time. */
-static bool read_line(int leader, char line[LINE])
+/* Read a line; unless the time is over, or the connection ends before it does. */
+static enum outcome read_line(int leader, char line[LINE])
 {
     size_t length = 0;
     for (;;) {
         char byte;
-        /* One at a time: what comes behind the line is the next one's. */
+        /* One at a time: what comes behind the line is somebody else's. */
         ssize_t got = recv(leader, &byte, 1, 0);
         if (got < 0 && errno == EINTR)
             continue;
+        if (got < 0 && errno == EAGAIN)
+            return LATE;
         if (got <= 0)
-            return false;
+            return CUT;
         if (byte == '\n')
             break;
         if (length < LINE - 1)
             line[length++] = byte;
     }
     line[length] = '\0';
-    return true;
+    return DONE;
 }
 
 static void wait_at_most(int leader, time_t seconds)
@@ -277,31 +368,79 @@ static void wait_at_most(int leader, time_t seconds)
     setsockopt(leader, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
 }
 
-/* Return the exit status; -1 if this process is to play its part itself. */
-static int follow(const char *name, int argc, char **argv)
+/* Tell the leader that we play our part ourselves. */
+static int by_ourselves(int leader, unsigned char how)
 {
+    (void)send(leader, &how, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (how == STAYS)
+        return leader;
+    close(leader);
+    return -1;
+}
+
+/* Return what is behind a word and a space, if the line begins with them. */
+static const char *behind(const char *line, const char *word)
+{
+    size_t length = strlen(word);
+    if (strncmp(line, word, length) != 0 || line[length] != ' ')
+        return NULL;
+    return line + length + 1;
+}
+
+/* Do as the leader says. Return the exit status; -1 if this process is to play its
+ * part itself, with the connection that is left then, or -1. */
+static int follow(const char *name, int argc, char **argv, int *connection)
+{
+    *connection = -1;
     int leader = find(name);
     if (leader < 0)
         return -1;
     wait_at_most(leader, ANSWERS_S);
     size_t size;
     char *text = introduction(argc, argv, &size);
-    char last_words[LINE], status[LINE];
-    bool accepted = text && send_all(leader, text, size)
-        && read_line(leader, last_words);
+    enum outcome outcome = text ? send_all(leader, text, size) : LATE;
     free(text);
-    if (!accepted) {
-        close(leader);
+    if (outcome == DONE)
+        pass_signals_on(leader);
+    else if (outcome == LATE) {
+        *connection = by_ourselves(leader, HANGS_UP);
+        return -1;
+    } /* else it has hung up, and its last line says why */
+
+    int status = -1;
+    char words[LINE] = "", line[LINE];
+    while ((outcome = read_line(leader, line)) == DONE) {
+        const char *rest;
+        if (strcmp(line, "held") == 0) {
+            /* It ends by itself, and its agent ends it if it stands still. */
+            wait_at_most(leader, 0);
+            prctl(PR_SET_NAME, "dask-follower");
+        } else if ((rest = behind(line, "played"))) {
+            char *end;
+            status = (int)strtol(rest, &end, 10);
+            strcpy(words, *end ? end + 1 : end);
+            let_signals_take_time();
+        } else if ((rest = behind(line, "end"))) {
+            return atoi(rest);
+        } else {
+            bool stays = strcmp(line, "yourself") == 0;
+            passes_on_to = -1;
+            *connection = by_ourselves(leader, stays ? STAYS : HANGS_UP);
+            return -1;
+        }
+    }
+    if (outcome == LATE) {
+        *connection = by_ourselves(leader, HANGS_UP);
         return -1;
     }
-    wait_at_most(leader, 0);
-    passes_on_to = leader;
-    prctl(PR_SET_NAME, "dask-follower");
-    if (read_line(leader, status))
-        return atoi(status);
-    if (*last_words)
-        dprintf(STDERR_FILENO, "%s\n", last_words);
-    return LOST;
+    if (status < 0) {
+        /* The hub may not know of it. The rank finds its leader dead, and tells. */
+        *connection = leader;
+        return -1;
+    }
+    if (*words)
+        dprintf(STDERR_FILENO, "%s\n", words);
+    return status;
 }
 
 /* Where a standard stream is closed, a socket would take its number. */
@@ -318,13 +457,23 @@ int main(int argc, char **argv)
 {
     open_standard_streams();
     char name[LONGEST + 1];
-    if (may_follow(argc, argv, name)) {
+    enum part part = find_part(argc, argv, name);
+    if (part != PLAYS_ALONE)
+        hold_signals();
+    if (part == MAY_FOLLOW) {
         catch_signals();
-        int status = follow(name, argc, argv);
+        int connection;
+        int status = follow(name, argc, argv, &connection);
         if (status >= 0)
             return status;
-        setenv(ALONE, "1", true);
         release_signals();
+        char number[16];
+        snprintf(number, sizeof(number), "%d", connection);
+        setenv(ALONE, number, true);
+        if (connection >= 0) {
+            wait_at_most(connection, 0);
+            fcntl(connection, F_SETFD, 0);
+        }
     }
     argv[0] = PROGRAM;
     execv(PROGRAM, argv);

@@ -15,6 +15,7 @@ import click
 
 from dask_runner import __version__
 from dask_runner.errors import ConfigError, RunnerError, UsageError
+from dask_runner.follower import Beside
 from dask_runner.launchers import speaks
 from dask_runner.options import OPTIONS
 from dask_runner.report import say
@@ -48,7 +49,7 @@ class _RunCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ours, program = self._split(ctx, args)
-        ctx.obj = {"program": program, "args": list(args), "door": ctx.obj}
+        ctx.obj = {"program": program, "args": list(args), "beside": ctx.obj}
         return super().parse_args(ctx, ours)
 
     def _split(
@@ -128,9 +129,10 @@ def run(obj: dict[str, Any], /, **given: Any) -> NoReturn:
         local.follow(os.environ)
         settings = settle(given, configured(os.environ))
         program, args = _program(obj["program"]), obj["args"]
-        return runner.run(program, settings, os.environ, args, obj["door"])
+        return runner.run(program, settings, os.environ, args, beside)
 
-    _end(play, str(given.get("launcher") or "auto"))
+    beside = obj["beside"] or Beside()
+    _end(play, str(given.get("launcher") or "auto"), beside)
 
 
 def _program(found: tuple[str, list[str]] | None) -> Any:
@@ -227,15 +229,32 @@ def recipe(**given: Any) -> NoReturn:
     _end(play, "none")
 
 
-def _end(play: Callable[[], int], launcher: str) -> NoReturn:
+def _end(
+    play: Callable[[], int], launcher: str, beside: Beside | None = None
+) -> NoReturn:
     try:
         status = play()
     except RunnerError as error:
+        _tell_the_leader(beside, error)
         # All ranks see this error alike, so one of them says it.
         if speaks(os.environ, launcher):
             say(f"error: {error}")
         status = error.status
     sys.exit(status)
+
+
+def _tell_the_leader(beside: Beside | None, error: RunnerError) -> None:
+    """Tell the leader of the node why this rank will not join, where there is one."""
+    if beside is None or beside.leader is None:
+        return
+    import socket  # noqa: PLC0415  --help needs none of these
+
+    from dask_runner import messages as m  # noqa: PLC0415
+    from dask_runner.channel import BlockingChannel  # noqa: PLC0415
+
+    failed = m.Failed(error.saw, error.needed, error.do, error.status)
+    with socket.socket(fileno=beside.leader.detach()) as leader:
+        BlockingChannel(leader).send(failed)
 
 
 def _check_working_directory() -> None:
@@ -249,26 +268,27 @@ def _check_working_directory() -> None:
         ) from error
 
 
-def main(args: Sequence[str], door: Any = None) -> None:
+def main(args: Sequence[str], beside: Beside | None = None) -> None:
     """Run the command line as a program of its own.
 
     Parameters
     ----------
     args : sequence of str
-    door : socket, optional
-        Where followers of this rank come (:mod:`dask_runner.follower`).
+    beside : Beside, optional
+        What this process has to do with the other ranks of its node.
     """
     try:
-        cli.main(list(args), prog_name="dask-runner", standalone_mode=False, obj=door)
+        cli.main(list(args), prog_name="dask-runner", standalone_mode=False, obj=beside)
     except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context else "dask-runner"
+        wrong = UsageError(
+            error.format_message().rstrip("."),
+            f"{path} and options that it has",
+            f"{path} --help lists them",
+        )
+        _tell_the_leader(beside, wrong)
         if speaks(os.environ):
-            context = getattr(error, "ctx", None)
-            path = context.command_path if context else "dask-runner"
-            wrong = UsageError(
-                error.format_message().rstrip("."),
-                f"{path} and options that it has",
-                f"{path} --help lists them",
-            )
             say(f"error: {wrong}")
         sys.exit(UsageError.status)
     except (click.Abort, KeyboardInterrupt):

@@ -150,10 +150,8 @@ class Cluster:
 
     def _without(self, member: Member, why: object) -> None:
         """Go on without a rank's workers, if there are enough left."""
-        roster = self._roster
-        roster.give_up(member)
+        self._roster.give_up(member)
         self._workforce.forget(member)
-        needed = self._settings.min_workers or 1
         if self._needs_all:
             self.fail(
                 AssemblyError(
@@ -162,13 +160,19 @@ class Cluster:
                     "mend it, or begin with fewer by --min-workers",
                 )
             )
-        elif roster.registered < needed and not roster.missing:
+        else:
+            self._go_on(f"{member.name} was lost: {_saw(why)}")
+
+    def _go_on(self, what: str) -> None:
+        """Go on, though a rank is lost, if there are enough workers left."""
+        roster = self._roster
+        needed = self._settings.min_workers or 1
+        if roster.registered < needed and not roster.missing:
             # At the beginning there were not enough, later they were lost.
             kind = LostError if self._assembly.ready else AssemblyError
-            left = f"{roster.registered} workers are left"
             self.fail(
                 kind(
-                    f"{left}, as {member.name} was lost: {_saw(why)}",
+                    f"{roster.registered} workers are left, as {what}",
                     f"{needed} (--min-workers)",
                     "look for what ended it; --min-workers says how few are enough",
                 )
@@ -270,6 +274,28 @@ class Cluster:
             self._without(member, error)
         self._agents.explained(member, error)
 
+    def _on_absent(self, member: Member, message: m.Absent) -> None:
+        """Act on the loss of a rank that never joined, as its node has seen it."""
+        rank, node = message.rank, member.node
+        if self._over or not self._roster.strike(rank, node):
+            return
+        what = message.on(node)
+        if rank in {self._plan.scheduler, self._plan.client} or self._needs_all:
+            error = AssemblyError(
+                what,
+                message.needed or f"all {self._world.size} ranks",
+                message.do
+                or "look in the job's log and in the accounting of the "
+                "launcher for what ended it, or begin with fewer by --min-workers",
+            )
+            error.status = message.status
+            self.fail(error)
+        elif rank < 0:
+            self._report.warn(f"lost {what}")
+        else:
+            self._losses.note(rank, node, f"it {message.saw}")
+            self._go_on(what)
+
     def _on_note(self, member: Member, message: m.Note) -> None:
         # Ranks of one shape have the same to say; once is enough.
         if message.text not in self._noted:
@@ -285,7 +311,8 @@ class Cluster:
         """Nothing to do: that it was heard is noted for every message."""
 
     def _on_signalled(self, member: Member, message: m.Signalled) -> None:
-        self._ending.signalled(member, message)
+        rank = message.rank if message.rank >= 0 else member.rank
+        self._ending.signalled(rank, message.number)
 
     _handlers: Mapping[type[m.Message], Callable[[Cluster, Member, Any], None]] = {
         m.SchedulerUp: _on_scheduler_up,
@@ -298,6 +325,7 @@ class Cluster:
         m.ClientEnded: _on_client_ended,
         m.SchedulerClosed: _on_scheduler_closed,
         m.Failed: _on_failed,
+        m.Absent: _on_absent,
         m.Note: _on_note,
         m.Bye: _on_bye,
         m.Ping: _on_ping,

@@ -38,6 +38,8 @@ class Contact:
         In rank 0, once it has opened the hub; in the others once they are linked.
     link : Uplink or None
         The connection, once there is one.
+    unsaid : list of Absent
+        What the hub is to be told once there is one.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Contact:
         self._unsaid: list[m.Message] = []
         self.record: Record | None = None
         self.link: Uplink | None = None
+        self.unsaid: list[m.Absent] = []
 
     # --- the meeting --------------------------------------------------------
 
@@ -136,6 +139,19 @@ class Contact:
         unsaid, self._unsaid = self._unsaid, []
         for message in unsaid:
             self.say(message)
+
+    def say_or_keep(self, message: m.Absent) -> None:
+        """Send a message, as soon as there is a connection."""
+        if self.link is None:
+            self.unsaid.append(message)
+        else:
+            self.link.say(message)
+
+    def say_the_rest(self) -> None:
+        """Send what was kept."""
+        for message in self.unsaid:
+            self.say(message)
+        self.unsaid.clear()
 
     def fail(self, error: RunnerError) -> None:
         """Say that the rank cannot do its part."""

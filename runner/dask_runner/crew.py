@@ -250,7 +250,7 @@ class Crew:
             **_material(record),
         }
         self._work = m.Run(spec)
-        sock = node.connect(self.home) if start.borrows else None
+        sock = await node.connect(self.home) if start.borrows else None
         if sock is None:
             await self.work_alone()
         else:

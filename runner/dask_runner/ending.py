@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from dask_runner.errors import RunnerError
     from dask_runner.report import Reporter
-    from dask_runner.roster import Member, Roster
+    from dask_runner.roster import Roster
     from dask_runner.settings import Settings
 
 #: Seconds for all ranks to stop their processes once the cluster ends.
@@ -69,6 +69,7 @@ class Ending:
         self._begun = False
         self._signal = 0
         self._signals: Counter[int] = Counter()
+        self._heard: Counter[tuple[int, int]] = Counter()
         self._waits_for_late_ranks = True
         self._changed = asyncio.Event()
         self._began = time.monotonic()
@@ -89,20 +90,19 @@ class Ending:
         self._begun = True
         self._stop_in_time()
 
-    def signalled(self, member: Member, message: m.Signalled) -> None:
+    def signalled(self, rank: int, number: int) -> None:
         """Pass a signal to the client once, though a launcher sends it to all ranks.
 
         A second one that would end the script ends the cluster at once.
         """
-        number = message.number
-        member.signals[number] += 1
-        if member.signals[number] <= self._signals[number]:
+        self._heard[rank, number] += 1
+        if self._heard[rank, number] <= self._signals[number]:
             return
         self._signals[number] += 1
         if number not in PASSED_ON:
             self._end_script(number)
         elif self._begun and (client := self._roster.member(self._client)):
-            client.channel.send(message)
+            client.channel.send(m.Signalled(number))
 
     def _end_script(self, number: int) -> None:
         """Let the script end by a signal, in its grace; the second time at once."""

@@ -17,19 +17,24 @@ _STDERR = 2
 def main() -> None:
     """Run ``dask-runner`` with the arguments of the process."""
     _open_standard_streams()
-    door = None
+    beside = follower.Beside()
     args = sys.argv[1:]
     name, leads = follower.meeting_place(os.environ, args)
     alone = os.environ.pop(follower.ALONE, "")
+    if name:
+        follower.hold_signals()
     if leads:
-        door = follower.claim(name)
-    elif name and not alone:
-        status = follower.follow(name, args)
-        if status is not None:
-            sys.exit(status)
+        beside.door = follower.claim(name)
+    elif alone:
+        beside.leader = follower.kept(alone)
+    elif name:
+        found = follower.follow(name, args)
+        if isinstance(found, int):
+            sys.exit(found)
+        beside.leader = found
     from dask_runner import cli  # noqa: PLC0415  not for followers
 
-    cli.main(args, door)
+    cli.main(args, beside)
 
 
 def _open_standard_streams() -> None:

@@ -12,13 +12,22 @@ underscore, ``socket`` and ``signal`` are the public faces; they import ``enum``
 ``selectors``, and that alone is a third of what a follower costs (``python -X
 importtime``).
 
+The connection also tells each side that the other has died, from the moment at which
+there is one until the hub knows both. So a rank that plays its part itself keeps it,
+unless the leader hangs up.
+
 ::
 
     follower → leader   length, introduction (fields that end with NUL)
-    leader → follower   a line: what to say if the leader is lost; or the end of
-                        the connection: play your part yourself
     follower → leader   a byte for each signal: its number
-    leader → follower   a line: the exit status
+    leader → follower   lines:
+        held                I play your part; if I am lost, play it yourself
+        played 69 WORDS     the hub knows you; if I am lost, say this and end so
+        end 143             end with this status
+        yourself            play your part yourself, and keep the connection
+        apart               play your part yourself; I hang up
+    follower → leader   a byte: I play my part myself, and stay (what follows are
+                        messages, dask_runner.channel), or hang up
 """
 
 from __future__ import annotations
@@ -57,8 +66,13 @@ SIGNALS = (*ENDS, _signal.SIGUSR1, _signal.SIGUSR2)
 #: Seconds for the leader to come into being, and to answer. Later, the follower
 #: plays its part itself, which is slower and nothing worse. A launcher starts the
 #: tasks of a node together; where each has a network of its own, none ever appears.
+#: It is the same where somebody else has taken the name: whoever can read the
+#: launcher's queue knows it.
 APPEARS = 3.0
 ANSWERS = 30.0
+#: Seconds after a signal that ends a cluster in which the leader has to make an end,
+#: as long as the part is not played yet; the whole job has ten.
+LEAVES = 8
 #: Seconds between looks for it, at first and at last.
 FIRST_LOOK, LAST_LOOK = 0.005, 0.05
 
@@ -75,11 +89,21 @@ SHARED = ("/tmp",)  # noqa: S108  looked at, and not written to
 NAME = "dask-follower"
 
 #: Set by a follower that no leader plays for, where it is not Python: the images have
-#: one that says the same in less (``images/follower``). Not for others to set.
+#: one that says the same in less (``images/follower``). Its value is the descriptor of
+#: the connection with the leader, or -1. Not for others to set.
 ALONE = "DASKRUNNER_ALONE"
 
 #: What a rank of a lost cluster ends with (``errors.LostError.status``).
 LOST = 69
+
+#: The lines that a leader says.
+HELD, PLAYED, END, YOURSELF, APART = "held", "played", "end", "yourself", "apart"
+#: The bytes of a follower that plays its part itself; no signals have these numbers.
+STAYS, HANGS_UP = 0, 255
+
+#: The user that the kernel shows for all whom a user namespace does not map, where
+#: /proc does not tell (user_namespaces(7)).
+OVERFLOW = 65534
 
 
 def meeting_place(environ: Mapping[str, str], args: Sequence[str]) -> tuple[str, bool]:
@@ -94,6 +118,8 @@ def meeting_place(environ: Mapping[str, str], args: Sequence[str]) -> tuple[str,
         return "", False
     for launcher, local_rank, launch in GLANCES:
         if all(environ.get(name) for name in (local_rank, *launch)):
+            if not has_own_user():
+                break
             names = [environ[name] for name in launch]
             what = "-".join([str(os.geteuid()), launcher, *names])
             return f"dask-runner-{what[-LONGEST:]}", environ[local_rank] == "0"
@@ -112,39 +138,148 @@ def claim(name: str) -> _socket.socket | None:
     return sock
 
 
-def follow(name: str, args: Sequence[str]) -> int | None:
+def has_own_user() -> bool:
+    """Say whether the user that the kernel shows for this process is nobody else's.
+
+    Where it is the overflow user, so is every stranger that our user namespace does
+    not map, and equal users prove nothing.
+    """
+    try:
+        with open("/proc/sys/kernel/overflowuid") as file:  # noqa: PTH123  no pathlib
+            overflow = int(file.read())
+    except (OSError, ValueError):
+        overflow = OVERFLOW
+    return os.geteuid() != overflow
+
+
+class Beside:
+    """What this process has to do with the other ranks of its node.
+
+    Attributes
+    ----------
+    door : socket or None
+        Where they come, in the leader.
+    leader : socket or None
+        The connection with the leader, in a rank that plays its part itself.
+    """
+
+    __slots__ = ("door", "leader")
+
+    def __init__(self) -> None:
+        self.door: _socket.socket | None = None
+        self.leader: _socket.socket | None = None
+
+
+def kept(descriptor: str) -> _socket.socket | None:
+    """Take a connection over from a follower that is not Python; "-1" is none."""
+    try:
+        sock = _socket.socket(fileno=int(descriptor))
+    except (ValueError, OSError):
+        return None
+    os.set_inheritable(sock.fileno(), False)
+    return sock if _is_ours(sock) else None
+
+
+def hold_signals() -> None:
+    """Let signals wait until somebody acts on them (:func:`hear_signals`).
+
+    Between a process's begin and the moment at which its rank hears signals, one that
+    ends it would end it without a word, and the other ranks would wait for it.
+    """
+    _signal.pthread_sigmask(_signal.SIG_BLOCK, SIGNALS)
+
+
+def hear_signals() -> None:
+    """Hear signals, the ones that have waited first."""
+    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, SIGNALS)
+
+
+def follow(name: str, args: Sequence[str]) -> int | _socket.socket | None:
     """Let the leader of that name play this rank's part.
 
     Returns
     -------
-    int or None
-        The exit status; None if this process is to play its part itself.
+    int, socket or None
+        The exit status; or the connection with the leader if this process is to play
+        its part itself; None if there is no connection. Signals are held then, among
+        them those that came in the meantime.
     """
     with _Signals() as signals:
         leader = _find(name)
         if leader is None:
             return None
-        introduction = introduce(args)
         leader.settimeout(ANSWERS)
+        introduction = introduce(args)
         try:
             leader.sendall(len(introduction).to_bytes(LENGTH) + introduction)
+        except TimeoutError:
+            _hang_up(leader)
+            return None
         except OSError:
+            pass  # it has hung up, and its last line says why
+        else:
+            signals.pass_on(leader)
+        try:
+            return _obey(leader, signals)
+        except SystemExit:  # of a signal
             leader.close()
-            return None
-        last_words = _line(leader)
-        if last_words is None:
-            leader.close()
-            return None
-        leader.settimeout(None)
-        signals.pass_on(leader)
-        _call_it(NAME)
-        status = _line(leader)
+            raise
+
+
+def _obey(leader: _socket.socket, signals: _Signals) -> int | _socket.socket | None:
+    """Do as the leader says; return as :func:`follow` does."""
+    status, words = -1, ""
+    try:
+        while line := _line(leader):
+            word, _, rest = line.partition(" ")
+            if word == HELD:
+                # It ends by itself, and its agent ends it if it stands still.
+                leader.settimeout(None)
+                _call_it(NAME)
+            elif word == PLAYED:
+                told, _, words = rest.partition(" ")
+                status = int(told)
+                signals.played()
+            elif word == END:
+                status = int(rest)
+                leader.close()
+                return status
+            elif word == YOURSELF:
+                signals.stop()
+                leader.sendall(bytes([STAYS]))
+                return leader
+            else:
+                break
+        else:
+            return _lost(leader, status, words)
+    except (TimeoutError, ValueError):
+        pass  # it stands still, or talks nonsense
+    except OSError:
+        return _lost(leader, status, words)
+    _hang_up(leader)
+    return None
+
+
+def _lost(leader: _socket.socket, status: int, words: str) -> int | _socket.socket:
+    """Return what comes of the leader's death."""
+    if status < 0:
+        # The hub may not know of it. The rank finds its leader dead, and tells.
+        return leader
+    leader.close()
+    if words:
+        print(words, file=sys.stderr, flush=True)  # noqa: T201  report.say: click
+    return status
+
+
+def _hang_up(leader: _socket.socket) -> None:
+    """Tell the leader that this rank lives, and plays its part without it."""
+    leader.settimeout(0)
+    try:
+        leader.send(bytes([HANGS_UP]))
+    except OSError:
+        return  # it takes nothing, or is gone
+    finally:
         leader.close()
-    if status is not None:
-        return int(status)
-    if last_words:
-        print(last_words, file=sys.stderr, flush=True)  # noqa: T201  report.say: click
-    return LOST
 
 
 def introduce(args: Sequence[str]) -> bytes:
@@ -174,6 +309,8 @@ def _find(name: str) -> _socket.socket | None:
     latest, pause = time.monotonic() + APPEARS, FIRST_LOOK
     while True:
         sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+        # Else connect(2) sleeps for as long as the listener's queue is full.
+        sock.settimeout(0)
         try:
             sock.connect(f"\0{name[:LONGEST]}")
         except OSError:
@@ -195,17 +332,20 @@ def _is_ours(sock: _socket.socket) -> bool:
     return int.from_bytes(told[4:8], sys.byteorder) == os.geteuid()
 
 
-def _line(leader: _socket.socket) -> str | None:
-    """Read a line; None if the connection ends before, or the time does."""
+def _line(leader: _socket.socket) -> str:
+    """Read a line; empty if the connection ends before.
+
+    Raises
+    ------
+    OSError
+        If the connection is cut; TimeoutError if the time is over.
+    """
     line = b""
     while not line.endswith(b"\n"):
-        try:
-            # One byte at a time: what comes behind the line is the next one's.
-            byte = leader.recv(1)
-        except OSError:
-            return None
+        # One byte at a time: what comes behind the line is somebody else's.
+        byte = leader.recv(1)
         if not byte:
-            return None
+            return ""
         line += byte
     return line[:-1].decode(errors="replace")
 
@@ -219,31 +359,65 @@ def _call_it(name: str) -> None:
 
 
 class _Signals:
-    """Ends this process by a signal's status, or passes it on to the leader."""
+    """Signals while another process may play this rank's part.
+
+    The leader gets them once it knows this rank. Before, they are kept: somebody has
+    to tell the other ranks. If no part was played at the end, they are raised again,
+    for the one who plays it then.
+    """
 
     def __init__(self) -> None:
         self._before: dict[int, Any] = {}
         self._leader: _socket.socket | None = None
+        self._got: list[int] = []
+        self._ending = 0
+        self._played = False
 
     def __enter__(self) -> Self:
-        for number in SIGNALS:
+        for number in (*SIGNALS, _signal.SIGALRM):
             self._before[number] = _signal.signal(number, self._handle)
+        hear_signals()
         return self
 
     def __exit__(self, *error: object) -> None:
+        hold_signals()
+        _signal.alarm(0)
         for number, handler in self._before.items():
             _signal.signal(number, handler)
+        for number in self._got:
+            _signal.raise_signal(number)
 
     def pass_on(self, leader: _socket.socket) -> None:
-        """From now on the leader gets them."""
+        """From now on the leader gets them, those first that came before."""
+        hold_signals()
         self._leader = leader
+        for number in self._got:
+            self._send(number)
+        hear_signals()
+
+    def stop(self) -> None:
+        """From now on the leader gets none any more."""
+        self._leader = None
+
+    def played(self) -> None:
+        """From now on the script may use its grace."""
+        self._played = True
+        self._got.clear()
+        _signal.alarm(0)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         del frame
+        if number == _signal.SIGALRM:
+            sys.exit(128 + self._ending)
+        if not self._played:
+            self._got.append(number)
+            if number in ENDS and not self._ending:
+                self._ending = number
+                _signal.alarm(LEAVES)
+        self._send(number)
+
+    def _send(self, number: int) -> None:
         if self._leader is None:
-            # As every rank does before it has met the others.
-            if number in ENDS:
-                sys.exit(128 + number)
             return
         try:
             self._leader.send(bytes([number]))

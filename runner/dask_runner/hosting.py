@@ -5,6 +5,9 @@ for it what it would do itself, the leader plays its part: a :class:`~dask_runne
 rank.Rank` of its own in this process, with its own link to the hub, its own World
 and environment, and the workers from the node's agent. All others are sent away,
 and play their parts themselves.
+
+Either way the connection stays, and tells the leader if the rank dies before the hub
+knows it: the leader is the only one who can tell the others.
 """
 
 from __future__ import annotations
@@ -12,16 +15,19 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, cast
 
 from dask_runner import follower
+from dask_runner import messages as m
+from dask_runner.channel import Channel
 from dask_runner.errors import RunnerError
-from dask_runner.launched import Follower
+from dask_runner.launched import Follower, failed
 from dask_runner.launchers import detect
 from dask_runner.messages import ProtocolError
-from dask_runner.node import Place, home, peer
+from dask_runner.node import Place, guests, home, of_this_user, peer
 from dask_runner.options import PREFIX
 from dask_runner.processes import allow_many_files
 from dask_runner.rank import Rank
@@ -119,56 +125,141 @@ class Host:
         self._collective = collective
         self._own = Introduction.read(follower.introduce(args))
         self._ranks: set[int] = set()
-        self._playing: set[asyncio.Task[None]] = set()
-        self._server: asyncio.Server | None = None
+        self._serving: set[asyncio.Task[None]] = set()
+        self._followers: dict[asyncio.Task[None], Follower] = {}
+        self._others: dict[asyncio.Task[None], Channel] = {}
 
-    async def open(self, door: socket.socket) -> None:
+    def open(self, door: socket.socket) -> None:
         """Let the followers come."""
-        self._server = await asyncio.start_unix_server(self._welcome, sock=door)
+        self._door = door
+        self._listening = asyncio.create_task(self._listen())
 
-    async def close(self) -> None:
-        """See them off, when the leader has played its own part."""
-        if self._server is not None:
-            self._server.close()
-        if self._playing:
-            await asyncio.wait(self._playing, timeout=LEAVE)
-        for task in self._playing:
+    async def close(self, status: int | None) -> None:
+        """See them off, when the leader has played its own part.
+
+        Those that the hub does not know end as the leader does; the others know
+        themselves.
+
+        Parameters
+        ----------
+        status : int or None
+            The leader's; None if it has none, because of a mistake of ours.
+        """
+        self._listening.cancel()
+        await asyncio.gather(self._listening, return_exceptions=True)
+        with self._door:
+            if status is not None:
+                self._turn_away(status)
+        known = {
+            task for task, process in self._followers.items() if process.has_joined
+        }
+        self._dismiss(self._serving - known, status)
+        if known:
+            await asyncio.wait(known, timeout=LEAVE)
+        self._dismiss(self._serving, status)
+        await asyncio.gather(*self._serving, return_exceptions=True)
+
+    def _dismiss(self, serving: set[asyncio.Task[None]], status: int | None) -> None:
+        for task in serving:
+            if status is not None and task in self._followers:
+                self._followers[task].end(status)
+            if status is not None and task in self._others:
+                self._others[task].send(m.Close(status))
             task.cancel()
-        await asyncio.gather(*self._playing, return_exceptions=True)
 
-    async def _welcome(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        task = asyncio.create_task(self._serve(reader, writer))
-        self._playing.add(task)
-        task.add_done_callback(self._playing.discard)
+    def _turn_away(self, status: int) -> None:
+        """Tell those that stand before the door, and would take us for dead."""
+        while True:
+            try:
+                connected, _ = self._door.accept()
+            except OSError:
+                return  # nobody is left there
+            with connected:
+                if of_this_user(connected):
+                    connected.setblocking(False)
+                    _last_line(connected, f"{follower.END} {status}")
+
+    async def _listen(self) -> None:
+        async for sock in guests(self._door):
+            reader, writer = await asyncio.open_connection(sock=sock)
+            task = asyncio.create_task(self._serve(reader, writer))
+            self._serving.add(task)
+            task.add_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._serving.discard(task)
+        self._followers.pop(task, None)
+        self._others.pop(task, None)
 
     async def _serve(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        try:
-            pid, uid = peer(writer.get_extra_info("socket"))
-            if uid != os.geteuid() or not pid:
+        with closing(writer):
+            try:
+                introduction = await _introduction(reader)
+            except (ProtocolError, OSError):
+                # It is no rank, or gone, or stands still.
+                writer.write(f"{follower.APART}\n".encode())
                 return
-            introduction = await _introduction(reader)
             world = self._world(introduction)
-            substitute = await self._leader.stands_in()
-            if world is None or substitute is None:
-                return
-            if self._why_not(introduction, world, substitute):
-                return
-            snapshot = self._look(introduction, pid)
-            if _place(snapshot, substitute).why_not(substitute.place):
+            if world is None or world.rank in self._ranks:
+                writer.write(f"{follower.APART}\n".encode())
                 return
             self._ranks.add(world.rank)
-            allow_many_files()
-            process = Follower(reader, writer, pid, snapshot)
-            await self._play(world, introduction, process)
-        except (ProtocolError, OSError):
-            # A stranger, or one that is gone: there is no follower to play for.
-            return
+            pid, _ = peer(writer.get_extra_info("socket"))
+            process = Follower(reader, writer, pid, world.rank, self._leader.hear)
+            self._followers[_this_task()] = process
+            await self._answer(world, introduction, process, Channel(reader, writer))
+
+    async def _answer(
+        self,
+        world: World,
+        introduction: Introduction,
+        process: Follower,
+        channel: Channel,
+    ) -> None:
+        """Play the follower's part, or listen to the one who plays it itself."""
+        deciding = asyncio.create_task(self._decide(world, introduction, process.pid))
+        try:
+            await asyncio.wait(
+                {deciding, process.left}, return_when=asyncio.FIRST_COMPLETED
+            )
+            if not process.left.done():
+                if (snapshot := deciding.result()) is not None:
+                    await self._play(world, introduction, process, snapshot)
+                    return
+                process.send_away()
+                channel.send(m.Leads(self._launch.world.rank))
+                self._others[_this_task()] = channel
+                del self._followers[_this_task()]
+            byte = await process.left
+            if byte == follower.STAYS:
+                await self._listen_to(world.rank, channel)
+            elif byte is None and not process.tell_early():
+                self._died(world.rank)
         finally:
-            writer.close()
+            deciding.cancel()
+            process.left.cancel()
+
+    async def _listen_to(self, rank: int, channel: Channel) -> None:
+        """Hear what a rank has to tell before it joins, and its end."""
+        said = False
+        try:
+            while (message := await channel.receive()) is not None:
+                said = True
+                if isinstance(message, m.Failed):
+                    what = message.saw, message.needed, message.do, message.status
+                    self._leader.hear(failed(rank, *what))
+                elif isinstance(message, m.Signalled):
+                    self._leader.hear(m.Signalled(message.number, rank))
+        except ProtocolError:
+            pass  # it sends garbage, which makes it as good as gone
+        if not said:
+            self._died(rank)
+
+    def _died(self, rank: int) -> None:
+        """Tell of a rank that has ended without a word; who has joined is known."""
+        self._leader.hear(m.Absent(rank, "died before it joined"))
 
     def _world(self, introduction: Introduction) -> World | None:
         """Return the follower's World, if it is of the leader's launch."""
@@ -206,22 +297,45 @@ class Host:
                 "it has more to do than to work",
             ),
             (not launch.settings.nanny, "workers without a nanny"),
-            (world.rank in self._ranks, "it is here already"),
         )
         return next((why for objects, why in objections if objects), "")
 
-    def _look(self, introduction: Introduction, pid: int) -> Snapshot:
+    async def _decide(
+        self, world: World, introduction: Introduction, pid: int
+    ) -> Snapshot | None:
+        """Return the machine as a follower sees it; None if it plays its part."""
+        substitute = await self._leader.stands_in()
+        if substitute is None or not pid:
+            return None
+        if self._why_not(introduction, world, substitute):
+            return None
         directory = self._launch.settings.local_directory
-        return take(introduction.environ, directory, pid=pid)
+        try:
+            snapshot = take(introduction.environ, directory, pid=pid)
+        except OSError:
+            return None  # it is gone, which its connection tells
+        if _place(snapshot, substitute).why_not(substitute.place):
+            return None
+        return snapshot
 
     async def _play(
-        self, world: World, introduction: Introduction, process: Follower
+        self,
+        world: World,
+        introduction: Introduction,
+        process: Follower,
+        snapshot: Snapshot,
     ) -> None:
+        allow_many_files()
+        process.hold(snapshot, self._last_words(world))
         launch = replace(self._launch, world=world, environ=introduction.environ)
-        process.accept(self._last_words(world))
         meeting = RelayMeeting(self._hand_over, waits=lambda: self._leader.waits_for)
         rank = Rank(launch, meeting, asyncio.Queue(), process)
-        await process.end(await rank.run())
+        status = await rank.run()
+        if process.running:
+            process.end(status)
+            await process.gone()
+        elif not process.has_joined and process.left.result() is None:
+            self._died(world.rank)
 
     async def _hand_over(self, text: str | None) -> str:
         del text
@@ -233,6 +347,17 @@ class Host:
             return ""  # rank 0 says it, or another follower
         node = socket.gethostname()
         return marked(f"error: rank {world.rank} on {node} lost the hub (rank 0)")
+
+
+def _this_task() -> asyncio.Task[None]:
+    return cast("asyncio.Task[None]", asyncio.current_task())
+
+
+def _last_line(sock: socket.socket, line: str) -> None:
+    try:
+        sock.send(f"{line}\n".encode())
+    except OSError:
+        return  # it is gone
 
 
 def _place(snapshot: Snapshot, substitute: Substitute) -> Place:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from dask_runner import custody
 from dask_runner.deaths import Ended
+from dask_runner.follower import hear_signals
 from dask_runner.record_file import PRIVATE
 from dask_runner.report import say
 
@@ -84,6 +85,7 @@ async def launch(nranks: int, args: Sequence[str], environ: Mapping[str, str]) -
     loop = asyncio.get_running_loop()
     for number in _SIGNALS:
         loop.add_signal_handler(number, pass_on, number)
+    hear_signals()
     try:
         for rank in range(nranks):
             process = await asyncio.create_subprocess_exec(

@@ -34,9 +34,13 @@ class Losses:
 
     def add(self, member: Member, why: object) -> None:
         """Take note of one, and why it is lost; it is told of in a moment."""
+        self.note(member.rank, member.node, why)
+
+    def note(self, rank: int, node: str, why: object) -> None:
+        """Do the same for a rank that was never there."""
         if not self._lost:
             later(TOGETHER, self.tell)
-        self._lost.setdefault((member.node, str(why)), []).append(member.rank)
+        self._lost.setdefault((node, str(why)), []).append(rank)
 
     def tell(self) -> None:
         """Tell of those that have not been told of yet."""

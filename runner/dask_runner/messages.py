@@ -136,6 +136,26 @@ class Failed(Message):
 
 
 @dataclass(frozen=True)
+class Absent(Message):
+    """Another rank of this node will not join: what it did, and its status.
+
+    It is -1 for the one with the local rank 0 where its number is not known. The other
+    parts are those of its error, if it told one.
+    """
+
+    rank: int
+    saw: str
+    needed: str = ""
+    do: str = ""
+    status: int = 75
+
+    def on(self, node: str) -> str:
+        """Say it in words, of that node."""
+        which = f"rank {self.rank}" if self.rank >= 0 else "the rank of local rank 0"
+        return f"{which} on {node} {self.saw}"
+
+
+@dataclass(frozen=True)
 class Note(Message):
     """A line for the user, which rank 0 prints."""
 
@@ -218,9 +238,23 @@ class Ping(Message):
 
 @dataclass(frozen=True)
 class Signalled(Message):
-    """A rank got this signal; or: the client is to get it."""
+    """A rank got this signal; or: the client is to get it.
+
+    ``rank`` is the one that got it, if it is another than the one that says so.
+    """
 
     number: int
+    rank: int = -1
+
+
+# --- a rank and the leader of its node, which does not play its part ---------
+
+
+@dataclass(frozen=True)
+class Leads(Message):
+    """The leader is this rank."""
+
+    rank: int
 
 
 # --- a rank and its own processes ------------------------------------------

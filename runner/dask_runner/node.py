@@ -11,6 +11,7 @@ its own, and declines a rank whose worker would get another place than the rank 
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import socket
@@ -21,12 +22,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from dask_runner.cgroups import read
-from dask_runner.follower import claim
+from dask_runner.follower import claim, has_own_user
 from dask_runner.gpus import GPU_VARIABLES
 from dask_runner.resources import UNLIMITED
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping
 
     from dask_runner.snapshot import Snapshot
     from dask_runner.world import World
@@ -39,6 +40,11 @@ OWN = ("DASK_TEMPORARY_DIRECTORY", "DASK_RUNNER_")
 #: The image that a process sees.
 IMAGE = ("APPTAINER_CONTAINER", "SINGULARITY_CONTAINER")
 
+#: Seconds for an agent to take a rank in, and between tries while its queue is full: a
+#: hundred ranks of a node may come at once, and an agent that is busy is slow.
+TAKES_IN = 10.0
+AGAIN = 0.02
+
 #: CPU numbers that a kernel may have (NR_CPUS of the largest builds).
 MOST_CPUS = 8192
 
@@ -48,9 +54,12 @@ _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid: unix(7), SO_PEERCRED
 def home(world: World, environ: Mapping[str, str]) -> str:
     """Name the socket of the node's agent; empty where there can be none.
 
-    Without a key that names this launch alone, two clusters could meet.
+    Without a key that names this launch alone, two clusters could meet; without a user
+    that is ours alone, strangers could.
     """
     if not world.key or world.local_rank is None or world.local_size == 1:
+        return ""
+    if not has_own_user():
         return ""
     early = sorted(
         f"{name}={value}"
@@ -69,12 +78,47 @@ def listen(name: str) -> socket.socket | None:
     return socket.socket(fileno=claimed.detach()) if claimed else None
 
 
-def connect(name: str) -> socket.socket | None:
-    """Connect with the agent; None if there is none, or it is another user's."""
-    sock = socket.socket(socket.AF_UNIX)
+async def guests(listening: socket.socket) -> AsyncIterator[socket.socket]:
+    """Yield the connections of this user's processes as they come.
+
+    All others are closed, one in each turn of the event loop: a flood of them takes
+    neither descriptors nor all of this process's time.
+    """
+    listening.setblocking(False)
+    loop = asyncio.get_running_loop()
+    while True:
+        try:
+            sock, _ = await loop.sock_accept(listening)
+        except OSError:
+            # No descriptor is left; what else accept(2) knows is the guest's trouble.
+            await asyncio.sleep(AGAIN)
+            continue
+        if of_this_user(sock):
+            yield sock
+        else:
+            sock.close()
+        await asyncio.sleep(0)
+
+
+async def connect(name: str) -> socket.socket | None:
+    """Connect with the agent; None if there is none, or it is another user's.
+
+    So it is if the agent takes nobody in for :data:`TAKES_IN` seconds.
+    """
     try:
-        sock.connect(f"\0{name}")
-    except OSError:
+        async with asyncio.timeout(TAKES_IN):
+            while True:
+                sock = socket.socket(socket.AF_UNIX)
+                # Else connect(2) sleeps for as long as the listener's queue is full.
+                sock.setblocking(False)
+                try:
+                    sock.connect(f"\0{name}")
+                except BlockingIOError:
+                    sock.close()
+                    await asyncio.sleep(AGAIN)
+                else:
+                    break
+    except OSError:  # TimeoutError is one
         sock.close()
         return None
     if not of_this_user(sock):
@@ -95,7 +139,7 @@ def peer(sock: Any) -> tuple[int, int]:
 
 def of_this_user(sock: Any) -> bool:
     """Say whether the process at the other end has this one's user."""
-    return peer(sock)[1] == os.geteuid()
+    return has_own_user() and peer(sock)[1] == os.geteuid()
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 #: Seconds within which a signal that comes again is the same one: a launcher may
 #: signal Apptainer, which passes it on, and us as well.
 SAME_SIGNAL = 0.5
+#: Exit statuses from here on are those of signals.
+SIGNALLED = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,8 @@ class Rank:
         self._script = Script(self._crew.client, self._node, above=above is not None)
         self._tasks = Tasks(events)
         self._prepared = asyncio.Event()
-        self._signalled_at: dict[int, float] = {}
+        self._signalled_at: dict[m.Signalled, float] = {}
+        self._leader = -1
         self._scheduler_closed = False
         self._started = False
         self._closing = False
@@ -116,7 +119,8 @@ class Rank:
                 self._status = await self._headquarters.ended()
         except RunnerError as error:
             # Nobody else may know of it: this rank has no link to say it over.
-            say(f"error: {error}")
+            if not self._launched.fail(error):
+                say(f"error: {error}")
             self._status = error.status
         finally:
             await self._leave()
@@ -146,6 +150,10 @@ class Rank:
         """What keeps it from meeting the hub."""
         return self._contact.trouble
 
+    def hear(self, message: m.Message) -> None:
+        """Be told of another rank of the node, which the hub may not know."""
+        self._events.put_nowait(("node", message))
+
     # --- the beginning ------------------------------------------------------
 
     async def _begin(self) -> None:
@@ -172,6 +180,8 @@ class Rank:
     def _on_linked(self, found: Linked) -> None:
         link = self._contact.linked(found)
         link.say(self._crew.hello(self._node))
+        self._launched.joined()
+        self._contact.say_the_rest()
         self._tasks.start(link.listen())
         self._tasks.start(link.beat(self._look_around))
         if self._unfit is not None:
@@ -293,14 +303,47 @@ class Rank:
 
     def _on_signal(self, message: m.Signalled) -> None:
         now = time.monotonic()
-        last = self._signalled_at.get(message.number, now - SAME_SIGNAL)
+        last = self._signalled_at.get(message, now - SAME_SIGNAL)
         if now - last < SAME_SIGNAL:
             return
-        self._signalled_at[message.number] = now
+        self._signalled_at[message] = now
         if self._contact.link is not None:
             self._contact.say(message)
         elif message.number not in PASSED_ON:
-            self._status = 128 + message.number
+            self._launched.signalled(message.number)
+            self._status = SIGNALLED + message.number
+
+    # --- the other ranks of the node ------------------------------------------
+
+    def _on_absent(self, message: m.Absent) -> None:
+        self._contact.say_or_keep(message)
+
+    def _on_leads(self, message: m.Leads) -> None:
+        self._leader = message.rank
+
+    def _on_leader_ends(self, message: m.Close) -> None:
+        if self._contact.link is None:
+            # It knows the cluster's end, or has said why it has none.
+            self._status = message.status
+
+    def _on_leader_gone(self, ended: Ended) -> None:
+        """Tell of a leader that has died, if it never joined."""
+        del ended
+        world = self._world
+        # Ranks of a node are in order, so that is where rank 0 is as well.
+        if self._leader < 0 and world.rank == world.local_rank:
+            self._leader = 0
+        if self._leader or self._contact.link is not None:
+            self._contact.say_or_keep(m.Absent(self._leader, "died before it joined"))
+            return
+        error = AssemblyError(
+            f"rank 0 on {self._node} died before the ranks had met",
+            f"all {world.size} ranks",
+            "look above, and in the accounting of the launcher, for what ended it",
+        )
+        if world.local_rank == 1:
+            say(f"error: {error}")
+        self._status = error.status
 
     def _on_close(self, message: m.Close) -> None:
         self._closing = True
@@ -381,6 +424,11 @@ class Rank:
         ("agent", Ended): _on_agent_ended,
         ("launched", m.Signalled): _on_signal,
         ("launched", Ended): _on_launched_gone,
+        ("node", m.Absent): _on_absent,
+        ("node", m.Signalled): _on_signal,
+        ("leader", m.Leads): _on_leads,
+        ("leader", m.Close): _on_leader_ends,
+        ("leader", Ended): _on_leader_gone,
     }
 
     #: What is no news any more once the rank is closing.
@@ -391,6 +439,8 @@ class Rank:
             ("scheduler", Ended),
             ("agent", Ended),
             ("launched", Ended),
+            ("leader", m.Close),
+            ("leader", Ended),
         }
     )
 
@@ -404,12 +454,19 @@ class Rank:
 
     # --- the end ------------------------------------------------------------
 
+    def _say_what_nobody_heard(self) -> None:
+        # A signal that ends us all is cause enough.
+        if self._status is None or self._status < SIGNALLED:
+            for absent in self._contact.unsaid:
+                say(f"error: {absent.on(self._node)}")
+
     async def _leave(self) -> None:
         """Leave nothing behind, whatever happened before."""
         self._closing = True
         await self._tasks.cancel()
         # Early: mpiexec may kill us before we are done.
         self._contact.withdraw()
+        self._say_what_nobody_heard()
         await self._crew.leave(self._patience)
         await self._contact.settle()
         self._launched.settle()

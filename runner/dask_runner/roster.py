@@ -7,8 +7,7 @@ square of their number, is kept here instead. It decides nothing.
 from __future__ import annotations
 
 import time
-from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dask_runner import messages as m
@@ -34,7 +33,6 @@ class Member:
     nthreads: int = 0
     memory: int = 0
     complete: bool = False
-    signals: Counter[int] = field(default_factory=Counter)
 
     @property
     def rank(self) -> int:
@@ -83,6 +81,7 @@ class Roster:
         self.size = size
         self._members: dict[int, Member] = {}
         self._arrived: set[int] = set()
+        self._first_came: set[str] = set()
         self._on_node: dict[str, list[Member]] = {}
         self._waiting: dict[str, list[Member]] = {}
         self._led: set[Group] = set()
@@ -118,6 +117,20 @@ class Roster:
         """List the ranks that have not arrived."""
         return sorted(set(range(self.size)) - self._arrived)
 
+    def strike(self, rank: int, node: str) -> bool:
+        """Expect a rank no more that has not arrived; say whether it had not.
+
+        It is -1 for the one with the local rank 0 on that node, whose number is not
+        known.
+        """
+        if rank < 0:
+            return node not in self._first_came
+        if not self.may_join(rank):
+            return False
+        self._arrived.add(rank)
+        self.missing.discard(rank)
+        return True
+
     def late(self) -> list[str]:
         """Names of the ranks whose workers are not up."""
         return [
@@ -132,6 +145,8 @@ class Roster:
         member = Member(hello, channel, time.monotonic())
         self._members[member.rank] = member
         self._arrived.add(member.rank)
+        if hello.local_rank == 0:
+            self._first_came.add(member.node)
         self.staying.add(member.rank)
         self._on_node.setdefault(member.node, []).append(member)
         self._waiting.setdefault(member.node, []).append(member)

@@ -21,9 +21,9 @@ from dask_runner.ways import under_mpiexec
 from dask_runner.world import World
 
 if TYPE_CHECKING:
-    import _socket
     from collections.abc import Mapping, Sequence
 
+    from dask_runner.follower import Beside
     from dask_runner.launch import Program
     from dask_runner.rendezvous import Meeting
     from dask_runner.settings import Settings
@@ -34,7 +34,7 @@ def run(
     settings: Settings,
     environ: Mapping[str, str],
     args: Sequence[str],
-    door: _socket.socket | None = None,
+    beside: Beside,
 ) -> int:
     """Play this process's part in the cluster; return its exit status.
 
@@ -47,8 +47,8 @@ def run(
     args : sequence of str
         The arguments of ``dask-runner``, for ranks that it starts itself and for
         messages.
-    door : socket, optional
-        Where followers come that this rank may play for.
+    beside : Beside
+        What this process has to do with the other ranks of its node.
     """
     world = detect(environ, settings.launcher, args)
     if world is None and (settings.nranks or 1) > 1:
@@ -57,24 +57,29 @@ def run(
         if settings.launcher == "auto" and settings.nranks is None:
             guard.refuse_lost_launcher(environ, surroundings.look(environ))
         world = alone()
+        beside.leader = None  # it is not of that launch
     plan = roles.plan(world.size, settings.layout)
     launch = Launch(world, plan, settings, environ, program)
-    return asyncio.run(_live(launch, args, door))
+    return asyncio.run(_live(launch, args, beside))
 
 
-async def _live(
-    launch: Launch, args: Sequence[str], door: _socket.socket | None
-) -> int:
+async def _live(launch: Launch, args: Sequence[str], beside: Beside) -> int:
     meeting = choose_meeting(launch.world, launch.environ, launch.settings)
-    rank = Rank(launch, meeting, asyncio.Queue(), ThisProcess())
-    if door is None:
+    leader = None
+    if beside.leader is not None:
+        leader = socket.socket(fileno=beside.leader.detach())
+        beside.leader = None
+    rank = Rank(launch, meeting, asyncio.Queue(), ThisProcess(leader))
+    if beside.door is None:
         return await rank.run()
     host = Host(rank, launch, args, collective=meeting.collective)
-    await host.open(socket.socket(fileno=door.detach()))
+    host.open(socket.socket(fileno=beside.door.detach()))
+    status = None
     try:
-        return await rank.run()
+        status = await rank.run()
     finally:
-        await host.close()
+        await host.close(status)
+    return status
 
 
 def alone() -> World:

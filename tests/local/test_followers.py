@@ -154,8 +154,17 @@ def test_a_rank_that_differs_plays_its_part_itself(
     assert (run.wait().status, second.wait().status) == (143, 0)
 
 
-def _apart(dask_runner: DaskRunner, directory: Path, code: str) -> tuple[Run, Run]:
-    """Start two ranks that no launcher waits for; return the leader and the other."""
+def _apart(
+    dask_runner: DaskRunner,
+    directory: Path,
+    code: str,
+    *args: str,
+    own: tuple[dict[str, str], dict[str, str]] = ({}, {}),
+) -> tuple[Run, Run]:
+    """Start two ranks that no launcher waits for; return the leader and the other.
+
+    Each has variables of its *own*.
+    """
     common = {
         "DASKRUNNER_JOB_ID": f"test-{uuid.uuid4().hex[:8]}",
         "DASKRUNNER_SIZE": "2",
@@ -164,9 +173,13 @@ def _apart(dask_runner: DaskRunner, directory: Path, code: str) -> tuple[Run, Ru
     }
     second, first = (
         dask_runner.start(
-            "-c", code, cwd=directory, env={**common, "DASKRUNNER_RANK": rank}
+            *args,
+            "-c",
+            code,
+            cwd=directory,
+            env={**common, "DASKRUNNER_RANK": str(rank), **own[rank]},
         )
-        for rank in "10"
+        for rank in (1, 0)
     )
     first.wait_for("begun")
     assert second.named("dask-follower") == [second.process.pid]
@@ -188,3 +201,50 @@ def test_a_follower_that_stands_still_at_the_end_is_not_waited_for(
     second.signal(signal.SIGSTOP)
     first.signal(signal.SIGTERM)
     assert (first.wait().status, second.wait().status) == (143, 137)
+
+
+# What a worker of each rank has of variables that begin so; then waits.
+VARIABLES = """
+def look(rank):
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PYTHONHASHSEED")
+    return {k: v for k, v in os.environ.items() if k.startswith("OWN_") or k in names}
+seen = {rank: client.submit(look, rank, workers=[rank]).result() for rank in (0, 1)}
+for rank in seen:
+    print(rank, sorted(seen[rank].items()), flush=True)
+"""
+
+
+def test_a_worker_has_the_variables_of_its_own_rank_and_no_others(
+    dask_runner: DaskRunner, tmp_path: Path
+) -> None:
+    own = (
+        {"OWN_0": "0", "OWN_BOTH": "0", "OMP_NUM_THREADS": "7"},
+        {"OWN_1": "1", "OWN_BOTH": "1", "OPENBLAS_NUM_THREADS": "3"},
+    )
+    first, second = _apart(dask_runner, tmp_path, BEGIN + VARIABLES + WAIT, own=own)
+    seed = ("PYTHONHASHSEED", "6640")
+    # Where the user does not say the number of threads, Dask does.
+    here = [("OMP_NUM_THREADS", "7"), ("OPENBLAS_NUM_THREADS", "1")]
+    here += [("OWN_0", "0"), ("OWN_BOTH", "0"), seed]
+    there = [("OMP_NUM_THREADS", "1"), ("OPENBLAS_NUM_THREADS", "3")]
+    there += [("OWN_1", "1"), ("OWN_BOTH", "1"), seed]
+    assert first.stdout == f"0 {here}\n1 {there}\nbegun\n"
+    first.signal(signal.SIGTERM)
+    assert (first.wait().status, second.wait().status) == (143, 0)
+
+
+def test_nannies_of_a_class_of_the_users_are_not_lent_to_a_rank_with_other_variables(
+    dask_runner: DaskRunner, tmp_path: Path
+) -> None:
+    args = "--worker-class", "distributed.Nanny"
+    own: tuple[dict[str, str], dict[str, str]] = ({"OWN_0": "0"}, {"OWN_1": "1"})
+    first, second = _apart(
+        dask_runner, tmp_path, BEGIN + VARIABLES + WAIT, *args, own=own
+    )
+    here, there = first.stdout.splitlines()[:2]
+    assert "OWN_0" in here
+    assert "OWN_1" not in here
+    assert "OWN_1" in there
+    assert "OWN_0" not in there
+    first.signal(signal.SIGTERM)
+    assert (first.wait().status, second.wait().status) == (143, 0)

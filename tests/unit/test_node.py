@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import socket
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -11,6 +13,7 @@ import pytest
 
 from dask_runner import node
 from dask_runner.cgroups import Limit
+from dask_runner.follower import OVERFLOW
 from dask_runner.snapshot import Snapshot, take
 from dask_runner.world import World
 
@@ -62,13 +65,65 @@ def test_one_process_has_a_name_and_others_reach_it() -> None:
     name = f"dask-runner-test-{os.getpid()}"
     with node.listen(name) as listening:  # type: ignore[union-attr]
         assert node.listen(name) is None
-        with node.connect(name) as one:  # type: ignore[union-attr]
+        with asyncio.run(node.connect(name)) as one:  # type: ignore[union-attr]
             other, _ = listening.accept()
             with other:
                 assert node.of_this_user(other)
                 one.sendall(b"hello")
                 assert other.recv(5) == b"hello"
-    assert node.connect(name) is None
+    assert asyncio.run(node.connect(name)) is None
+
+
+def test_an_agent_that_takes_nobody_in_is_none_and_nothing_else_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(node, "TAKES_IN", 0.2)
+    name = f"dask-runner-test-{os.getpid()}"
+
+    async def beside() -> tuple[object, int]:
+        connecting = asyncio.create_task(node.connect(name))
+        turns = 0
+        while not connecting.done():
+            turns += 1
+            await asyncio.sleep(0.01)
+        return await connecting, turns
+
+    with socket.socket(socket.AF_UNIX) as busy, socket.socket(socket.AF_UNIX) as guest:
+        busy.bind(f"\0{name}")
+        busy.listen(0)
+        guest.connect(f"\0{name}")
+        connected, turns = asyncio.run(beside())
+    assert connected is None
+    assert turns > 1
+
+
+def test_an_agent_that_is_late_is_waited_for() -> None:
+    name = f"dask-runner-test-{os.getpid()}"
+
+    async def play() -> object:
+        connecting = asyncio.create_task(node.connect(name))
+        await asyncio.sleep(3 * node.AGAIN)
+        busy.accept()[0].close()
+        return await connecting
+
+    with socket.socket(socket.AF_UNIX) as busy, socket.socket(socket.AF_UNIX) as guest:
+        busy.bind(f"\0{name}")
+        busy.listen(0)
+        guest.connect(f"\0{name}")
+        with asyncio.run(play()) as connected:  # type: ignore[attr-defined]
+            assert node.of_this_user(connected)
+
+
+def test_where_users_prove_nothing_there_is_no_home(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one, other = socket.socketpair()
+    with one, other:
+        assert node.of_this_user(one)
+        monkeypatch.setattr(os, "geteuid", lambda: OVERFLOW)
+        monkeypatch.setattr(node, "peer", lambda _: (1, OVERFLOW))
+        assert not node.of_this_user(one)
+    assert node.home(WORLD, {}) == ""
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
@@ -86,7 +141,7 @@ def test_another_users_socket_is_nobodys_agent() -> None:
         os._exit(0)
     os.read(ready, 1)
     try:
-        assert node.connect(name) is None
+        assert asyncio.run(node.connect(name)) is None
     finally:
         for end in (go, stay, ready, tell):
             os.close(end)

@@ -45,6 +45,7 @@ def main() -> None:
     plan = json.loads(sys.argv[3])
     if "forks" in plan:
         _take_the_fork_servers_place(plan)
+    variables = frozenset(os.environ) - {*plan["added"]}
     own = socket.socket(fileno=int(sys.argv[1]))
     own.set_inheritable(False)
     with lifeline.told(own):
@@ -57,7 +58,7 @@ def main() -> None:
         if plan["serves"]:
             with lifeline.told(own):
                 _prepare_workers(plan, own)
-        lifeline.run(partial(_live, own, plan), tidy=True)
+        lifeline.run(partial(_live, own, plan, variables), tidy=True)
 
 
 def _fork_siblings(plan: Mapping[str, Any], own: socket.socket) -> str:
@@ -201,15 +202,17 @@ def _preload(name: str) -> None:
         raise lifeline.problem_with(what, error, "its name") from error
 
 
-async def _live(own: socket.socket, plan: Mapping[str, Any]) -> None:
+async def _live(
+    own: socket.socket, plan: Mapping[str, Any], variables: frozenset[str]
+) -> None:
     """Look after the workers of this rank, and of all that ask for it."""
     from dask_runner.programs.node_agent import Agent  # noqa: PLC0415  has Dask
 
     allow_many_files()
-    agent = Agent(Place(**plan["place"]), plan["silence"])
+    agent = Agent(Place(**plan["place"]), plan["silence"], variables)
     watch = asyncio.create_task(agent.watch())
     if plan["socket"] >= 0:
-        await agent.listen(socket.socket(fileno=plan["socket"]))
+        agent.listen(socket.socket(fileno=plan["socket"]))
     await agent.own(await open_channel(own))
     watch.cancel()
 

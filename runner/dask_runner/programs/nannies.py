@@ -22,12 +22,13 @@ from distributed.worker_memory import parse_memory_limit
 from dask_runner import messages as m
 from dask_runner.errors import ConfigError, LostError, RunnerError
 from dask_runner.node import Place
+from dask_runner.options import BY_KEY
 from dask_runner.programs import lifeline
 from dask_runner.programs.watched import FAST, WatchedNanny, pause
 from dask_runner.programs.worker import Placed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from dask_runner.channel import Channel
 
@@ -71,10 +72,15 @@ class Workers:
         What :func:`dask_runner.specs.work` made.
     channel : Channel
         To the rank.
+    inherited : frozenset of str
+        The names of the variables that forks of this process have of its own rank.
     """
 
-    def __init__(self, work: Mapping[str, Any], channel: Channel) -> None:
+    def __init__(
+        self, work: Mapping[str, Any], channel: Channel, inherited: frozenset[str]
+    ) -> None:
         self._work = work
+        self._inherited = inherited
         self._channel = channel
         self._servers: list[Any] = []
         self._keeping: set[asyncio.Task[None]] = set()
@@ -216,6 +222,7 @@ class Workers:
             place.directory,
             work["log"],
             tuple(work["path"]),
+            _in_place_of(self._inherited - variables.keys()),
         )
         with dask.config.set(SELDOM):
             return WatchedNanny(
@@ -260,6 +267,23 @@ def _reason(nanny: WatchedNanny, tries: int = 1) -> RunnerError | None:
     return ConfigError(
         saw, "a worker that starts with the options given", f"check {OPTIONS}"
     )
+
+
+def own_class(work: Mapping[str, Any]) -> bool:
+    """Say whether the workers or nannies are of a class of the user's."""
+    return bool(work["worker_class"] != BY_KEY["worker_class"].default)
+
+
+def _in_place_of(variables: Iterable[str]) -> dict[str, str | None]:
+    """Return what a worker has in place of variables that are another rank's.
+
+    Dask gives some of these names a value where the user does not.
+    """
+    given: dict[str, str | None] = dict.fromkeys(variables)
+    for key in ("pre-spawn-environ", "environ"):
+        dasks = dask.config.get(f"distributed.nanny.{key}").items()
+        given |= {k: str(v) for k, v in dasks if k in given and v is not None}
+    return given
 
 
 def _members(server: Any) -> list[Any]:

@@ -19,20 +19,22 @@ from typing import TYPE_CHECKING, Any
 import dask.config
 
 from dask_runner import messages as m
-from dask_runner.channel import Channel
+from dask_runner.channel import open_channel
 from dask_runner.custody import Held
 from dask_runner.deaths import Ended, Standing
 from dask_runner.file_meeting import FileMeeting
 from dask_runner.hub import between_pings
 from dask_runner.messages import ProtocolError
-from dask_runner.node import Place, of_this_user
+from dask_runner.node import Place, guests
 from dask_runner.programs import forks, lifeline
-from dask_runner.programs.nannies import Workers, kill
+from dask_runner.programs.nannies import Workers, kill, own_class
 from dask_runner.rendezvous import Record
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Mapping
+
+    from dask_runner.channel import Channel
 
 
 async def stay(channel: Channel) -> bool:
@@ -56,32 +58,32 @@ class Agent:
         The place of the rank that started it.
     silence : float
         Seconds for which a worker, or the rank, may stand still.
+    variables : frozenset of str
+        The names of that rank's variables, which every fork of this process has.
     """
 
-    def __init__(self, place: Place, silence: float) -> None:
+    def __init__(self, place: Place, silence: float, variables: frozenset[str]) -> None:
         self._place = place
         self._private = Held.at(place.private)
+        self._variables = variables
         self._silence = silence
         self._standing = Standing(silence)
         self._workers: set[Workers] = set()
         self._others: dict[asyncio.Task[None], Channel] = {}
-        self._server: asyncio.Server | None = None
+        self._listening: asyncio.Task[None] | None = None
         self._found = asyncio.Event()
 
-    async def listen(self, sock: socket.socket) -> None:
+    def listen(self, sock: socket.socket) -> None:
         """Let the other ranks of the node come."""
-        self._server = await asyncio.start_unix_server(self._welcome, sock=sock)
+        self._listening = asyncio.create_task(self._listen(sock))
 
-    async def _welcome(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        if not of_this_user(writer.get_extra_info("socket")):
-            writer.close()
-            return
-        channel = Channel(reader, writer)
-        task = asyncio.create_task(self._other(channel))
-        self._others[task] = channel
-        task.add_done_callback(self._others.pop)
+    async def _listen(self, listening: socket.socket) -> None:
+        with listening:
+            async for sock in guests(listening):
+                channel = await open_channel(sock)
+                task = asyncio.create_task(self._other(channel))
+                self._others[task] = channel
+                task.add_done_callback(self._others.pop)
 
     async def _other(self, channel: Channel) -> None:
         with closing(channel):
@@ -105,11 +107,14 @@ class Agent:
     def _why_not(self, work: Mapping[str, Any]) -> str:
         if not work["nanny"]:
             return "workers without a nanny"
+        if self._variables - work["environ"].keys() and own_class(work):
+            # A nanny of the user's makes its worker itself.
+            return "other variables, and a class of the user's own"
         return Place(**work["place"]).why_not(self._place)
 
     async def _look_after(self, work: Mapping[str, Any], channel: Channel) -> bool:
         """Return whether the rank said that it ends."""
-        workers = Workers(work, channel)
+        workers = Workers(work, channel, self._variables)
         self._workers.add(workers)
         try:
             return await workers.live()
@@ -150,8 +155,8 @@ class Agent:
         if not (there and await stay(channel)):
             # At once: where the rank was a container's first process, the image goes.
             await asyncio.to_thread(self._remove, found)
-        if self._server is not None:
-            self._server.close()
+        if self._listening is not None:
+            self._listening.cancel()
         # Not cancelled: one that is closing its workers must come to its end.
         for other in self._others.values():
             other.close()

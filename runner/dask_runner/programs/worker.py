@@ -11,10 +11,13 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dask_runner import security
+from dask_runner import openblas, security
 from dask_runner.programs import fork, lifeline
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,9 @@ class Placed:
         Its working directory and its log.
     path : tuple of str
         Where the user's modules are.
+    others : mapping
+        Variables of the rank whose agent it was forked from, which its own rank does
+        not have: what it gets in their place, or None.
     """
 
     kind: Any
@@ -40,12 +46,19 @@ class Placed:
     directory: str
     log: str
     path: tuple[str, ...]
+    others: Mapping[str, str | None]
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Take the place, and make the worker."""
         fork.call_it("dask-worker")
         fork.users_stderr()
         security.keep_in_memory()
+        for name, value in self.others.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+        # It has read the variables of the rank that the fork server is of.
+        openblas.heed(os.environ)
         # Threads that are there already (a nanny's link, a queue's) as well.
         for thread in Path("/proc/self/task").iterdir():
             os.sched_setaffinity(int(thread.name), self.cpus)

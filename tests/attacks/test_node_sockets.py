@@ -1,0 +1,170 @@
+"""Another account at the sockets by which the ranks of a node find each other.
+
+Their names can be known before a job begins: the launcher's queue tells them.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dask_runner import follower, node
+from dask_runner.launchers import detect
+from tests.attacks.stranger import attacking
+from tests.programs import BEGIN
+from tests.ranks import Job, ended, native
+from tests.running import DASK_RUNNER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.running import Ended
+
+#: What the job of the victim does.
+CODE = "-c", BEGIN + "print(client.submit(sum, [1, 2]).result())"
+
+#: Takes each name before the job does. Then: lets nobody in, with a full queue; lets
+#: all in and is silent; talks nonsense; says what a leader says who ends a rank.
+SQUATTER = r"""
+import select, socket, sys
+how, *names = sys.argv[1:]
+doors, guests = [], []
+for name in names:
+    door = socket.socket(socket.AF_UNIX)
+    door.bind("\0" + name)
+    door.listen(0 if how == "full" else 4096)
+    doors.append(door)
+    while how == "full":
+        guest = socket.socket(socket.AF_UNIX)
+        guest.setblocking(False)
+        guests.append(guest)
+        try:
+            guest.connect("\0" + name)
+        except BlockingIOError:
+            break
+print("ready", flush=True)
+said = {"silent": b"", "garbage": b"\xff\0" * 9999, "leader": b"held\nend 0\n"}
+while True:
+    for door in select.select([] if how == "full" else doors, [], [])[0]:
+        guests.append(door.accept()[0])
+        try:
+            guests[-1].send(said[how])
+        except OSError:
+            pass
+"""
+
+#: Knocks at each name, again and again, as a rank would; never hangs up.
+VISITOR = r"""
+import socket, sys, time
+said = bytes.fromhex(sys.argv[1])
+guests = []
+print("ready", flush=True)
+while True:
+    for name in sys.argv[2:]:
+        guest = socket.socket(socket.AF_UNIX)
+        guest.setblocking(False)
+        try:
+            guest.connect("\0" + name)
+            guest.send(said)
+        except OSError:
+            time.sleep(0.001)
+        else:
+            guests.append(guest)
+    del guests[:-500]
+"""
+
+#: Listens at a name, and prints what a rank tells it.
+LISTENER = r"""
+import socket, sys
+door = socket.socket(socket.AF_UNIX)
+door.bind("\0" + sys.argv[1])
+door.listen()
+print("ready", flush=True)
+guest, _ = door.accept()
+print("a rank came", flush=True)
+print(guest.recv(1 << 16), flush=True)
+"""
+
+
+@pytest.fixture(params=["Python", "C"])
+def program(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    if request.param == "C":
+        return native(tmp_path)
+    return DASK_RUNNER
+
+
+@pytest.fixture
+def job(tmp_path: Path, program: Path) -> Iterator[Job]:
+    directory = tmp_path / "job"
+    directory.mkdir()
+    with Job(directory, 3, program) as job:
+        yield job
+
+
+def names(job: Job) -> list[str]:
+    """Return the names of the leader's socket and of its agent's."""
+    environ = {**job.environ, "DASKRUNNER_RANK": "0"}
+    world = detect(environ)
+    assert world is not None
+    leader, leads = follower.meeting_place(environ, CODE)
+    assert leads
+    return [leader, node.home(world, environ)]
+
+
+def play(job: Job) -> Ended:
+    """Run all ranks to their end, whose statuses are the script's."""
+    first, *others = (job.rank(number, *CODE) for number in range(3))
+    end = ended(first, 0)
+    assert end.stdout == "3\n", end
+    for other in others:
+        ended(other, 0)
+    return end
+
+
+@pytest.mark.attack(
+    "takes the names of a node's sockets before the job does, and lets nobody in, is "
+    "silent, or answers",
+    "no word of any rank: each plays its part itself, which costs memory",
+)
+@pytest.mark.parametrize("how", ["full", "silent", "garbage", "leader"])
+def test_squatters(job: Job, how: str) -> None:
+    with attacking(SQUATTER, how, *names(job)):
+        play(job)
+
+
+@pytest.mark.attack(
+    "comes to a node's sockets in the place of its ranks, as a flood",
+    "no answer; the job goes on",
+)
+def test_visitors(job: Job) -> None:
+    introduction = follower.introduce(CODE)
+    said = len(introduction).to_bytes(follower.LENGTH) + introduction
+    with attacking(VISITOR, said.hex(), *names(job)):
+        end = play(job)
+    assert "lost" not in end.stderr
+
+
+@pytest.mark.attack(
+    "is shown as the same user, in a user namespace that maps neither",
+    "no word of any rank: there, users prove nothing, and each plays its part itself",
+)
+def test_the_overflow_user(job: Job) -> None:
+    mapless = ("unshare", "--user")
+    shown = subprocess.run([*mapless, "id", "-u"], capture_output=True, check=False)
+    if shown.returncode:
+        pytest.skip("needs user namespaces")
+    uid = shown.stdout.decode().strip()
+    leader = names(job)[0].replace(
+        f"dask-runner-{os.geteuid()}-", f"dask-runner-{uid}-"
+    )
+    with attacking(LISTENER, leader) as listener:
+        run = job.rank(1, "--timeout", "1", *CODE, before=mapless)
+        assert run.wait().status == 75
+        assert listener.stdout is not None
+        told, _, _ = select.select([listener.stdout], [], [], 0)
+        assert not told, "a rank came"

@@ -1,0 +1,129 @@
+"""Ranks of one node that no launcher has started together, and where they meet.
+
+The program is ``dask-runner``, or the one that images have in its place, compiled here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import pytest
+
+from dask_runner import __version__
+from tests.running import DASK_RUNNER, Run
+
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Callable
+
+    from tests.running import Ended
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCE = ROOT / "images" / "follower" / "dask-runner.c"
+
+#: Seconds for all to arrive, where nothing may take them.
+TIMEOUT = 100
+
+
+def native(directory: Path) -> Path:
+    """Compile the follower of the images, as ``build-follower.sh`` does.
+
+    A copy runs the Python program of this environment where it is no follower.
+    """
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("needs a C compiler (cc)")
+    result = directory / "follower"
+    defined = {
+        "VERSION": __version__,
+        "PYTHON": sys.executable,
+        "PROGRAM": str(DASK_RUNNER),
+    }
+    subprocess.run(
+        [
+            *(compiler, "-std=gnu17", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror"),
+            *(f'-D{name}="{value}"' for name, value in defined.items()),
+            *("-o", str(result), str(SOURCE)),
+        ],
+        check=True,
+    )
+    return result
+
+
+def until(reached: Callable[[], object], seconds: float = 60.0) -> None:
+    """Wait for what nobody tells of."""
+    deadline = time.monotonic() + seconds
+    while not reached():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def catches(pid: int, number: signal.Signals) -> bool:
+    """Say whether a process has a handler for a signal."""
+    text = Path(f"/proc/{pid}/status").read_text()
+    caught = text.partition("\nSigCgt:")[2].splitlines()[0]
+    return bool(int(caught, 16) & 1 << (number - 1))
+
+
+def has_loaded(pid: int, module: str) -> bool:
+    """Say whether a Python has loaded a module that is a library."""
+    return module in Path(f"/proc/{pid}/maps").read_text()
+
+
+class Job:
+    """The ranks of one launch.
+
+    Parameters
+    ----------
+    directory : Path
+        Where they work and meet.
+    size : int
+    program : Path
+    """
+
+    def __init__(
+        self, directory: Path, size: int = 2, program: Path = DASK_RUNNER
+    ) -> None:
+        directory.chmod(0o700)
+        self.name = f"test-{uuid.uuid4().hex[:8]}"
+        self.environ = {
+            "DASKRUNNER_JOB_ID": self.name,
+            "DASKRUNNER_SIZE": str(size),
+            "DASKRUNNER_DIRECTORY": str(directory),
+            "TMPDIR": str(directory),
+        }
+        self._directory = directory
+        self._program = program
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def rank(self, number: int, *args: str | int, before: tuple[str, ...] = ()) -> Run:
+        """Start a rank; *before* is the command that runs its program."""
+        words = *before, str(self._program), "--timeout", TIMEOUT, *args
+        environ = self.environ | {"DASKRUNNER_RANK": str(number)}
+        run = Run(tuple(map(str, words)), cwd=self._directory, env=environ)
+        return self._stack.enter_context(run)
+
+    def sockets(self) -> int:
+        """Count the leader's sockets: where it listens, and what is connected there."""
+        return Path("/proc/net/unix").read_text().count(self.name)
+
+
+def ended(run: Run, status: int) -> Ended:
+    """Wait for a rank's end, which does not take the time for all to arrive."""
+    end = run.wait()
+    assert end.status == status, end
+    assert end.seconds < TIMEOUT, end
+    return end
