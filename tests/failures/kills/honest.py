@@ -7,7 +7,7 @@ either is.
 from __future__ import annotations
 
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tests.failures.kills.draw import signal_name
@@ -111,6 +111,8 @@ class Honest:
         It may take ``--timeout``, since nobody knows why somebody has not come.
     within : float
         Seconds that it may take otherwise, on an idle machine.
+    launcher : str
+        A pattern of what the launcher says.
     """
 
     statuses: frozenset[int]
@@ -119,6 +121,7 @@ class Honest:
     quiet: bool = False
     late: bool = False
     within: float = ENDS
+    launcher: str = ""
 
 
 def _ends(*statuses: int, says: str = "", late: bool = False) -> Honest:
@@ -174,9 +177,16 @@ def _rank_running(blow: Blow) -> list[Honest]:
 def _terminated(blow: Blow) -> list[Honest]:
     """End the job by SIGTERM, as scancel does."""
     found = [Honest(frozenset({TERMINATED}), within=TERMINATES)]
+    if not YOUNG & {*blow.phases}:
+        return found
     if blow.kind in APPTAINERS:
         # It may have ended without a word to anybody.
         found += _rank_before(blow)
+    elif blow.kind != "follower":
+        # So may an interpreter that has not come to its first line: the signal has
+        # killed it, where srun tells a status of one that has.
+        killed = rf"srun: error: {blow.node}: tasks? \S+: Terminated"
+        found += [replace(one, launcher=killed) for one in _rank_before(blow)]
     return found
 
 

@@ -214,6 +214,8 @@ def _said(one: Honest, blow: Blow, stage: Stage, struck: float) -> tuple[str, ..
     ours = "\n".join(line for line in done.stderr.splitlines() if OURS.match(line))
     if one.says and not too_soon and not re.search(one.says, ours):
         faults.append(f"nothing like {one.says!r} said")
+    if not re.search(one.launcher, done.stderr):
+        faults.append(f"nothing like {one.launcher!r} from the launcher")
     return tuple(faults)
 
 
