@@ -77,8 +77,8 @@ def layout(path: Path, files: Mapping[str, bytes]) -> Path:
 
 def bomb(header: bytes, mebibytes: int) -> bytes:
     """Return a header with so many zeros behind it, compressed to next to nothing."""
-    zeros = gzip.compress(bytes(16 << 20), 9)
-    return gzip.compress(header) + zeros * (mebibytes // 16)
+    zeros = gzip.compress(bytes(16 << 20), 9, mtime=0)
+    return gzip.compress(header, mtime=0) + zeros * (mebibytes // 16)
 
 
 def header(name: str, kind: bytes, size: int) -> bytes:

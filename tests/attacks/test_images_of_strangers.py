@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shlex
 import subprocess
 import sys
 import tarfile
@@ -224,6 +225,43 @@ def test_layers_that_are_not_the_images(you: You, tmp_path: Path, name: str) -> 
     os.mkfifo(image / "pipe")
 
     assert name.format(yours) in you.refuses(image)
+
+
+@pytest.mark.attack(
+    "makes a SIF with names that lead out of it, where unsquashfs is older than 2022",
+    "an error: unsquashfs is asked first which names it would write",
+)
+@pytest.mark.parametrize(
+    "listed",
+    [
+        ["-rw-r--r-- a/b 1 2021-01-01 00:00 squashfs-root/../../home/thesis.dat"],
+        [
+            "lrwxrwxrwx a/b 1 2021-01-01 00:00 squashfs-root/usr -> ../../home",
+            "drwxr-xr-x a/b 1 2021-01-01 00:00 squashfs-root/usr",
+            "-rw-r--r-- a/b 1 2021-01-01 00:00 squashfs-root/usr/thesis.dat",
+        ],
+    ],
+    ids=["CVE-2021-40153", "CVE-2021-41072"],
+)
+def test_a_squashfs_that_unpacks_elsewhere(
+    you: You, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listed: list[str]
+) -> None:
+    program = tmp_path / "bin/unsquashfs"
+    program.parent.mkdir()
+    top = "drwxr-xr-x a/b 1 2021-01-01 00:00 squashfs-root"
+    program.write_text(
+        "#!/bin/sh\n"
+        'case " $* " in\n'
+        f"*' -lls '*) printf '%s\\n' {shlex.join([top, *listed])} ;;\n"
+        f"*) echo other > {you.place}/home/thesis.dat ;;\n"
+        "esac\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+    image = tmp_path / "image.sif"
+    image.write_bytes(b"hsqs" + bytes(1000))
+
+    assert "leads out" in (why := you.refuses(image)) or "twice" in why
 
 
 @pytest.mark.attack(

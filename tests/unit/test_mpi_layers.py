@@ -221,6 +221,10 @@ def test_an_image_that_takes_too_long_is_an_error(
         (bomb(header("x", tarfile.XHDTYPE, 64 << 20), 64), "headers of more than"),
         (header("x", tarfile.XHDTYPE, 0) * 3000, "headers of more|recursion"),
     ],
+    ids=[
+        *("empty", "garbage", "cut", "cut gzip", "zstd", "broken xz", "broken bzip2"),
+        *("long headers", "many headers"),
+    ],
 )
 def test_a_layer_that_is_damaged_is_told_as_such(
     tmp_path: Path, layer: bytes, why: str

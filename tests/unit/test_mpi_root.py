@@ -1,10 +1,13 @@
 """A directory seen as a process would whose root it is."""
 
+import os
 from pathlib import Path
 
 import pytest
 
-from dask_runner.mpiabi.elf import NotELFError
+from dask_runner.mpiabi import root as root_module
+from dask_runner.mpiabi.elf import NotELFError, numbers
+from dask_runner.mpiabi.files import Disk
 from dask_runner.mpiabi.inventory import take
 from dask_runner.mpiabi.root import Root
 from tests.programs import printed
@@ -123,6 +126,100 @@ def test_a_damaged_library_is_noted_and_the_rest_is_read(tmp_path: Path) -> None
     assert facts.libraries == ()
     assert len(facts.notes) == 1
     assert "libmpi.so.12" in facts.notes[0]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "directory", "link out", "endless link"])
+def test_what_is_no_regular_file_inside_is_not_opened(
+    tmp_path: Path, kind: str
+) -> None:
+    (tmp_path / "libmpi.so.12").write_bytes(b"\x7fELF outside")
+    path = tmp_path / "root/usr/lib/libmpi.so.12"
+    path.parent.mkdir(parents=True)
+    match kind:
+        case "pipe":
+            os.mkfifo(path)
+        case "directory":
+            path.mkdir()
+        case "link out":
+            path.symlink_to("../../../libmpi.so.12")
+        case _:
+            path.symlink_to("libmpi.so.12")
+    root = Root(tmp_path / "root")
+
+    # A pipe without anybody at its other end would be waited for.
+    assert not root.is_elf("/usr/lib/libmpi.so.12")
+    assert root.data("/usr/lib/libmpi.so.12") == b""
+    for reader in (root.elf, root.symbols):
+        with pytest.raises(NotELFError, match=r"/usr/lib/libmpi\.so\.12: "):
+            reader("/usr/lib/libmpi.so.12")
+    with pytest.raises(OSError, match=r"regular|No such|symbolic"):
+        root.open("/usr/lib/libmpi.so.12")
+
+
+def test_a_link_that_is_laid_after_the_look_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside/file").write_text("secret")
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root/directory").symlink_to(tmp_path / "outside")
+    disk = Disk(tmp_path / "root")
+
+    # As if it had been a directory when the path was resolved.
+    with pytest.raises(NotADirectoryError):
+        disk.open("/directory/file")
+    with pytest.raises(NotADirectoryError):
+        disk.names("/directory")
+
+
+def test_links_in_a_circle_match_no_pattern_without_end(tmp_path: Path) -> None:
+    for name in "abcdefghij":
+        (tmp_path / name).symlink_to(".")
+    root = Root(tmp_path)
+
+    assert root.glob("/*/*/*/*/*/*/*/*/*/*/*/*") == []
+    assert len(root.glob("/*/*/*")) == 1000
+    assert root.unread == ["/*/*/*/*/*/*/*/*/*/*/*/*: more than 10000 files"]
+
+
+def test_the_loaders_configuration_may_include_some_levels(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    for number in range(2000):
+        (tmp_path / f"etc/{number}").mkdir()
+        (tmp_path / f"etc/{number}.conf").write_text(
+            f"/etc/{number}\ninclude {number + 1}.conf\n"
+        )
+    (tmp_path / "etc/ld.so.conf").write_text("include 0.conf\n")
+
+    assert Root(tmp_path).loader_path == [f"/etc/{number}" for number in range(8)]
+
+
+def test_texts_and_libraries_have_a_bound_and_the_report_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(root_module, "MOST_TEXT", 10)
+    monkeypatch.setattr(root_module, "MOST_DATA", 10)
+    for number in range(30):
+        (tmp_path / str(number)).write_bytes(b"\x7fELF" + bytes(7))
+    root = Root(tmp_path)
+
+    assert [root.text(f"/{number}") for number in range(30)] == [""] * 30
+    with pytest.raises(NotELFError, match="/0: File too large"):
+        root.elf("/0")
+    assert len(root.unread) == 21
+    assert root.unread[-2:] == ["/19: File too large", "and more that is not listed"]
+
+
+@pytest.mark.parametrize("path", ["/a\0b", "/\ud800", "/" + "n" * 300, "/a" * 4000])
+def test_a_name_that_no_file_can_have_is_not_there(tmp_path: Path, path: str) -> None:
+    root = Root(tmp_path)
+
+    assert root.real(path) is None
+    assert root.names(path) == root.glob(path) == []
+    assert root.data(path) == b""
+
+
+@pytest.mark.parametrize("text", ["1" * 5000, "v" + "9." * 5000, "1." + "7" * 9999])
+def test_versions_of_any_length_are_numbers(text: str) -> None:
+    assert all(number < 10**9 for number in numbers(text))
 
 
 def test_the_command_line_loads_nothing_of_it_for_other_commands() -> None:

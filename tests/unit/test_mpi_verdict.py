@@ -247,3 +247,19 @@ def test_a_network_for_which_the_image_has_nothing_makes_it_partial() -> None:
 
 def test_facts_alone_decide_so_that_the_same_pair_is_judged_the_same() -> None:
     assert compare(IMAGE, HOST) == compare(IMAGE, HOST)
+
+
+def test_a_line_to_copy_has_nothing_in_it_that_a_shell_would_run() -> None:
+    prefix = "/opt/$(touch me)"
+    openmpi_4 = replace(OPENMPI_5, path=f"{prefix}/lib/libmpi.so.40", version="4.1.8")
+    named = replace(openmpi_4, soname="libother.so", names=("libother.so",))
+    host = replace(BARE, launchers=(Launcher("/usr/bin/mpiexec", "orte", "4.1.8"),))
+
+    told = [
+        *compare(replace(IMAGE, libraries=(openmpi_4,)), host, "my image.sif").do,
+        *compare(replace(IMAGE, libraries=(named,)), host).do,
+    ]
+
+    assert any(f"--env 'OPAL_PREFIX={prefix}'" in line for line in told)
+    assert any("'my image.sif' PROGRAM" in line for line in told)
+    assert any(f"ln -s '{prefix}/lib/libmpi.so.40' '" in line for line in told)

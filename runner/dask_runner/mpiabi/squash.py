@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from dask_runner.errors import ConfigError
 from dask_runner.mpiabi.bounds import MOST_DEPTH, MOST_PATH
 from dask_runner.mpiabi.streams import Broken
+from dask_runner.visible import visible
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -153,13 +154,15 @@ def _accept(found: re.Match[bytes] | None, kinds: dict[bytes, bytes]) -> None:
     # followed it (CVE-2021-41072), and out of its directory where a name had a slash
     # in it (CVE-2021-40153). A name with a line's end could hide either.
     if found is None:
-        raise Broken("a name in it has a line's end")
+        raise Broken("a name in it has a line's end, or is too long")
     kind, path = found["kind"], found["path"]
     names = [path]
     if kind == b"l":
         # One arrow is usual, and which of several is the link's, the list leaves open.
         parts = path.split(_ARROW)
         names = [_ARROW.join(parts[:number]) for number in range(1, len(parts))]
+        if not names:
+            raise Broken(f"a link leads nowhere ({os.fsdecode(path)})")
     for name in names:
         above, _, last = name.rpartition(b"/")
         inside = last not in {b"", b".", b".."} and kinds.get(above) == b"d"
@@ -193,7 +196,7 @@ def _failed(path: Path, status: int, errors: BinaryIO) -> ConfigError:
     lines = errors.read().decode(errors="replace").strip().splitlines()
     said = lines[-1] if lines else "nothing inside"
     return ConfigError(
-        f"unsquashfs {path} ended with status {status}: {said}",
+        visible(f"unsquashfs {path} ended with status {status}: {said}"),
         "a whole image, and room in the temporary directory",
         f"TMPDIR=/some/disk dask-runner check {path}",
     )
