@@ -105,9 +105,6 @@ class LogFile(logging.FileHandler):
             self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  logging's
-        """Do without the line: stderr is the user's, who has no use for that."""
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  logging's
         """Lose what cannot be written: the disk is full, and stderr the user's."""
 
     def move(self, path: str) -> None:
