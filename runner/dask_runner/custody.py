@@ -22,6 +22,10 @@ from typing import Self
 #: Where an access control list gives rights to more than the owner and the group.
 _LIST = "system.posix_acl_access"
 
+#: Times that a directory is made anew when somebody else is faster: it is looked at
+#: within microseconds.
+TRIES = 100
+
 _TEMPORARY = ("/var/tmp", "/tmp")  # noqa: S108  others() looks at them
 
 #: User numbers that there are (user_namespaces(7)): a namespace of all hides none.
@@ -136,19 +140,30 @@ class Held:
         OSError
             If it cannot be made, or is not ours alone.
         """
-        path = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
-        held = cls(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW))
+        for _ in range(TRIES):
+            path = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+            if made := cls._opened(path):
+                return made, path
+        raise PermissionError(errno.EPERM, "somebody else takes away what is made")
+
+    @classmethod
+    def _opened(cls, path: Path) -> Self | None:
+        """Open what was just made; None if something else is there by now."""
+        try:
+            held = cls(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
         found = os.fstat(held.descriptor)
-        mode = stat.S_IMODE(found.st_mode)
-        if os.listdir(held.descriptor):  # noqa: PTH208  a descriptor
-            # Another of ours, which somebody has laid there meanwhile.
+        entries = os.listdir(held.descriptor)  # noqa: PTH208  a descriptor
+        if found.st_uid != os.geteuid() or entries:
             os.close(held.descriptor)
-            raise PermissionError(errno.EPERM, "somebody else takes away what is made")
-        if found.st_uid == os.geteuid() and not mode & 0o077:
-            return held, path
-        held.remove()
-        why = f"it would belong to uid {found.st_uid}, with mode {mode:04o}"
-        raise PermissionError(errno.EPERM, why)
+            return None
+        mode = stat.S_IMODE(found.st_mode)
+        if mode & 0o077:
+            held.remove()
+            why = f"it shows files to others (mode {mode:04o})"
+            raise PermissionError(errno.EPERM, why)
+        return held
 
     @property
     def path(self) -> Path:

@@ -31,7 +31,9 @@ def host(settings: Settings, link_host: str) -> str:
     ConfigError
         If the interface that the user named has none.
     """
-    return of_interface(settings.interface) if settings.interface else link_host
+    found = of_interface(settings.interface) if settings.interface else link_host
+    # Dask takes it for a part of an address, which has a port behind a colon.
+    return f"[{found}]" if ":" in found else found
 
 
 def _protocol(settings: Settings) -> str:

@@ -35,7 +35,7 @@ def node(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 def test_the_loopback_of_this_machine_is_found() -> None:
     found = interfaces()
     assert found["lo"] == LOOPBACK
-    assert all(ipaddress.IPv4Address(address) for address in found.values())
+    assert all(ipaddress.ip_address(address) for address in found.values())
 
 
 def test_an_interface_that_is_not_there_is_an_error_that_lists_those_that_are() -> None:
@@ -86,15 +86,54 @@ def test_else_the_default_route_and_else_any(node: pytest.MonkeyPatch) -> None:
     assert own_address(TWO_NODES, None) == "192.168.122.1"
 
 
-def test_a_node_without_a_network_has_its_loopback(node: pytest.MonkeyPatch) -> None:
+def test_ranks_that_are_likely_on_one_node_have_its_loopback(
+    node: pytest.MonkeyPatch,
+) -> None:
     node.setattr(addresses, "interfaces", lambda: {"lo": LOOPBACK})
-    assert own_address(TWO_NODES, None) == LOOPBACK
+    assert own_address(replace(TWO_NODES, local_size=None), None) == LOOPBACK
+
+
+def test_a_node_without_a_network_says_so_to_ranks_of_others(
+    node: pytest.MonkeyPatch,
+) -> None:
+    node.setattr(addresses, "interfaces", lambda: {"lo": LOOPBACK, "lo6": "::1"})
+    with pytest.raises(ConfigError, match="no address but its loopback's, and only 2"):
+        own_address(TWO_NODES, None)
+
+
+IF_INET6 = """\
+00000000000000000000000000000001 01 80 10 80       lo
+fe8000000000000000fc00fffe000001 04 40 20 80     eth0
+fd000000000000000000000000000002 04 40 00 82     eth0
+20010db8000000000000000000000007 05 40 00 80      ib0
+fe8000000000000000fc00fffe000002 06 40 20 80     eth1
+"""
+IPV6_ROUTE = (
+    f"{0:032x} 00 {0:032x} 00 {0:032x} ffffffff 00000001 00000000 00200200       lo\n"
+    f"{0:032x} 00 {0:032x} 00 {1:032x} 00000400 00000001 00000000 00000003      ib0\n"
+)
+
+
+def test_a_node_of_ipv6_alone_has_an_address_that_is_more_than_a_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "if_inet6").write_text(IF_INET6)
+    (tmp_path / "ipv6_route").write_text(IPV6_ROUTE)
+    monkeypatch.setattr(addresses, "_interfaces_4", lambda: {"lo": LOOPBACK})
+    monkeypatch.setattr(addresses, "_ADDRESSES_6", tmp_path / "if_inet6")
+    monkeypatch.setattr(addresses, "_ROUTES", tmp_path / "none")
+    monkeypatch.setattr(addresses, "_ROUTES_6", tmp_path / "ipv6_route")
+    monkeypatch.setattr(addresses, "_resolved", lambda _: [])
+    assert interfaces() == {"lo": LOOPBACK, "eth0": "fd00::2", "ib0": "2001:db8::7"}
+    assert own_address(TWO_NODES, None) == "2001:db8::7"
+    assert of_interface("eth0") == "fd00::2"
 
 
 def test_where_no_routes_can_be_read_there_is_no_default_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(addresses, "_ROUTES", Path("/nowhere"))
+    monkeypatch.setattr(addresses, "_ROUTES_6", Path("/nowhere"))
     assert addresses._default_route() == ""  # noqa: SLF001
 
 

@@ -133,6 +133,60 @@ def test_a_full_disk_is_an_error_and_leaves_no_half_file(
         assert [item.name for item in disk.iterdir()] == ["full"]
 
 
+def test_what_was_made_for_a_record_that_does_not_fit_is_gone_again(
+    tmp_path: Path, require: Require
+) -> None:
+    disk = tmp_path / "disk"
+    with small_disk(disk, require):
+        (disk / "full").write_bytes(b"x" * 4096)
+        with pytest.raises(ConfigError, match="No space"):
+            published(disk / "a" / files.DIRECTORY / "record.json")
+        assert [item.name for item in disk.iterdir()] == ["full"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "local_size", "copies"),
+    [
+        ("nfs4", 2, ["home"]),
+        ("ext4", 2, ["home", "work"]),
+        ("ext4", 4, ["home"]),
+        ("tmpfs", 4, ["home", "work"]),
+        ("overlay", 4, ["home", "work"]),
+        ("", 4, ["home", "work"]),
+    ],
+)
+def test_there_is_one_copy_where_all_ranks_see_it(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    local_size: int,
+    copies: list[str],
+) -> None:
+    monkeypatch.setattr(files, "kind_of", lambda _: kind)
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    environ = {"HOME": str(tmp_path / "home")}
+    meeting = file_meeting(world(size=4, local_size=local_size), environ, None)
+    for record in (RECORD, with_address(RECORD, "tcp://127.0.0.1:1")):
+        asyncio.run(meeting.publish(record))
+        there = sorted(path.parts[-3] for path in tmp_path.rglob("*.json"))
+        assert there == copies
+    meeting.withdraw()
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_a_home_that_cannot_be_written_makes_the_working_directory_the_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "kind_of", lambda _: "nfs4")
+    monkeypatch.chdir(tmp_path)
+    meeting = file_meeting(world(), {"HOME": "/proc"}, None)
+    asyncio.run(meeting.publish(RECORD))
+    assert meeting.files == (str(tmp_path / files.DIRECTORY / f"{KEY}.json"),)
+    meeting.withdraw()
+    assert nothing_left(tmp_path)
+
+
 # --- what stays behind ------------------------------------------------------
 
 
@@ -144,6 +198,15 @@ def test_the_file_and_a_directory_of_ours_are_removed(tmp_path: Path) -> None:
 def test_a_directory_of_the_users_is_kept(tmp_path: Path) -> None:
     published(tmp_path / "mine" / "record.json").withdraw()
     assert nothing_left(tmp_path / "mine")
+
+
+def test_a_directory_that_was_replaced_meanwhile_is_kept(tmp_path: Path) -> None:
+    directory = tmp_path / files.DIRECTORY
+    meeting = published(directory / "record.json")
+    directory.rename(tmp_path / "away")
+    directory.mkdir()
+    meeting.withdraw()
+    assert directory.exists()
 
 
 def test_the_file_of_another_cluster_is_kept(tmp_path: Path) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+import logging
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from dask_runner.crew import BEFORE
+from dask_runner.programs import lifeline
 from tests.programs import printed
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_the_agent_begins_with_the_variables_that_dask_sets_for_workers() -> None:
@@ -44,3 +49,29 @@ def test_importing_the_package_does_nothing() -> None:
         "print('mpi4py' in sys.modules, threading.active_count())"
     )
     assert printed(code) == "False 1"
+
+
+def test_a_log_keeps_its_last_lines(tmp_path: Path) -> None:
+    # Two processes write into one, as workers of a rank do.
+    path = tmp_path / "worker.log"
+    logs = [lifeline.LogFile(path, delay=True) for _ in range(2)]
+    number = 2 * lifeline.LARGEST // 100
+    for line in range(number):
+        text = f"{line:07} {'x' * 100}"
+        record = logging.LogRecord("any", logging.INFO, "", 0, text, None, None)
+        logs[line % 2].handle(record)
+    for log in logs:
+        log.close()
+    assert path.stat().st_size <= lifeline.LARGEST + 200
+    first, *lines = path.read_text().splitlines()
+    assert first == "[older lines are left out]"
+    numbers = [int(line[:7]) for line in lines]
+    assert numbers == list(range(numbers[0], number))
+
+
+def test_a_log_that_cannot_be_written_is_no_word_on_the_users_stderr(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    log = lifeline.LogFile(tmp_path / "none" / "worker.log", delay=True)
+    log.handle(logging.LogRecord("any", logging.INFO, "", 0, "text", None, None))
+    assert capfd.readouterr().err == ""

@@ -21,8 +21,9 @@ def directory(
     source: str = "default",
     free: int = 9 * GIB,
     problem: str = "",
+    others: str = "",
 ) -> Directory:
-    return Directory(path, source, kind, free, problem)
+    return Directory(path, source, kind, free, problem, others)
 
 
 @pytest.mark.parametrize("kind", ["nfs4", "lustre", "gpfs", "beegfs", "tmpfs", "cifs"])
@@ -66,6 +67,13 @@ def test_what_the_user_named_is_taken_with_a_warning(kind: str) -> None:
     chosen = choose(directory("/n", kind, "--local-directory"), directory("/b"))
     assert chosen.path == "/n"
     assert kind in chosen.warnings[0]
+
+
+def test_what_others_can_take_away_is_taken_if_the_user_named_it() -> None:
+    theirs = "/p belongs to uid 12346"
+    chosen = choose(directory("/p", source="--local-directory", others=theirs))
+    assert chosen.path == "/p"
+    assert theirs in chosen.warnings[0]
 
 
 def test_directory_of_the_user_that_cannot_be_used_is_an_error() -> None:
@@ -126,6 +134,20 @@ def test_problems_of_candidates_are_named(tmp_path: Path) -> None:
         found = take({"TMPDIR": str(path)}).directories[0]
         assert found.source == "TMPDIR"
         assert found.problem == problem or path == "/proc/self"
+
+
+def test_a_candidate_that_others_can_take_away_is_none() -> None:
+    with ordinary() as path:
+        path.chmod(0o777)
+        found = take({"TMPDIR": str(path)}, str(path)).directories
+        assert found[0].problem == ""
+        assert found[0].others == f"{path} can be written by all (mode 0777)"
+        assert found[1].problem == f"is open to others: {found[0].others}"
+
+
+def test_a_name_that_is_no_text_is_shown_as_one() -> None:
+    found = take({"TMPDIR": "/caf\udce9"}).directories[0]
+    assert (found.path, found.problem) == (r"/caf\xe9", "has a name that is no UTF-8")
 
 
 def test_directory_without_permission_is_not_writable() -> None:

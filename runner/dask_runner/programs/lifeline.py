@@ -84,8 +84,25 @@ def look_at_logging() -> None:
     _users.extend({"logging", "logging-file-config"} & dask.config.config.keys())
 
 
+#: Bytes of a log, after which its older lines go; and those that stay. Whoever reaches
+#: a port can have a line written for each connection that they spoil, as often as they
+#: like, and the disk is the user's. The report of a failure shows the last lines.
+LARGEST = 1 << 20
+KEPT = 1 << 18
+
+
 class LogFile(logging.FileHandler):
-    """A log that a fork continues in another file."""
+    """A log of bounded size, which a fork continues in another file."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line; where there are too many, leave out the older ones."""
+        try:
+            super().emit(record)
+            # Where all have written so far: several processes may have this file.
+            if self.stream is not None and self.stream.tell() > LARGEST:
+                _shorten(Path(self.baseFilename))
+        except OSError:
+            self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  logging's
         """Lose what cannot be written: the disk is full, and stderr the user's."""
@@ -98,6 +115,17 @@ class LogFile(logging.FileHandler):
             self.baseFilename = os.path.abspath(path)  # noqa: PTH100  as logging does
         finally:
             self.release()
+
+
+def _shorten(log: Path) -> None:
+    # In place: who else writes into it appends, wherever its end is.
+    with log.open("r+b") as file:
+        file.seek(-KEPT, os.SEEK_END)
+        file.readline()
+        kept = file.read()
+        file.seek(0)
+        file.truncate()
+        file.write(b"[older lines are left out]\n" + kept)
 
 
 def log_to_file(path: str) -> None:
@@ -156,6 +184,8 @@ def _to_file(path: str) -> dict[str, Any]:
                 "()": LogFile,
                 "filename": path,
                 "formatter": "plain",
+                "encoding": "utf-8",
+                "errors": "backslashreplace",
                 "delay": True,
             }
         },
