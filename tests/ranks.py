@@ -21,7 +21,7 @@ from tests.running import DASK_RUNNER, Run
 
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from tests.running import Ended
 
@@ -111,14 +111,62 @@ class Job:
 
     def rank(self, number: int, *args: str | int, before: tuple[str, ...] = ()) -> Run:
         """Start a rank; *before* is the command that runs its program."""
+        return self._start({"DASKRUNNER_RANK": str(number)}, before, args)
+
+    def _start(
+        self,
+        own: Mapping[str, str],
+        before: tuple[str, ...],
+        args: tuple[str | int, ...],
+    ) -> Run:
         words = *before, str(self._program), "--timeout", TIMEOUT, *args
-        environ = self.environ | {"DASKRUNNER_RANK": str(number)}
+        environ = {**self.environ, **own}
         run = Run(tuple(map(str, words)), cwd=self._directory, env=environ)
         return self._stack.enter_context(run)
 
-    def sockets(self) -> int:
+    def sockets(self, node: str = "") -> int:
         """Count the leader's sockets: where it listens, and what is connected there."""
-        return Path("/proc/net/unix").read_text().count(self.name)
+        return Path("/proc/net/unix").read_text().count(f"{self.name}{node}")
+
+
+class TwoNodes(Job):
+    """A step of Slurm with two ranks on each of two nodes, all on this machine.
+
+    The ranks of a node find their leader by the name of a socket. Here it is that of an
+    mpiexec, whose variables they have as well; ``--launcher slurm`` says whose ranks
+    they are.
+    """
+
+    NODES = ("a", "b")
+
+    def __init__(self, directory: Path, program: Path = DASK_RUNNER) -> None:
+        super().__init__(directory, 4, program)
+        self.environ = {
+            "HOME": str(directory),
+            "TMPDIR": str(directory),
+            "SLURM_JOB_ID": self.name,
+            "SLURM_STEP_ID": "0",
+            "SLURM_STEP_NUM_TASKS": "4",
+            "SLURM_STEP_TASKS_PER_NODE": "2(x2)",
+            "SLURM_TASKS_PER_NODE": "2(x2)",
+        }
+
+    def rank(self, number: int, *args: str | int, before: tuple[str, ...] = ()) -> Run:
+        """Start a rank on a node that has a name of its own."""
+        node, local_rank = divmod(number, 2)
+        name = self.NODES[node]
+        own = {
+            "SLURM_PROCID": str(number),
+            "SLURM_NODEID": str(node),
+            "SLURM_LOCALID": str(local_rank),
+            "OMPI_COMM_WORLD_LOCAL_RANK": str(local_rank),
+            "PMIX_NAMESPACE": f"{self.name}{name}",
+            # What makes another agent: this machine has both.
+            "DASK_NODE": name,
+        }
+        line = f'hostname {name} && exec "$@"'
+        there = "unshare", "--uts", "sh", "-c", line, "sh", *before
+        return self._start(own, there, ("--launcher", "slurm", *args))
 
 
 def ended(run: Run, status: int) -> Ended:

@@ -38,8 +38,6 @@ class Contact:
         In rank 0, once it has opened the hub; in the others once they are linked.
     link : Uplink or None
         The connection, once there is one.
-    unsaid : list of Absent
-        What the hub is to be told once there is one.
     """
 
     def __init__(
@@ -56,7 +54,6 @@ class Contact:
         self._unsaid: list[m.Message] = []
         self.record: Record | None = None
         self.link: Uplink | None = None
-        self.unsaid: list[m.Absent] = []
 
     # --- the meeting --------------------------------------------------------
 
@@ -140,18 +137,10 @@ class Contact:
         for message in unsaid:
             self.say(message)
 
-    def say_or_keep(self, message: m.Absent) -> None:
-        """Send a message, as soon as there is a connection."""
-        if self.link is None:
-            self.unsaid.append(message)
-        else:
-            self.link.say(message)
-
-    def say_the_rest(self) -> None:
-        """Send what was kept."""
-        for message in self.unsaid:
-            self.say(message)
-        self.unsaid.clear()
+    @property
+    def absent(self) -> list[m.Absent]:
+        """The ranks of whose absence the hub has not been told."""
+        return [one for one in self._unsaid if isinstance(one, m.Absent)]
 
     def fail(self, error: RunnerError) -> None:
         """Say that the rank cannot do its part."""

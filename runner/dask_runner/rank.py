@@ -181,13 +181,12 @@ class Rank:
         link = self._contact.linked(found)
         link.say(self._crew.hello(self._node))
         self._launched.joined()
-        self._contact.say_the_rest()
+        self._contact.catch_up()
         self._tasks.start(link.listen())
         self._tasks.start(link.beat(self._look_around))
         if self._unfit is not None:
             link.fail(self._unfit)
             return
-        self._contact.catch_up()
         try:
             self._crew.found(found.record, link.host, self._contact.files)
         except ConfigError as error:
@@ -315,9 +314,6 @@ class Rank:
 
     # --- the other ranks of the node ------------------------------------------
 
-    def _on_absent(self, message: m.Absent) -> None:
-        self._contact.say_or_keep(message)
-
     def _on_leads(self, message: m.Leads) -> None:
         self._leader = message.rank
 
@@ -334,7 +330,7 @@ class Rank:
         if self._leader < 0 and world.rank == world.local_rank:
             self._leader = 0
         if self._leader or self._contact.link is not None:
-            self._contact.say_or_keep(m.Absent(self._leader, "died before it joined"))
+            self._contact.say(m.Absent(self._leader, "died before it joined"))
             return
         error = AssemblyError(
             f"rank 0 on {self._node} died before the ranks had met",
@@ -424,7 +420,7 @@ class Rank:
         ("agent", Ended): _on_agent_ended,
         ("launched", m.Signalled): _on_signal,
         ("launched", Ended): _on_launched_gone,
-        ("node", m.Absent): _on_absent,
+        ("node", m.Absent): _for_the_hub,
         ("node", m.Signalled): _on_signal,
         ("leader", m.Leads): _on_leads,
         ("leader", m.Close): _on_leader_ends,
@@ -457,7 +453,7 @@ class Rank:
     def _say_what_nobody_heard(self) -> None:
         # A signal that ends us all is cause enough.
         if self._status is None or self._status < SIGNALLED:
-            for absent in self._contact.unsaid:
+            for absent in self._contact.absent:
                 say(f"error: {absent.on(self._node)}")
 
     async def _leave(self) -> None:

@@ -56,7 +56,7 @@ def begin(environ=LOCAL, words=b"the hub is lost\n"):
     process = start(NATIVE, environ)
     leader = accept(door)
     hear(leader)
-    leader.sendall(words)
+    leader.sendall(b"held\nplayed 69 " + words)
     while (comm := Path(f"/proc/{process.pid}/comm").read_text()) != "dask-follower\n":
         assert process.poll() is None, comm
         time.sleep(0.01)
@@ -86,7 +86,7 @@ for _, local_rank, launch in follower.GLANCES:
             process = start(program, environ)
             leader = accept(with_door)
             said.append(hear(leader))
-            leader.sendall(b"\n7\n")
+            leader.sendall(b"held\nend 7\n")
             assert process.wait(SECONDS) == 7, process.stderr.read()
             assert process.stderr.read() == b""
         assert said[0] == said[1], said
@@ -107,7 +107,7 @@ assert kib < {SMALL} * 1024, kib
 for number in follower.SIGNALS:
     process.send_signal(number)
     assert leader.recv(1)[0] == number
-leader.sendall(b"143\n")
+leader.sendall(b"end 143\n")
 assert process.wait(SECONDS) == 143
 """,
     )
@@ -131,7 +131,7 @@ def test_a_status_that_is_cut_short_is_none(contained: Any) -> None:
         contained,
         r"""
 process, leader = begin(words=b"\n")
-leader.sendall(b"14")
+leader.sendall(b"end 14")
 leader.close()
 assert process.wait(SECONDS) == follower.LOST
 """,
@@ -149,7 +149,7 @@ while "nanosleep" not in Path(f"/proc/{process.pid}/wchan").read_text():
     time.sleep(0.005)
 leader = accept(claim(LOCAL))
 hear(leader)
-leader.sendall(b"\n3\n")
+leader.sendall(b"end 3\n")
 assert process.wait(SECONDS) == 3
 """,
     )
@@ -168,7 +168,7 @@ assert not again, "it came"
     )
 
 
-def test_a_signal_before_there_is_a_leader_ends_it(contained: Any) -> None:
+def test_a_leader_hears_signals_before_it_answers(contained: Any) -> None:
     _do(
         contained,
         r"""
@@ -178,7 +178,27 @@ for number in follower.ENDS:
     leader = accept(door)
     hear(leader)
     process.send_signal(number)
+    assert leader.recv(1)[0] == number
+    leader.sendall(b"end %d\n" % (128 + number))
     assert process.wait(SECONDS) == 128 + number
+""",
+    )
+
+
+def test_a_signal_before_there_is_a_leader_waits_for_one(contained: Any) -> None:
+    _do(
+        contained,
+        r"""
+process = start(NATIVE, LOCAL)
+while "nanosleep" not in Path(f"/proc/{process.pid}/wchan").read_text():
+    assert process.poll() is None
+    time.sleep(0.005)
+process.send_signal(signal.SIGTERM)
+leader = accept(claim(LOCAL))
+hear(leader)
+assert leader.recv(1)[0] == signal.SIGTERM
+# It makes no end.
+assert process.wait(SECONDS) == 143
 """,
     )
 
@@ -189,13 +209,43 @@ REFUSED = 78
 
 
 @pytest.mark.parametrize(
-    "how", ["declined", "cut short", "silent", "no leader", "another user's leader"]
+    "how",
+    [
+        "declined",
+        "kept",
+        "dead",
+        "cut short",
+        "silent",
+        "no leader",
+        "a full queue",
+        "another user's leader",
+    ],
 )
 def test_without_a_leader_it_is_the_python_program_which_looks_for_none(
     contained: Any, how: str
 ) -> None:
     code = {
         "declined": """
+door = claim(LOCAL)
+process = start(NATIVE, LOCAL, ["script.py"])
+leader = accept(door)
+hear(leader)
+leader.sendall(b"apart\\n")
+assert take(leader, 1)[0] == follower.HANGS_UP
+assert not leader.recv(1)
+""",
+        # The Python program tells it why it ends.
+        "kept": """
+door = claim(LOCAL)
+process = start(NATIVE, LOCAL, ["script.py"])
+leader = accept(door)
+hear(leader)
+leader.sendall(b"yourself\\n")
+assert take(leader, 1)[0] == follower.STAYS
+size = int.from_bytes(take(leader, 4))
+assert b"Failed" in take(leader, size)
+""",
+        "dead": """
 door = claim(LOCAL)
 process = start(NATIVE, LOCAL, ["script.py"])
 leader = accept(door)
@@ -207,7 +257,7 @@ door = claim(LOCAL)
 process = start(NATIVE, LOCAL, ["script.py"])
 leader = accept(door)
 hear(leader)
-leader.sendall(b"half of the last wor")
+leader.sendall(b"held\\nplayed 69 half of the last wor")
 leader.close()
 """,
         # Whose connection stays open: the time alone ends the wait.
@@ -221,6 +271,14 @@ began = time.monotonic() + follower.ANSWERS
 """,
         "no leader": """
 door = None
+process = start(NATIVE, LOCAL, ["script.py"])
+""",
+        "a full queue": """
+from socket import AF_UNIX, socket
+full = claim(LOCAL)
+full.listen(0)
+door, guest = None, socket(AF_UNIX)
+guest.connect(full.getsockname())
 process = start(NATIVE, LOCAL, ["script.py"])
 """,
         "another user's leader": """

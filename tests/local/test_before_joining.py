@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import signal
+import subprocess
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.programs import BEGIN, WAIT
-from tests.ranks import Job, catches, ended, has_loaded, native, until
+from tests.ranks import Job, TwoNodes, catches, ended, has_loaded, native, until
 from tests.running import DASK_RUNNER
 
 if TYPE_CHECKING:
@@ -134,6 +136,52 @@ def test_a_leader_that_dies_is_told_of_at_once_by_one_of_its_node(
     assert "error: rank 0 on " in said
     assert " died before the ranks had met" in said
     leader.wait()
+
+
+@pytest.fixture
+def nodes(tmp_path: Path, program: Path) -> Iterator[TwoNodes]:
+    if subprocess.run(["unshare", "--uts", "true"], check=False).returncode:
+        pytest.skip("needs the right to name a node (unshare --uts)")
+    with TwoNodes(tmp_path, program) as nodes:
+        yield nodes
+
+
+@pytest.mark.parametrize("when", ["before it hears them", "later"])
+def test_a_leader_of_another_node_that_dies_is_named_by_the_hub(
+    nodes: TwoNodes, when: str
+) -> None:
+    leader = nodes.rank(2, *CODE)
+    until(lambda: nodes.sockets("b"))
+    if when != "later":
+        leader.signal(signal.SIGSTOP)
+    before = nodes.sockets("b")
+    follower = nodes.rank(3, *CODE)
+    until(lambda: nodes.sockets("b") > before)
+    if when == "later":
+        until(lambda: follower.named("dask-follower"))
+    leader.signal(signal.SIGKILL)
+    first = nodes.rank(0, *CODE)
+    said = ended(first, 75).stderr
+    assert re.search(r"error: (rank 2|the rank of local rank 0) on b died before", said)
+    assert not ended(follower, 0).stderr
+
+
+def test_a_signal_on_another_node_ends_those_that_the_hub_does_not_know(
+    nodes: TwoNodes,
+) -> None:
+    leader, follower = nodes.rank(2, *CODE), nodes.rank(3, *CODE)
+    until(lambda: follower.named("dask-follower"))
+    follower.signal(signal.SIGTERM)
+    ended(follower, 143)
+    ended(leader, 143)
+
+
+def test_two_nodes_meet(nodes: TwoNodes) -> None:
+    code = BEGIN + "print(len(client.run(os.getpid)))"
+    first, *others = [nodes.rank(number, "-c", code) for number in range(4)]
+    assert ended(first, 0).stdout == "4\n"
+    for other in others:
+        ended(other, 0)
 
 
 def test_a_leader_that_ends_takes_those_along_whom_the_hub_does_not_know(

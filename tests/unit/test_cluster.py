@@ -46,6 +46,101 @@ def test_a_rank_lost_before_ready_is_not_missed_with_min_workers() -> None:
     playing(3, min_workers=2)(play)
 
 
+def test_a_rank_that_died_before_it_joined_ends_the_cluster_at_once() -> None:
+    async def play(stage: Stage) -> None:
+        ranks = await stage.ranks(0, 1)
+        ranks[1].say(m.Absent(2, "died before it joined"))
+        await all_leave(ranks)
+        assert await stage.status() == 75
+        (error,) = stage.said.errors
+        assert error.startswith("rank 2 on c1 died before it joined\n  needed: all 3 ")
+
+    playing(3)(play)
+
+
+def test_the_leader_of_a_node_is_absent_though_nobody_knows_its_number() -> None:
+    async def play(stage: Stage) -> None:
+        zero = await stage.rank(0)
+        three = await stage.rank(3, "c2", local_rank=1)
+        # The one of c1 is there.
+        zero.say(m.Absent(-1, "died before it joined"))
+        three.say(m.Absent(-1, "died before it joined"))
+        await all_leave([zero, three])
+        assert await stage.status() == 75
+        (error,) = stage.said.errors
+        assert error.startswith("the rank of local rank 0 on c2 died before it joined")
+
+    playing(4)(play)
+
+
+def test_a_rank_that_failed_before_it_joined_ends_the_cluster_with_its_error() -> None:
+    async def play(stage: Stage) -> None:
+        ranks = await stage.ranks(0)
+        saw = "failed before it joined: no disk"
+        ranks[0].say(m.Absent(1, saw, "a disk", "buy one", 78))
+        await all_leave(ranks)
+        assert await stage.status() == 78
+        told = f"rank 1 on c1 {saw}\n  needed: a disk\n  you can: buy one"
+        assert stage.said.errors == [told]
+
+    playing(2)(play)
+
+
+def test_a_rank_that_was_there_is_not_absent() -> None:
+    async def play(stage: Stage) -> None:
+        ranks = await ready(stage, 2)
+        ranks[0].say(m.Absent(1, "died before it joined"))
+        ranks[0].say(m.ClientEnded(0, ""))
+        await all_leave(ranks)
+        assert await stage.status() == 0
+        assert not stage.said.warnings
+
+    playing(2)(play)
+
+
+def test_a_rank_that_died_before_it_joined_is_not_missed_with_min_workers() -> None:
+    async def play(stage: Stage) -> None:
+        zero, one = await stage.ranks(0, 1)
+        zero.say(UP)
+        one.say(m.Absent(2, "died before it joined"))
+        await stage.until(lambda: stage.said.warnings)
+        assert stage.said.warnings == ["lost rank 2 on c1: it died before it joined"]
+        zero.say(workers(0))
+        one.say(workers(1))
+        await zero.hears(m.Ready)
+
+    playing(3, min_workers=2)(play)
+
+
+def test_there_are_too_few_left_when_enough_have_died_before_they_joined() -> None:
+    async def play(stage: Stage) -> None:
+        ranks = await stage.ranks(0)
+        ranks[0].say(UP)
+        ranks[0].say(workers(0))
+        ranks[0].say(m.Absent(1, "died before it joined"))
+        await all_leave(ranks)
+        assert await stage.status() == 75
+        assert "rank 1 on c1 died before it joined" in stage.said.errors[0]
+
+    playing(2, min_workers=2)(play)
+
+
+def test_a_signal_that_another_rank_tells_of_counts_as_that_ranks_own() -> None:
+    async def play(stage: Stage) -> None:
+        ranks = await ready(stage, 3)
+        for told in (m.Signalled(10, 2), m.Signalled(10)):
+            ranks[1].say(told)
+        ranks[2].say(m.Signalled(10))
+        ranks[0].say(m.Signalled(12))
+        numbers = [(await ranks[0].hears(m.Signalled)).number for _ in range(3)]
+        # That of rank 2 twice, once with that of rank 1.
+        assert sorted(numbers) == [10, 10, 12]
+        ranks[0].say(m.ClientEnded(0, ""))
+        await all_leave(ranks)
+
+    playing(3)(play)
+
+
 def test_a_rank_lost_while_running_is_told_and_not_missed() -> None:
     async def play(stage: Stage) -> None:
         ranks = await ready(stage, 3)
