@@ -1,4 +1,4 @@
-"""Numbers in a launcher's variables: read strictly, refused with their names."""
+"""Numbers that others write: read strictly, in one place."""
 
 from __future__ import annotations
 
@@ -12,6 +12,13 @@ if TYPE_CHECKING:
 #: More ranks than there are nodes and cores worth giving to Dask: a bigger
 #: number is a mistake that would otherwise fail late and strangely.
 MOST_RANKS = 1_000_000
+
+#: Digits of the largest number that the kernel writes (2**64 less one). Python itself
+#: refuses to read more than 4300, with an error of its own.
+LONGEST = 20
+
+#: Characters of a wrong value that a message shows.
+_SHOWN = 60
 
 
 def count(environ: Mapping[str, str], name: str, least: int) -> int:
@@ -31,13 +38,10 @@ def count(environ: Mapping[str, str], name: str, least: int) -> int:
         When it holds no number, or one that makes no sense.
     """
     text = environ[name]
-    try:
-        value = digits(text)
-    except ValueError:
-        value = -1
-    if not least <= value <= MOST_RANKS:
+    value = whole(text)
+    if value is None or not least <= value <= MOST_RANKS:
         raise ConfigError(
-            f"{name} is {text!r}" if text else f"{name} is empty",
+            f"{name} is {shown(text)}" if text else f"{name} is empty",
             f"a number from {least} to {MOST_RANKS}",
             "start the ranks with their launcher, and leave its variables as they are;"
             " or --launcher none for this machine alone",
@@ -48,6 +52,23 @@ def count(environ: Mapping[str, str], name: str, least: int) -> int:
 def digits(text: str) -> int:
     """Return the number that a text of digits spells; ValueError if it is none."""
     # int() also takes signs, spaces, underscores and other alphabets' digits.
-    if not (text.isascii() and text.isdigit()):
-        raise ValueError(f"no number: {text!r}")
+    if not (text.isascii() and text.isdigit() and len(text) <= LONGEST):
+        raise ValueError(f"no number: {shown(text)}")
     return int(text)
+
+
+def whole(text: str) -> int | None:
+    """Return the number that a text of digits spells; None if it is none."""
+    try:
+        return digits(text)
+    except ValueError:
+        return None
+
+
+def shown(value: object) -> str:
+    """Quote a value in a message, cut where it is absurdly long."""
+    try:
+        text = repr(value)
+    except ValueError:  # a number that Python does not write out
+        return "an endless number"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

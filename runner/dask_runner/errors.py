@@ -25,7 +25,13 @@ class RunnerError(Exception):
     needed : str
         What would have been right.
     do : str
-        What the reader can do about it, a command line where there is one.
+        What the reader can do about it: a sentence that begins with a verb, or a
+        command line.
+
+    Attributes
+    ----------
+    said : bool
+        Whether the user has read it: a leader's error is its followers' as well.
     """
 
     status = 70
@@ -35,6 +41,7 @@ class RunnerError(Exception):
         self.saw = saw
         self.needed = needed
         self.do = do
+        self.said = False
 
     def __str__(self) -> str:
         lines = [self.saw]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from dask_runner.counts import shown, whole
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -40,9 +42,9 @@ def number(text: str, name: str, warnings: list[str]) -> int | None:
     """
     if text == "max":
         return None
-    if text.isascii() and text.isdigit() and int(text) > 0:
-        return int(text)
-    warning = f"{name} says {text!r}: ignored"
+    if found := whole(text):
+        return found
+    warning = f"{name} says {shown(text)}: ignored"
     if warning not in warnings:
         warnings.append(warning)
     return None
@@ -58,6 +60,11 @@ def part(things: Sequence[T], place: int, parts: int) -> Sequence[T]:
     """Cut a sequence into neighbouring parts, as equal as can be; return one."""
     size = len(things)
     return things[place * size // parts : (place + 1) * size // parts]
+
+
+def portion(count: int, place: int, parts: int) -> int:
+    """Return how many of *count* things such a part has."""
+    return (place + 1) * count // parts - place * count // parts
 
 
 def in_words(size: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dask_runner.found import MIB, divided, part, variable
+from dask_runner.found import MIB, divided, portion, variable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,8 +24,8 @@ def given_cpus(
     if "PBS_JOBID" in snapshot.environ:
         count = variable(snapshot.environ, "NCPUS", warnings)
         if count is not None:
-            own = part(range(count), local_rank, local_size)
-            yield len(own), divided(f"NCPUS={count}", local_size)
+            own = portion(count, local_rank, local_size)
+            yield own, divided(f"NCPUS={count}", local_size)
 
 
 def given_memory(

@@ -16,6 +16,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dask_runner.counts import shown, whole
 from dask_runner.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -58,8 +59,16 @@ def refuse_lost_launcher(environ: Environ, around: Surroundings) -> None:
     ------
     ConfigError
     """
-    hint = environ.get(HINT, "")
-    if hint.isdecimal() and int(hint) > 1:
+    text = environ.get(HINT, "")
+    hint = whole(text or "0")
+    if hint is None:
+        raise ConfigError(
+            f"{HINT} is {shown(text)}",
+            "the number of the launcher's tasks",
+            f"set it from the launcher's own (APPTAINERENV_{HINT}=$SLURM_NTASKS), or "
+            "leave it out",
+        )
+    if hint > 1:
         saw = f"{HINT}={hint}, but no launcher's variables"
     else:
         launcher = _launcher_above(around)
@@ -178,7 +187,7 @@ def _ranks_share_a_node(environ: Environ) -> bool:
         environ.get("MPI_LOCALNRANKS", ""),
         environ.get("OMPI_COMM_WORLD_LOCAL_SIZE", ""),
     )
-    return any(count.isdecimal() and int(count) > 1 for count in counts)
+    return any((whole(count) or 0) > 1 for count in counts)
 
 
 # ------------------------------------------------------------------- after MPI

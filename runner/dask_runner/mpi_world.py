@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dask_runner import mpi_here
+from dask_runner.counts import whole
 from dask_runner.errors import ConfigError
 from dask_runner.inheritance import only_the_ranks
 
@@ -71,7 +72,7 @@ def descriptors(environ: Mapping[str, str]) -> list[int]:
     """Return the descriptors that the launcher has left open for its rank."""
     found = []
     for name in DESCRIPTORS:
-        text = environ.get(name, "")
-        if text.isdecimal() and Path(f"/proc/self/fd/{text}").exists():
-            found.append(int(text))
+        number = whole(environ.get(name, ""))
+        if number is not None and Path(f"/proc/self/fd/{number}").exists():
+            found.append(number)
     return found

@@ -13,6 +13,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from dask_runner.counts import whole
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -54,5 +56,4 @@ def heed(environ: Mapping[str, str]) -> None:
 def wanted(environ: Mapping[str, str], cpus: int) -> int:
     """Return the number of threads that these variables mean."""
     values = (environ.get(name, "") for name in VARIABLES)
-    numbers = (int(value) for value in values if value.isdecimal())
-    return min(next(filter(None, numbers), cpus), cpus)
+    return min(next(filter(None, map(whole, values)), cpus), cpus)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from dask_runner.counts import LONGEST, MOST_RANKS
 from dask_runner.roles import LAYOUTS
 
 if TYPE_CHECKING:
@@ -17,9 +18,11 @@ PREFIX = "DASK_RUNNER__"
 
 
 def _positive(text: str | float) -> int:
-    number = int(text)
-    if number < 1 or number != float(text):
-        raise ValueError("a whole number of at least 1")
+    needed = f"a whole number from 1 to {MOST_RANKS}"
+    # int() of a text has an error of its own where it is absurdly long.
+    number = int(text) if len(str(text)) <= LONGEST else 0
+    if not 1 <= number <= MOST_RANKS or number != float(text):
+        raise ValueError(needed)
     return number
 
 

@@ -27,6 +27,8 @@ import stat
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
+from dask_runner.counts import whole
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -90,9 +92,10 @@ def wire(environ: Mapping[str, str]) -> Wire:
     name = f"PMI_PORT={environ['PMI_PORT']}"
     host, _, port = environ["PMI_PORT"].rpartition(":")
     rank = environ.get("PMI_ID", environ.get("PMI_RANK", ""))
-    if not (host and port.isdecimal() and 0 < int(port) < 1 << 16 and rank):
+    number = whole(port) or 0
+    if not (host and 0 < number < 1 << 16 and rank):
         raise SilentError(f"{name} PMI_ID={rank} name no address and rank")
-    return Wire(name, None, (host, int(port)), rank)
+    return Wire(name, None, (host, number), rank)
 
 
 def descriptor(environ: Mapping[str, str]) -> int | None:

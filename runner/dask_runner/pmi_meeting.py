@@ -7,6 +7,7 @@ import zlib
 from typing import TYPE_CHECKING
 
 from dask_runner import pmi
+from dask_runner.counts import shown, whole
 from dask_runner.errors import LostError
 from dask_runner.rendezvous import RelayMeeting, UnusableError
 
@@ -125,9 +126,10 @@ async def _put(space: Space, text: str) -> None:
 
 async def _get(space: Space) -> str:
     count = await space.get(COUNT)
-    if not (count.isdecimal() and 0 < int(count) <= MOST):
-        raise pmi.PmiError(f"{COUNT} is {count!r}")
-    value = "".join([await space.get(KEY.format(n)) for n in range(int(count))])
+    pieces = whole(count) or 0
+    if not 0 < pieces <= MOST:
+        raise pmi.PmiError(f"{COUNT} is {shown(count)}")
+    value = "".join([await space.get(KEY.format(n)) for n in range(pieces)])
     try:
         packed = base64.urlsafe_b64decode(value + "=" * (-len(value) % 4))
         return zlib.decompress(packed).decode()

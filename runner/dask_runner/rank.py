@@ -200,6 +200,11 @@ class Rank:
     def _on_broken(self, broken: Broken) -> None:
         error = broken.error
         self._contact.broken(error)
+        # All else is seen by rank 0 as well, which says it.
+        self._status = error.status
+        if error.said:
+            return  # the leader's own, who plays for this rank
+        error.said = True
         if self._headquarters is not None:
             self._headquarters.fail(error)
         elif isinstance(error, AssemblyError) and self._speaks:
@@ -207,8 +212,6 @@ class Rank:
         elif isinstance(error, LostError) and self._world.local_rank in (0, None):
             # Seen by this node alone: what the launcher has here is gone.
             say(f"error: {error}")
-        # All else is seen by rank 0 as well, which says it.
-        self._status = error.status
 
     @property
     def _speaks(self) -> bool:

@@ -50,6 +50,7 @@ from dask_runner.found import (
     in_words,
     number,
     part,
+    portion,
     variable,
 )
 from dask_runner.given import given_cpus, given_memory
@@ -254,8 +255,8 @@ def _from_affinity(
         count, used = len(part(mask, local_rank, local_size)), len(mask) * local_size
         yield count, divided(words, local_size)
     if on_node is not None and used > on_node:
-        own_part = part(range(on_node), local_rank, local_size)
-        yield len(own_part), divided(f"SLURM_CPUS_ON_NODE={on_node}", local_size)
+        own = portion(on_node, local_rank, local_size)
+        yield own, divided(f"SLURM_CPUS_ON_NODE={on_node}", local_size)
 
 
 def _quotas(
@@ -273,8 +274,8 @@ def _quotas(
         whole = quota / period
         words = f"cgroup quota {whole:.1f} ({limit.group} {limit.file})"
         ranks = 1 if limit.own else local_size
-        own = part(range(max(1, math.floor(whole))), local_rank % ranks, ranks)
-        yield len(own), divided(words, ranks)
+        own = portion(max(1, math.floor(whole)), local_rank % ranks, ranks)
+        yield own, divided(words, ranks)
 
 
 def _limits(snapshot: Snapshot, resource: str) -> Iterator[Limit]:

@@ -20,12 +20,16 @@ if TYPE_CHECKING:
 BEGINS = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
 ENDS = dt.datetime(9999, 12, 31, 23, 59, 59, tzinfo=dt.UTC)
 
+#: Says that the variables of TLS beside it are a cluster's of ours, not the user's.
+OURS = "DASKRUNNER_TLS"
+
 _NAME = "dask-runner"
 _ROLES = ("scheduler", "worker", "client")
 #: Where the files are, in a directory of a rank's own.
 DIRECTORY = "tls"
 _CERTIFICATE = "certificate.pem"
 _KEY = "key.pem"
+_PREFIX = "DASK_DISTRIBUTED__COMM__"
 
 
 def material() -> tuple[str, str]:
@@ -102,18 +106,25 @@ def variables(directory: Path) -> dict[str, str]:
     Every Dask process that has them uses it, ``Client()`` in a user's program
     included.
     """
-    prefix = "DASK_DISTRIBUTED__COMM__"
     # Dask reads a variable as a Python literal if it can, and Python warns about
     # some paths that are none; in quotes a path is one.
     certificate, key = repr(str(directory / _CERTIFICATE)), repr(str(directory / _KEY))
     found = {
-        f"{prefix}REQUIRE_ENCRYPTION": "True",
-        f"{prefix}TLS__CA_FILE": certificate,
+        OURS: "1",
+        f"{_PREFIX}REQUIRE_ENCRYPTION": "True",
+        f"{_PREFIX}TLS__CA_FILE": certificate,
     }
     for role in _ROLES:
-        found[f"{prefix}TLS__{role.upper()}__CERT"] = certificate
-        found[f"{prefix}TLS__{role.upper()}__KEY"] = key
+        found[f"{_PREFIX}TLS__{role.upper()}__CERT"] = certificate
+        found[f"{_PREFIX}TLS__{role.upper()}__KEY"] = key
     return found
+
+
+def without(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of a cluster without TLS, perhaps below one that has it."""
+    if not environ.get(OURS):
+        return {}  # whoever asks for encryption is the user
+    return {OURS: "", f"{_PREFIX}REQUIRE_ENCRYPTION": "False"}
 
 
 def settings(certificate: str, key: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dask_runner.counts import shown
 from dask_runner.errors import ConfigError, UsageError
 from dask_runner.options import BY_KEY, PREFIX
 
@@ -96,10 +97,13 @@ def _parsed(
         return Setting(option.parse(value), source)
     except (ValueError, TypeError, OverflowError) as wrong:
         needed = str(wrong)
-        if "could not convert" in needed or "invalid literal" in needed:
+        unreadable = ("could not convert", "invalid literal", "Exceeds the limit")
+        if isinstance(wrong, OverflowError) or any(one in needed for one in unreadable):
             needed = f"a number ({option.metavar})"
         raise error(
-            f"{source} = {value!r}", needed, f"give {option.metavar}: {option.help}"
+            f"{source} = {shown(value)}",
+            needed,
+            f"give {option.metavar}: {option.help}",
         ) from None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dask_runner.counts import count, digits
+from dask_runner.counts import count, digits, shown, whole
 from dask_runner.errors import ConfigError
 from dask_runner.found import Found
 
@@ -63,7 +63,7 @@ def tasks_here(environ: Environ) -> Found[int | None]:
         tasks = tasks_on_node(text, node)
     except ValueError:
         raise ConfigError(
-            f"SLURM_STEP_TASKS_PER_NODE is {text!r}",
+            f"SLURM_STEP_TASKS_PER_NODE is {shown(text)}",
             "the tasks of each node as Slurm writes them: 2(x2),1",
             "start the ranks with srun, and leave its variables as they are",
         ) from None
@@ -120,7 +120,4 @@ def srun_line(environ: Environ, argv: Sequence[str]) -> str:
 
 def end_time(environ: Mapping[str, str]) -> float | None:
     """Return when Slurm ends the job, in seconds since 1970; None if it is not told."""
-    try:
-        return float(environ["SLURM_JOB_END_TIME"])
-    except (KeyError, ValueError):
-        return None
+    return whole(environ.get("SLURM_JOB_END_TIME", ""))
