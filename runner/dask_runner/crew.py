@@ -15,7 +15,7 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from dask_runner import image, join, mpi_world, node, specs
+from dask_runner import files, image, join, mpi_world, node, specs
 from dask_runner import messages as m
 from dask_runner.addresses import of_interface
 from dask_runner.deaths import Standing
@@ -180,6 +180,7 @@ class Crew:
             "silence": self._launch.settings.silence,
             "nannies": has_nannies(self._launch.settings),
             "preload_modules": list(self._launch.settings.preload_modules),
+            "files": files.given(),
         }
         self._unborn |= {fork.name for fork in forks}
         agent = Process("agent", self._events)

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from dask_runner import link
-from dask_runner.processes import allow_many_files
+from dask_runner.files import allow_many_files
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine

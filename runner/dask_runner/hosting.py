@@ -24,12 +24,12 @@ from dask_runner import follower
 from dask_runner import messages as m
 from dask_runner.channel import Channel
 from dask_runner.errors import RunnerError
+from dask_runner.files import allow_many_files
 from dask_runner.launched import Follower, failed
 from dask_runner.launchers import detect
 from dask_runner.messages import ProtocolError
 from dask_runner.node import Place, guests, home, of_this_user, peer
 from dask_runner.options import PREFIX
-from dask_runner.processes import allow_many_files
 from dask_runner.rank import Rank
 from dask_runner.rendezvous import RelayMeeting
 from dask_runner.report import marked

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import resource
 import signal
 import socket
 import subprocess
@@ -25,9 +24,6 @@ from dask_runner.messages import Bye, Message, ProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-#: File descriptors that one of our processes may have, if the system lets it.
-FILES = 1 << 16
 
 #: Seconds between SIGTERM and SIGKILL for our own processes.
 PATIENCE = 3.0
@@ -268,17 +264,3 @@ class Process(Peer):
 
 def _status_of(pid: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-
-def allow_many_files() -> None:
-    """Let this process have as many file descriptors as the system allows.
-
-    Rank 0 has one for each rank, a leader three for each rank of its node, an agent a
-    dozen for each worker; the usual limit is 1024, and more can be had. To be called
-    when the user's program is started, which keeps the limit that the user gave it.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    unlimited = hard == resource.RLIM_INFINITY
-    wanted = FILES if unlimited else min(hard, FILES)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -7,8 +7,8 @@ of its own rank, and of every rank of the node that connects to its socket
 ``serves`` (whether there will be workers), ``socket`` for the other ranks, or -1,
 ``place`` (of this rank), ``launchers`` (descriptors that are its launcher's) and
 ``added`` (variables), both for it alone, ``nannies`` (whether the workers have some),
-``preload_modules``; or ``forks``, where it is to be but a fork server
-(:mod:`dask_runner.programs.forks`).
+``preload_modules``, and ``files`` (the user's limit of them); or ``forks``, where it is
+to be but a fork server (:mod:`dask_runner.programs.forks`).
 
 It says ``Forked`` for each sibling. At ``Close`` it ends its rank's workers and says
 ``Bye``; at a second one, or at the end of its lifeline, it ends with all workers. In
@@ -30,10 +30,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from dask_runner import messages as m
-from dask_runner import openblas
+from dask_runner import files, openblas
 from dask_runner.channel import BlockingChannel, open_channel
 from dask_runner.node import Place
-from dask_runner.processes import Sibling, allow_many_files
+from dask_runner.processes import Sibling
 from dask_runner.programs import fork, forks, lifeline
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def main() -> None:
     variables = frozenset(os.environ) - {*plan["added"]}
     own = socket.socket(fileno=int(sys.argv[1]))
     own.set_inheritable(False)
+    files.adopt(plan["files"])
     with lifeline.told(own):
         fork.call_it("dask-agent")
         _import_in_peace()
@@ -55,6 +56,8 @@ def main() -> None:
     if sibling:
         importlib.import_module(f"dask_runner.programs.{sibling}").main()
     else:
+        # All workers are forks of its forks.
+        files.allow_many_files()
         if plan["serves"]:
             with lifeline.told(own):
                 _prepare_workers(plan, own)
@@ -208,7 +211,6 @@ async def _live(
     """Look after the workers of this rank, and of all that ask for it."""
     from dask_runner.programs.node_agent import Agent  # noqa: PLC0415  has Dask
 
-    allow_many_files()
     agent = Agent(Place(**plan["place"]), plan["silence"], variables)
     watch = asyncio.create_task(agent.watch())
     if plan["socket"] >= 0:

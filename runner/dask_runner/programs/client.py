@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dask_runner import messages as m
-from dask_runner import openblas
+from dask_runner import files, openblas
 from dask_runner.programs import lifeline
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def main() -> None:
     # kernel end it with the top process (prctl(2)).
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     lifeline.hear_signals()
+    files.put_back()
     channel = lifeline.blocking_channel()
     run = channel.receive()
     if not isinstance(run, m.Run):

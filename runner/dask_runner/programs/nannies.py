@@ -19,6 +19,7 @@ from distributed import Nanny
 from distributed.utils import import_term
 from distributed.worker_memory import parse_memory_limit
 
+from dask_runner import files
 from dask_runner import messages as m
 from dask_runner.errors import ConfigError, LostError, RunnerError
 from dask_runner.node import Place
@@ -212,6 +213,7 @@ class Workers:
         bound = options.pop("cpus", ())
         if not work["nanny"]:
             os.environ.update(variables)
+            files.give_back()
             return kind(work["scheduler"], **options)
         if isinstance(kind, type) and issubclass(kind, Nanny):
             return kind(work["scheduler"], env=variables, **options)
@@ -223,6 +225,7 @@ class Workers:
             work["log"],
             tuple(work["path"]),
             _in_place_of(self._inherited - variables.keys()),
+            files.given(),
         )
         with dask.config.set(SELDOM):
             return WatchedNanny(

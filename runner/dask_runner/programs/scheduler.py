@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from distributed import Scheduler
 
+from dask_runner import files
 from dask_runner import messages as m
 from dask_runner.programs import lifeline
 
@@ -43,6 +44,9 @@ async def _serve() -> None:
     lifeline.log_to_file(sys.argv[2])
     spec = (await lifeline.expect(channel, m.Run)).spec
     lifeline.configure(spec["environ"], spec["path"])
+    # Dask derives from it how many connections it keeps to workers.
+    files.allow_many_files()
+    files.give_back()
 
     # Dask then takes another port, and our line about the dashboard names it.
     warnings.filterwarnings("ignore", "Port .* is already in use", UserWarning)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dask_runner import openblas, security
+from dask_runner import files, openblas, security
 from dask_runner.programs import fork, lifeline
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ class Placed:
     others : mapping
         Variables of the rank whose agent it was forked from, which its own rank does
         not have: what it gets in their place, or None.
+    files : int
+        How many files the user lets a process have.
     """
 
     kind: Any
@@ -47,6 +49,7 @@ class Placed:
     log: str
     path: tuple[str, ...]
     others: Mapping[str, str | None]
+    files: int
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Take the place, and make the worker."""
@@ -59,6 +62,9 @@ class Placed:
                 os.environ[name] = value
         # It has read the variables of the rank that the fork server is of.
         openblas.heed(os.environ)
+        files.adopt(self.files)
+        files.allow_many_files()
+        files.give_back()
         # Threads that are there already (a nanny's link, a queue's) as well.
         for thread in Path("/proc/self/task").iterdir():
             os.sched_setaffinity(int(thread.name), self.cpus)
