@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from dataclasses import asdict, replace
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from dask_runner import mpi_here, roles, runner, security
@@ -255,6 +257,7 @@ class BaseRunner:
             "scheduler_options": self._scheduler_options,
             "worker_options": self._worker_options,
             "worker_name": self._worker_name,
+            "script": _script(),
             "scheduler_address": self._elsewhere,
         }
 
@@ -293,6 +296,16 @@ class BaseRunner:
         if ready.certificate:
             security.keep_in_memory()
             dask.config.set(security.settings(ready.certificate, ready.private_key))
+
+
+def _script() -> str:
+    """Return what this program's modules are beside; "" is the working directory."""
+    main = sys.modules.get("__main__")
+    file, spec = getattr(main, "__file__", None), getattr(main, "__spec__", None)
+    if not isinstance(file, str) or (spec is not None and spec.name != "__main__"):
+        return ""  # typed in, or a module by -m
+    # Of a directory or an archive, its __main__.py is the program.
+    return str(Path(file).absolute() if spec is None else Path(file).absolute().parent)
 
 
 def _path_of(worker_class: str | type | None) -> str | None:

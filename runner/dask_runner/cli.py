@@ -137,6 +137,7 @@ def run(obj: dict[str, Any], /, **given: Any) -> NoReturn:
 
 def _program(found: tuple[str, list[str]] | None) -> Any:
     from dask_runner.launch import Program  # noqa: PLC0415  as above
+    from dask_runner.program import descriptors  # noqa: PLC0415  as above
 
     kind, words = found or ("script", [])
     if not words:
@@ -145,7 +146,7 @@ def _program(found: tuple[str, list[str]] | None) -> Any:
             f"dask-runner {_GRAMMAR}",
             "dask-runner run --help lists the options",
         )
-    return Program(kind, words[0], tuple(words[1:]))
+    return Program(kind, words[0], tuple(words[1:]), descriptors(words))
 
 
 @cli.command()

@@ -15,12 +15,11 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from dask_runner import files, image, join, mpi_world, node, specs
+from dask_runner import files, image, join, mpi_world, node, program, specs
 from dask_runner import messages as m
 from dask_runner.addresses import of_interface
 from dask_runner.deaths import Standing
 from dask_runner.fleets import is_fleet
-from dask_runner.launch import check
 from dask_runner.processes import Peer, Process, Sibling
 from dask_runner.roles import Role
 from dask_runner.scratch import scratch
@@ -82,6 +81,12 @@ class Crew:
         self.agent: Peer = Process("agent", events)
         self.scheduler = Process("scheduler", events)
         self.client: Client = above or Process("client", events)
+        self._program = launch.program if Role.client in self._roles else None
+        self._opened = list(self._program.descriptors) if self._program else []
+        self._material: dict[str, list[str]] = {}
+        self._linked = asyncio.Event()
+        #: Whether the client is told, where there is one, what to run.
+        self.knows_its_program = asyncio.Event()
         self.home = ""
         self.leads = False
         self._unborn: set[str] = set()
@@ -95,7 +100,6 @@ class Crew:
             If the rank cannot do its part.
         """
         world, environ = self._launch.world, self._launch.environ
-        program = self._launch.program if Role.client in self._roles else None
         self._snapshot = self._launched.look(self._launch)
         self._place = Workplace(scratch(self._snapshot).path, environ)
         if self._launch.settings.mpi_tasks:
@@ -105,12 +109,10 @@ class Crew:
         self.leads = bool(self.home) and world.local_rank == 0
         if self._launch.settings.interface:
             of_interface(self._launch.settings.interface)
-        if program is not None:
-            check(program, environ)
         siblings = []
         if Role.scheduler in self._roles:
             siblings.append((self.scheduler, -1))
-        if program is not None:
+        if self._program is not None:
             assert isinstance(self.client, Process)  # noqa: S101  a program is ours
             siblings.append((self.client, -1 if _stdin_is_unusable() else 0))
         works_alone = Role.worker in self._roles and not self.home
@@ -160,7 +162,10 @@ class Crew:
             given.append(lifeline)
             log = self.place.log(process.name)
             own_stdin = os.dup(stdin) if stdin >= 0 else -1
-            forks.append(Sibling(process.name, lifeline.fileno(), log, own_stdin))
+            opened = self._opened if process is self.client else []
+            forks.append(
+                Sibling(process.name, lifeline.fileno(), log, own_stdin, opened)
+            )
         if listening := self._listen():
             given.append(listening)
         stdins = [fork.stdin for fork in forks if fork.stdin >= 0]
@@ -189,7 +194,12 @@ class Crew:
             self.place.environment(added),
             self.place.log("agent"),
             json.dumps(plan),
-            pass_fds=[*(end.fileno() for end in given), *stdins, *launchers],
+            pass_fds=[
+                *(end.fileno() for end in given),
+                *stdins,
+                *(number for fork in forks for number in fork.opened),
+                *launchers,
+            ],
         )
         for end in given:
             end.close()
@@ -227,9 +237,28 @@ class Crew:
         if Role.scheduler in self._roles:
             spec = specs.scheduler(self._launch, host, tls)
             self.scheduler.send(m.Run(spec | _material(record)))
-        if Role.client in self._roles and self._launch.program is not None:
-            spec = specs.client(self._launch.program, self._launch.settings, tls)
-            self.client.send(m.Run(spec | _material(record)))
+        self._material = _material(record)
+        self._linked.set()
+
+    async def read_program(self) -> None:
+        """Tell the client what to run, once that is read and the hub is found.
+
+        Raises
+        ------
+        ConfigError, AssemblyError
+            If it cannot be run.
+        """
+        if self._program is not None:
+            try:
+                text = await program.read(self._program, self._launch)
+            finally:
+                for descriptor in self._opened:  # the client has them now
+                    os.close(descriptor)
+            await self._linked.wait()
+            settings, environ = self._launch.settings, self._found.environ
+            spec = specs.client(self._program, settings, environ, text)
+            self.client.send(m.Run(spec | self._material))
+        self.knows_its_program.set()
 
     async def work(self, start: m.Start, record: Record, host: str) -> tuple[str, ...]:
         """Have the rank's workers started; return warnings for the user.

@@ -96,12 +96,12 @@ def give_back() -> None:
         return
     _limit.gives_back = True
     os.register_at_fork(after_in_child=_forked)
-    _posixsubprocess.fork_exec = _lowering(_posixsubprocess.fork_exec)  # type: ignore[assignment]
+    _posixsubprocess.fork_exec = _lowering(_posixsubprocess.fork_exec)
     # subprocess has a name of its own for it.
     subprocess._fork_exec = _posixsubprocess.fork_exec  # type: ignore[attr-defined]  # noqa: SLF001
     os.posix_spawn = _lowering(os.posix_spawn)
     os.posix_spawnp = _lowering(os.posix_spawnp)
-    os.system = _telling(os.system)
+    os.system = _telling(os.system)  # type: ignore[assignment]
 
 
 def _is_raised() -> bool:

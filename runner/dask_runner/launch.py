@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-import socket
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from dask_runner.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,11 +15,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What the client runs: "script", "module", "code" or "command"."""
+    """What the client runs.
+
+    Attributes
+    ----------
+    kind : str
+        "script", "module", "code" or "command".
+    target : str
+        Its name, or the code.
+    args : tuple of str
+    descriptors : tuple of int
+        What the shell has left open for it (:func:`dask_runner.program.descriptors`).
+    """
 
     kind: str
     target: str
     args: tuple[str, ...] = ()
+    descriptors: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +50,8 @@ class Launch:
         Further keywords for Dask's Scheduler, and its workers or nannies.
     worker_name : str
         Prefix of the workers' names; empty for none.
+    script : str
+        The script of that process above, or what else its modules are beside.
     scheduler_address : str
         A scheduler that runs elsewhere, for a plan without one.
     """
@@ -55,40 +64,5 @@ class Launch:
     scheduler_options: Mapping[str, Any] = field(default_factory=dict)
     worker_options: Mapping[str, Any] = field(default_factory=dict)
     worker_name: str = ""
+    script: str = ""
     scheduler_address: str = ""
-
-
-def check(program: Program, environ: Mapping[str, str]) -> None:
-    """Refuse a program that cannot be run, before the cluster is up.
-
-    Raises
-    ------
-    ConfigError
-    """
-    if program.kind == "command":
-        if shutil.which(program.target, path=environ.get("PATH")) is None:
-            raise ConfigError(
-                f"the command {program.target!r} is not on the PATH",
-                "a command that exists where rank 0 runs",
-                "check its name, and that it is in the image",
-            )
-        return
-    if program.kind != "script":
-        return
-    path = Path(program.target)
-    try:
-        with path.open("rb") as file:
-            file.read(1)
-    except IsADirectoryError:
-        saw = f"the script {program.target!r} is a directory"
-    except OSError as error:
-        saw = f"the script {program.target!r}: {error.strerror}"
-    else:
-        return
-    raise ConfigError(
-        saw,
-        f"a Python file that {socket.gethostname()} can read (working directory "
-        f"{Path.cwd()})",
-        "check the path; in a container, bind the directory that it is in "
-        "(apptainer run --bind DIR)",
-    )

@@ -7,6 +7,7 @@ ranks of any launcher.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import secrets
 import shutil
@@ -58,7 +59,12 @@ def follow(environ: Mapping[str, str]) -> None:
         signal.raise_signal(signal.SIGTERM)
 
 
-async def launch(nranks: int, args: Sequence[str], environ: Mapping[str, str]) -> int:
+async def launch(
+    nranks: int,
+    args: Sequence[str],
+    environ: Mapping[str, str],
+    opened: Mapping[int, Sequence[int]],
+) -> int:
     """Start *nranks* ranks on this machine; return the status of rank 0.
 
     Parameters
@@ -67,6 +73,8 @@ async def launch(nranks: int, args: Sequence[str], environ: Mapping[str, str]) -
     args : sequence of str
         The arguments of ``dask-runner``, as the user gave them.
     environ : mapping
+    opened : mapping
+        By rank, descriptors that a shell has left open for what it starts.
     """
     directory = tempfile.mkdtemp(prefix=PRIVATE, dir=custody.temporary())
     common = {
@@ -96,10 +104,14 @@ async def launch(nranks: int, args: Sequence[str], environ: Mapping[str, str]) -
                 *args,
                 env={**common, "DASKRUNNER_RANK": str(rank)},
                 stdin=None if rank == 0 else asyncio.subprocess.DEVNULL,
+                pass_fds=opened.get(rank, ()),
                 # Ctrl-C reaches this process alone, which passes it on once.
                 process_group=0,
             )
             ranks.append(process)
+        for descriptor in itertools.chain(*opened.values()):
+            # What writes there has to see when nobody reads it any more.
+            os.close(descriptor)
         status = await ranks[0].wait()
         if status < 0 and -status not in passed_on:
             say(f"error: rank 0 on {socket.gethostname()} {Ended(status)}")

@@ -15,7 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from dask_runner.channel import Channel, open_channel
@@ -41,18 +41,23 @@ class Sibling:
         Its end of a socket pair, and its log.
     stdin : int
         The file descriptor that is its standard input; -1 for none.
+    opened : list of int
+        Descriptors that it finds open under these numbers.
     """
 
     name: str
     lifeline: int
     log: str
     stdin: int = -1
+    opened: list[int] = field(default_factory=list)
 
     def close(self) -> None:
         """Close what is only its own."""
         os.close(self.lifeline)
         if self.stdin >= 0:
             os.close(self.stdin)
+        for descriptor in self.opened:
+            os.close(descriptor)
 
 
 Event = tuple[str, "Message | Ended"]

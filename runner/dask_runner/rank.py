@@ -104,6 +104,7 @@ class Rank:
         self._started = False
         self._closing = False
         self._agent_failed = False
+        self._waits_to_begin = False
         self._unfit: RunnerError | None = None
         self._status: int | None = None
 
@@ -168,7 +169,17 @@ class Rank:
             interface = None if self._unfit else self._settings.interface
             self._contact.record = await headquarters.open(interface)
             self._headquarters = headquarters
+        if self._unfit is None:
+            self._tasks.start(self._read_program())
         self._tasks.start(self._contact.meet())
+
+    async def _read_program(self) -> None:
+        try:
+            await self._crew.read_program()
+        except RunnerError as error:
+            # As above; it may come when the ranks have met, or before.
+            self._unfit = self._unfit or error
+            self._contact.fail(error)
 
     # --- events -------------------------------------------------------------
 
@@ -240,6 +251,14 @@ class Rank:
         self._crew.scheduler.send(message)
 
     def _on_ready(self, ready: m.Ready) -> None:
+        self._waits_to_begin = True
+        self._tasks.start(self._begin_script(ready))
+
+    async def _begin_script(self, ready: m.Ready) -> None:
+        await self._crew.knows_its_program.wait()
+        if self._closing:
+            return
+        self._waits_to_begin = False
         record = self._contact.known
         self._script.begin(
             replace(
@@ -251,6 +270,8 @@ class Rank:
 
     def _for_the_script(self, message: m.Signalled) -> None:
         self._script.signalled(message.number)
+        if self._waits_to_begin and message.number not in PASSED_ON:
+            self._contact.say(m.ClientEnded(128 + message.number, ""))
 
     def _on_client_ended(self, ended: Ended) -> None:
         self._contact.say(self._script.ended(ended, awaited=self._closing))

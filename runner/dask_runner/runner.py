@@ -52,7 +52,10 @@ def run(
     """
     world = detect(environ, settings.launcher, args)
     if world is None and (settings.nranks or 1) > 1:
-        return asyncio.run(local.launch(settings.nranks, args, environ))
+        client = roles.plan(settings.nranks, settings.layout).client
+        assert client is not None  # noqa: S101  every layout has one
+        opened = {client: program.descriptors}
+        return asyncio.run(local.launch(settings.nranks, args, environ, opened))
     if world is None:
         if settings.launcher == "auto" and settings.nranks is None:
             guard.refuse_lost_launcher(environ, surroundings.look(environ))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from dask_runner.addresses import of_interface
 from dask_runner.binding import bind
 from dask_runner.cpusets import from_list_format
 from dask_runner.fleets import cuda_worker, is_fleet
+from dask_runner.program import STDIN
 from dask_runner.resources import rank_share
 from dask_runner.roles import Role
 from dask_runner.shares import worker_shares
@@ -51,7 +53,7 @@ def scheduler(launch: Launch, link_host: str, tls: Mapping[str, str]) -> dict[st
     return {
         "dashboard": given.pop("dashboard", settings.dashboard),
         "options": own | given,
-        "path": [_search_path(launch.program)],
+        "modules": modules(launch),
         "environ": dict(tls),
     }
 
@@ -64,10 +66,17 @@ def _place(
 
 
 def client(
-    program: Program, settings: Settings, environ: Mapping[str, str]
+    program: Program,
+    settings: Settings,
+    environ: Mapping[str, str],
+    text: bytes | None = None,
 ) -> dict[str, Any]:
-    """Return what :mod:`dask_runner.programs.client` is told."""
+    """Return what :mod:`dask_runner.programs.client` is told.
+
+    *text* is that of a program that can be read only once.
+    """
     return {
+        "text": None if text is None else base64.b64encode(text).decode(),
         "environ": dict(environ),
         "kind": program.kind,
         "target": program.target,
@@ -117,7 +126,7 @@ def work(
     spec = {
         "scheduler": start.address,
         "worker_class": settings.worker_class,
-        "path": [_search_path(launch.program)],
+        "modules": modules(launch),
         "common": {key: value for key, value in common.items() if value is not None},
         "options": dict(launch.worker_options),
         # Who is restarted cannot be MPI's rank again.
@@ -139,8 +148,22 @@ def _worker(name: int | str, share: WorkerShare) -> dict[str, Any]:
     }
 
 
-def _search_path(program: Program | None) -> str:
-    """Where scheduler and workers look for the user's modules: as the script does."""
-    if program is not None and program.kind == "script":
-        return str(Path(program.target).resolve().parent)
-    return str(Path.cwd())
+def modules(launch: Launch) -> dict[str, Any]:
+    """Say where the user's modules may be: ``at`` the program, or in a directory.
+
+    A process that has looked there has ``added`` places to the path of its children.
+    What is found there is looked at in the processes that want it
+    (:mod:`dask_runner.programs.user_modules`): a path may lead to a file server that
+    does not answer.
+    """
+    program = launch.program
+    command = program is not None and program.kind == "command"
+    if program is None and launch.script:
+        at = [launch.script]
+    elif program is None or program.kind != "script" or program.target == STDIN:
+        at = [str(Path.cwd())]
+    elif program.target.startswith(("/dev/", "/proc/")):
+        at = []  # a pipe is in no directory
+    else:
+        at = [str(Path(program.target).absolute())]
+    return {"at": at, "command": command, "added": []}

@@ -152,7 +152,9 @@ def limited(limit: int, *args: object, timeout: float = 300) -> Ended:
 def test_what_tasks_and_the_script_start_has_the_users_limit(tmp_path: Path) -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     ended = clean(limited(123, "-n", 2, script(tmp_path, LIMITS)))
-    said = dict(line.split(" ", 1) for line in ended.stdout.splitlines() if "below" not in line)
+    said = dict(
+        line.split(" ", 1) for line in ended.stdout.splitlines() if "below" not in line
+    )
     assert said.pop("nannies").split() == [said["task"]] * 2
     assert said == {"script": "123", "task": said["task"], "scheduler": said["task"]}
     assert 123 < int(said["task"]) <= hard

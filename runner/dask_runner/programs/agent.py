@@ -29,8 +29,8 @@ import warnings
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from dask_runner import messages as m
 from dask_runner import files, openblas
+from dask_runner import messages as m
 from dask_runner.channel import BlockingChannel, open_channel
 from dask_runner.node import Place
 from dask_runner.processes import Sibling

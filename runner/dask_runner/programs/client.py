@@ -7,23 +7,28 @@ when the cluster is. Then it is, as far as the program can tell, an ordinary
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import ctypes
 import importlib.util
 import os
+import pkgutil
 import runpy
 import signal
 import sys
 import types
+from importlib.machinery import BuiltinImporter, SourceFileLoader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dask_runner import messages as m
 from dask_runner import files, openblas
-from dask_runner.programs import lifeline
+from dask_runner import messages as m
+from dask_runner.program import STDIN
+from dask_runner.programs import lifeline, user_modules
+from dask_runner.report import say
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 _PR_SET_PDEATHSIG = 1
 
@@ -51,7 +56,10 @@ def main() -> None:
         become(spec["target"], spec["args"], spec.get("report"))
     openblas.heed(os.environ)
     with _default_client(ready.address, spec["material"], spec.get("report")):
-        KINDS[spec["kind"]](spec["target"], spec["args"])
+        if spec["text"] is None:
+            KINDS[spec["kind"]](spec["target"], spec["args"])
+        else:
+            _text(spec["target"], spec["args"], base64.b64decode(spec["text"]))
 
 
 @contextlib.contextmanager
@@ -90,8 +98,6 @@ def _reported(client: Any, path: str) -> Iterator[None]:
         if client.status == "running":
             trouble = _written(client, watched)
         if trouble:
-            from dask_runner.report import say  # noqa: PLC0415
-
             say(f"warning: --report {path} was not written: {trouble}")
 
 
@@ -106,34 +112,83 @@ def _written(client: Any, watched: Any) -> str:
 
 def _script(path: str, args: list[str]) -> None:
     sys.argv = [path, *args]
-    full = Path(path).absolute()
-    # As Python does: beside the script itself, wherever a link to it is.
-    sys.path.insert(0, str(full.resolve().parent))
-    values = {"__file__": str(full), "__cached__": None}
-    _execute(full.read_bytes(), str(full), values)
+    full = _absolute(path)
+    # A directory or an archive has one, as Python asks.
+    if importer := pkgutil.get_importer(full):
+        _main_of(importer, full)
+    else:
+        _file(full, Path(full).read_bytes())
+
+
+def _main_of(importer: Any, full: str) -> None:
+    with _users_traceback():
+        spec = importer.find_spec("__main__")  # compiles it, in an archive
+    if spec is None:
+        say(f"error: can't find '__main__' module in {full!r}")
+        raise SystemExit(1)
+    user_modules.begin(full)
+    values = {
+        "__file__": spec.origin,
+        "__cached__": spec.cached,
+        "__loader__": spec.loader,
+        "__package__": "",
+        "__spec__": spec,
+    }
+    _execute(lambda: spec.loader.get_code("__main__"), values)
+
+
+def _file(full: str, source: bytes) -> None:
+    user_modules.begin(user_modules.script_directory(full))
+    loader = SourceFileLoader("__main__", full)
+    values = {"__file__": full, "__cached__": None, "__loader__": loader}
+    _execute(lambda: _compiled(source, full), values)
+
+
+def _text(target: str, args: list[str], source: bytes) -> None:
+    """Run a program that was read for us."""
+    sys.argv = [target, *args]
+    if target == STDIN:
+        user_modules.begin("")
+        values = {
+            "__file__": "<stdin>",
+            "__cached__": None,
+            "__loader__": BuiltinImporter,
+        }
+        _execute(lambda: _compiled(source, "<stdin>"), values)
+    else:
+        _file(_absolute(target), source)
+
+
+def _absolute(path: str) -> str:
+    # As Python does; it leaves all but this one as it is (Python/fileutils.c).
+    return os.getcwd() if path == "." else os.path.join(os.getcwd(), path)  # noqa: PTH109, PTH118
 
 
 def _code(code: str, args: list[str]) -> None:
     sys.argv = ["-c", *args]
-    sys.path.insert(0, "")
-    _execute(code.encode(), "<string>", {})
+    user_modules.begin("")
+    values = {"__loader__": BuiltinImporter}
+    _execute(lambda: _compiled(code.encode(), "<string>"), values)
 
 
-def _execute(source: bytes, name: str, values: Mapping[str, Any]) -> None:
+def _compiled(source: bytes, name: str) -> types.CodeType:
+    # Without our own `from __future__`: it would make another program of it.
+    return compile(source, name, "exec", dont_inherit=True)
+
+
+def _execute(code: Callable[[], types.CodeType], values: Mapping[str, Any]) -> None:
     # A real __main__ module, where runpy.run_path has a passing one: pickled
     # functions and multiprocessing look it up.
     module = types.ModuleType("__main__")
     vars(module).update(values)
     sys.modules["__main__"] = module
     with _users_traceback():
-        # Without our own `from __future__`: it would make another program of it.
-        code = compile(source, name, "exec", dont_inherit=True)
-        exec(code, vars(module))  # noqa: S102  the user's own
+        exec(code(), vars(module))  # noqa: S102  the user's own
 
 
 def _module(name: str, args: list[str]) -> None:
     sys.argv = ["-m", *args]
-    sys.path.insert(0, "")
+    user_modules.begin(_absolute("."))
     with _users_traceback():
         if not _is_there(name):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
@@ -169,6 +224,19 @@ def _users_traceback() -> Iterator[None]:
         raise SystemExit(status) from None
 
 
+#: Files of the code between ours and the user's.
+_OURS = frozenset(
+    {
+        __file__,
+        contextlib.__file__,
+        runpy.__file__,
+        "<frozen importlib._bootstrap>",
+        "<frozen importlib._bootstrap_external>",
+        "<frozen runpy>",
+        "<frozen zipimport>",
+    }
+)
+
+
 def _is_ours(frame: types.FrameType) -> bool:
-    ours = (__file__, runpy.__file__, "<frozen runpy>", contextlib.__file__)
-    return frame.f_code.co_filename in ours
+    return frame.f_code.co_filename in _OURS

@@ -20,7 +20,7 @@ from dask_runner.custody import Held
 from dask_runner.errors import ConfigError, RunnerError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 #: Signals that a fork server must not get before it has handlers for them.
 BLOCKED = (signal.SIGUSR1, signal.SIGUSR2)
@@ -147,13 +147,12 @@ def log_to_file(path: str) -> None:
         logging.config.dictConfig(_to_file(path))
 
 
-def configure(environ: Mapping[str, str], path: Iterable[str]) -> None:
-    """Let Dask read the cluster's variables, and Python find the user's modules."""
+def configure(environ: Mapping[str, str]) -> None:
+    """Let Dask read the cluster's variables."""
     import dask.config  # noqa: PLC0415  as above
 
     os.environ.update(environ)
     dask.config.refresh()
-    find_modules(path)
 
 
 def secured(options: Mapping[str, Any], material: Sequence[str]) -> dict[str, Any]:
@@ -165,11 +164,6 @@ def secured(options: Mapping[str, Any], material: Sequence[str]) -> dict[str, An
 
     own = as_security(*material)
     return {**({"security": own} if own else {}), **options}
-
-
-def find_modules(path: Iterable[str]) -> None:
-    """Look in these places first, as a script's own directory does for Python."""
-    sys.path[:0] = [place for place in path if place not in sys.path]
 
 
 def _to_file(path: str) -> dict[str, Any]:

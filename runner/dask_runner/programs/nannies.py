@@ -24,7 +24,7 @@ from dask_runner import messages as m
 from dask_runner.errors import ConfigError, LostError, RunnerError
 from dask_runner.node import Place
 from dask_runner.options import BY_KEY
-from dask_runner.programs import lifeline
+from dask_runner.programs import lifeline, user_modules
 from dask_runner.programs.watched import FAST, WatchedNanny, pause
 from dask_runner.programs.worker import Placed
 
@@ -135,7 +135,8 @@ class Workers:
 
     async def _start(self) -> None:
         work = self._work
-        lifeline.find_modules(work["path"])
+        alone = user_modules.SERVER if work["nanny"] else user_modules.WORKER
+        user_modules.look_in(work["modules"], alone)
         kind = import_term(work["worker_class"])
         if work["mpi_ranks"]:
             from dask_runner import mpi_world  # noqa: PLC0415  few need it
@@ -223,7 +224,7 @@ class Workers:
             tuple(bound or place.cpus),
             place.directory,
             work["log"],
-            tuple(work["path"]),
+            user_modules.for_workers(work["modules"]),
             _in_place_of(self._inherited - variables.keys()),
             files.given(),
         )

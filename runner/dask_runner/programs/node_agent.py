@@ -145,7 +145,7 @@ class Agent:
         found = m.Found({})
         while isinstance(message, m.Found):
             found = message
-            lifeline.configure(message.environ, [])
+            lifeline.configure(message.environ)
             _configure()
             self._found.set()
             message = await channel.receive()

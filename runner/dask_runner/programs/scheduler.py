@@ -1,8 +1,8 @@
 """The Dask scheduler, in a process of its own, forked by the agent.
 
-Gets ``Run`` with ``host, protocol, dashboard, dashboard_address, path`` and
-answers ``SchedulerUp`` or ``Failed``. Serves the dashboard from ``Complete`` on, and
-forgets the workers of ``WorkersLost``.
+Gets ``Run`` with what :func:`dask_runner.specs.scheduler` made and answers
+``SchedulerUp`` or ``Failed``. Serves the dashboard from ``Complete`` on, and forgets
+the workers of ``WorkersLost``.
 Ends at ``Finish``, at the end of its lifeline, or when a client shuts the cluster
 down (then it says ``SchedulerClosed``).
 """
@@ -21,7 +21,7 @@ from distributed import Scheduler
 
 from dask_runner import files
 from dask_runner import messages as m
-from dask_runner.programs import lifeline
+from dask_runner.programs import lifeline, user_modules
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -43,7 +43,8 @@ async def _serve() -> None:
     channel = await lifeline.channel()
     lifeline.log_to_file(sys.argv[2])
     spec = (await lifeline.expect(channel, m.Run)).spec
-    lifeline.configure(spec["environ"], spec["path"])
+    lifeline.configure(spec["environ"])
+    user_modules.look_in(spec["modules"], user_modules.SERVER)
     # Dask derives from it how many connections it keeps to workers.
     files.allow_many_files()
     files.give_back()

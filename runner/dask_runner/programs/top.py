@@ -103,6 +103,7 @@ async def _play() -> int:
         scheduler_options=spec["scheduler_options"],
         worker_options=spec["worker_options"],
         worker_name=spec["worker_name"],
+        script=spec["script"],
         scheduler_address=spec["scheduler_address"],
     )
     if spec["relay"]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dask_runner import files, openblas, security
-from dask_runner.programs import fork, lifeline
+from dask_runner.programs import fork, lifeline, user_modules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,7 +34,7 @@ class Placed:
         The CPUs that it may use.
     directory, log : str
         Its working directory and its log.
-    path : tuple of str
+    modules : mapping
         Where the user's modules are.
     others : mapping
         Variables of the rank whose agent it was forked from, which its own rank does
@@ -47,7 +47,7 @@ class Placed:
     cpus: tuple[int, ...]
     directory: str
     log: str
-    path: tuple[str, ...]
+    modules: Mapping[str, Any]
     others: Mapping[str, str | None]
     files: int
 
@@ -70,7 +70,7 @@ class Placed:
             os.sched_setaffinity(int(thread.name), self.cpus)
         os.chdir(self.directory)
         lifeline.log_to_file(self.log)
-        lifeline.find_modules(self.path)
+        user_modules.look_in(self.modules, user_modules.WORKER)
         if numbers := sys.modules.get("numpy.random"):
             # Forks begin with one state of it: not the same numbers in each.
             numbers.seed()

@@ -1,0 +1,290 @@
+"""Where Python looks for the user's modules, in processes that are not only the user's.
+
+Python puts a script's directory first on its path, for whoever imports. In our
+processes Dask imports too, later than a script can know, and looks for many modules
+that need not be installed: a ``queue.py`` or ``prometheus_client.py`` beside the script
+would become a part of the scheduler. So it depends on who asks:
+
+- the user's code, and who loads what the user has sent or named, finds the user's
+  modules before all others, as in a script;
+- so do libraries that the user's code has called, but for modules of the standard
+  library, which are Python's own;
+- Dask at its own work, which nobody has asked to import anything, does not find them.
+
+Scheduler, agents and nannies call no code of the user's but to load what was sent:
+there libraries find the user's modules last. And below a command, whose own Python may
+look elsewhere, all do.
+
+Who asks is read from the frames of the import: an import is a call like any other.
+"""
+
+from __future__ import annotations
+
+import grp
+import importlib.machinery
+import os
+import pkgutil
+import pwd
+import stat
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from importlib.machinery import ModuleSpec
+    from types import FrameType, ModuleType
+
+#: Roles of a process, as said above; the client is the user's own.
+CLIENT, WORKER, SERVER, COMMAND = "client", "worker", "server", "command"
+
+#: Import machinery, which asks for somebody else.
+_MACHINERY = frozenset(
+    {
+        "_frozen_importlib",
+        "_frozen_importlib_external",
+        "importlib",
+        "importlib._bootstrap",
+        "importlib._bootstrap_external",
+        "importlib.util",
+        "zipimport",
+    }
+)
+
+#: Modules that load what the user has sent.
+_LOADERS = frozenset(
+    {
+        "cloudpickle",
+        "cloudpickle.cloudpickle",
+        "distributed.protocol.pickle",
+        "pickle",
+    }
+)
+#: Functions that load what the user has named.
+NAMED = frozenset(
+    {
+        ("dask_runner.programs.client", "_is_there"),
+        ("distributed.preloading", "_import_module"),
+        ("distributed.utils", "import_term"),
+        ("runpy", "_get_module_details"),
+    }
+)
+#: Functions that call the user's.
+CALLING = frozenset(
+    ("distributed.worker", name)
+    for name in ("_run_actor", "_run_task", "_run_task_simple", "run")
+)
+#: What computes with the user's data wherever that arrives.
+_DATA = "distributed.shuffle."
+
+#: Packages that work in a process of the user's without being asked.
+_OURS = ("dask_runner", "distributed")
+
+_USERS, _CAUSED, _UNASKED, _UNKNOWN = "users", "caused", "unasked", "unknown"
+
+
+class PathFinder(importlib.machinery.PathFinder):
+    """Python's own, but for the places of the user's modules.
+
+    A class and not an object, and of that name, because other packages look for the
+    original so among the finders.
+
+    Attributes
+    ----------
+    role : str
+    places : tuple of str
+        Where the user's modules are: the very objects that are in ``sys.path``.
+    installed : tuple of str
+        Beginnings of file names that are not the user's.
+    known : frozenset of str
+        Packages that were there before the places were.
+    """
+
+    role = SERVER
+    places: tuple[str, ...] = ()
+    installed: tuple[str, ...] = ()
+    known: frozenset[str] = frozenset()
+
+    @classmethod
+    def find_spec(
+        cls,
+        fullname: str,
+        path: Sequence[str] | None = None,
+        target: ModuleType | None = None,
+    ) -> ModuleSpec | None:
+        """Find a module where who asks for it may find it."""
+        if path is None:
+            path = cls._path_for(fullname)
+        return super().find_spec(fullname, path, target)
+
+    @classmethod
+    def _path_for(cls, name: str) -> list[str] | None:
+        asker = cls._asker()
+        if cls.role == CLIENT and (
+            asker in {_USERS, _UNKNOWN}
+            or (asker == _CAUSED and name not in sys.stdlib_module_names)
+        ):
+            return None  # as it is: the user's own process
+        mine = {id(place) for place in cls.places}
+        others = [place for place in sys.path if id(place) not in mine]
+        if asker in {_UNASKED, _UNKNOWN}:
+            return others
+        first = cls.role != COMMAND and (
+            asker == _USERS
+            or (cls.role == WORKER and name not in sys.stdlib_module_names)
+        )
+        return [*cls.places, *others] if first else [*others, *cls.places]
+
+    @classmethod
+    def _asker(cls) -> str:
+        frames = _frames(sys._getframe(1))  # noqa: SLF001  there is no other way
+        nearest = next(frames, None)
+        if nearest is None:
+            return _UNKNOWN
+        if cls._is_users(nearest) or _loads(nearest) or _function(nearest) in NAMED:
+            return _USERS
+        ours = False
+        for frame in (nearest, *frames):
+            if cls._is_users(frame) or _loads(frame) or _calls(frame):
+                return _CAUSED
+            ours = ours or _name(frame).startswith(_OURS)
+        return _UNASKED if ours else _UNKNOWN
+
+    @classmethod
+    def _is_users(cls, frame: FrameType) -> bool:
+        file = frame.f_globals.get("__file__")
+        if not isinstance(file, str) or not file.startswith(os.sep):
+            return _name(frame) == "__main__"  # from no file, or sent as code
+        if _name(frame).partition(".")[0] in cls.known:
+            return False
+        place, own = _longest(cls.installed, file), _longest(cls.places, file)
+        return not place or own >= place
+
+
+def _longest(places: Sequence[str], file: str) -> int:
+    """Return how long the name is of the innermost place that a file is in."""
+    inside = (place for place in places if file.startswith(f"{place}{os.sep}"))
+    return max(map(len, inside), default=0)
+
+
+def _frames(frame: FrameType | None) -> Iterator[FrameType]:
+    """Yield the frames above this module's and the import machinery's."""
+    while frame is not None and _name(frame) in {*_MACHINERY, __name__}:
+        frame = frame.f_back
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def _name(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", ""))
+
+
+def _function(frame: FrameType) -> tuple[str, str]:
+    return _name(frame), frame.f_code.co_name
+
+
+def _loads(frame: FrameType) -> bool:
+    return _name(frame) in _LOADERS
+
+
+def _calls(frame: FrameType) -> bool:
+    return _name(frame).startswith(_DATA) or _function(frame) in CALLING
+
+
+def look_in(modules: Mapping[str, Any], role: str) -> None:
+    """Look for modules where the user's are, as befits the process.
+
+    Parameters
+    ----------
+    modules : mapping
+        What :func:`dask_runner.specs.modules` made.
+    role : str
+        One of the roles above.
+    """
+    # multiprocessing gives a worker the path of its nanny's process.
+    sys.path[:] = [place for place in sys.path if place not in modules["added"]]
+    places = [_place(path) for path in modules["at"]]
+    if modules["command"]:
+        role, places = COMMAND, list(filter(is_only_ours, places))
+    _look(places, role)
+
+
+def for_workers(modules: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the same for a process that inherits this one's path."""
+    return {**modules, "added": list(PathFinder.places)}
+
+
+def begin(place: str) -> None:
+    """Put the script's directory first, as Python does for the user's program."""
+    _look([place], CLIENT)
+
+
+def _look(places: list[str], role: str) -> None:
+    new = [place for place in places if place not in sys.path or role == CLIENT]
+    finder = PathFinder
+    if finder not in sys.meta_path:
+        finder.known = frozenset(
+            name.partition(".")[0] for name in sys.modules if name != "__main__"
+        )
+        finder.installed = tuple(place for place in sys.path if place)
+        finders = sys.meta_path
+        finders[finders.index(importlib.machinery.PathFinder)] = finder
+    finder.role = role
+    finder.places = (*finder.places, *new)
+    if role in {CLIENT, WORKER}:
+        sys.path[:0] = new
+    else:
+        sys.path += new
+
+
+def _place(path: str) -> str:
+    """Return where a program's modules are: in it, or beside it."""
+    # A directory or an archive, as Python asks.
+    return path if pkgutil.get_importer(path) else script_directory(path)
+
+
+def script_directory(path: str) -> str:
+    """Return where Python looks for modules first, of a script that is no archive.
+
+    It is where the script itself is, wherever a link to it is.
+    """
+    link = Path(path).readlink() if Path(path).is_symlink() else Path(path)
+    place = link if link.is_absolute() else Path(path)
+    try:
+        place = place.resolve(strict=True)
+    except OSError:
+        return str(place.parent)  # a pipe's, below /proc
+    return str(place.parent)
+
+
+def is_only_ours(place: str) -> bool:
+    """Say whether nobody else can put a module into a directory."""
+    path = Path(place)
+    try:
+        found = [one.stat() for one in (path, *path.parents)]
+    except OSError:
+        return False
+    # Whoever may write above can put another directory into this one's place, but for
+    # where only the owner of an entry may move it.
+    own, *above = map(_is_writable_by_others, found)
+    sticky = [bool(one.st_mode & stat.S_ISVTX) for one in found[1:]]
+    return not own and all(
+        not writable or moves for writable, moves in zip(above, sticky, strict=True)
+    )
+
+
+def _is_writable_by_others(found: os.stat_result) -> bool:
+    if found.st_uid not in {0, os.geteuid()} or found.st_mode & stat.S_IWOTH:
+        return True
+    return bool(found.st_mode & stat.S_IWGRP) and not _is_private(found.st_gid)
+
+
+def _is_private(group: int) -> bool:
+    """Say whether a group is one user's alone, as many distributions make them."""
+    try:
+        found, user = grp.getgrgid(group), pwd.getpwuid(os.geteuid())
+    except KeyError:
+        return False
+    alone = not set(found.gr_mem) - {user.pw_name}
+    return found.gr_name == user.pw_name and user.pw_gid == group and alone
