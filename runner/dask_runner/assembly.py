@@ -121,8 +121,8 @@ class Assembly:
                 f"{ranks_in_words(missing)} of {roster.size} did not arrive "
                 f"within {seconds}",
                 f"all ranks, each able to reach {zero.node if zero else 'rank 0'}",
-                "look for errors of these tasks above; --timeout gives more "
-                "time, --min-workers begins with fewer",
+                "look for errors of these tasks above; give more time with "
+                "--timeout, or begin with fewer by --min-workers",
             )
         if self.scheduler is None:
             return AssemblyError(
@@ -130,12 +130,12 @@ class Assembly:
                 "a scheduler",
                 "give more time with --timeout",
             )
-        do = "--timeout gives more time, --min-workers begins with fewer"
+        do = "give more time with --timeout, or begin with fewer by --min-workers"
         saw = (
             f"{roster.registered} workers registered within {seconds}, but none of "
             f"{', '.join(roster.late()[:10])}"
         )
         if self._settings.mpi_tasks:
             saw += " (--mpi-tasks: they are in MPI_Init, or wait for others)"
-            do = "dask-runner check tells what starts this MPI; or give more --timeout"
+            do = "see what starts this MPI: dask-runner check; or give more --timeout"
         return AssemblyError(saw, f"{self._settings.min_workers or 'all'} workers", do)

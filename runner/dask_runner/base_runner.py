@@ -268,7 +268,7 @@ class BaseRunner:
                 f"{type(self).__name__} with mpi_tasks: this process is MPI's rank, "
                 "so that its worker cannot be",
                 "one of the two",
-                "SlurmRunner or Runner with mpi_tasks, or MPIRunner without",
+                "take SlurmRunner or Runner with mpi_tasks, or MPIRunner without",
             )
         if settings.scheduler_file or settings.mpi_tasks:
             return False

@@ -144,7 +144,7 @@ def _program(found: tuple[str, list[str]] | None) -> Any:
         raise UsageError(
             "no program to run" if found is None else f"nothing after the {kind} flag",
             f"dask-runner {_GRAMMAR}",
-            "dask-runner run --help lists the options",
+            "list the options with dask-runner run --help",
         )
     return Program(kind, words[0], tuple(words[1:]), descriptors(words))
 
@@ -286,7 +286,7 @@ def main(args: Sequence[str], beside: Beside | None = None) -> None:
         wrong = UsageError(
             error.format_message().rstrip("."),
             f"{path} and options that it has",
-            f"{path} --help lists them",
+            f"list them with {path} --help",
         )
         _tell_the_leader(beside, wrong)
         if speaks(os.environ):

@@ -243,7 +243,7 @@ class _Parts:
                 f"scheduler_rank={self._scheduler}, "
                 f"exclusive_workers={self._exclusive})",
                 f"at least {least} ranks",
-                f"start {least} or more tasks, or exclusive_workers=False",
+                f"start {least} or more tasks, or give exclusive_workers=False",
             )
         workers = [
             rank

@@ -44,7 +44,7 @@ def count(environ: Mapping[str, str], name: str, least: int) -> int:
             f"{name} is {shown(text)}" if text else f"{name} is empty",
             f"a number from {least} to {MOST_RANKS}",
             "start the ranks with their launcher, and leave its variables as they are;"
-            " or --launcher none for this machine alone",
+            " or add --launcher none for this machine alone",
         )
     return value
 

@@ -46,7 +46,7 @@ def within(seconds: float, what: str, *, speaks: bool) -> Iterator[None]:
     lines = (
         f"error: {what} did not come back within {seconds:g} s",
         "  needed: all ranks, each of which comes as far as this",
-        "  you can: look for an error of one of them above; timeout=... gives more",
+        "  you can: look for an error of one of them above; give more with timeout=...",
     )
     text = "".join(f"{NAME}: {line}\n" for line in lines) if speaks else ""
     with subprocess.Popen(

@@ -116,7 +116,7 @@ _TRAPS = (
         "the Python environment has an MPI of its own ({around.hidden[0]}), which "
         "mpi4py takes before the one that is bound ({around.bound[0]})",
         "one MPI, that of the launcher's family",
-        "--env MPI4PY_LIBMPI={around.bound[0]}; or remove the MPI from the Python "
+        "add --env MPI4PY_LIBMPI={around.bound[0]}; or remove the MPI from the Python "
         "environment",
     ),
     _Trap(
@@ -218,7 +218,7 @@ def refuse_world(environ: Environ, ranks: int, world: int, library: str) -> None
         f"the launcher started {ranks} ranks, but MPI sees a world of {world} "
         f"({shown}){cause}",
         "an MPI that speaks what the launcher speaks",
-        f"{do}; dask-runner check tells what fits",
+        f"{do}; look at what fits with dask-runner check",
     )
 
 
@@ -248,7 +248,7 @@ def _cause(environ: Environ, library: str) -> tuple[str, str]:
         offered = "pmix" if pmix else "pmi2"
         return (
             f": srun speaks {offered}, which this library does not",
-            f"srun --mpi={plugin}, or an image of the other family",
+            f"srun --mpi={plugin}, or use an image of the other family",
         )
     if pmi and openmpi:
         return (

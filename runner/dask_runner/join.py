@@ -79,7 +79,7 @@ async def publish(record: Record, meeting: Meeting) -> Linked | Broken:
         AssemblyError(
             f"rank 0 cannot reach its own hub at {record.host}:{record.port}",
             "a network that takes connections of this node to itself",
-            "name another one with --interface",
+            "name another network with --interface",
         )
     )
 

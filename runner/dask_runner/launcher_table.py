@@ -164,7 +164,7 @@ LAUNCHERS: tuple[Launcher, ...] = (
         key=(("DASKRUNNER_JOB_ID", None),),
         rendezvous="private",
         start="dask-runner -n 4 script.py",
-        hint="unset DASKRUNNER_RANK; only dask-runner sets it",
+        hint="unset DASKRUNNER_RANK, which only dask-runner sets",
     ),
     Launcher(
         name="torchrun",

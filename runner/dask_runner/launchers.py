@@ -159,7 +159,7 @@ def _row(environ: Environ, choice: str, argv: Sequence[str]) -> Launcher | None:
         raise UsageError(
             f"--launcher {choice}: there is no such launcher",
             f"one of {', '.join(CHOICES)}",
-            "leave --launcher out; it is found by itself",
+            "leave --launcher out, which is found by itself",
         )
     if choice == "slurm" and not in_step(environ):
         refuse_forgotten_srun(environ, argv)

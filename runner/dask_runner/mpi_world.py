@@ -41,7 +41,7 @@ def check(world: World, plan: Plan) -> None:
             f"--mpi-tasks, and {len(plan.workers)} of {world.size} ranks work: MPI "
             "would wait for the others for ever",
             "a worker in each rank",
-            "--layout shared",
+            "add --layout shared",
         )
 
 
@@ -58,7 +58,7 @@ def begin(ranks: int) -> None:
         raise ConfigError(
             f"mpi4py does not work: {str(error).partition(chr(10))[0]}",
             "mpi4py and an MPI library",
-            "an image with the launcher's MPI; or leave out --mpi-tasks",
+            "use an image with the launcher's MPI; or leave out --mpi-tasks",
         ) from error
     mpi_here.refuse_other_world(ranks, comm)
 

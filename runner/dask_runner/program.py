@@ -78,8 +78,8 @@ async def read(program: Program, launch: Launch) -> bytes | None:
             f"the program {program.target!r} has not come within {seconds:g} s: what "
             "writes it, or the file server that it is on, is silent",
             "a program that can be read to its end",
-            "start what writes it, or give the name of a file; --timeout gives more "
-            "time",
+            "start what writes it, or give the name of a file; give more time with "
+            "--timeout",
         ) from None
     if text == b"":
         raise _empty(program.target, launch)

@@ -291,8 +291,8 @@ class Rank:
             LostError(
                 f"the scheduler on {self._node} {ended}{tail}",
                 "a scheduler for as long as the script runs",
-                "if it was killed for its memory, give rank 0 more; keep large results "
-                "on the workers (persist, not compute)",
+                "give rank 0 more memory, if it was killed for that, and keep large "
+                "results on the workers (persist, not compute)",
             )
         )
 

@@ -113,9 +113,15 @@ def site(
             "dask-runner recipe --like-host > site.def",
         )
     if mpi is not None and mpi not in _FAMILIES:
-        raise UsageError(f"--mpi {mpi}", " or ".join(_FAMILIES))
+        raise UsageError(
+            f"--mpi {mpi}", " or ".join(_FAMILIES), "give one of these, or --like-host"
+        )
     if pmix is not None and not numbers(pmix):
-        raise UsageError(f"--pmix {pmix}", "a version, as 5 or 4.2.9")
+        raise UsageError(
+            f"--pmix {pmix}",
+            "a version, as 5 or 4.2.9",
+            "look for it with: srun --mpi=list",
+        )
     found = _ways(host, pmix) if like_host else _told(pmix)
     chosen = choose(found, mpi or "", mpi_version or "")
     return chosen, render(template, chosen)
@@ -238,6 +244,7 @@ def render(template: str, choice: Choice) -> str:
             raise ConfigError(
                 f"{_TEMPLATE} has no argument {name}",
                 "the checkout of this version of dask-runner",
+                "take that checkout, or name it with --checkout DIR",
             )
     head = "\n".join(f"# {line}".rstrip() for line in explained(choice))
     return f"{head}\n#\n{text}"

@@ -233,7 +233,7 @@ class RelayMeeting:
                 f"rank 0 waited {self._seconds:.0f} s for the other ranks: "
                 f"{self._waits()}",
                 "all ranks that the launcher has started, each running dask-runner",
-                "look for errors of these ranks above; --timeout gives more time",
+                "look for errors of these ranks above; give more time with --timeout",
             ) from error
         self._record = record
 
@@ -290,6 +290,6 @@ def waited(rank: int, node: str, since: float, meeting: Meeting) -> AssemblyErro
     return AssemblyError(
         f"rank {rank} on {node} waited {seconds:.0f} s for rank 0: {meeting.trouble}",
         "rank 0 running, and a way to it",
-        "look for an error of rank 0 above; if the nodes share another directory, "
-        "name it with --scheduler-file; more time: --timeout",
+        "look for an error of rank 0 above; name another directory that the nodes "
+        "share with --scheduler-file; give more time with --timeout",
     )

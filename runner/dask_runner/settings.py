@@ -132,7 +132,7 @@ def _from_files() -> Mapping[str, Any]:
         raise ConfigError(
             f"Dask cannot read its configuration: {str(error).partition(', orig')[0]}",
             "YAML files that Dask can read",
-            "mend or remove the file; `python -c 'import dask'` shows the whole error",
+            "mend or remove the file; see the whole error: python -c 'import dask'",
         ) from error
     found = dask.config.get("runner", {}) or {}
     if not isinstance(found, dict):

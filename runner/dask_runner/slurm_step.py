@@ -102,7 +102,7 @@ def refuse_forgotten_srun(environ: Environ, argv: Sequence[str]) -> None:
                 " but this process is not a task of srun",
                 "one process for each task, all started by srun",
                 f"{srun_line(environ, argv)}\n"
-                "           or, for this machine alone, add --launcher none",
+                "           or add --launcher none, for this machine alone",
             )
 
 

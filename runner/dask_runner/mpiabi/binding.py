@@ -81,7 +81,7 @@ def _other_name(library: Library, image: Facts) -> Finding | None:
         f"{', '.join(library.names)} only",
         "module load cray-mpich-abi, then this check with --mpi $CRAY_MPICH_DIR"
         if library.vendor == "Cray MPICH"
-        else "the site's administrator can add a link by that name",
+        else "ask the site's administrator for a link by that name",
     )
 
 
@@ -93,7 +93,7 @@ def _newer_glibc(library: Library, image: Facts) -> Finding | None:
         "the image's C library is too old",
         f"{library} of the host needs glibc {_dotted(library.glibc)}, the image has "
         f"{_dotted(image.glibc)}",
-        "an image on a distribution as new as the host's",
+        "use an image on a distribution as new as the host's",
     )
 
 
@@ -133,7 +133,7 @@ def _system_prefix(library: Library, image: Facts) -> Finding | None:
         "the host's MPI lies among the system's libraries",
         f"{library} of the host lies in {library.prefix}, which cannot be mounted "
         "into an image as a whole, and its plugins are not found otherwise",
-        "the image's own MPI, or one of the host's with a prefix of its own",
+        "use the image's own MPI, or one of the host's with a prefix of its own",
     )
 
 
@@ -153,7 +153,7 @@ def _older_interface(library: Library, image: Facts) -> Finding | None:
         "the host's interface is older",
         f"{library} of the host has the ABI {_dotted(library.abi)}, programs of the "
         f"image may use {_dotted(newer[0].abi)} of {newer[0]}",
-        "mpi4py has what it needs; programs linked in the image may not",
+        "try it: mpi4py has what it needs, programs linked in the image may not",
     )
 
 
@@ -166,7 +166,7 @@ def _outside_prefix(library: Library, image: Facts) -> Finding | None:
         "libraries outside the prefix",
         f"{library} of the host needs {len(outside)} libraries from outside "
         f"{library.prefix}, which have to come along one by one",
-        "the image's own MPI, or one of the host's with all in its prefix",
+        "use the image's own MPI, or one of the host's with all in its prefix",
     )
 
 

@@ -43,7 +43,7 @@ def loads(library: Library, image: Facts) -> Finding | None:
             "the library has another name",
             f"mpi4py asks for {wanted}, and {library} is there as "
             f"{', '.join(library.names) or library.soname} only",
-            "in the image: "
+            "run in the image: "
             f"ln -s {quote(library.path)} {quote(f'{directory}/{wanted}')}",
         )
     return symbols(library, fitting)
@@ -64,7 +64,7 @@ def symbols(library: Library, found: Sequence[Module]) -> Finding | None:
                 Verdict.INCOMPATIBLE,
                 "functions are missing",
                 f"{library} lacks {len(open_)} functions that mpi4py needs: {shown}",
-                "a newer MPI of the same family",
+                "use a newer MPI of the same family",
             )
     return None
 

@@ -101,7 +101,7 @@ RULES: tuple[Rule, ...] = (
         Verdict.INCOMPATIBLE,
         "{library} waits for variables that only Open MPI 4's launcher sets, and "
         "{way} is newer: each process is rank 0 of 1",
-        "an image with Open MPI 5, or mpiexec of Open MPI 4",
+        "use an image with Open MPI 5, or mpiexec of Open MPI 4",
     ),
     Rule(
         "Open MPI under its launcher",
@@ -136,7 +136,7 @@ RULES: tuple[Rule, ...] = (
         Verdict.INCOMPATIBLE,
         "{way} is Open MPI's and speaks PMIx, {library} speaks PMI-1: it aborts, or "
         "each process is rank 0 of 1",
-        "an image of the family openmpi, or mpiexec of MPICH",
+        "use an image of the family openmpi, or mpiexec of MPICH",
     ),
     # --- Hydra: MPICH's and Intel's mpiexec
     Rule(
@@ -145,7 +145,7 @@ RULES: tuple[Rule, ...] = (
         Verdict.INCOMPATIBLE,
         "{way} is Hydra and speaks PMI-1, {library} does not: each process is rank 0 "
         "of 1",
-        "an image of the family mpich, or mpiexec of Open MPI",
+        "use an image of the family mpich, or mpiexec of Open MPI",
     ),
     Rule(
         "Intel MPI under an old Hydra",
@@ -157,7 +157,7 @@ RULES: tuple[Rule, ...] = (
         Verdict.PARTIAL,
         "{library} crashed in MPI_Init under Hydra 3.4 and 4.0 on some systems and ran "
         "on others; {way} may be one of these",
-        "Intel's own mpiexec.hydra, or an image with MPICH",
+        "use Intel's own mpiexec.hydra, or an image with MPICH",
     ),
     Rule(
         "MPICH's ABI under Hydra",
@@ -180,8 +180,8 @@ RULES: tuple[Rule, ...] = (
         ),
         Verdict.INCOMPATIBLE,
         "Open MPI 5 knows no PMI-2: each task of {way.command} is rank 0 of 1",
-        "srun --mpi=pmix; where the site has no such plugin, an image of the family "
-        "mpich",
+        "srun --mpi=pmix; where the site has no such plugin, use an image of the "
+        "family mpich",
     ),
     Rule(
         "Open MPI 4 with PMI-2",
@@ -198,8 +198,8 @@ RULES: tuple[Rule, ...] = (
         ),
         Verdict.INCOMPATIBLE,
         "{library} was built without PMI-2, which {way.command} speaks",
-        "srun --mpi=pmix; where the site has no such plugin, an image of the family "
-        "mpich",
+        "srun --mpi=pmix; where the site has no such plugin, use an image of the "
+        "family mpich",
     ),
     Rule(
         "Intel MPI with Slurm's PMI",
@@ -220,7 +220,8 @@ RULES: tuple[Rule, ...] = (
         "{library} runs under {way.command} on one node; over several it may exchange "
         "what Slurm's plugin cannot take, where the program has used much memory "
         "before MPI starts",
-        "an image with MPICH 4; or -N1; or let the program import mpi4py first",
+        "use an image with MPICH 4, or one node (-N1), or let the program import "
+        "mpi4py first",
     ),
     Rule(
         "MPICH's ABI with Slurm's PMI",
@@ -255,7 +256,7 @@ RULES: tuple[Rule, ...] = (
         Verdict.INCOMPATIBLE,
         "{library} was built without PMIx, which {way.command} speaks: it aborts, or "
         "each task is rank 0 of 1",
-        "srun --mpi=pmi2 for MPICH; or an image whose MPI has PMIx",
+        "srun --mpi=pmi2 for MPICH; or use an image whose MPI has PMIx",
     ),
     Rule(
         "PMIx that is too old",
@@ -263,7 +264,7 @@ RULES: tuple[Rule, ...] = (
         Verdict.INCOMPATIBLE,
         "PMIx {library.pmix} of {library} and {way} cannot speak with each other: one "
         "is too old for the other",
-        "an image whose Open MPI has a PMIx of the host's major version",
+        "use an image whose Open MPI has a PMIx of the host's major version",
     ),
     Rule(
         "PMIx 3 with a server of 5",
@@ -275,7 +276,7 @@ RULES: tuple[Rule, ...] = (
         Verdict.PARTIAL,
         "PMIx {library.pmix} of {library} warns of components that it lacks under "
         "{way}, runs on some systems and hangs or aborts on others",
-        "PMIX_MCA_gds=hash {way.command}; or an image with Open MPI 5",
+        "PMIX_MCA_gds=hash {way.command}; or use an image with Open MPI 5",
     ),
     Rule(
         "PMIx 5.0.0 or 5.0.1 with another",
