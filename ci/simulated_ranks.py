@@ -85,7 +85,7 @@ async def _rank(
 
 async def _live(rank: int, channel: Channel, place: Path) -> None:
     if rank == 0:
-        channel.send(m.SchedulerUp("tcp://127.0.0.1:1", 0))
+        channel.send(m.SchedulerUp("tcp://127.0.0.1:1"))
     beating = asyncio.create_task(_beat(channel))
     try:
         while (message := await channel.receive()) is not None:

@@ -93,6 +93,7 @@ class Assembly:
                 self._roster.registered,
                 [member for member in self._roster.members if member.complete],
                 self.scheduler,
+                host.node if host else "",
             )
             client.channel.send(
                 m.Ready(self.scheduler.address, link, self._roster.registered)

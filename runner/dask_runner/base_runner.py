@@ -15,7 +15,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from dask_runner import mpi_here, roles, runner, security
+from dask_runner import mpi_here, protocols, roles, runner, security
 from dask_runner.body import status_of
 from dask_runner.deadline import within
 from dask_runner.errors import ConfigError, RunnerError
@@ -150,7 +150,7 @@ class BaseRunner:
 
     @property
     def dashboard_link(self) -> str:
-        """The dashboard, as seen on the scheduler's node; empty without one."""
+        """The dashboard, or how one comes to it; empty without one."""
         return self._session.ready.dashboard
 
     @property
@@ -243,6 +243,8 @@ class BaseRunner:
         if number := next(_clusters):
             world = replace(world, key=f"{world.key}-{number}" if world.key else "")
         settings = settle(self._given, configured(os.environ))
+        given = self._scheduler_options, self._worker_options, self._elsewhere
+        protocols.check(settings, *given)
         plan = self.plan(world, settings.layout)
         self.rank = world.rank
         parts = plan.roles(world.rank)
@@ -291,11 +293,15 @@ class BaseRunner:
         """Let ``Client()`` without an address connect, in this process."""
         import dask  # noqa: PLC0415  the user's program has it
 
+        from dask_runner.sitehook.standing import Link  # noqa: PLC0415
+
         dask.config.set({"scheduler-address": self.scheduler_address})
         ready = self._session.ready
         if ready.certificate:
             security.keep_in_memory()
             dask.config.set(security.settings(ready.certificate, ready.private_key))
+        if not self._elsewhere:
+            Link.set(ready.dashboard)
 
 
 def _script() -> str:

@@ -68,7 +68,7 @@ class Cluster:
         self._agents = Agents(self._lost_its_agent)
         self._workforce = Workforce(self._roster, settings.timeout, self.fail)
         self._mpi_families: dict[str, Member] = {}
-        scheduler = m.SchedulerUp(scheduler_address, 0)
+        scheduler = m.SchedulerUp(scheduler_address)
         self._assembly = Assembly(
             self._roster,
             plan,

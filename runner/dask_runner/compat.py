@@ -47,7 +47,7 @@ def initialize(
     memory_limit: float | str = "auto",
     nanny: bool = True,
     dashboard: bool = True,
-    dashboard_address: str = "127.0.0.1:8787",
+    dashboard_address: str | None = None,
     protocol: str | None = None,
     worker_class: str = "distributed.Worker",
     worker_options: Mapping[str, Any] | None = None,
@@ -73,10 +73,10 @@ def initialize(
     nanny : bool
         Whether a nanny watches each worker and restarts it.
     dashboard : bool
-    dashboard_address : str
-        On loopback unless another host is named.
+    dashboard_address : str, optional
+        Opens a port that all who reach it can read. Default: a Unix socket of yours.
     protocol : str, optional
-        "tls" (default) or "tcp".
+        "tls" (default) or "wss".
     worker_class : str
         A subclass of Worker or Nanny.
     worker_options : dict, optional
@@ -122,7 +122,7 @@ def execute(
     memory_limit: float | str = "auto",
     nanny: bool = True,
     dashboard: bool = True,
-    dashboard_address: str = "127.0.0.1:8787",
+    dashboard_address: str | None = None,
     protocol: str | None = None,
     exclusive_workers: bool = True,
     worker_class: str = "distributed.Worker",

@@ -53,10 +53,15 @@ class Hello(Message):
 
 @dataclass(frozen=True)
 class SchedulerUp(Message):
-    """The scheduler listens at *address*; *dashboard* is its port, or 0."""
+    """The scheduler listens at *address*.
+
+    *dashboard* is the path of a Unix socket, or ``http://HOST:PORT``, which *readers*
+    can read, in words; empty if there is none.
+    """
 
     address: str
-    dashboard: int
+    dashboard: str = ""
+    readers: str = ""
 
 
 @dataclass(frozen=True)

@@ -244,7 +244,8 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "protocol",
-        "Protocol of Dask's connections; default: tls, or tcp without security.",
+        "Protocol of Dask's connections: tls (default) or wss; without security any "
+        "that Dask has, default tcp.",
         None,
         str,
         "NAME",
@@ -274,8 +275,9 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "dashboard-address",
-        "Where the dashboard listens.",
-        "127.0.0.1:8787",
+        "Open a port for the dashboard, which all who reach it can read; default: a "
+        "Unix socket that only you can open.",
+        None,
         str,
         "HOST:PORT",
     ),

@@ -6,7 +6,6 @@ Nothing else of ours prints, so a clean run has at most six lines.
 from __future__ import annotations
 
 import getpass
-import socket
 import sys
 from typing import TYPE_CHECKING, TextIO
 
@@ -51,12 +50,12 @@ class Reporter:
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
         self._bar: _Bar | None = None
+        self._launched = False
 
     def start(self, world: World, layout: str) -> None:
         """Say what was detected."""
-        job = (
-            f" job {world.job_id}" if world.launcher != "local" and world.job_id else ""
-        )
+        self._launched = world.launcher != "local"
+        job = f" job {world.job_id}" if self._launched and world.job_id else ""
         self.note(
             f"{world.launcher}{job}: {_many(world.size, 'rank')}, layout {layout}"
         )
@@ -74,8 +73,12 @@ class Reporter:
         workers: int,
         members: Sequence[Member],
         scheduler: SchedulerUp,
+        node: str,
     ) -> str:
-        """Say that the client begins; return the dashboard's link, or ''."""
+        """Say that the client begins; return the dashboard's link, or ''.
+
+        *node* is the scheduler's.
+        """
         self._end_bar()
         memory = sum(member.memory for member in members)
         limited = all(member.memory for member in members)
@@ -85,13 +88,11 @@ class Reporter:
             f"{f'{memory / 2**30:.1f} GiB' if limited else 'no memory limit'} on "
             f"{_many(len({member.node for member in members}), 'node')}"
         )
-        if not scheduler.dashboard:
-            return ""
-        port = scheduler.dashboard
-        link = f"http://127.0.0.1:{port}/status"
-        user = _user()
-        tunnel = f"ssh -N -L {port}:127.0.0.1:{port} {user}@{socket.gethostname()}"
-        self.note(f"dashboard {link} (from elsewhere: {tunnel})")
+        from dask_runner.dashboard import told  # noqa: PLC0415  on rank 0 alone
+
+        link, line = told(scheduler, f"{_user()}@{node}", launched=self._launched)
+        if line:
+            self.note(line)
         return link
 
     def ended(self, status: int, seconds: float) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dask_runner import protocols
 from dask_runner.counts import shown
 from dask_runner.errors import ConfigError, UsageError
 from dask_runner.options import BY_KEY, PREFIX
@@ -68,7 +69,8 @@ def settle(given: Mapping[str, Any], configured: Mapping[str, Setting]) -> Setti
     UsageError
         If a given value makes no sense.
     ConfigError
-        If a configured one does not, or no such option exists.
+        If a configured one does not, no such option exists, or two of them cannot
+        be together.
     """
     unknown = sorted(set(configured) - set(BY_KEY))
     if unknown:
@@ -87,7 +89,9 @@ def settle(given: Mapping[str, Any], configured: Mapping[str, Setting]) -> Setti
             found[key] = _parsed(option, setting.value, setting.source, ConfigError)
         else:
             found[key] = Setting(option.default, "default")
-    return Settings(found)
+    settings = Settings(found)
+    protocols.check(settings)
+    return settings
 
 
 def _parsed(

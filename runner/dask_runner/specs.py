@@ -25,6 +25,13 @@ if TYPE_CHECKING:
     from dask_runner.snapshot import Snapshot
 
 
+#: What is said of workers that have HTTP servers.
+OPENED = (
+    "worker_options has dashboard_address: all who reach these ports of the workers "
+    "can read them"
+)
+
+
 def host(settings: Settings, link_host: str) -> str:
     """Return the address to listen at: the one by which the hub is reached.
 
@@ -47,7 +54,7 @@ def scheduler(launch: Launch, link_host: str, tls: Mapping[str, str]) -> dict[st
     settings, given = launch.settings, dict(launch.scheduler_options)
     own = {
         "protocol": _protocol(settings),
-        "dashboard_address": settings.dashboard_address,
+        "dashboard_address": settings.dashboard_address,  # None: on no port
         **_place(settings, link_host, given),
     }
     return {
@@ -135,7 +142,10 @@ def work(
         "workers": each,
         "fleet": fleet,
     }
-    return spec, (*share.warnings, *workers.warnings)
+    warnings = [*share.warnings, *workers.warnings]
+    if launch.worker_options.get("dashboard_address") is not None:
+        warnings.append(OPENED)
+    return spec, tuple(warnings)
 
 
 def _worker(name: int | str, share: WorkerShare) -> dict[str, Any]:

@@ -118,7 +118,7 @@ class Stage:
                 await asyncio.sleep(0.01)
 
 
-UP = m.SchedulerUp("tcp://127.0.0.1:1", 8787)
+UP = m.SchedulerUp("tcp://127.0.0.1:1", "/tmp/x/dashboard")
 
 
 def workers(rank: int) -> m.WorkersUp:

@@ -131,7 +131,7 @@ def test_ranks_that_the_cluster_can_do_without_are_not_awaited_for_long(
 def test_only_the_planned_scheduler_can_say_that_it_is_up() -> None:
     async def play(stage: Stage) -> None:
         zero, one = await stage.ranks(0, 1)
-        one.say(m.SchedulerUp("tcp://127.0.0.1:666", 0))
+        one.say(m.SchedulerUp("tcp://127.0.0.1:666"))
         zero.say(UP)
         assert (await one.hears(m.Start)).address == UP.address
 

@@ -51,7 +51,7 @@ FRAMES = st.lists(
                 m.Ping(),
                 m.Bye(),
                 m.WorkersUp(["0"], 1, 0),
-                m.SchedulerUp("tcp://127.0.0.1:1", 0),
+                m.SchedulerUp("tcp://127.0.0.1:1", "http://nonsense", "all"),
                 m.ClientEnded(3, ""),
                 m.Signalled(15),
                 m.Failed("saw", "needed", "do", 69),

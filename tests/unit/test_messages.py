@@ -72,11 +72,11 @@ def test_a_message_with_other_fields_is_refused(
 @pytest.mark.parametrize(
     "text",
     [
-        '["SchedulerUp", {"address": "tcp://c1:1", "dashboard": true}]',
-        '["SchedulerUp", {"address": "tcp://c1:1", "dashboard": "8787"}]',
-        '["SchedulerUp", {"address": "tcp://c1:1", "dashboard": 8787.0}]',
-        '["SchedulerUp", {"address": null, "dashboard": 8787}]',
-        '["SchedulerUp", {"address": "tcp://c1:1"}]',
+        '["ClientEnded", {"status": true, "said": ""}]',
+        '["ClientEnded", {"status": "1", "said": ""}]',
+        '["ClientEnded", {"status": 1.0, "said": ""}]',
+        '["ClientEnded", {"status": 1, "said": null}]',
+        '["ClientEnded", {"status": 1}]',
         '["WorkersUp", {"names": "ab", "nthreads": 1, "memory": 0}]',
         '["WorkersUp", {"names": [1], "nthreads": 1, "memory": 0}]',
         '["Message", {}]',

@@ -38,7 +38,7 @@ OTHER: dict[str, tuple[Any, Any]] = {
     "worker_class": ("a.B", "a.B"),
     "local_directory": ("/x", "/x"),
     "interface": ("ib0", "ib0"),
-    "protocol": ("tcp", "tcp"),
+    "protocol": ("wss", "wss"),
     "preload": (("a", "b"), ["a", "b"]),
     "preload_modules": ("numpy, pandas", ["numpy", "pandas"]),
     "resources": ("GPU=2 MEM=1e9", {"GPU": 2.0, "MEM": 1e9}),

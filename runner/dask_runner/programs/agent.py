@@ -90,6 +90,7 @@ def import_shared() -> None:
     import distributed.scheduler  # noqa: PLC0415
     import distributed.worker  # noqa: PLC0415, F401
 
+    import dask_runner.programs.listening  # noqa: PLC0415
     import dask_runner.programs.worker  # noqa: PLC0415, F401
     from dask_runner.openssl import repair  # noqa: PLC0415
     from dask_runner.security import keep_in_memory  # noqa: PLC0415

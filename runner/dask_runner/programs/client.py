@@ -52,10 +52,12 @@ def main() -> None:
     os.environ["DASK_SCHEDULER_ADDRESS"] = ready.address
     if spec["kind"] == "command":
         from dask_runner.programs.command import become  # noqa: PLC0415  as late
+        from dask_runner.sitehook.standing import DASHBOARD  # noqa: PLC0415
 
+        os.environ[DASHBOARD] = ready.dashboard
         become(spec["target"], spec["args"], spec.get("report"))
     openblas.heed(os.environ)
-    with _default_client(ready.address, spec["material"], spec.get("report")):
+    with _default_client(ready, spec["material"], spec.get("report")):
         if spec["text"] is None:
             KINDS[spec["kind"]](spec["target"], spec["args"])
         else:
@@ -64,17 +66,18 @@ def main() -> None:
 
 @contextlib.contextmanager
 def _default_client(
-    address: str, material: list[str], report: str | None
+    ready: m.Ready, material: list[str], report: str | None
 ) -> Iterator[None]:
     """Connect, so that ``.compute()`` alone uses the cluster as well."""
     import dask  # noqa: PLC0415
 
     from dask_runner.security import as_security  # noqa: PLC0415
-    from dask_runner.sitehook.standing import connect  # noqa: PLC0415
+    from dask_runner.sitehook.standing import Link, connect  # noqa: PLC0415
 
     # The program's own Client(), here and in what it starts, finds the files.
     dask.config.refresh()
-    client = connect(address, as_security(*material))
+    Link.set(ready.dashboard)
+    client = connect(ready.address, as_security(*material))
     try:
         with _reported(client, report) if report else contextlib.nullcontext():
             yield

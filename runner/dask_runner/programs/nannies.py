@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dask.config
-from distributed import Nanny
+from distributed import Nanny, Worker
 from distributed.utils import import_term
 from distributed.worker_memory import parse_memory_limit
 
@@ -25,6 +25,7 @@ from dask_runner.errors import ConfigError, LostError, RunnerError
 from dask_runner.node import Place
 from dask_runner.options import BY_KEY
 from dask_runner.programs import lifeline, user_modules
+from dask_runner.programs.listening import WithoutPort
 from dask_runner.programs.watched import FAST, WatchedNanny, pause
 from dask_runner.programs.worker import Placed
 
@@ -215,12 +216,13 @@ class Workers:
         if not work["nanny"]:
             os.environ.update(variables)
             files.give_back()
-            return kind(work["scheduler"], **options)
+            return self._without_ports(kind, work["scheduler"], **options)
         if isinstance(kind, type) and issubclass(kind, Nanny):
-            return kind(work["scheduler"], env=variables, **options)
+            options["env"] = variables
+            return self._without_ports(kind, work["scheduler"], **options)
         place = Place(**work["place"])
         kind = Placed(
-            kind,
+            kind if self._ports else WithoutPort(kind),
             tuple(bound or place.cpus),
             place.directory,
             work["log"],
@@ -237,6 +239,22 @@ class Workers:
                 deaths=deaths,
                 **options,
             )
+
+    @property
+    def _ports(self) -> bool:
+        """Whether the user wants HTTP servers of the workers, on ports."""
+        return self._work["options"].get("dashboard_address") is not None
+
+    def _without_ports(self, kind: Any, *args: Any, **options: Any) -> Any:
+        """Make a worker, a nanny or a fleet of them of the user's class."""
+        if self._ports:
+            return kind(*args, **options)
+        if isinstance(kind, type) and issubclass(kind, Worker):
+            return WithoutPort(kind)(*args, **options)
+        server = kind(*args, **options)
+        for nanny in _members(server):
+            nanny.Worker = WithoutPort(nanny.Worker)
+        return server
 
     def _outcome(self, start: asyncio.Future[None]) -> m.Message:
         work = self._work

@@ -15,13 +15,15 @@ import logging
 import sys
 import warnings
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distributed import Scheduler
+import dask.config
 
 from dask_runner import files
 from dask_runner import messages as m
 from dask_runner.programs import lifeline, user_modules
+from dask_runner.programs.listening import Scheduler
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -32,6 +34,10 @@ logger = logging.getLogger("distributed.scheduler")
 
 #: Seconds after the script for the dashboard to begin.
 AFTER_THE_SCRIPT = 1.0
+
+#: Whose pages may open websockets to the dashboard, where it is on a Unix socket: those
+#: that come out of a tunnel. Any other page in the same browser could read it as well.
+ORIGINS = ["127.0.0.1:*", "localhost:*", "[::1]:*"]
 
 
 def main() -> None:
@@ -53,8 +59,10 @@ async def _serve() -> None:
     warnings.filterwarnings("ignore", "Port .* is already in use", UserWarning)
     # Without bokeh Dask serves no dashboard and warns.
     dashboard = spec["dashboard"] and importlib.util.find_spec("bokeh") is not None
+    private = Path(sys.argv[2]).parent if spec["dashboard"] else None
     try:
         scheduler = Scheduler(
+            private,
             dashboard=False,  # later: nobody looks yet, and all workers wait for us
             **lifeline.secured(spec["options"], spec["material"]),
         )
@@ -64,8 +72,8 @@ async def _serve() -> None:
         channel.send(lifeline.did_not_start("a scheduler", error, options))
         await channel.closed()
         return
-    port = scheduler.services["dashboard"].port if dashboard else 0
-    channel.send(m.SchedulerUp(scheduler.address, port))
+    pages = (scheduler.pages, scheduler.readers) if dashboard else ()
+    channel.send(m.SchedulerUp(scheduler.address, *pages))
 
     begin = partial(_serve_dashboard, scheduler, spec) if dashboard else _nothing
     told = asyncio.ensure_future(
@@ -128,9 +136,20 @@ async def _serve_dashboard(scheduler: Scheduler, spec: dict[str, Any]) -> None:
         # The user's packages may be at odds with bokeh; the work goes on without.
         logger.exception("There is no dashboard")
         return
+    if scheduler.pages.startswith("/"):
+        _open_to_tunnels()
     pages.connect(
         scheduler.http_application,
         scheduler.http_server,
         scheduler,
         prefix=spec["options"].get("http_prefix", "/"),
     )
+
+
+def _open_to_tunnels() -> None:
+    """Let bokeh refuse pages of others, unless the user has said whose may come."""
+    from bokeh.settings import settings  # noqa: PLC0415  half a second
+
+    chosen = "distributed.scheduler.dashboard.bokeh-application.allow_websocket_origin"
+    if dask.config.get(chosen) == ["*"] and not settings.allowed_ws_origin():
+        settings.allowed_ws_origin = ORIGINS

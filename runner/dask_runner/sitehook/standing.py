@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 #: Says which versions can work with the cluster, as :func:`versions` does.
 VERSIONS = "DASKRUNNER_VERSIONS"
 
+#: Says where the cluster's dashboard is, or how one comes to it, to such a Python.
+DASHBOARD = "DASKRUNNER_DASHBOARD"
+
 #: Seconds for a scheduler's host to answer at all.
 PATIENCE = 5.0
 
@@ -46,6 +49,41 @@ def versions() -> str:
     except PackageNotFoundError:
         dask = "of no known version"
     return f"Python {python} with distributed {dask}"
+
+
+class Link(str):
+    """Dask's template of the links to dashboards, which knows the cluster's as well.
+
+    Dask fills in the scheduler's host, and a port. Ours has no port that is for all;
+    other clusters of the same program have, and their links stay as they are.
+
+    Attributes
+    ----------
+    ours : str
+        The link to the cluster's, or how one comes to it.
+    """
+
+    __slots__ = ("ours",)
+    ours: str
+
+    @classmethod
+    def set(cls, ours: str) -> None:
+        """Let Dask use it, in this process."""
+        import dask.config  # noqa: PLC0415  the caller has it
+
+        link = cls(dask.config.get("distributed.dashboard.link"))
+        link.ours = ours
+        dask.config.set({"distributed.dashboard.link": link})
+
+    def format(self, *args: Any, **values: Any) -> str:
+        """Fill in as for any cluster, if it is one that has a port."""
+        if values.get("port") is None:
+            return self.ours
+        return super().format(*args, **values)
+
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        """Be a plain text in another process, which may be another cluster's."""
+        return str, (str(self),)
 
 
 def connect(address: str, security: Any = None) -> Any:
@@ -176,6 +214,7 @@ def _patch_client(client: Any) -> None:
         return original(c)
 
     client.default_client = default_client
+    Link.set(os.environ.get(DASHBOARD, ""))
     os.register_at_fork(after_in_child=standing.forked)
     if "_ssl" in sys.modules:
         _repair()
