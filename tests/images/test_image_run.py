@@ -94,7 +94,9 @@ import re, time, urllib.request as web
 from urllib.error import HTTPError
 from urllib.parse import urljoin
 from dask.distributed import Client
-link = Client().dashboard_link
+client = Client()
+link = client.dashboard_link
+assert link == "http://127.0.0.1:8787/status", link
 
 def fetch(deadline):
     # It is loaded when the cluster is complete, beside the script.
@@ -112,5 +114,6 @@ for script in scripts:
     assert len(web.urlopen(urljoin(link, script), timeout=30).read()) > 1000
 print("served", *(script.split("/")[-1].split("?")[0] for script in scripts))
 """
-    ended = contained.run("-n", "1", "-c", code)
+    address = "127.0.0.1:8787"
+    ended = contained.run("-n", "1", "--dashboard-address", address, "-c", code)
     assert "served bokeh.min.js" in ended.stdout, ended

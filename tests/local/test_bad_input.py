@@ -55,7 +55,13 @@ BAD_ARGUMENTS = [
     (["-n", "2", "--interface", "nope0", "-c", "1"], CONFIG, "nope0"),
     (["-n", "2", "--memory-limit", "much", "-c", "1"], CONFIG, "--memory-limit"),
     (["-n", "2", "--worker-class", "no.Such", "-c", "1"], CONFIG, "no.Such"),
-    (["-n", "2", "--protocol", "pigeon", "-c", "1"], CONFIG, "pigeon"),
+    (["-n", "2", "--protocol", "ws", "-c", "1"], CONFIG, "--security none"),
+    (["-n", "2", "--protocol", "pigeon", "-c", "1"], CONFIG, "--security none"),
+    (
+        ["-n", "2", "--protocol", "pigeon", "--security", "none", "-c", "1"],
+        CONFIG,
+        "pigeon",
+    ),
     (["-n", "2", "--preload", "no_such_module", "-c", "1"], CONFIG, "no_such_module"),
     (["-n", "2", "--scheduler-file", "/proc/s.json", "-c", "1"], CONFIG, "/proc"),
     (["-n", "2", "--local-directory", "/proc/x", "-c", "1"], CONFIG, "/proc/x"),
@@ -94,6 +100,7 @@ BAD_VARIABLES = [
     ({"DASK_RUNNER__TIMEOUT": "soon"}, "DASK_RUNNER__TIMEOUT"),
     ({"DASK_RUNNER__TIMEUOT": "1"}, "DASK_RUNNER__TIMEUOT"),
     ({"DASK_RUNNER__LAYOUT": "dedicated"}, "at least 3 ranks"),
+    ({"DASK_RUNNER__PROTOCOL": "ws"}, "DASK_RUNNER__PROTOCOL"),
 ]
 
 

@@ -37,7 +37,7 @@ found = {
         }
         for address, worker in info["workers"].items()
     },
-    "dashboard": info["services"].get("dashboard"),
+    "dashboard": client.dashboard_link,
 }
 """
 #: Prints it.
@@ -222,10 +222,10 @@ def test_a_report_is_written(laden: Laden) -> None:
 
 @LADEN
 def test_a_taken_dashboard_port_is_no_trouble(laden: Laden) -> None:
-    port = laden.found["dashboard"]
-    assert port
-    assert port != laden.port
-    assert f"127.0.0.1:{port}/status" in laden.ended.stderr
+    link = laden.found["dashboard"]
+    assert link.startswith("http://127.0.0.1:")
+    assert f":{laden.port}/" not in link
+    assert f"dashboard {link} (" in laden.ended.stderr
 
 
 @LADEN

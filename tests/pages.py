@@ -1,0 +1,72 @@
+"""The pages of a dashboard at a Unix socket, as a browser fetches them."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import re
+import socket
+import time
+
+#: The start line's: where the tunnel leads to.
+SOCKET = re.compile(r"8787:(/[^ ']+)")
+
+#: A page for which the dashboard is loaded, and until when it may be.
+STATUS = "/status"
+PATIENCE = 60.0
+
+_SWITCHED = 101
+
+
+def path_in(said: str) -> str:
+    """Return the path of the socket that the start line names."""
+    found = SOCKET.search(said)
+    assert found, said
+    return found[1]
+
+
+class _AtSocket(http.client.HTTPConnection):
+    """A connection to a Unix socket."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("127.0.0.1:8787", timeout=PATIENCE)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(PATIENCE)
+        self.sock.connect(self._path)
+
+
+def get(path: str, page: str, headers: dict[str, str] | None = None) -> tuple[int, str]:
+    """Fetch a page at a socket; return the status and the text."""
+    with contextlib.closing(_AtSocket(path)) as connection:
+        connection.request("GET", page, headers=headers or {})
+        response = connection.getresponse()
+        text = "" if response.status == _SWITCHED else response.read().decode()
+        return response.status, text
+
+
+def until_served(path: str) -> str:
+    """Return the page, which is there a moment after the script has begun."""
+    deadline = time.monotonic() + PATIENCE
+    while (found := get(path, STATUS))[0] != 200:
+        assert found[0] == 404, found
+        assert time.monotonic() < deadline, found
+        time.sleep(0.1)
+    return found[1]
+
+
+def websocket(path: str, page: str, origin: str) -> int:
+    """Open the page's websocket, as a browser does that shows a page of *origin*."""
+    token = re.search(r'"token":"([^"]+)"', page)
+    assert token, page
+    headers = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+        "Sec-WebSocket-Protocol": f"bokeh, {token[1]}",
+        "Origin": origin,
+    }
+    return get(path, f"{STATUS}/ws", headers)[0]
