@@ -25,6 +25,7 @@ export MPI_VERSION MPI_SOURCE MPI_URL MPI_SHA256 MPI_CONFIGURE
 
 .DEFAULT_GOAL := help
 .PHONY: help venv run test test-unit test-local test-images test-cluster lint \
+    test-local-all \
     test-images-all test-attacks test-abi test-failures test-random-kills image sif images size \
     sbom push pull cluster down bench bench-failures lock clean
 
@@ -46,6 +47,9 @@ test-unit: .venv/developer ## Run the tests of the pure stages
 
 test-local: .venv/developer ## Run the tests with real processes and MPI launchers
 	$(PYTEST) tests/local
+
+test-local-all: .venv/developer ## Run the long ones of them: hundreds of workers
+	$(PYTEST) -m heavy tests/local
 
 test-images: .venv/developer ## Run the tests of the images in a container engine
 	$(PYTEST) tests/images

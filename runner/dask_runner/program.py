@@ -74,12 +74,15 @@ async def read(program: Program, launch: Launch) -> bytes | None:
         async with asyncio.timeout(seconds):
             text = await _aside(lambda: look(program.target, launch.environ))
     except TimeoutError:
+        do = "start what writes it, or give the name of a file"
+        if program.target in _STDINS:
+            # srun gives it to all tasks, and those that read none of it hold it up.
+            do = "end what is piped in, or give a file's name; add --input=0 to srun"
         raise AssemblyError(
             f"the program {program.target!r} has not come within {seconds:g} s: what "
             "writes it, or the file server that it is on, is silent",
             "a program that can be read to its end",
-            "start what writes it, or give the name of a file; give more time with "
-            "--timeout",
+            f"{do}; give more time with --timeout",
         ) from None
     if text == b"":
         raise _empty(program.target, launch)

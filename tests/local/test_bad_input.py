@@ -90,6 +90,9 @@ SLURM = {
     "SLURM_NODEID": "0",
 }
 
+#: More digits than Python reads.
+ENDLESS = "9" * 5000
+
 BAD_VARIABLES = [
     ({**SLURM, "SLURM_PROCID": "7"}, "rank 7 of 4"),
     ({**SLURM, "SLURM_PROCID": "x"}, "SLURM_PROCID"),
@@ -97,6 +100,9 @@ BAD_VARIABLES = [
     ({**SLURM, "SLURM_STEP_NUM_TASKS": "0"}, "SLURM_STEP_NUM_TASKS"),
     ({**SLURM, "SLURM_STEP_NUM_TASKS": "4.0"}, "SLURM_STEP_NUM_TASKS"),
     ({"SLURM_JOB_ID": "4711", "SLURM_NTASKS": "4", "SLURM_PROCID": "0"}, "srun "),
+    ({**SLURM, "SLURM_STEP_NUM_TASKS": ENDLESS}, "SLURM_STEP_NUM_TASKS is '999"),
+    ({"DASKRUNNER_NTASKS": ENDLESS}, "DASKRUNNER_NTASKS is '999"),
+    ({"DASK_RUNNER__NRANKS": ENDLESS}, "DASK_RUNNER__NRANKS = '999"),
     ({"DASK_RUNNER__TIMEOUT": "soon"}, "DASK_RUNNER__TIMEOUT"),
     ({"DASK_RUNNER__TIMEUOT": "1"}, "DASK_RUNNER__TIMEUOT"),
     ({"DASK_RUNNER__LAYOUT": "dedicated"}, "at least 3 ranks"),
@@ -109,6 +115,29 @@ BAD_VARIABLES = [
 )
 def test_bad_variables(dask_runner: DaskRunner, env: dict[str, str], word: str) -> None:
     one_message(dask_runner("-c", "print(1)", env=env), CONFIG, word)
+
+
+@pytest.mark.parametrize(
+    ("env", "said"),
+    [
+        ({"SLURM_CPUS_PER_TASK": ENDLESS}, "SLURM_CPUS_PER_TASK says '999"),
+        ({"PBS_JOBID": "1", "NCPUS": "9" * 20}, ""),
+        ({"PBS_JOBID": "1", "NCPUS": ENDLESS}, "NCPUS says '999"),
+        ({"OMP_NUM_THREADS": ENDLESS}, ""),
+        ({"SLURM_MEM_PER_NODE": ENDLESS}, "SLURM_MEM_PER_NODE says '999"),
+    ],
+    ids=lambda value: "" if isinstance(value, str) else "".join(value),
+)
+def test_absurd_shares_are_ignored_with_a_note(
+    dask_runner: DaskRunner, env: dict[str, str], said: str
+) -> None:
+    # Where NumPy is loaded, the number of its threads is read as well.
+    code = "import numpy; from distributed import Client; Client().run(abs, 1)"
+    ended = dask_runner("-n", 2, "--preload-modules", "numpy", "-c", code, env=env)
+    assert ended.status == 0, ended
+    notes = [line for line in ended.stderr.splitlines() if "ignored" in line]
+    assert [said in note for note in notes] == [True] * bool(said), ended
+    assert len(ended.stderr) < 2000
 
 
 def test_a_bad_variable_is_said_once_with_four_ranks(dask_runner: DaskRunner) -> None:
