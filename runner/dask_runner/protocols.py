@@ -34,7 +34,7 @@ def check(
     Parameters
     ----------
     settings : Settings
-        ``security`` and ``protocol``.
+        ``security``, ``protocol`` and ``dashboard_address``.
     scheduler_options, worker_options : mapping, optional
         Further keywords for Dask's classes.
     scheduler_address : str
@@ -43,16 +43,23 @@ def check(
     Raises
     ------
     ConfigError
-        If a protocol does not encrypt and check, or other keys are to be used.
+        If a protocol does not encrypt and check, other keys are to be used, or
+        Dask's Jupyter server would be on a port.
     """
     if settings.security != "tls":
         return
     _protocol(dict(settings)["protocol"].source, settings.protocol)
     _address("scheduler_address", scheduler_address)
-    for name, options in (
-        ("scheduler_options", scheduler_options or {}),
-        ("worker_options", worker_options or {}),
-    ):
+    scheduler, worker = scheduler_options or {}, worker_options or {}
+    opened = scheduler.get("dashboard_address", settings.dashboard_address)
+    if scheduler.get("jupyter") and opened is not None:
+        raise ConfigError(
+            f"jupyter in scheduler_options, and the dashboard's port {opened!r}",
+            "a Jupyter server that only you reach: Dask's asks nobody for a password",
+            "leave the dashboard's address out, so that both are on a Unix socket of "
+            "yours, or add --security none: then whoever reaches it runs code as you",
+        )
+    for name, options in (("scheduler_options", scheduler), ("worker_options", worker)):
         _protocol(f"protocol in {name}", options.get("protocol"))
         for key in _ADDRESSES:
             _address(f"{key} in {name}", options.get(key))

@@ -77,6 +77,18 @@ def test_a_scheduler_elsewhere_has_to_check_as_well() -> None:
     protocols.check(settle({}, {}), scheduler_address="tls://c1:8786")
 
 
+def test_dasks_jupyter_server_is_on_no_port() -> None:
+    at = {"jupyter": True, "dashboard_address": ":8787"}
+
+    assert "jupyter" in refused(scheduler_options=at).saw
+
+    settings = settle({"dashboard_address": "127.0.0.1:8787"}, {})
+    with pytest.raises(ConfigError):
+        protocols.check(settings, {"jupyter": True})
+    protocols.check(settings, {"jupyter": True, "dashboard_address": None})
+    protocols.check(settle({}, {}), {"jupyter": True})
+
+
 def test_other_options_are_none_of_its_business() -> None:
     options = {"host": "10.0.0.1", "interface": "ib0", "dashboard_address": ":0"}
 
