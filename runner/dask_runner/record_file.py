@@ -34,7 +34,43 @@ _OTHERS = 0o077
 _OTHERS_WRITE = 0o022
 
 
-def write(path: Path, text: str) -> None:
+class TakenError(BadRecordError):
+    """There is a file of that name already."""
+
+
+def lay(path: Path, text: str) -> bool:
+    """Write it as :func:`write` does where nothing has its name; say whether.
+
+    Raises
+    ------
+    OSError, BadRecordError
+        As :func:`write`.
+    """
+    try:
+        write(path, text, _move_where_nothing_is)
+    except TakenError:
+        return False
+    return True
+
+
+def append(path: Path, text: str) -> None:
+    """Add to what it says, in one piece.
+
+    Raises
+    ------
+    OSError
+        If it is not there, or cannot be written.
+    BadRecordError
+        If somebody else can have written or read it.
+    """
+    flags = os.O_WRONLY | os.O_APPEND
+    with _opened(path.parent) as directory, _open(directory, path.name, flags) as file:
+        os.write(file, text.encode())
+
+
+def write(
+    path: Path, text: str, move: Callable[[int, str, str], None] | None = None
+) -> None:
     """Write it aside, mode 0600, and move it into place; make its directory.
 
     Raises
@@ -49,7 +85,7 @@ def write(path: Path, text: str) -> None:
         try:
             _make(path.parent, 0o700, made)
             with _opened(path.parent) as directory:
-                _write(directory, path.name, text)
+                _write(directory, path.name, text, move or _move)
         except (OSError, BadRecordError) as error:
             for one in reversed(made):
                 with contextlib.suppress(OSError):  # another cluster uses it by now
@@ -155,7 +191,27 @@ def _make(directory: Path, mode: int, made: list[Path]) -> None:
     made.append(directory)
 
 
-def _write(directory: int, name: str, text: str) -> None:
+def _move(directory: int, aside: str, name: str) -> None:
+    os.replace(aside, name, src_dir_fd=directory, dst_dir_fd=directory)
+
+
+def _move_where_nothing_is(directory: int, aside: str, name: str) -> None:
+    try:
+        os.link(aside, name, src_dir_fd=directory, dst_dir_fd=directory)
+    except FileExistsError as error:
+        raise TakenError("is there already") from error
+    except OSError:
+        # A file system without hard links (vfat, many a FUSE): a look has to do.
+        if name in os.listdir(directory):
+            raise TakenError("is there already") from None
+        _move(directory, aside, name)
+    else:
+        os.unlink(aside, dir_fd=directory)
+
+
+def _write(
+    directory: int, name: str, text: str, move: Callable[[int, str, str], None]
+) -> None:
     # The directory may be one in which others can write, as /tmp: a name that
     # nobody can guess and lay a file or a link under.
     aside = f".{secrets.token_hex(8)}.aside"
@@ -167,7 +223,7 @@ def _write(directory: int, name: str, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(descriptor)
-        os.replace(aside, name, src_dir_fd=directory, dst_dir_fd=directory)
+        move(directory, aside, name)
     except (OSError, BadRecordError):
         with contextlib.suppress(OSError):  # what went wrong first is what counts
             os.unlink(aside, dir_fd=directory)
@@ -191,13 +247,23 @@ def _hide(descriptor: int) -> None:
 
 
 def _read(directory: int, name: str) -> str:
+    with _open(directory, name, os.O_RDONLY) as descriptor:
+        try:
+            return os.read(descriptor, LARGEST).decode()
+        except UnicodeDecodeError as error:
+            raise BadRecordError("is no text") from error
+
+
+@contextlib.contextmanager
+def _open(directory: int, name: str, flags: int) -> Iterator[int]:
+    """Open a file that is ours alone."""
     # Reading the directory makes an NFS client ask its server anew, where it
     # would go on to believe for half a minute that the file does not exist.
     if name not in os.listdir(directory):
         raise FileNotFoundError(name)
     if stat.S_ISLNK(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
         raise BadRecordError("is a symbolic link")
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+    flags |= os.O_NOFOLLOW | os.O_NONBLOCK
     descriptor = os.open(name, flags, dir_fd=directory)
     try:
         found = os.fstat(descriptor)
@@ -208,8 +274,6 @@ def _read(directory: int, name: str) -> str:
         if stat.S_IMODE(found.st_mode) & _OTHERS:
             mode = stat.S_IMODE(found.st_mode)
             raise BadRecordError(f"can be read by others (mode {mode:04o})")
-        return os.read(descriptor, LARGEST).decode()
-    except UnicodeDecodeError as error:
-        raise BadRecordError("is no text") from error
+        yield descriptor
     finally:
         os.close(descriptor)

@@ -105,6 +105,11 @@ class Roster:
         """Whether every rank has arrived."""
         return len(self._arrived) == self.size
 
+    @property
+    def arrived(self) -> frozenset[int]:
+        """The ranks that have arrived, or will not."""
+        return frozenset(self._arrived)
+
     def only(self, rank: int) -> bool:
         """Say whether nobody is connected but that rank, if at all."""
         return len(self._members) == (rank in self._members)
@@ -164,6 +169,11 @@ class Roster:
         if member in (waiting := self._waiting[member.node]):
             waiting.remove(member)
         self._forget_workers(member)
+
+    def excuse(self, rank: int) -> None:
+        """Expect a rank no more that has said why it cannot come."""
+        self._arrived.add(rank)
+        self.missing.discard(rank)
 
     def give_up(self, member: Member) -> None:
         """Expect no workers of a rank any more, and forget those it has."""
