@@ -55,7 +55,7 @@ class Cluster:
     ends_at : float, optional
         When the launcher ends the job, in seconds since 1970.
     words : bool
-        Whether ranks that come too late find a word of the end.
+        Whether words can be left for ranks that come too late.
     """
 
     def __init__(
@@ -164,8 +164,8 @@ class Cluster:
 
     @property
     def cause(self) -> RunnerError | None:
-        """Why it has ended, if it has."""
-        return self._ending.cause
+        """Why it has ended, if others are to find a word of it."""
+        return self._ending.cause if self._ending.leaves_word else None
 
     def gone(self, member: Member, why: str) -> None:
         """Act on the loss of a rank."""

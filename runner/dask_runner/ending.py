@@ -49,7 +49,7 @@ class Ending:
     ends_at : float, optional
         When the launcher ends the job, in seconds since 1970.
     words : bool
-        Whether ranks that come too late find a word of the end.
+        Whether words can be left for ranks that come too late.
 
     Attributes
     ----------
@@ -229,10 +229,19 @@ class Ending:
         return self.status
 
     @property
+    def leaves_word(self) -> bool:
+        """Whether ranks that come too late find a word of the end.
+
+        Where the script has begun without them, they need not come at all: a word
+        would lie there in vain.
+        """
+        return self._words and not self._begun
+
+    @property
     def _late_until(self) -> float:
         """Until when ranks are awaited that have not arrived."""
         last = self._began + float(self._settings.timeout)
-        if self._words:
+        if self.leaves_word:
             return min(self._ended + LATE, last)
         # By a signal, and late ones get it as well; or nobody came in time.
         no_more = self._signal or isinstance(self.cause, AssemblyError)

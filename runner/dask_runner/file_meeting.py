@@ -52,6 +52,8 @@ class FileMeeting:
 
     Attributes
     ----------
+    reaches_all : callable
+        As above.
     words : Words
         Where those who look for the record find last words instead.
     """
@@ -68,7 +70,7 @@ class FileMeeting:
     ) -> None:
         self._paths = tuple(paths)
         self._key = key
-        self._reaches_all = reaches_all or (lambda _: False)
+        self.reaches_all = reaches_all or (lambda _: False)
         self.words: Words = NoWords()
         self._written: list[Path] = []
         self._nonce = ""
@@ -92,7 +94,7 @@ class FileMeeting:
                 refusals.append(f"{path} {error}")
             else:
                 written.append(path)
-                if not self._written and self._reaches_all(path):
+                if not self._written and self.reaches_all(path):
                     break
         if not written:
             raise _unwritable("; ".join(refusals))

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    from dask_runner.file_meeting import FileMeeting
+
 #: How the names of the files end.
 ENDING = ".over"
 
@@ -43,8 +45,8 @@ class FileWords:
 
     Parameters
     ----------
-    directories : iterable of Path
-        A word is left in all of them: some may be seen by one node alone.
+    meeting : FileMeeting
+        A word is left in each of its directories, until one reaches all ranks.
     key : str
         The launch's.
     size : int
@@ -57,12 +59,13 @@ class FileWords:
 
     def __init__(
         self,
-        directories: Iterable[Path],
+        meeting: FileMeeting,
         key: str,
         size: int,
         kept: Callable[[], bool] = lambda: False,
     ) -> None:
-        places = dict.fromkeys(directories)  # each once
+        places = dict.fromkeys(meeting.directories)  # each once
+        self._reaches_all = meeting.reaches_all
         self._paths = tuple(place / f"{key}{ENDING}" for place in places)
         self._key = key
         self._all = frozenset(range(size))
@@ -93,7 +96,11 @@ class FileWords:
         if signed >= self._all:
             return True  # nobody is left who could read it
         text = f"{word.dump()}{in_list_format(signed)}\n"
-        self._signed = [path for path in self._paths if self._lay(path, text)]
+        for path in self._paths:
+            if self._lay(path, text):
+                self._signed.append(path)
+                if self._reaches_all(path):
+                    break
         if not self._signed and self.find() is not None:  # another was faster
             self.sign(signed)
             return False

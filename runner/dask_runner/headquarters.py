@@ -98,8 +98,8 @@ class Headquarters:
 
     @property
     def cause(self) -> RunnerError | None:
-        """Why it has ended, where words may lie or ranks come that do not know it."""
-        due = self._has_read or (self._words.possible and self._cluster.may_come)
+        """Why it has ended, where words lie or ranks may come that do not know it."""
+        due = self._has_read or self._cluster.may_come
         return self._cluster.cause if due else None
 
     async def ended(self) -> int:

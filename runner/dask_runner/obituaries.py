@@ -54,9 +54,7 @@ class Obituaries:
     def __init__(self, world: World, meeting: FileMeeting, settings: Settings) -> None:
         self._world = world
         self._meeting = meeting
-        self._words = FileWords(
-            meeting.directories, world.key, world.size, lambda: True
-        )
+        self._words = FileWords(meeting, world.key, world.size, lambda: True)
         self._settings = settings
         self._met = False
         self.passed_on: set[int] = set()

@@ -206,8 +206,9 @@ class Rank:
 
     def _give_up_soon(self, error: RunnerError) -> None:
         """Tell those that do not meet, if the hub is not there to do so."""
-        if self._headquarters is None and self.words.possible:
-            self._tasks.start(self._parting.soon(error, self._world.rank))
+        rank = self._world.rank
+        if rank and self.words.possible and self._parting.is_missed(rank):
+            self._tasks.start(self._parting.soon(error, rank))
 
     # --- events -------------------------------------------------------------
 

@@ -117,5 +117,5 @@ def _with_words(
         return world.rendezvous == "private" and local.is_child_of_launcher(environ)
 
     if world.rendezvous not in _MPIS:
-        meeting.words = FileWords(meeting.directories, world.key, world.size, kept)
+        meeting.words = FileWords(meeting, world.key, world.size, kept)
     return meeting

@@ -28,8 +28,15 @@ SIZE = 4
 NAME = f"{KEY}.over"
 
 
-def words(*directories: Path, size: int = SIZE) -> FileWords:
-    return FileWords(directories, KEY, size)
+def words(*directories: Path, size: int = SIZE, key: str = KEY) -> FileWords:
+    return FileWords(meeting(*directories), key, size)
+
+
+def meeting(
+    *directories: Path, reaches_all: Callable[[Path], bool] | None = None
+) -> FileMeeting:
+    places = [directory / "record.json" for directory in directories]
+    return FileMeeting(places, KEY, reaches_all)
 
 
 def own(directory: Path) -> Path:
@@ -82,6 +89,15 @@ def test_a_word_is_found_wherever_it_could_be_left(tmp_path: Path) -> None:
     assert words(file / "bad", good).find() == WORD
 
 
+def test_a_directory_that_all_see_is_enough(tmp_path: Path) -> None:
+    home, work = tmp_path / "home", tmp_path / "work"
+    place = meeting(home, work, reaches_all=lambda path: path.parent == home)
+
+    assert FileWords(place, KEY, SIZE).leave(WORD) is True
+    assert (home / NAME).exists()
+    assert not work.exists()
+
+
 def test_where_nothing_can_be_written_it_is_said_that_there_is_no_word(
     tmp_path: Path,
 ) -> None:
@@ -92,13 +108,13 @@ def test_where_nothing_can_be_written_it_is_said_that_there_is_no_word(
 
 
 def test_a_rank_that_looks_for_the_record_ends_by_the_word(tmp_path: Path) -> None:
-    meeting = FileMeeting([tmp_path / "record.json"], KEY)
-    meeting.words = words(tmp_path)
+    place = meeting(tmp_path)
+    place.words = words(tmp_path)
     words(tmp_path).leave(WORD)
 
     async def look() -> None:
         async with asyncio.timeout(5):
-            await anext(meeting.records())
+            await anext(place.records())
 
     with pytest.raises(OverError) as caught:
         asyncio.run(look())
@@ -108,11 +124,11 @@ def test_a_rank_that_looks_for_the_record_ends_by_the_word(tmp_path: Path) -> No
 def test_a_record_counts_for_more_than_a_word(tmp_path: Path) -> None:
     published(tmp_path / "record.json")
     words(tmp_path).leave(WORD)
-    meeting = FileMeeting([tmp_path / "record.json"], KEY)
-    meeting.words = words(tmp_path)
+    place = meeting(tmp_path)
+    place.words = words(tmp_path)
 
     async def look() -> object:
-        return await anext(meeting.records())
+        return await anext(place.records())
 
     assert asyncio.run(look()) == RECORD
 
@@ -206,7 +222,8 @@ def test_who_has_signed_nothing_waits_for_nobody(tmp_path: Path) -> None:
 
 
 def test_a_launcher_of_ours_removes_it_and_no_rank(tmp_path: Path) -> None:
-    ranks = [FileWords([own(tmp_path)], KEY, 2, lambda: True) for _ in range(2)]
+    place = meeting(own(tmp_path))
+    ranks = [FileWords(place, KEY, 2, lambda: True) for _ in range(2)]
     ranks[0].leave(replace(WORD, rank=0))
     ranks[1].sign([1])
     asyncio.run(ranks[1].taken())
@@ -239,14 +256,14 @@ def test_the_next_launch_removes_what_counts_no_more_and_nothing_else(
     old = replace(WORD, until=time.time() - 1)
     for number, word in enumerate([WORD, old, old]):
         key = f"slurm.{number}"
-        FileWords([directory], key, SIZE).leave(replace(word, key=key))
+        words(directory, key=key).leave(replace(word, key=key))
     (directory / "notes.over").write_text("mine")
     (directory / "notes.over").chmod(0o600)
-    meeting = FileMeeting([directory / "record.json"], KEY)
-    meeting.words = words(directory)
-    asyncio.run(meeting.publish(RECORD))
+    place = meeting(directory)
+    place.words = words(directory)
+    asyncio.run(place.publish(RECORD))
 
-    meeting.withdraw()
+    place.withdraw()
 
     left = {path.name for path in directory.iterdir()}
     assert left == {"slurm.0.over", "notes.over"}
@@ -318,7 +335,7 @@ def test_a_directory_in_its_place_is_no_word(tmp_path: Path) -> None:
 def test_a_word_does_not_hide_that_no_directory_takes_a_record(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
-    meeting = FileMeeting([file / "record.json"], KEY)
-    meeting.words = words(file)
+    place = meeting(file)
+    place.words = words(file)
     with pytest.raises(ConfigError):
-        asyncio.run(meeting.publish(RECORD))
+        asyncio.run(place.publish(RECORD))

@@ -41,7 +41,7 @@ class Play:
 
     def __init__(self, place: Path, **given: Any) -> None:
         self.meeting = FileMeeting([place / "record.json"], KEY)
-        self.words = FileWords([place], KEY, SIZE)
+        self.words = FileWords(self.meeting, KEY, SIZE)
         self.obituaries = Obituaries(
             world(size=SIZE), self.meeting, settle({"nranks": SIZE, **given}, {})
         )
