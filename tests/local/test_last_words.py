@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import time
 import uuid
 from typing import TYPE_CHECKING, Self
@@ -56,6 +57,16 @@ class Step:
         before: tuple[str, ...] = (),
     ) -> Run:
         """Start a rank; *before* is the command that runs its program."""
+        command = (*before, str(DASK_RUNNER), *(args or WAITS))
+        return self._start(rank, command, more or {})
+
+    def script(self, rank: int, text: str) -> Run:
+        """Start a rank of a script that uses the library."""
+        return self._start(rank, (sys.executable, "-c", text), {})
+
+    def _start(
+        self, rank: int, command: tuple[str, ...], more: Mapping[str, str]
+    ) -> Run:
         env = {
             "HOME": str(self.home),
             "SLURM_JOB_ID": self._job,
@@ -69,8 +80,7 @@ class Step:
             "DASK_RUNNER__TIMEOUT": str(TIMEOUT),
             "DASK_RUNNER__DASHBOARD": "False",
         }
-        command = (*before, str(DASK_RUNNER), *(args or WAITS))
-        run = Run(command, cwd=self._work, env=env | dict(more or {}))
+        run = Run(command, cwd=self._work, env=env | dict(more))
         self.runs[rank] = self._stack.enter_context(run)
         return run
 
@@ -265,3 +275,52 @@ def test_with_min_workers_a_rank_that_fails_ends_nobody_else(step: Step) -> None
     assert ends[0].stdout == "3\n"
     assert "warning: lost rank 2" in ends[0].stderr
     assert "--interface nosuch0" in ends[0].stderr
+
+
+# --- from Python ----------------------------------------------------------------
+
+LIBRARY = """
+from dask_runner import SlurmRunner
+from distributed import Client
+with SlurmRunner() as runner, Client(runner) as client:
+    print("begun", flush=True)
+"""
+
+
+def waits(run: Run) -> bool:
+    """Say whether a script waits for its cluster: its top process is a rank."""
+    tops = [
+        pid for pid, words in run.pids.items() if "dask_runner.programs.top" in words
+    ]
+    return any(catches(pid, signal.SIGTERM) for pid in tops)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_a_script_that_waits_for_its_cluster_ends_all(
+    step: Step, number: signal.Signals
+) -> None:
+    struck = step.script(2, LIBRARY)
+    until(lambda: waits(struck))
+    struck.signal(number)
+    step.script(0, LIBRARY)
+    step.script(1, LIBRARY)
+
+    ends = step.ends()
+
+    assert statuses(ends) == [128 + number] * SIZE
+    assert said(ends).count(f" got {number.name} before the ranks had met") == 1
+    assert "Traceback" not in said(ends)
+
+
+def test_a_script_that_is_killed_while_it_waits_ends_all(step: Step) -> None:
+    struck = step.script(2, LIBRARY)
+    until(lambda: waits(struck))
+    struck.signal(signal.SIGKILL)
+    step.script(0, LIBRARY)
+    step.script(1, LIBRARY)
+
+    ends = step.ends()
+
+    assert statuses(ends) == [69, 69, 137]
+    assert said(ends).count("error: ") == 1
+    assert "the script of rank 2 on " in said(ends)
