@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from dask_runner import record_file
@@ -163,7 +164,8 @@ class FileWords:
             for path in sorted(directory.glob(f"*{ENDING}")):
                 # It is somebody else's, or half-written; or others are beside it.
                 with contextlib.suppress(*_SILENCE):
-                    record_file.remove(path, _counts_no_more)
+                    age = record_file.age(path)
+                    record_file.remove(path, partial(_is_over, age))
 
     def _is_ours(self, text: str) -> bool:
         return Word.load(text).key == self._key
@@ -174,7 +176,7 @@ class FileWords:
         word = Word.load(text)
         if word.key != self._key:
             raise BadWordError(f"belongs to another launch ({word.key})")
-        if _counts_no_more(text):
+        if record_file.age(path) > word.seconds:
             raise BadWordError("counts no more")
         signed: set[int] = set()
         # What follows the last end of a line is being written.
@@ -184,5 +186,5 @@ class FileWords:
         return word, frozenset(signed)
 
 
-def _counts_no_more(text: str) -> bool:
-    return Word.load(text).until < time.time()
+def _is_over(age: float, text: str) -> bool:
+    return age > Word.load(text).seconds

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-import time
 from typing import TYPE_CHECKING
 
 from dask_runner.deaths import Ended
@@ -119,15 +118,6 @@ class Obituaries:
         return error
 
     def _leave(self, rank: int, error: RunnerError, *, said: bool) -> bool | None:
-        word = Word(
-            self._world.key,
-            rank,
-            socket.gethostname(),
-            error.status,
-            error.saw,
-            error.needed,
-            error.do,
-            time.time() + self._settings.timeout,
-            said,
-        )
+        here = self._world.key, rank, socket.gethostname()
+        word = Word.of(error, *here, self._settings.timeout, said=said)
         return self._words.leave(word)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-import time
 from typing import TYPE_CHECKING, Any
 
 from dask_runner import messages as m
@@ -58,7 +57,8 @@ def tell(
     if found := _place(environ, given, launcher):
         world, settings, words = found
         if settings.min_workers is None or world.rank == 0:
-            first = words.leave(_word(error, world, settings))
+            here = world.key, world.rank, socket.gethostname()
+            first = words.leave(Word.of(error, *here, settings.timeout))
     if speaks(environ, launcher) if first is None else first:
         say(f"error: {error}")
     if words is not None:
@@ -80,19 +80,6 @@ def _leader_knows(beside: Beside, error: RunnerError) -> bool:
             failed = m.Failed(error.saw, error.needed, error.do, error.status)
             BlockingChannel(leader).send(failed)
         return not gone
-
-
-def _word(error: RunnerError, world: World, settings: Settings) -> Word:
-    return Word(
-        world.key,
-        world.rank,
-        socket.gethostname(),
-        error.status,
-        error.saw,
-        error.needed,
-        error.do,
-        time.time() + settings.timeout,
-    )
 
 
 def _place(

@@ -8,7 +8,6 @@ record (:mod:`dask_runner.words`).
 from __future__ import annotations
 
 import asyncio
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -140,16 +139,9 @@ class Parting:
         return rank == 0 or not fewer_will_do or roles != {Role.worker}
 
     def _word(self, error: RunnerError, rank: int) -> Word:
-        return Word(
-            self._launch.world.key,
-            rank,
-            self._node,
-            error.status,
-            error.saw,
-            error.needed,
-            error.do,
-            time.time() + self._launch.settings.timeout,
-        )
+        launch = self._launch
+        timeout = launch.settings.timeout
+        return Word.of(error, launch.world.key, rank, self._node, timeout)
 
     def leave_behind(self, headquarters: Headquarters) -> None:
         """Let ranks that have not come yet know how the cluster has ended (rank 0)."""

@@ -11,6 +11,7 @@ import contextlib
 import os
 import secrets
 import stat
+import time
 from typing import TYPE_CHECKING
 
 from dask_runner.rendezvous import BadRecordError
@@ -32,6 +33,7 @@ TRIES = 10
 
 _OTHERS = 0o077
 _OTHERS_WRITE = 0o022
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 
 
 class TakenError(BadRecordError):
@@ -66,6 +68,24 @@ def append(path: Path, text: str) -> None:
     flags = os.O_WRONLY | os.O_APPEND
     with _opened(path.parent) as directory, _open(directory, path.name, flags) as file:
         os.write(file, text.encode())
+
+
+def age(path: Path) -> float:
+    """Return for how many seconds it has not been written to.
+
+    By the clock of the file system, since those of two nodes may differ by hours.
+
+    Raises
+    ------
+    OSError
+        If it is not there.
+    BadRecordError
+        If somebody else can have written or read it.
+    """
+    with _opened(path.parent) as directory:
+        with _open(directory, path.name, os.O_RDONLY) as file:
+            then = os.fstat(file).st_mtime
+        return _now(directory) - then
 
 
 def write(
@@ -209,14 +229,31 @@ def _move_where_nothing_is(directory: int, aside: str, name: str) -> None:
         os.unlink(aside, dir_fd=directory)
 
 
+def _now(directory: int) -> float:
+    """Return the time as the directory's file system has it."""
+    name = _name_aside()
+    try:
+        descriptor = os.open(name, _NEW, 0o600, dir_fd=directory)
+    except OSError:
+        return time.time()  # here it is read-only, and ours is the best clock we have
+    try:
+        return os.fstat(descriptor).st_mtime
+    finally:
+        os.close(descriptor)
+        os.unlink(name, dir_fd=directory)
+
+
+def _name_aside() -> str:
+    # The directory may be one in which others can write, as /tmp: a name that
+    # nobody can guess and lay a file or a link under.
+    return f".{secrets.token_hex(8)}.aside"
+
+
 def _write(
     directory: int, name: str, text: str, move: Callable[[int, str, str], None]
 ) -> None:
-    # The directory may be one in which others can write, as /tmp: a name that
-    # nobody can guess and lay a file or a link under.
-    aside = f".{secrets.token_hex(8)}.aside"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-    descriptor = os.open(aside, flags, 0o600, dir_fd=directory)
+    aside = _name_aside()
+    descriptor = os.open(aside, _NEW, 0o600, dir_fd=directory)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             _hide(descriptor)

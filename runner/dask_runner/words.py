@@ -41,8 +41,8 @@ class Word:
         With which all ranks end.
     saw, needed, do : str
         The three parts of an error.
-    until : float
-        When it counts no more, in seconds since 1970.
+    seconds : float
+        How long it counts: as long as ranks would wait for each other.
     said : bool
         Whether the user has been told; otherwise rank 0 does it.
     """
@@ -54,8 +54,23 @@ class Word:
     saw: str
     needed: str
     do: str
-    until: float
+    seconds: float
     said: bool = True
+
+    @classmethod
+    def of(
+        cls,
+        error: RunnerError,
+        key: str,
+        rank: int,
+        node: str,
+        seconds: float,
+        *,
+        said: bool = True,
+    ) -> Word:
+        """Return the word of a rank that ends by an error."""
+        parts = error.saw, error.needed, error.do
+        return cls(key, rank, node, error.status, *parts, float(seconds), said)
 
     def dump(self) -> str:
         """Write as a line of JSON."""

@@ -19,10 +19,8 @@ KEY = "slurm.4711.0"
 RECORD = Record(KEY, "ab" * 16, "c1", "127.0.0.1", 40000, "5e" * 32, "CERT", "KEY")
 
 
-#: It counts until long after the tests.
-WORD = Word(
-    KEY, 2, "c2", 78, "no scratch", "a directory", "name one", 4102444800.0, said=True
-)
+#: It counts for longer than a test takes.
+WORD = Word(KEY, 2, "c2", 78, "no scratch", "a directory", "name one", 600.0, said=True)
 
 
 def world(**fields: object) -> World:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from records import KEY, RECORD, WORD, nothing_left, published
-from users import NOBODY
+from users import NOBODY, ordinary
 
 from dask_runner import file_words, record_file
 from dask_runner.errors import ConfigError
@@ -233,6 +233,29 @@ def test_a_launcher_of_ours_removes_it_and_no_rank(tmp_path: Path) -> None:
     assert nothing_left(tmp_path)
 
 
+def grow_old(path: Path) -> None:
+    then = time.time() - WORD.seconds - 1
+    os.utime(path, (then, then))
+
+
+def test_the_clock_of_a_node_does_not_matter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words(tmp_path).leave(WORD)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 10 * WORD.seconds)
+
+    assert words(tmp_path).find() == WORD
+    assert [path.name for path in tmp_path.iterdir()] == [NAME]
+
+
+def test_where_nothing_can_be_written_the_clock_of_the_node_has_to_do() -> None:
+    with ordinary() as directory:
+        words(directory).leave(WORD)
+        directory.chmod(0o500)
+        assert words(directory).find() == WORD
+
+
 def test_half_a_signature_is_none(tmp_path: Path) -> None:
     words(tmp_path, size=20).leave(WORD)
     with (tmp_path / NAME).open("a") as file:
@@ -242,7 +265,8 @@ def test_half_a_signature_is_none(tmp_path: Path) -> None:
 
 
 def test_what_counts_no_more_is_not_believed_and_replaced(tmp_path: Path) -> None:
-    words(tmp_path).leave(replace(WORD, until=time.time() - 1))
+    words(tmp_path).leave(WORD)
+    grow_old(tmp_path / NAME)
     assert words(tmp_path).find() is None
 
     assert words(tmp_path).leave(WORD) is True
@@ -253,10 +277,11 @@ def test_the_next_launch_removes_what_counts_no_more_and_nothing_else(
     tmp_path: Path,
 ) -> None:
     directory = own(tmp_path)
-    old = replace(WORD, until=time.time() - 1)
-    for number, word in enumerate([WORD, old, old]):
+    for number in range(3):
         key = f"slurm.{number}"
-        words(directory, key=key).leave(replace(word, key=key))
+        words(directory, key=key).leave(replace(WORD, key=key))
+    for number in (1, 2):
+        grow_old(directory / f"slurm.{number}.over")
     (directory / "notes.over").write_text("mine")
     (directory / "notes.over").chmod(0o600)
     place = meeting(directory)
