@@ -15,7 +15,7 @@ from dask_runner import guard
 from dask_runner import messages as m
 from dask_runner.agents import Agents
 from dask_runner.assembly import Assembly
-from dask_runner.ending import Ending, later
+from dask_runner.ending import PASSED_ON, Ending, later
 from dask_runner.errors import (
     AssemblyError,
     ConfigError,
@@ -158,8 +158,10 @@ class Cluster:
             self._roster.excuse(rank)
         self._ending.changed()
 
-    def signalled(self, error: SignalledError) -> None:
-        """End because this rank got a signal before it was connected."""
+    def signalled(self, error: SignalledError, ranks: Iterable[int]) -> None:
+        """End because of a signal that came before these ranks were connected."""
+        for rank in ranks:
+            self._roster.excuse(rank)
         self._ending.asked_to_end(error)
 
     @property
@@ -344,6 +346,8 @@ class Cluster:
 
     def _on_signalled(self, member: Member, message: m.Signalled) -> None:
         rank = message.rank if message.rank >= 0 else member.rank
+        if message.number not in PASSED_ON and self._roster.may_join(rank):
+            self._roster.excuse(rank)  # its leader lets it end, or it does so itself
         name = f"rank {rank} on {member.node}"
         self._ending.signalled(rank, name, message.number)
 

@@ -87,9 +87,9 @@ class Headquarters:
         """End the cluster with an error."""
         self._cluster.fail(error)
 
-    def signalled(self, error: SignalledError) -> None:
-        """End the cluster, because rank 0 got a signal before it was connected."""
-        self._cluster.signalled(error)
+    def signalled(self, error: SignalledError, rank: int) -> None:
+        """End the cluster, by a signal to a rank before rank 0 was connected."""
+        self._cluster.signalled(error, {0, rank})
 
     @property
     def arrived(self) -> frozenset[int]:

@@ -378,7 +378,7 @@ class Rank:
         error = self._parting.signalled(message)
         rank = message.rank if message.rank >= 0 else self._world.rank
         if self._headquarters is not None and self._contact.published:
-            self._headquarters.signalled(error)
+            self._headquarters.signalled(error, rank)
             self._status = error.status
         elif rank == self._world.rank and self._launched.signalled(message.number):
             self._status = error.status  # the leader tells the others

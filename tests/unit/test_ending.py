@@ -185,6 +185,25 @@ def test_who_has_signed_a_word_is_not_awaited() -> None:
     playing(4, timeout=60, words=True)(play)
 
 
+def test_a_rank_that_was_signalled_before_it_came_is_not_awaited_but_may_come() -> None:
+    async def play(stage: Stage) -> None:
+        ranks = await stage.ranks(0)
+        ranks[0].say(m.Signalled(15, 1))
+        assert (await ranks[0].hears(m.Close)).status == 143
+        assert not stage.state.may_come
+        ranks += await stage.ranks(1)
+        assert (await ranks[1].hears(m.Close)).status == 143
+        for rank in ranks:
+            rank.say(m.Bye())
+        for rank in ranks:
+            await rank.hears(m.Finish)
+            rank.channel.close()
+        assert await stage.status() == 143
+        assert not stage.said.warnings
+
+    playing(2, timeout=60)(play)
+
+
 def test_the_word_of_a_rank_that_came_all_the_same_ends_nothing() -> None:
     async def play(stage: Stage) -> None:
         ranks = await stage.ranks(0, 1, 2)
@@ -202,7 +221,7 @@ def test_the_word_of_a_rank_that_came_all_the_same_ends_nothing() -> None:
 def test_rank_0_that_is_signalled_before_it_is_connected_ends_those_that_are() -> None:
     async def play(stage: Stage) -> None:
         ranks = await stage.ranks(1, 2)
-        stage.state.signalled(SignalledError("rank 0 on c1", 15, "too early"))
+        stage.state.signalled(SignalledError("rank 0 on c1", 15, "too early"), [0])
         await all_leave(ranks)
         assert await stage.status() == 143
         assert stage.said.notes == ["rank 0 on c1 got SIGTERM too early"]
