@@ -93,8 +93,9 @@ class Obituaries:
 
     def _before_they_met(self, rank: int, ended: Ended) -> None:
         error = self._error(rank, ended)
-        # Whoever has left one has said it as well.
-        if self._leave(rank, error, said=True) and not self.over.is_set():
+        first = self._leave(rank, error, said=True)
+        # Who ends by itself says why; who was killed may have left a word before.
+        if first and ended.status < 0 and not self.over.is_set():
             say(error if isinstance(error, SignalledError) else f"error: {error}")
         self._is_over(error.status)
 
