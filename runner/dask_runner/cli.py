@@ -15,7 +15,7 @@ import click
 
 from dask_runner import __version__
 from dask_runner.errors import ConfigError, RunnerError, UsageError
-from dask_runner.follower import Beside
+from dask_runner.follower import NO_RUN, Beside
 from dask_runner.launchers import speaks
 from dask_runner.options import OPTIONS
 from dask_runner.report import say
@@ -285,7 +285,10 @@ def main(args: Sequence[str], beside: Beside | None = None) -> None:
             f"{path} and options that it has",
             f"list them with {path} --help",
         )
-        _tell(wrong, beside, {})
+        if not args or args[0] not in NO_RUN:
+            _tell(wrong, beside, {})
+        elif speaks(os.environ):
+            say(f"error: {wrong}")
         sys.exit(UsageError.status)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
