@@ -15,7 +15,7 @@ import click
 
 from dask_runner import __version__
 from dask_runner.errors import ConfigError, RunnerError, UsageError
-from dask_runner.follower import Beside
+from dask_runner.follower import NO_RUN, Beside
 from dask_runner.launchers import speaks
 from dask_runner.options import OPTIONS
 from dask_runner.report import say
@@ -132,7 +132,7 @@ def run(obj: dict[str, Any], /, **given: Any) -> NoReturn:
         return runner.run(program, settings, os.environ, args, beside)
 
     beside = obj["beside"] or Beside()
-    _end(play, str(given.get("launcher") or "auto"), beside)
+    _end(play, str(given.get("launcher") or "auto"), beside, given)
 
 
 def _program(found: tuple[str, list[str]] | None) -> Any:
@@ -231,31 +231,28 @@ def recipe(**given: Any) -> NoReturn:
 
 
 def _end(
-    play: Callable[[], int], launcher: str, beside: Beside | None = None
+    play: Callable[[], int],
+    launcher: str,
+    beside: Beside | None = None,
+    run: dict[str, Any] | None = None,
 ) -> NoReturn:
+    """End with the status of *play*; *run* are the options of what others wait for."""
     try:
         status = play()
     except RunnerError as error:
-        _tell_the_leader(beside, error)
-        # All ranks see this error alike, so one of them says it.
-        if speaks(os.environ, launcher):
+        if run is not None:
+            _tell(error, beside, run)
+        elif speaks(os.environ, launcher):
+            # All ranks see this error alike, so one of them says it.
             say(f"error: {error}")
         status = error.status
     sys.exit(status)
 
 
-def _tell_the_leader(beside: Beside | None, error: RunnerError) -> None:
-    """Tell the leader of the node why this rank will not join, where there is one."""
-    if beside is None or beside.leader is None:
-        return
-    import socket  # noqa: PLC0415  --help needs none of these
+def _tell(error: RunnerError, beside: Beside | None, given: dict[str, Any]) -> None:
+    from dask_runner import outset  # noqa: PLC0415  --help needs none of it
 
-    from dask_runner import messages as m  # noqa: PLC0415
-    from dask_runner.channel import BlockingChannel  # noqa: PLC0415
-
-    failed = m.Failed(error.saw, error.needed, error.do, error.status)
-    with socket.socket(fileno=beside.leader.detach()) as leader:
-        BlockingChannel(leader).send(failed)
+    outset.tell(error, os.environ, given, beside or Beside())
 
 
 def _check_working_directory() -> None:
@@ -288,8 +285,9 @@ def main(args: Sequence[str], beside: Beside | None = None) -> None:
             f"{path} and options that it has",
             f"list them with {path} --help",
         )
-        _tell_the_leader(beside, wrong)
-        if speaks(os.environ):
+        if not args or args[0] not in NO_RUN:
+            _tell(wrong, beside, {})
+        elif speaks(os.environ):
             say(f"error: {wrong}")
         sys.exit(UsageError.status)
     except (click.Abort, KeyboardInterrupt):

@@ -15,20 +15,27 @@ from dask_runner import guard
 from dask_runner import messages as m
 from dask_runner.agents import Agents
 from dask_runner.assembly import Assembly
-from dask_runner.ending import Ending, later
-from dask_runner.errors import AssemblyError, ConfigError, LostError, RunnerError
-from dask_runner.losses import Losses
+from dask_runner.ending import PASSED_ON, Ending, later
+from dask_runner.errors import (
+    AssemblyError,
+    ConfigError,
+    LostError,
+    RunnerError,
+    SignalledError,
+)
+from dask_runner.losses import Losses, never_came
 from dask_runner.roster import Roster
 from dask_runner.workforce import Workforce
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from dask_runner.channel import Channel
     from dask_runner.report import Reporter
     from dask_runner.roles import Plan
     from dask_runner.roster import Member
     from dask_runner.settings import Settings
+    from dask_runner.words import Word
     from dask_runner.world import World
 
 
@@ -47,6 +54,8 @@ class Cluster:
         A scheduler that runs elsewhere, for a plan without one.
     ends_at : float, optional
         When the launcher ends the job, in seconds since 1970.
+    words : bool
+        Whether words can be left for ranks that come too late.
     """
 
     def __init__(
@@ -57,13 +66,17 @@ class Cluster:
         report: Reporter,
         scheduler_address: str = "",
         ends_at: float | None = None,
+        *,
+        words: bool = False,
     ) -> None:
         self._world = world
         self._plan = plan
         self._settings = settings
         self._report = report
         self._roster = Roster(world.size, plan.workers)
-        self._ending = Ending(self._roster, plan.client, settings, report, ends_at)
+        self._ending = Ending(
+            self._roster, plan.client, settings, report, ends_at, words=words
+        )
         self._losses = Losses(report)
         self._agents = Agents(self._lost_its_agent)
         self._workforce = Workforce(self._roster, settings.timeout, self.fail)
@@ -93,9 +106,19 @@ class Cluster:
         return self._world.size
 
     @property
+    def arrived(self) -> frozenset[int]:
+        """The ranks that have arrived, or have left word that they will not."""
+        return self._roster.arrived
+
+    @property
     def assembled(self) -> bool:
         """Whether every rank has arrived."""
         return self._roster.assembled
+
+    @property
+    def may_come(self) -> bool:
+        """Whether ranks are still to come."""
+        return not self.assembled and self._ending.seconds < self._settings.timeout
 
     def join(self, hello: m.Hello, channel: Channel) -> Member | None:
         """Take a rank in; None if there is no such rank, or it is here already."""
@@ -126,6 +149,25 @@ class Cluster:
         """Act on what a rank says; KeyError for what a rank cannot say."""
         member.heard = time.monotonic()
         self._handlers[type(message)](self, member, message)
+
+    def read(self, word: Word, signed: Iterable[int]) -> None:
+        """Act on the word of a rank that cannot come, as who has signed it has done."""
+        if self._roster.may_join(word.rank):
+            self._ending.over(word)
+        for rank in signed:
+            self._roster.excuse(rank)
+        self._ending.changed()
+
+    def signalled(self, error: SignalledError, ranks: Iterable[int]) -> None:
+        """End because of a signal that came before these ranks were connected."""
+        for rank in ranks:
+            self._roster.excuse(rank)
+        self._ending.asked_to_end(error)
+
+    @property
+    def cause(self) -> RunnerError | None:
+        """Why it has ended, if others are to find a word of it."""
+        return self._ending.cause if self._ending.leaves_word else None
 
     def gone(self, member: Member, why: str) -> None:
         """Act on the loss of a rank."""
@@ -281,15 +323,7 @@ class Cluster:
             return
         what = message.on(node)
         if rank in {self._plan.scheduler, self._plan.client} or self._needs_all:
-            error = AssemblyError(
-                what,
-                message.needed or f"all {self._world.size} ranks",
-                message.do
-                or "look in the job's log and in the accounting of the "
-                "launcher for what ended it, or begin with fewer by --min-workers",
-            )
-            error.status = message.status
-            self.fail(error)
+            self.fail(never_came(message, node, self._world.size))
         elif rank < 0:
             self._report.warn(f"lost {what}")
         else:
@@ -312,7 +346,10 @@ class Cluster:
 
     def _on_signalled(self, member: Member, message: m.Signalled) -> None:
         rank = message.rank if message.rank >= 0 else member.rank
-        self._ending.signalled(rank, message.number)
+        if message.number not in PASSED_ON and self._roster.may_join(rank):
+            self._roster.excuse(rank)  # its leader lets it end, or it does so itself
+        name = f"rank {rank} on {member.node}"
+        self._ending.signalled(rank, name, message.number)
 
     _handlers: Mapping[type[m.Message], Callable[[Cluster, Member, Any], None]] = {
         m.SchedulerUp: _on_scheduler_up,

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from dask_runner import join
 from dask_runner import messages as m
-from dask_runner.errors import ConfigError
+from dask_runner.errors import ConfigError, RunnerError
 from dask_runner.rendezvous import with_address
 from dask_runner.uplink import Uplink
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dask_runner.errors import RunnerError
     from dask_runner.launch import Launch
     from dask_runner.rendezvous import Meeting, Record
+    from dask_runner.words import Words
 
 
 class Contact:
@@ -38,6 +38,8 @@ class Contact:
         In rank 0, once it has opened the hub; in the others once they are linked.
     link : Uplink or None
         The connection, once there is one.
+    published : bool
+        In rank 0: whether others can have found the record.
     """
 
     def __init__(
@@ -54,18 +56,27 @@ class Contact:
         self._unsaid: list[m.Message] = []
         self.record: Record | None = None
         self.link: Uplink | None = None
+        self.published = False
 
     # --- the meeting --------------------------------------------------------
 
     async def meet(self) -> None:
         """Find the hub, or let it be found."""
         if self.record is not None:
-            found = await join.publish(self.record, self._meeting)
+            found = await self._be_found(self.record)
         else:
             found = await join.find(
                 self._rank, self._node, self._meeting, self._timeout
             )
         await self._events.put(("rendezvous", found))
+
+    async def _be_found(self, record: Record) -> join.Linked | join.Broken:
+        try:
+            await self._meeting.publish(record)
+        except RunnerError as error:
+            return join.Broken(error)
+        self.published = True
+        return await join.reach(record)
 
     def linked(self, found: join.Linked) -> Uplink:
         """Take note of what was found."""
@@ -122,6 +133,11 @@ class Contact:
             # The ranks have met; only clients from outside miss the address.
             self.say(m.Note(str(error)))
 
+    @property
+    def is_near(self) -> bool:
+        """Whether the hub will be reached in a moment."""
+        return self._meeting.has_come
+
     # --- the connection -----------------------------------------------------
 
     def say(self, message: m.Message) -> None:
@@ -137,6 +153,10 @@ class Contact:
         for message in unsaid:
             self.say(message)
 
+    def hush(self) -> None:
+        """Forget what was kept: a word says why all end."""
+        self._unsaid.clear()
+
     @property
     def absent(self) -> list[m.Absent]:
         """The ranks of whose absence the hub has not been told."""
@@ -150,6 +170,13 @@ class Contact:
         """Be lost for the hub."""
         if self.link is not None:
             self.link.close()
+
+    # --- where there is no connection ---------------------------------------
+
+    @property
+    def words(self) -> Words:
+        """Where those who do not meet leave words."""
+        return self._meeting.words
 
     # --- the end ------------------------------------------------------------
 

@@ -13,20 +13,23 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from dask_runner import messages as m
-from dask_runner.errors import AssemblyError
+from dask_runner.errors import AssemblyError, RunnerError, SignalledError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from dask_runner.errors import RunnerError
     from dask_runner.report import Reporter
     from dask_runner.roster import Roster
     from dask_runner.settings import Settings
+    from dask_runner.words import Word
 
 #: Seconds for all ranks to stop their processes once the cluster ends.
 STOP = 8.0
 #: Seconds for the ranks to leave once all have stopped.
 LEAVE = 2.0
+#: Seconds from the end for ranks that have not arrived, where those that come later
+#: find a word of it. They look for a record every second.
+LATE = 3.0
 #: Signals that the script gets and that do not end the cluster by themselves.
 PASSED_ON = (signal.SIGUSR1, signal.SIGUSR2)
 
@@ -45,11 +48,15 @@ class Ending:
         Prints for the user.
     ends_at : float, optional
         When the launcher ends the job, in seconds since 1970.
+    words : bool
+        Whether words can be left for ranks that come too late.
 
     Attributes
     ----------
     status : int or None
         The status of the job, once it is decided.
+    cause : RunnerError or None
+        What it ends by, for those who come too late.
     """
 
     def __init__(
@@ -59,20 +66,24 @@ class Ending:
         settings: Settings,
         report: Reporter,
         ends_at: float | None,
+        *,
+        words: bool = False,
     ) -> None:
         self._roster = roster
         self._client = client
         self._settings = settings
         self._report = report
         self._ends_at = ends_at
+        self._words = words
         self.status: int | None = None
+        self.cause: RunnerError | None = None
         self._begun = False
         self._signal = 0
         self._signals: Counter[int] = Counter()
         self._heard: Counter[tuple[int, int]] = Counter()
-        self._waits_for_late_ranks = True
         self._changed = asyncio.Event()
         self._began = time.monotonic()
+        self._ended = 0.0
 
     @property
     def seconds(self) -> float:
@@ -90,7 +101,7 @@ class Ending:
         self._begun = True
         self._stop_in_time()
 
-    def signalled(self, rank: int, number: int) -> None:
+    def signalled(self, rank: int, name: str, number: int) -> None:
         """Pass a signal to the client once, though a launcher sends it to all ranks.
 
         A second one that would end the script ends the cluster at once.
@@ -99,7 +110,11 @@ class Ending:
         if self._heard[rank, number] <= self._signals[number]:
             return
         self._signals[number] += 1
-        if number not in PASSED_ON:
+        if number not in PASSED_ON and not self._begun:
+            self.asked_to_end(
+                SignalledError(name, number, "before the cluster was ready")
+            )
+        elif number not in PASSED_ON:
             self._end_script(number)
         elif self._begun and (client := self._roster.member(self._client)):
             client.channel.send(m.Signalled(number))
@@ -109,12 +124,18 @@ class Ending:
         client = self._roster.member(self._client)
         again = bool(self._signal)
         self._signal = number
-        self._waits_for_late_ranks = False
-        if client is None or not self._begun or again:
+        if client is None or again:
             self.close(128 + number)
         else:
             client.channel.send(m.Signalled(number))
             later(self._settings.grace, self.close, 128 + number)
+
+    def asked_to_end(self, error: SignalledError) -> None:
+        """End at once by a signal that came before there was a script to be asked."""
+        if self.status is None:
+            self._signal = error.status - 128
+            self._report.note(str(error))
+            self._end_by(error)
 
     def _stop_in_time(self) -> None:
         """Let the script save its work before the job's time is over."""
@@ -150,15 +171,30 @@ class Ending:
         """End the cluster because of an error, and say it."""
         if self.status is None:
             self._report.error(error)
-            if isinstance(error, AssemblyError):
-                self._waits_for_late_ranks = False
-            self.close(error.status)
+            self._end_by(error)
+
+    def over(self, word: Word) -> None:
+        """End by the word of a rank that could not come."""
+        error = RunnerError(word.saw, word.needed, word.do)
+        error.status = word.status
+        if not word.said:
+            self.fail(error)
+        elif self.status is None:
+            self._end_by(error)
+
+    def _end_by(self, error: RunnerError) -> None:
+        self.cause = error
+        self.close(error.status)
 
     def close(self, status: int) -> None:
         """End the cluster with *status*; the first call decides."""
         if self.status is not None:
             return
         self.status = status
+        self._ended = time.monotonic()
+        if self.cause is None:
+            self.cause = RunnerError("the cluster has ended")
+            self.cause.status = status
         if self._begun:
             self._report.ended(status, self.seconds)
         for member in self._roster.members:
@@ -170,8 +206,9 @@ class Ending:
     async def finished(self) -> int:
         """Wait until the cluster has ended and all ranks have left.
 
-        Ranks that have not arrived yet are awaited until the deadline of the
-        assembly, so that they too learn that it is over.
+        Ranks that have not arrived yet are awaited, so that they too learn that it is
+        over: for a moment, or until the deadline of the assembly where they could not
+        know otherwise.
 
         Returns
         -------
@@ -182,15 +219,33 @@ class Ending:
         await self._until(lambda: self.status is not None)
         byes = self._until(lambda: not roster.staying)
         await _within(STOP + self._settings.grace, byes)
-        if not roster.assembled and self._waits_for_late_ranks:
-            left = self._settings.timeout - self.seconds
+        if not roster.assembled:
             everyone = self._until(lambda: roster.assembled and not roster.staying)
-            await _within(max(left, 0.0), everyone)
+            await _within(max(self._late_until - time.monotonic(), 0.0), everyone)
         for member in roster.members:
             member.channel.send(m.Finish())
         await _within(LEAVE, self._until(lambda: roster.only(0)))
         assert self.status is not None  # noqa: S101  awaited above
         return self.status
+
+    @property
+    def leaves_word(self) -> bool:
+        """Whether ranks that come too late find a word of the end.
+
+        Where the script has begun without them, they need not come at all: a word
+        would lie there in vain.
+        """
+        return self._words and not self._begun
+
+    @property
+    def _late_until(self) -> float:
+        """Until when ranks are awaited that have not arrived."""
+        last = self._began + float(self._settings.timeout)
+        if self.leaves_word:
+            return min(self._ended + LATE, last)
+        # By a signal, and late ones get it as well; or nobody came in time.
+        no_more = self._signal or isinstance(self.cause, AssemblyError)
+        return self._ended if no_more else last
 
     async def _until(self, reached: Callable[[], bool]) -> None:
         while not reached():

@@ -21,7 +21,7 @@ def main() -> None:
     args = sys.argv[1:]
     name, leads = follower.meeting_place(os.environ, args)
     alone = os.environ.pop(follower.ALONE, "")
-    if name:
+    if args and args[0] not in follower.NO_RUN:
         follower.hold_signals()
     if leads:
         beside.door = follower.claim(name)

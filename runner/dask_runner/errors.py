@@ -6,13 +6,16 @@
     ├── UsageError        2   wrong options or arguments
     ├── ConfigError      78   the environment cannot work (EX_CONFIG)
     ├── AssemblyError    75   ranks or workers did not arrive in time (EX_TEMPFAIL)
-    └── LostError        69   the hub or the scheduler is gone (EX_UNAVAILABLE)
+    ├── LostError        69   the hub or the scheduler is gone (EX_UNAVAILABLE)
+    └── SignalledError  128 + number of the signal
 
 Each message has three parts: what was seen, what was needed, and what the
 reader can do about it. The statuses follow ``sysexits.h``.
 """
 
 from __future__ import annotations
+
+import signal
 
 
 class RunnerError(Exception):
@@ -68,6 +71,24 @@ class AssemblyError(RunnerError):
     """Ranks or workers that did not arrive before the deadline."""
 
     status = 75
+
+
+class SignalledError(RunnerError):
+    """A rank was asked to end, before there was a script to be asked.
+
+    Parameters
+    ----------
+    who : str
+        The rank.
+    number : int
+        The signal.
+    when : str
+        How far the launch had come.
+    """
+
+    def __init__(self, who: str, number: int, when: str) -> None:
+        super().__init__(f"{who} got {signal.Signals(number).name} {when}")
+        self.status = 128 + number
 
 
 class LostError(RunnerError):

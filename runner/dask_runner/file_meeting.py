@@ -15,10 +15,12 @@ from dask_runner.errors import ConfigError
 from dask_runner.record_file import DIRECTORY, PRIVATE
 from dask_runner.rendezvous import FIRST_POLL, LAST_POLL, BadRecordError, Record
 from dask_runner.snapshot import NETWORK, kind_of
+from dask_runner.words import NoWords, OverError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
+    from dask_runner.words import Words
     from dask_runner.world import World
 
 #: Seconds after which a rank that could not write the record anywhere itself
@@ -47,9 +49,18 @@ class FileMeeting:
     reaches_all : callable, optional
         Whether all ranks see what lies at a path. Each copy more is one more place
         in which the cluster's key lies.
+
+    Attributes
+    ----------
+    reaches_all : callable
+        As above.
+    words : Words
+        Where those who look for the record find last words instead.
     """
 
     collective = False
+    # What lies in a file may be of a rank 0 that is gone.
+    has_come = False
 
     def __init__(
         self,
@@ -59,7 +70,8 @@ class FileMeeting:
     ) -> None:
         self._paths = tuple(paths)
         self._key = key
-        self._reaches_all = reaches_all or (lambda _: False)
+        self.reaches_all = reaches_all or (lambda _: False)
+        self.words: Words = NoWords()
         self._written: list[Path] = []
         self._nonce = ""
         self._trouble: dict[Path, str] = {}
@@ -82,7 +94,7 @@ class FileMeeting:
                 refusals.append(f"{path} {error}")
             else:
                 written.append(path)
-                if not self._written and self._reaches_all(path):
+                if not self._written and self.reaches_all(path):
                     break
         if not written:
             raise _unwritable("; ".join(refusals))
@@ -96,6 +108,8 @@ class FileMeeting:
         ConfigError
             If nothing is found for some time where this rank, and so most
             likely rank 0, cannot write either.
+        OverError
+            If there is no record whose hub answers, but a word of its launch's end.
         """
         pause = FIRST_POLL
         began = time.monotonic()
@@ -113,8 +127,18 @@ class FileMeeting:
                     self._trouble[path] = f"cannot be read: {error.strerror}"
                 except BadRecordError as error:
                     self._trouble[path] = str(error)
+            if (word := self.words.find()) is not None:
+                raise OverError(word)
             await asyncio.sleep(pause * random.uniform(0.7, 1.3))  # noqa: S311
             pause = min(pause * 1.5, LAST_POLL)
+
+    def has_begun(self) -> bool:
+        """Say whether there is a record, and so something to meet by."""
+        for path in self._paths:
+            with contextlib.suppress(OSError, BadRecordError):
+                self._read(path)
+                return True
+        return False
 
     def _read(self, path: Path) -> Record:
         record = Record.load(record_file.read(path))
@@ -125,6 +149,11 @@ class FileMeeting:
             "that does not answer"
         )
         return record
+
+    @property
+    def directories(self) -> tuple[Path, ...]:
+        """Where it is looked for."""
+        return tuple(path.parent for path in self._paths)
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -140,6 +169,8 @@ class FileMeeting:
 
     def withdraw(self) -> None:
         """Remove each file that is still the one that we wrote."""
+        if self._written:
+            self.words.sweep()
         for path in self._written:
             # What is gone, replaced, or has other records beside it stays so.
             with contextlib.suppress(OSError, BadRecordError):
@@ -221,7 +252,9 @@ def node_meeting(world: World, environ: Mapping[str, str]) -> FileMeeting:
 
 def _shared(world: World, environ: Mapping[str, str]) -> list[Path]:
     name = f"{world.key}.json"
-    places = [Path.cwd() / DIRECTORY]
+    places = []
     if environ.get("HOME"):
-        places.insert(0, Path(environ["HOME"]) / DIRECTORY)
+        places.append(Path(environ["HOME"]) / DIRECTORY)
+    with contextlib.suppress(FileNotFoundError):  # it is gone, which has been said
+        places.append(Path.cwd() / DIRECTORY)
     return [place / name for place in places]

@@ -11,13 +11,14 @@ from dask_runner import security
 from dask_runner.addresses import own_address
 from dask_runner.cluster import Cluster
 from dask_runner.hub import Hub
-from dask_runner.rendezvous import Record
+from dask_runner.rendezvous import FIRST_POLL, LAST_POLL, Record
 from dask_runner.report import Reporter
 from dask_runner.slurm_step import end_time
 
 if TYPE_CHECKING:
-    from dask_runner.errors import RunnerError
+    from dask_runner.errors import RunnerError, SignalledError
     from dask_runner.launch import Launch
+    from dask_runner.words import Words
 
 
 class Headquarters:
@@ -27,10 +28,14 @@ class Headquarters:
     ----------
     launch : Launch
         Rank 0's.
+    words : Words
+        Where ranks that cannot come leave words, and those that come too late look.
     """
 
-    def __init__(self, launch: Launch) -> None:
+    def __init__(self, launch: Launch, words: Words) -> None:
         self._launch = launch
+        self._words = words
+        self._has_read = False
         settings = launch.settings
         report = Reporter(quiet=settings.quiet)
         report.start(launch.world, settings.layout)
@@ -41,6 +46,7 @@ class Headquarters:
             report,
             launch.scheduler_address,
             end_time(launch.environ),
+            words=words.possible,
         )
         self._hub = Hub(self._cluster, report, settings.silence)
 
@@ -67,9 +73,34 @@ class Headquarters:
             *(security.material() if tls else ("", "")),
         )
 
+    async def read(self) -> None:
+        """Look for words of ranks that cannot come, for as long as some may."""
+        pause = FIRST_POLL
+        while self._words.possible and self._cluster.may_come:
+            if (word := self._words.find()) is not None:
+                self._has_read = True
+                self._cluster.read(word, self._words.signed())
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, LAST_POLL)
+
     def fail(self, error: RunnerError) -> None:
         """End the cluster with an error."""
         self._cluster.fail(error)
+
+    def signalled(self, error: SignalledError, rank: int) -> None:
+        """End the cluster, by a signal to a rank before rank 0 was connected."""
+        self._cluster.signalled(error, {0, rank})
+
+    @property
+    def arrived(self) -> frozenset[int]:
+        """The ranks that know how it has ended."""
+        return self._cluster.arrived
+
+    @property
+    def cause(self) -> RunnerError | None:
+        """Why it has ended, where words lie or ranks may come that do not know it."""
+        due = self._has_read or self._cluster.may_come
+        return self._cluster.cause if due else None
 
     async def ended(self) -> int:
         """Wait for the cluster's end; return the job's exit status."""

@@ -150,6 +150,8 @@ class Host:
         with self._door:
             if status is not None:
                 self._turn_away(status)
+                if not self._leader.has_met:
+                    self._leader.words.sign(self._ranks)
         known = {
             task for task, process in self._followers.items() if process.has_joined
         }
@@ -328,7 +330,11 @@ class Host:
         allow_many_files()
         process.hold(snapshot, self._last_words(world))
         launch = replace(self._launch, world=world, environ=introduction.environ)
-        meeting = RelayMeeting(self._hand_over, waits=lambda: self._leader.waits_for)
+        meeting = RelayMeeting(
+            self._hand_over,
+            waits=lambda: self._leader.waits_for,
+            words=self._leader.words,
+        )
         rank = Rank(launch, meeting, asyncio.Queue(), process)
         status = await rank.run()
         if process.running:

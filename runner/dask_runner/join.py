@@ -63,12 +63,8 @@ def hello(
     )
 
 
-async def publish(record: Record, meeting: Meeting) -> Linked | Broken:
-    """Make rank 0's record known, and link rank 0 itself with its hub."""
-    try:
-        await meeting.publish(record)
-    except RunnerError as error:
-        return Broken(error)
+async def reach(record: Record) -> Linked | Broken:
+    """Link rank 0 itself with its hub."""
     for _ in range(TRIES):
         try:
             return Linked(record, await link.connect(record, ATTEMPT))

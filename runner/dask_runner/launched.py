@@ -58,8 +58,8 @@ class Launched(Protocol):
             Whether there is one, which says it.
         """
 
-    def signalled(self, number: int) -> None:
-        """Tell the leader of the node of a signal, where nobody else can be told."""
+    def signalled(self, number: int) -> bool:
+        """Tell the leader of the node of a signal; say whether there is one."""
 
     def signal(self, number: int) -> None:
         """Send it a signal."""
@@ -113,9 +113,9 @@ class ThisProcess:
         """Tell the leader, if there is one."""
         return self._tell(m.Failed(error.saw, error.needed, error.do, error.status))
 
-    def signalled(self, number: int) -> None:
+    def signalled(self, number: int) -> bool:
         """Tell the leader, if there is one."""
-        self._tell(m.Signalled(number))
+        return self._tell(m.Signalled(number))
 
     def _tell(self, message: m.Message) -> bool:
         if self._peer is not None:
@@ -258,8 +258,10 @@ class Follower:
         self._tell(failed(self._rank, error.saw, error.needed, error.do, error.status))
         return True
 
-    def signalled(self, number: int) -> None:
+    def signalled(self, number: int) -> bool:
         """Nothing: it was the leader that was told of it."""
+        del number
+        return False
 
     def send_away(self) -> None:
         """Tell it to play its part itself."""

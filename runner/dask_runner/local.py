@@ -12,27 +12,31 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import sys
 import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dask_runner import custody
-from dask_runner.deaths import Ended
+from dask_runner.file_meeting import FileMeeting, file_meeting
 from dask_runner.follower import hear_signals
+from dask_runner.launchers import detect
+from dask_runner.obituaries import Obituaries
 from dask_runner.record_file import PRIVATE
-from dask_runner.report import say
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from dask_runner.settings import Settings
+    from dask_runner.world import World
 
 #: Where the local ranks meet.
 DIRECTORY = "DASKRUNNER_DIRECTORY"
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
-#: Seconds for the other ranks to end by themselves once rank 0 has; and again
-#: after a SIGTERM, for those that never met it.
+#: Seconds for the ranks to end by themselves once rank 0 has, or a first one that has
+#: met nobody; and again after a SIGTERM, for those that do not know of it.
 LEAVE = 5.0
 
 _SIGNALS = (
@@ -44,13 +48,28 @@ _SIGNALS = (
 )
 
 
+def meeting(
+    world: World, environ: Mapping[str, str], scheduler_file: str | None
+) -> FileMeeting:
+    """Return how local ranks meet: in their directory, or as the user says."""
+    if scheduler_file:
+        return file_meeting(world, environ, scheduler_file)
+    return FileMeeting([Path(environ[DIRECTORY]) / f"{world.key}.json"], world.key)
+
+
+def is_child_of_launcher(environ: Mapping[str, str]) -> bool:
+    """Say whether the process that started us as a local rank is still there."""
+    launcher = environ.get("DASKRUNNER_JOB_ID", "").partition("-")[0]
+    return launcher == str(os.getppid())
+
+
 def follow(environ: Mapping[str, str]) -> None:
     """Get SIGTERM when the process that started us as a local rank is gone.
 
     A rank must not outlive its launcher, even one that was killed.
     """
     above = os.getppid()
-    if environ.get("DASKRUNNER_JOB_ID", "").partition("-")[0] != str(above):
+    if not is_child_of_launcher(environ):
         return
     import ctypes  # noqa: PLC0415  for local ranks only
 
@@ -61,6 +80,7 @@ def follow(environ: Mapping[str, str]) -> None:
 
 async def launch(
     nranks: int,
+    settings: Settings,
     args: Sequence[str],
     environ: Mapping[str, str],
     opened: Mapping[int, Sequence[int]],
@@ -70,6 +90,7 @@ async def launch(
     Parameters
     ----------
     nranks : int
+    settings : Settings
     args : sequence of str
         The arguments of ``dask-runner``, as the user gave them.
     environ : mapping
@@ -83,11 +104,12 @@ async def launch(
         "DASKRUNNER_JOB_ID": f"{os.getpid()}-{secrets.token_hex(4)}",
         DIRECTORY: directory,
     }
+    obituaries = _obituaries(settings, common)
     ranks: list[asyncio.subprocess.Process] = []
-    passed_on: set[int] = set()
+    watches = [asyncio.create_task(obituaries.watch())]
 
     def pass_on(number: int) -> None:
-        passed_on.add(number)
+        obituaries.passed_on.add(number)
         _forward(ranks, number)
 
     loop = asyncio.get_running_loop()
@@ -109,29 +131,38 @@ async def launch(
                 process_group=0,
             )
             ranks.append(process)
+            obituary = obituaries.write(rank, process)
+            watches.append(asyncio.create_task(obituary))
         for descriptor in itertools.chain(*opened.values()):
             # What writes there has to see when nobody reads it any more.
             os.close(descriptor)
-        status = await ranks[0].wait()
-        if status < 0 and -status not in passed_on:
-            say(f"error: rank 0 on {socket.gethostname()} {Ended(status)}")
-        await _leave_with_rank_0(ranks[1:])
+        await obituaries.over.wait()
+        await _see_off(ranks)
     finally:
+        for watch in watches:
+            watch.cancel()
         for process in ranks:
             if process.returncode is None:
                 process.kill()
+        obituaries.close()
         shutil.rmtree(directory, ignore_errors=True)
-    return Ended(status).shell_status
+    return obituaries.status
 
 
-async def _leave_with_rank_0(others: Sequence[asyncio.subprocess.Process]) -> None:
+def _obituaries(settings: Settings, environ: Mapping[str, str]) -> Obituaries:
+    world = detect({**environ, "DASKRUNNER_RANK": "0"}, "local")
+    assert world is not None  # noqa: S101  its variables are set
+    where = meeting(world, environ, settings.scheduler_file)
+    return Obituaries(world, where, settings)
+
+
+async def _see_off(ranks: Sequence[asyncio.subprocess.Process]) -> None:
     """Wait for the ranks that know of the end; tell those that do not."""
     for number in (None, signal.SIGTERM):
-        waits = [asyncio.create_task(rank.wait()) for rank in others]
+        waits = [asyncio.create_task(rank.wait()) for rank in ranks]
         if number is not None:
-            _forward(others, number)
-        if waits:
-            await asyncio.wait(waits, timeout=LEAVE)
+            _forward(ranks, number)
+        await asyncio.wait(waits, timeout=LEAVE)
 
 
 def _forward(ranks: Sequence[asyncio.subprocess.Process], number: int) -> None:

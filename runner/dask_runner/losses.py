@@ -9,8 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dask_runner.ending import later
+from dask_runner.errors import AssemblyError
 
 if TYPE_CHECKING:
+    from dask_runner import messages as m
     from dask_runner.report import Reporter
     from dask_runner.roster import Member
 
@@ -47,6 +49,19 @@ class Losses:
         lost, self._lost = self._lost, {}
         for (node, why), ranks in lost.items():
             self._report.warn(f"lost {ranks_in_words(ranks)} on {node}: {why}")
+
+
+def never_came(message: m.Absent, node: str, size: int) -> AssemblyError:
+    """Say that a rank of a node will not join."""
+    error = AssemblyError(
+        message.on(node),
+        message.needed or f"all {size} ranks",
+        message.do
+        or "look in the job's log and in the accounting of the launcher for what ended "
+        "it, or begin with fewer by --min-workers",
+    )
+    error.status = message.status
+    return error
 
 
 def ranks_in_words(ranks: list[int]) -> str:

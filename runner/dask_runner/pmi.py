@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 #: Seconds for one answer. They come from the launcher's proxy on the same node,
 #: or from mpiexec, which serves all ranks in turn.
 ANSWER = 30.0
+#: Seconds for it to end all ranks.
+ABORT = 2.0
 
 _VERSION = "pmi_version=1 pmi_subversion=1"
 #: Least that a launcher has to allow (MPICH's own clients ask for as much).
@@ -222,6 +224,23 @@ class Space:
         """Take leave; the socket is of no use after it."""
         await self._ask("finalize", "", "finalize_ack")
         self.drop()
+
+    async def abort(self, status: int) -> None:
+        """Let the launcher end all ranks with this status, also this one.
+
+        Raises
+        ------
+        PmiError
+            If it does not. It may yet, once the socket is closed.
+        """
+        self._send("abort", f"exitcode={status}")
+        try:
+            async with asyncio.timeout(ABORT):
+                await self._reader.read()
+        except (OSError, TimeoutError) as error:
+            raise PmiError(f"{self._wire.name} did not abort: {error}") from error
+        finally:
+            self.drop()
 
     def drop(self) -> None:
         """Close the socket, without taking leave."""

@@ -10,11 +10,13 @@ from dask_runner import pmi
 from dask_runner.counts import shown, whole
 from dask_runner.errors import LostError
 from dask_runner.rendezvous import RelayMeeting, UnusableError
+from dask_runner.words import NoWords
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from dask_runner.pmi import Space
+    from dask_runner.words import Word
 
 #: Characters of a piece, where the launcher allows more: with all around it, a
 #: line of the length that MPICH's own clients send.
@@ -44,6 +46,7 @@ class PmiExchange:
         self._for_mpi = for_mpi
         self._owes_leave = False
         self._space: Space | None = None
+        self._over = False
 
     async def __call__(self, text: str | None) -> str:
         """Give (rank 0) or receive (None) the record's text."""
@@ -62,6 +65,7 @@ class PmiExchange:
             await space.barrier()
             if text is None:
                 text = await _get(space)
+            self._over = True
             if self._for_mpi:
                 space.drop()
                 pmi.restore(self._environ)
@@ -82,6 +86,17 @@ class PmiExchange:
             await space.finalize()
         except pmi.PmiError:
             # MPI has, and the launcher has closed its end.
+            return
+
+    async def abort(self, status: int) -> None:
+        """Let the launcher end all ranks, unless they have met."""
+        if self._over:
+            return
+        try:
+            space = self._space or await pmi.Space.open(pmi.wire(self._environ))
+            await space.abort(status)
+        except pmi.PmiError:
+            # It is gone, or will see that this rank has left without its leave.
             return
 
     def drop(self) -> None:
@@ -110,7 +125,35 @@ def pmi_meeting(
         waits=lambda: exchange.doing,
         settle=exchange.settle,
         seconds=seconds,
+        words=PmiWords(exchange),
     )
+
+
+class PmiWords(NoWords):
+    """The last word of a rank is to its launcher: to end all.
+
+    Hydra ends all at once when a rank fails that has greeted it, but waits for the
+    others of one that has not.
+
+    Parameters
+    ----------
+    exchange : PmiExchange
+    """
+
+    def __init__(self, exchange: PmiExchange) -> None:
+        self._exchange = exchange
+        self._status: int | None = None
+
+    def leave(self, word: Word, signed: Iterable[int] = ()) -> bool | None:
+        """Keep it until this rank has nothing more to do."""
+        del signed
+        self._status = word.status
+        return None
+
+    async def taken(self) -> None:
+        """End all, this process included."""
+        if self._status is not None:
+            await self._exchange.abort(self._status)
 
 
 async def _put(space: Space, text: str) -> None:

@@ -30,10 +30,13 @@ from dask_runner.errors import AssemblyError, ConfigError, LostError, RunnerErro
 from dask_runner.headquarters import Headquarters
 from dask_runner.join import Broken, Linked
 from dask_runner.launchers import may_be_outlived
+from dask_runner.losses import never_came
+from dask_runner.parting import Parting, Unheard
 from dask_runner.report import say
 from dask_runner.roles import Role
 from dask_runner.script import Script
 from dask_runner.tasks import Crashed, Tasks
+from dask_runner.words import OverError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
     from dask_runner.node import Place
     from dask_runner.rendezvous import Meeting, Record
     from dask_runner.script import Client
+    from dask_runner.words import Words
 
 #: Seconds within which a signal that comes again is the same one: a launcher may
 #: signal Apptainer, which passes it on, and us as well.
@@ -95,6 +99,7 @@ class Rank:
         self._launcher = os.getppid()
         self._crew = Crew(launch, events, launched, above)
         self._contact = Contact(launch, meeting, self._node, events)
+        self._parting = Parting(launch, self._node, self._contact, launched, events)
         self._script = Script(self._crew.client, self._node, above=above is not None)
         self._tasks = Tasks(events)
         self._prepared = asyncio.Event()
@@ -116,13 +121,15 @@ class Rank:
             while self._status is None:
                 source, what = await self._events.get()
                 self._handle(source, what)
-            if self._headquarters is not None and self._contact.link is not None:
+            if self._headquarters is not None and self._contact.published:
                 self._status = await self._headquarters.ended()
         except RunnerError as error:
             # Nobody else may know of it: this rank has no link to say it over.
-            if not self._launched.fail(error):
-                say(f"error: {error}")
-            self._status = error.status
+            self._status = self._parting.now(error)
+        except Exception as error:
+            if self._contact.link is None:
+                self._parting.now(RunnerError(f"{self._name} failed: {error!r}"))
+            raise
         finally:
             await self._leave()
         return self._status
@@ -147,6 +154,16 @@ class Rank:
         return await self._contact.made()
 
     @property
+    def has_met(self) -> bool:
+        """Whether the hub knows it."""
+        return self._contact.link is not None
+
+    @property
+    def words(self) -> Words:
+        """Where its node leaves words."""
+        return self._contact.words
+
+    @property
     def waits_for(self) -> str:
         """What keeps it from meeting the hub."""
         return self._contact.trouble
@@ -165,12 +182,17 @@ class Rank:
             self._unfit = problem(error)
         self._prepared.set()
         if self._world.rank == 0:
-            headquarters = Headquarters(self._launch)
+            if (word := self.words.find()) is not None:
+                raise OverError(word)
+            headquarters = Headquarters(self._launch, self.words)
             interface = None if self._unfit else self._settings.interface
             self._contact.record = await headquarters.open(interface)
             self._headquarters = headquarters
+            self._tasks.start(headquarters.read())
         if self._unfit is None:
             self._tasks.start(self._read_program())
+        else:
+            self._give_up_soon(self._unfit)
         self._tasks.start(self._contact.meet())
 
     async def _read_program(self) -> None:
@@ -180,6 +202,13 @@ class Rank:
             # As above; it may come when the ranks have met, or before.
             self._unfit = self._unfit or error
             self._contact.fail(error)
+            self._give_up_soon(self._unfit)
+
+    def _give_up_soon(self, error: RunnerError) -> None:
+        """Tell those that do not meet, if the hub is not there to do so."""
+        rank = self._world.rank
+        if rank and self.words.possible and self._parting.is_missed(rank):
+            self._tasks.start(self._parting.soon(error, rank))
 
     # --- events -------------------------------------------------------------
 
@@ -209,7 +238,12 @@ class Rank:
         raise crashed.error
 
     def _on_broken(self, broken: Broken) -> None:
-        error = broken.error
+        error = self._unfit or broken.error
+        if self._contact.link is not None:
+            return  # it has been found after all
+        if error is self._unfit or isinstance(error, OverError):
+            self._status = self._parting.now(error)
+            return
         self._contact.broken(error)
         # All else is seen by rank 0 as well, which says it.
         self._status = error.status
@@ -223,6 +257,10 @@ class Rank:
         elif isinstance(error, LostError) and self._world.local_rank in (0, None):
             # Seen by this node alone: what the launcher has here is gone.
             say(f"error: {error}")
+
+    @property
+    def _name(self) -> str:
+        return f"rank {self._world.rank} on {self._node}"
 
     @property
     def _speaks(self) -> bool:
@@ -333,10 +371,36 @@ class Rank:
         if self._contact.link is not None:
             self._contact.say(message)
         elif message.number not in PASSED_ON:
-            self._launched.signalled(message.number)
-            self._status = SIGNALLED + message.number
+            self._signalled(message)
+
+    def _signalled(self, message: m.Signalled) -> None:
+        """End by a signal that nobody can be told over the hub."""
+        error = self._parting.signalled(message)
+        rank = message.rank if message.rank >= 0 else self._world.rank
+        if self._headquarters is not None and self._contact.published:
+            self._headquarters.signalled(error, rank)
+            self._status = error.status
+        elif rank == self._world.rank and self._launched.signalled(message.number):
+            self._status = error.status  # the leader tells the others
+        elif self._contact.is_near:
+            said = m.Signalled(message.number, rank)
+            self._tasks.start(self._parting.soon(error, rank, said))
+        else:
+            self._status = self._parting.now(error, rank)
+
+    def _on_unheard(self, unheard: Unheard) -> None:
+        if self._contact.link is None:
+            self._status = self._parting.now(unheard.error, unheard.rank)
 
     # --- the other ranks of the node ------------------------------------------
+
+    def _on_absent(self, message: m.Absent) -> None:
+        self._contact.say(message)
+        rank = message.rank
+        tells = self.words.possible and rank >= 0 and self._parting.is_missed(rank)
+        if tells and self._contact.link is None:
+            error = never_came(message, self._node, self._world.size)
+            self._tasks.start(self._parting.soon(error, rank))
 
     def _on_leads(self, message: m.Leads) -> None:
         self._leader = message.rank
@@ -344,6 +408,7 @@ class Rank:
     def _on_leader_ends(self, message: m.Close) -> None:
         if self._contact.link is None:
             # It knows the cluster's end, or has said why it has none.
+            self.words.sign([self._world.rank])
             self._status = message.status
 
     def _on_leader_gone(self, ended: Ended) -> None:
@@ -354,15 +419,15 @@ class Rank:
         if self._leader < 0 and world.rank == world.local_rank:
             self._leader = 0
         if self._leader or self._contact.link is not None:
-            self._contact.say(m.Absent(self._leader, "died before it joined"))
+            self._on_absent(m.Absent(self._leader, "died before it joined"))
             return
         error = AssemblyError(
             f"rank 0 on {self._node} died before the ranks had met",
             f"all {world.size} ranks",
             "look above, and in the accounting of the launcher, for what ended it",
         )
-        if world.local_rank == 1:
-            say(f"error: {error}")
+        if self.words.possible or world.local_rank == 1:
+            self._parting.now(error, 0)
         self._status = error.status
 
     def _on_close(self, message: m.Close) -> None:
@@ -408,7 +473,14 @@ class Rank:
     def _on_above_gone(self, ended: Ended) -> None:
         """Leave when the process above is gone: the launcher's rank is."""
         del ended
-        if Role.client in self._roles:
+        if self._contact.link is None:
+            error = LostError(
+                f"the script of {self._name} ended before the ranks had met",
+                "a script that comes to its cluster in all ranks",
+                "look for what it says itself above",
+            )
+            self._status = self._parting.now(error)
+        elif Role.client in self._roles:
             self._contact.say(self._script.vanished())
         elif not self._closing:
             self._status = LostError.status
@@ -444,8 +516,9 @@ class Rank:
         ("agent", Ended): _on_agent_ended,
         ("launched", m.Signalled): _on_signal,
         ("launched", Ended): _on_launched_gone,
-        ("node", m.Absent): _for_the_hub,
+        ("node", m.Absent): _on_absent,
         ("node", m.Signalled): _on_signal,
+        ("parting", Unheard): _on_unheard,
         ("leader", m.Leads): _on_leads,
         ("leader", m.Close): _on_leader_ends,
         ("leader", Ended): _on_leader_gone,
@@ -484,6 +557,8 @@ class Rank:
         """Leave nothing behind, whatever happened before."""
         self._closing = True
         await self._tasks.cancel()
+        if self._headquarters is not None:
+            self._parting.leave_behind(self._headquarters)
         # Early: mpiexec may kill us before we are done.
         self._contact.withdraw()
         self._say_what_nobody_heard()
@@ -494,3 +569,4 @@ class Rank:
         if self._headquarters is not None:
             await self._headquarters.shut()
         self._crew.tidy()
+        await self._parting.over()

@@ -11,6 +11,7 @@ import contextlib
 import os
 import secrets
 import stat
+import time
 from typing import TYPE_CHECKING
 
 from dask_runner.rendezvous import BadRecordError
@@ -32,9 +33,64 @@ TRIES = 10
 
 _OTHERS = 0o077
 _OTHERS_WRITE = 0o022
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 
 
-def write(path: Path, text: str) -> None:
+class TakenError(BadRecordError):
+    """There is a file of that name already."""
+
+
+def lay(path: Path, text: str) -> bool:
+    """Write it as :func:`write` does where nothing has its name; say whether.
+
+    Raises
+    ------
+    OSError, BadRecordError
+        As :func:`write`.
+    """
+    try:
+        write(path, text, _move_where_nothing_is)
+    except TakenError:
+        return False
+    return True
+
+
+def append(path: Path, text: str) -> None:
+    """Add to what it says, in one piece.
+
+    Raises
+    ------
+    OSError
+        If it is not there, or cannot be written.
+    BadRecordError
+        If somebody else can have written or read it.
+    """
+    flags = os.O_WRONLY | os.O_APPEND
+    with _opened(path.parent) as directory, _open(directory, path.name, flags) as file:
+        os.write(file, text.encode())
+
+
+def age(path: Path) -> float:
+    """Return for how many seconds it has not been written to.
+
+    By the clock of the file system, since those of two nodes may differ by hours.
+
+    Raises
+    ------
+    OSError
+        If it is not there.
+    BadRecordError
+        If somebody else can have written or read it.
+    """
+    with _opened(path.parent) as directory:
+        with _open(directory, path.name, os.O_RDONLY) as file:
+            then = os.fstat(file).st_mtime
+        return _now(directory) - then
+
+
+def write(
+    path: Path, text: str, move: Callable[[int, str, str], None] | None = None
+) -> None:
     """Write it aside, mode 0600, and move it into place; make its directory.
 
     Raises
@@ -49,7 +105,7 @@ def write(path: Path, text: str) -> None:
         try:
             _make(path.parent, 0o700, made)
             with _opened(path.parent) as directory:
-                _write(directory, path.name, text)
+                _write(directory, path.name, text, move or _move)
         except (OSError, BadRecordError) as error:
             for one in reversed(made):
                 with contextlib.suppress(OSError):  # another cluster uses it by now
@@ -155,19 +211,56 @@ def _make(directory: Path, mode: int, made: list[Path]) -> None:
     made.append(directory)
 
 
-def _write(directory: int, name: str, text: str) -> None:
+def _move(directory: int, aside: str, name: str) -> None:
+    os.replace(aside, name, src_dir_fd=directory, dst_dir_fd=directory)
+
+
+def _move_where_nothing_is(directory: int, aside: str, name: str) -> None:
+    try:
+        os.link(aside, name, src_dir_fd=directory, dst_dir_fd=directory)
+    except FileExistsError as error:
+        raise TakenError("is there already") from error
+    except OSError:
+        # A file system without hard links (vfat, many a FUSE): a look has to do.
+        if name in os.listdir(directory):
+            raise TakenError("is there already") from None
+        _move(directory, aside, name)
+    else:
+        os.unlink(aside, dir_fd=directory)
+
+
+def _now(directory: int) -> float:
+    """Return the time as the directory's file system has it."""
+    name = _name_aside()
+    try:
+        descriptor = os.open(name, _NEW, 0o600, dir_fd=directory)
+    except OSError:
+        return time.time()  # here it is read-only, and ours is the best clock we have
+    try:
+        return os.fstat(descriptor).st_mtime
+    finally:
+        os.close(descriptor)
+        os.unlink(name, dir_fd=directory)
+
+
+def _name_aside() -> str:
     # The directory may be one in which others can write, as /tmp: a name that
     # nobody can guess and lay a file or a link under.
-    aside = f".{secrets.token_hex(8)}.aside"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-    descriptor = os.open(aside, flags, 0o600, dir_fd=directory)
+    return f".{secrets.token_hex(8)}.aside"
+
+
+def _write(
+    directory: int, name: str, text: str, move: Callable[[int, str, str], None]
+) -> None:
+    aside = _name_aside()
+    descriptor = os.open(aside, _NEW, 0o600, dir_fd=directory)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             _hide(descriptor)
             file.write(text)
             file.flush()
             os.fsync(descriptor)
-        os.replace(aside, name, src_dir_fd=directory, dst_dir_fd=directory)
+        move(directory, aside, name)
     except (OSError, BadRecordError):
         with contextlib.suppress(OSError):  # what went wrong first is what counts
             os.unlink(aside, dir_fd=directory)
@@ -191,13 +284,23 @@ def _hide(descriptor: int) -> None:
 
 
 def _read(directory: int, name: str) -> str:
+    with _open(directory, name, os.O_RDONLY) as descriptor:
+        try:
+            return os.read(descriptor, LARGEST).decode()
+        except UnicodeDecodeError as error:
+            raise BadRecordError("is no text") from error
+
+
+@contextlib.contextmanager
+def _open(directory: int, name: str, flags: int) -> Iterator[int]:
+    """Open a file that is ours alone."""
     # Reading the directory makes an NFS client ask its server anew, where it
     # would go on to believe for half a minute that the file does not exist.
     if name not in os.listdir(directory):
         raise FileNotFoundError(name)
     if stat.S_ISLNK(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
         raise BadRecordError("is a symbolic link")
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+    flags |= os.O_NOFOLLOW | os.O_NONBLOCK
     descriptor = os.open(name, flags, dir_fd=directory)
     try:
         found = os.fstat(descriptor)
@@ -208,8 +311,6 @@ def _read(directory: int, name: str) -> str:
         if stat.S_IMODE(found.st_mode) & _OTHERS:
             mode = stat.S_IMODE(found.st_mode)
             raise BadRecordError(f"can be read by others (mode {mode:04o})")
-        return os.read(descriptor, LARGEST).decode()
-    except UnicodeDecodeError as error:
-        raise BadRecordError("is no text") from error
+        yield descriptor
     finally:
         os.close(descriptor)

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Protocol
 
 from dask_runner.errors import AssemblyError, ConfigError
+from dask_runner.words import NoWords, Words
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -115,8 +116,16 @@ class Meeting(Protocol):
     """A way for the record to travel from rank 0 to the others."""
 
     @property
+    def words(self) -> Words:
+        """Where ranks that do not meet leave word of why the launch is over."""
+
+    @property
     def collective(self) -> bool:
         """Whether every rank has to come itself, as to a broadcast of MPI."""
+
+    @property
+    def has_come(self) -> bool:
+        """Whether the record is here, fresh from rank 0, so that its hub answers."""
 
     async def publish(self, record: Record) -> None:
         """Make the record known (rank 0)."""
@@ -146,6 +155,8 @@ class NoMeeting:
     """There is one rank, which knows its own hub."""
 
     trouble = "there is nobody to meet"
+    words: Words = NoWords()
+    has_come = False
     collective = False
     files = ()
 
@@ -197,6 +208,8 @@ class RelayMeeting:
     seconds : float, optional
         For all ranks to arrive. Rank 0 hands the record over before; the other
         ranks' time is their caller's.
+    words : Words, optional
+        Where last words go.
     """
 
     collective = True
@@ -208,7 +221,9 @@ class RelayMeeting:
         waits: Callable[[], str] = lambda: "its record has not come",
         settle: Callable[[], Awaitable[None]] | None = None,
         seconds: float | None = None,
+        words: Words | None = None,
     ) -> None:
+        self.words = words or NoWords()
         self._hand_over = hand_over
         self._waits = waits
         self._settle = settle
@@ -253,6 +268,11 @@ class RelayMeeting:
             yield record
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, LAST_POLL)
+
+    @property
+    def has_come(self) -> bool:
+        """Whether it has been handed over."""
+        return self._record is not None
 
     @property
     def files(self) -> tuple[str, ...]:

@@ -81,6 +81,7 @@ class Roster:
         self.size = size
         self._members: dict[int, Member] = {}
         self._arrived: set[int] = set()
+        self._excused: set[int] = set()
         self._first_came: set[str] = set()
         self._on_node: dict[str, list[Member]] = {}
         self._waiting: dict[str, list[Member]] = {}
@@ -103,7 +104,14 @@ class Roster:
     @property
     def assembled(self) -> bool:
         """Whether every rank has arrived."""
-        return len(self._arrived) == self.size
+        # Asked at each message: no set is made for it but where one is due.
+        came = self._arrived | self._excused if self._excused else self._arrived
+        return len(came) == self.size
+
+    @property
+    def arrived(self) -> frozenset[int]:
+        """The ranks that have arrived, or need not."""
+        return frozenset(self._arrived | self._excused)
 
     def only(self, rank: int) -> bool:
         """Say whether nobody is connected but that rank, if at all."""
@@ -115,7 +123,7 @@ class Roster:
 
     def never_came(self) -> list[int]:
         """List the ranks that have not arrived."""
-        return sorted(set(range(self.size)) - self._arrived)
+        return sorted(set(range(self.size)) - self.arrived)
 
     def strike(self, rank: int, node: str) -> bool:
         """Expect a rank no more that has not arrived; say whether it had not.
@@ -164,6 +172,11 @@ class Roster:
         if member in (waiting := self._waiting[member.node]):
             waiting.remove(member)
         self._forget_workers(member)
+
+    def excuse(self, rank: int) -> None:
+        """Expect a rank no more that has said why it cannot come; it still may."""
+        self._excused.add(rank)
+        self.missing.discard(rank)
 
     def give_up(self, member: Member) -> None:
         """Expect no workers of a rank any more, and forget those it has."""

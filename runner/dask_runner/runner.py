@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dask_runner import guard, local, roles, surroundings
 from dask_runner.file_meeting import FileMeeting, file_meeting
+from dask_runner.file_words import FileWords
 from dask_runner.hosting import Host
 from dask_runner.launch import Launch
 from dask_runner.launched import ThisProcess
 from dask_runner.launchers import detect
-from dask_runner.local import DIRECTORY
 from dask_runner.rank import Rank
 from dask_runner.rendezvous import NoMeeting
 from dask_runner.ways import under_mpiexec
@@ -27,6 +26,9 @@ if TYPE_CHECKING:
     from dask_runner.launch import Program
     from dask_runner.rendezvous import Meeting
     from dask_runner.settings import Settings
+
+#: Rendezvous of launchers of MPI programs, which end all ranks when one fails.
+_MPIS = ("mpi", "pmi")
 
 
 def run(
@@ -55,7 +57,8 @@ def run(
         client = roles.plan(settings.nranks, settings.layout).client
         assert client is not None  # noqa: S101  every layout has one
         opened = {client: program.descriptors}
-        return asyncio.run(local.launch(settings.nranks, args, environ, opened))
+        ranks = local.launch(settings.nranks, settings, args, environ, opened)
+        return asyncio.run(ranks)
     if world is None:
         if settings.launcher == "auto" and settings.nranks is None:
             guard.refuse_lost_launcher(environ, surroundings.look(environ))
@@ -97,10 +100,22 @@ def choose_meeting(
     """Choose how the ranks meet: as the user says, else as the launcher's row."""
     file = settings.scheduler_file
     if file or world.rendezvous == "file":
-        return file_meeting(world, environ, file)
+        return _with_words(file_meeting(world, environ, file), world, environ)
     if world.size == 1:
         return NoMeeting()
     if world.rendezvous == "private":
-        path = Path(environ[DIRECTORY]) / f"{world.key}.json"
-        return FileMeeting([path], world.key)
+        return _with_words(local.meeting(world, environ, None), world, environ)
     return under_mpiexec(world, environ, settings.timeout, mpi_tasks=settings.mpi_tasks)
+
+
+def _with_words(
+    meeting: FileMeeting, world: World, environ: Mapping[str, str]
+) -> FileMeeting:
+    """Let ranks that do not meet leave words, unless the launcher ends all with one."""
+
+    def kept() -> bool:
+        return world.rendezvous == "private" and local.is_child_of_launcher(environ)
+
+    if world.rendezvous not in _MPIS:
+        meeting.words = FileWords(meeting, world.key, world.size, kept)
+    return meeting

@@ -7,7 +7,9 @@ has ended.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -21,13 +23,19 @@ from dask_runner.channel import BlockingChannel
 from dask_runner.launchers import may_be_outlived
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     #: Carries the record's text from rank 0, where it is given, to all ranks.
     Exchange = Callable[[str | None], str]
 
 #: Seconds beyond the grace for the rank's processes to end after the body.
 END = 20.0
+
+#: What Python does about signals that end a cluster. Other handlers are the program's.
+_DEFAULTS: dict[int, Any] = {
+    signal.SIGTERM: signal.SIG_DFL,
+    signal.SIGINT: signal.default_int_handler,
+}
 
 
 class Session:
@@ -71,11 +79,17 @@ class Session:
         self._top, self._channel = _start([] if launcher is None else [launcher])
         _keep_watch(self._top, spec)
         self._channel.send(m.Run(dict(spec)))
+        # A broadcast by MPI would not hear them, and is ended by its launcher.
+        top = self._top if exchange is None else None
+        with _passing_signals_on(top):
+            self._begin(self._channel, exchange)
+
+    def _begin(self, channel: BlockingChannel, exchange: Exchange | None) -> None:
         while True:
-            message = self._channel.receive()
+            message = channel.receive()
             if isinstance(message, m.Relay):
                 assert exchange is not None  # noqa: S101  the spec says so
-                self._channel.send(m.Relay(exchange(message.record or None)))
+                channel.send(m.Relay(exchange(message.record or None)))
             elif isinstance(message, m.Ready):
                 self.ready = message
                 self.status = "running"
@@ -84,7 +98,7 @@ class Session:
                 return
             else:
                 # The end of the cluster, for all but a client that has begun.
-                self._channel.send(m.ClientEnded(0, ""))
+                channel.send(m.ClientEnded(0, ""))
                 raise SystemExit(self._wait())
 
     def leave(self, status: int) -> None:
@@ -128,7 +142,7 @@ class Session:
 def _start(sockets: list[int]) -> tuple[subprocess.Popen[bytes], BlockingChannel]:
     """Start the rank's top process, which has the launcher's *sockets* from now on."""
     ours, theirs = socket.socketpair()
-    with theirs:
+    with theirs, _blocked():
         top = subprocess.Popen(
             [
                 sys.executable,
@@ -143,6 +157,37 @@ def _start(sockets: list[int]) -> tuple[subprocess.Popen[bytes], BlockingChannel
             process_group=0,
         )
     return top, BlockingChannel(ours)
+
+
+@contextlib.contextmanager
+def _blocked() -> Iterator[None]:
+    """Let signals wait for a process that starts, until it hears them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _DEFAULTS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _passing_signals_on(top: subprocess.Popen[bytes] | None) -> Iterator[None]:
+    """Let the rank hear what ends this process, while that waits for its cluster."""
+
+    def pass_on(number: int, frame: object) -> None:
+        del frame
+        if top is not None:
+            top.send_signal(number)
+
+    ours = []
+    if top is not None and threading.current_thread() is threading.main_thread():
+        ours = [one for one in _DEFAULTS if signal.getsignal(one) is _DEFAULTS[one]]
+    for number in ours:
+        signal.signal(number, pass_on)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, _DEFAULTS[number])
 
 
 def _keep_watch(top: subprocess.Popen[bytes], spec: Mapping[str, Any]) -> None:

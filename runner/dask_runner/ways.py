@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
     from dask_runner.rendezvous import Meeting, Record
+    from dask_runner.words import Words
     from dask_runner.world import World
 
 
@@ -73,6 +74,16 @@ class FirstUsable:
         self._ways = tuple(ways)
         self._launcher = launcher
         self._reasons: list[str] = []
+
+    @property
+    def words(self) -> Words:
+        """Those of the way that counts."""
+        return self._chosen.words
+
+    @property
+    def has_come(self) -> bool:
+        """Whether it has brought the record."""
+        return self._chosen.has_come
 
     @property
     def collective(self) -> bool:

@@ -71,6 +71,12 @@ class Cell:
         return 2 if self.layout == "shared" else 4
 
     @property
+    def asks_before(self) -> bool:
+        """Whether a rank is asked to end while it waits for another."""
+        asks = self.cause in {"sigint", "sigterm"}
+        return asks and self.who in TOPS and self.when == "before"
+
+    @property
     def client_rank(self) -> int:
         """The rank that runs the script."""
         return 0 if self.layout == "shared" else 1

@@ -118,6 +118,8 @@ def _lost_before_all_were_there(cell: Cell) -> End:
     if cell.when == "before":
         late = TIMEOUT + ENDS
         rank = cell.ranks - 1 if cell.who == "top" else cell.client_rank
+        if cell.launcher == "local":  # the launcher is ours, and sees it
+            return End(LATE, rf"error: rank {rank} on \S+ was killed by \w+ before")
         return End(LATE, rf"error: rank {rank} .*(did not arrive|waited)", within=late)
     return End(LATE, r"error: rank \d+ on \S+ ")
 
@@ -177,7 +179,7 @@ ROWS = (
         lambda _: End(0),
     ),
     Row(
-        # Before it has begun it hears nothing, and a signal is its end: see below.
+        # Before they have met there is no script to be asked: see below.
         lambda x: (
             x.who == "launcher"
             or (x.who in TOPS and x.cause in _ASKS and x.when != "before")
@@ -208,6 +210,15 @@ ROWS = (
         ),
     ),
     Row(lambda x: x.when == "closing", lambda _: End(0)),
+    # --- who waits for others, and can tell them
+    Row(
+        lambda x: x.asks_before,
+        lambda x: (
+            End(FAILS)  # an mpiexec ends all ranks when one fails, as it likes
+            if x.launcher in BY_MPI
+            else End(_number(x), r": rank \d+ on \S+ got SIG(TERM|INT) before the ")
+        ),
+    ),
     # --- the scheduler, and rank 0
     Row(
         lambda x: x.who == "scheduler",
@@ -218,7 +229,7 @@ ROWS = (
         lambda x: End(
             FAILS if x.launcher in BY_MPI else _number(x),
             "" if x.launcher in BY_MPI else r"error: ",
-            within=TIMEOUT + ENDS,
+            within=ENDS + TIMEOUT * (x.launcher == "srun"),
         ),
     ),
     Row(
@@ -246,7 +257,7 @@ ROWS = (
     ),
     Row(
         lambda x: x.who == "top" and x.launcher in BY_MPI,
-        lambda x: End(FAILS, within=ENDS + TIMEOUT * (x.when == "before")),
+        lambda _: End(FAILS),
     ),
     Row(
         lambda x: x.who == "top" and x.when in {"before", "joining"},

@@ -9,6 +9,7 @@ so that its text can be sent to a node.
 import json
 import os
 import re
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ def look(mark: str) -> list[dict[str, Any]]:
                 continue
             words = (entry / "cmdline").read_bytes().decode(errors="replace")
             stat = (entry / "stat").read_text()
+            status = (entry / "status").read_text()
         except OSError:  # gone meanwhile
             continue
         variables = dict(one.split("=", 1) for one in environ.split("\0") if "=" in one)
@@ -43,6 +45,7 @@ def look(mark: str) -> list[dict[str, Any]]:
                 "name": name,
                 "words": words.rstrip("\0").replace("\0", " "),
                 "state": rest.split()[0],
+                "hears": hears(status),
             }
         )
     return found
@@ -70,6 +73,13 @@ def serve(mark: str) -> None:
             except ProcessLookupError:
                 answer = False
         print(json.dumps(answer), flush=True)  # noqa: T201  its whole purpose
+
+
+def hears(status: str) -> bool:
+    """Say whether a process catches SIGTERM, or lets it wait (proc(5))."""
+    masks = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
+    heard = int(masks["SigCgt"], 16) | int(masks["SigBlk"], 16)
+    return bool(heard >> (signal.SIGTERM - 1) & 1)
 
 
 if __name__ == "__main__":

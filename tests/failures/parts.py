@@ -19,6 +19,8 @@ class Process:
         Its name and command line, as ``ps -o comm,args`` shows them.
     state : str
         As in proc(5); "Z" is one that has ended.
+    hears : bool
+        Whether SIGTERM is not simply its end.
     """
 
     node: str
@@ -28,6 +30,7 @@ class Process:
     name: str
     words: str
     state: str
+    hears: bool = False
 
 
 #: A part's process by its name, a space, and its command line. A program that is

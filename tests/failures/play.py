@@ -1,5 +1,6 @@
 """One cell, for real: reach the moment, strike, and look at what comes of it."""
 
+import contextlib
 import json
 import os
 import re
@@ -123,6 +124,8 @@ def reach(cell: Cell, stage: Stage) -> None:
         cell.who in {"hub", "top"} or (cell.who == "script" and cell.way != "cli")
     ):
         _event(stage, "gate")
+        if cell.asks_before:
+            _listens(cell, stage)
         return
     if cell.when == "closing":
         _event(stage, "begun")
@@ -135,6 +138,18 @@ def reach(cell: Cell, stage: Stage) -> None:
         "running": "begun",
     }
     _event(stage, events[cell.when])
+
+
+def _listens(cell: Cell, stage: Stage) -> None:
+    """Wait until the rank that is to be struck has begun to hear signals."""
+    deadline = time.monotonic() + REACHED
+    while True:
+        with contextlib.suppress(NotReachedError):
+            if _find(cell, stage).hears:
+                return
+        if stage.over or time.monotonic() > deadline:
+            raise NotReachedError(f"{cell.who} hears nothing")
+        time.sleep(0.05)
 
 
 def _last(cell: Cell) -> int:

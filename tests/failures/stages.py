@@ -86,6 +86,9 @@ def _held(cell: Cell) -> tuple[str, str]:
     if by_itself or (cell.who, cell.when) == ("script", "closing"):
         return "", ""
     ranks = {"hub": 0, "top": cell.ranks - 1}
+    if cell.asks_before:
+        # Whoever it waits for: one that is held itself would not hear it.
+        ranks = {"hub": cell.ranks - 1, "top": 0}
     if cell.way != "cli":
         ranks["script"] = cell.client_rank
     if cell.when == "before" and cell.who in ranks:
@@ -96,7 +99,7 @@ def _held(cell: Cell) -> tuple[str, str]:
 def variables(cell: Cell, base: str) -> dict[str, str]:
     """Return what a cell's processes find in their environment."""
     hold, gate = _held(cell)
-    waits_in_vain = gate or (
+    waits_in_vain = (gate and not cell.asks_before) or (
         cell.when == "before" and cell.cause in OF_A_SCRIPT and cell.way != "cli"
     )
     found = {

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from dask_runner.file_meeting import FileMeeting
 from dask_runner.rendezvous import Record
+from dask_runner.words import Word
 from dask_runner.world import World
 
 if TYPE_CHECKING:
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 
 KEY = "slurm.4711.0"
 RECORD = Record(KEY, "ab" * 16, "c1", "127.0.0.1", 40000, "5e" * 32, "CERT", "KEY")
+
+
+#: It counts for longer than a test takes.
+WORD = Word(KEY, 2, "c2", 78, "no scratch", "a directory", "name one", 600.0, said=True)
 
 
 def world(**fields: object) -> World:

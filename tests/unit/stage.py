@@ -72,11 +72,15 @@ class FakeRank:
 class Stage:
     """A hub and the ranks that have connected to it."""
 
-    def __init__(self, size: int, layout: str, **given: Any) -> None:
+    def __init__(
+        self, size: int, layout: str, *, words: bool = False, **given: Any
+    ) -> None:
         self.said = Said()
         world = World("slurm", 0, size, None, None, "1", "slurm.1", "file")
         settings = settle({"timeout": PATIENCE, **given}, {})
-        self.state = State(world, roles.plan(size, layout), settings, self.said)
+        self.state = State(
+            world, roles.plan(size, layout), settings, self.said, words=words
+        )
         self.hub = Hub(self.state, self.said, settings.silence)
         self.port = 0
         self._ranks: list[FakeRank] = []

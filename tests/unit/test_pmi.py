@@ -14,6 +14,7 @@ import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
+from records import WORD
 
 from dask_runner import pmi, pmi_meeting
 from dask_runner.errors import AssemblyError, LostError
@@ -222,6 +223,52 @@ def test_rank_0_says_in_time_that_not_all_have_come(pair: Pair) -> None:
     with pytest.raises(AssemblyError, match="rank 0 waited 1 s") as failure:
         asyncio.run(publish())
     assert "not all ranks have come to its barrier" in failure.value.saw
+
+
+# --- a rank that cannot come -----------------------------------------------------
+
+
+def abort(launcher: Launcher, exchange: PmiExchange, *, met: bool = False) -> None:
+    async def all_of_it() -> None:
+        serving = asyncio.create_task(launcher.serve())
+        async with asyncio.timeout(10):
+            if met:
+                await exchange(TEXT)
+            words = pmi_meeting.PmiWords(exchange)
+            # It is not said twice, where a signal went to all ranks.
+            assert words.leave(WORD) is None
+            await words.taken()
+        serving.cancel()
+
+    asyncio.run(all_of_it())
+
+
+def test_a_rank_that_has_not_greeted_the_launcher_lets_it_end_all(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pmi, "ABORT", 0.2)
+    end, environ = pair()
+    launcher = Launcher(end)
+
+    abort(launcher, PmiExchange(environ))
+
+    assert launcher.heard[-1] == "cmd=abort exitcode=78\n"
+
+
+def test_a_rank_that_has_met_the_others_ends_nobody(pair: Pair) -> None:
+    end, environ = pair()
+    launcher = Launcher(end)
+
+    abort(launcher, PmiExchange(environ), met=True)
+
+    assert not any("abort" in line for line in launcher.heard)
+
+
+def test_a_launcher_that_is_gone_is_not_asked_for_ever(pair: Pair) -> None:
+    end, environ = pair()
+    end.close()
+
+    abort(Launcher(), PmiExchange(environ))
 
 
 # --- the way to the launcher ---------------------------------------------------

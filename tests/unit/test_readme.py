@@ -55,7 +55,7 @@ def test_the_statuses_are_those_of_the_errors() -> None:
     }
     kinds = errors.RunnerError.__subclasses__()
 
-    assert told == {kind.status for kind in kinds}
+    assert told == {kind.status for kind in kinds if "status" in vars(kind)}
 
 
 def test_the_names_of_the_python_interface_exist() -> None:
