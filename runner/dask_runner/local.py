@@ -18,8 +18,10 @@ import tempfile
 from typing import TYPE_CHECKING
 
 from dask_runner import custody
+from dask_runner.causes import problem
 from dask_runner.deaths import Ended
 from dask_runner.follower import hear_signals
+from dask_runner.orphans import end_orphans
 from dask_runner.record_file import PRIVATE
 from dask_runner.report import say
 
@@ -96,19 +98,13 @@ async def launch(
     hear_signals()
     try:
         for rank in range(nranks):
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-P",
-                "-m",
-                "dask_runner",
-                *args,
-                env={**common, "DASKRUNNER_RANK": str(rank)},
-                stdin=None if rank == 0 else asyncio.subprocess.DEVNULL,
-                pass_fds=opened.get(rank, ()),
-                # Ctrl-C reaches this process alone, which passes it on once.
-                process_group=0,
-            )
-            ranks.append(process)
+            try:
+                fds = opened.get(rank, ())
+                ranks.append(await _start(rank, args, common, fds))
+            except (OSError, RuntimeError) as error:
+                # It may be there, where no thread could be had that waits for it.
+                end_orphans(but=[process.pid for process in ranks])
+                raise problem(error) from error
         for descriptor in itertools.chain(*opened.values()):
             # What writes there has to see when nobody reads it any more.
             os.close(descriptor)
@@ -120,8 +116,29 @@ async def launch(
         for process in ranks:
             if process.returncode is None:
                 process.kill()
+                await process.wait()
         shutil.rmtree(directory, ignore_errors=True)
     return Ended(status).shell_status
+
+
+async def _start(
+    rank: int,
+    args: Sequence[str],
+    common: Mapping[str, str],
+    descriptors: Sequence[int],
+) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-P",
+        "-m",
+        "dask_runner",
+        *args,
+        env={**common, "DASKRUNNER_RANK": str(rank)},
+        stdin=None if rank == 0 else asyncio.subprocess.DEVNULL,
+        pass_fds=descriptors,
+        # Ctrl-C reaches this process alone, which passes it on once.
+        process_group=0,
+    )
 
 
 async def _leave_with_rank_0(others: Sequence[asyncio.subprocess.Process]) -> None:
