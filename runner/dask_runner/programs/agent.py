@@ -164,7 +164,7 @@ def _prepare_workers(plan: Mapping[str, Any], own: socket.socket) -> None:
     forks.keep(sys.argv[2], again, environ, foreign)
     if not plan["nannies"]:
         # Here are the workers: what their tasks print is for the user.
-        fork.users_stderr()
+        os.dup2(fork.users(), 2)
 
 
 def _was_for_the_import(plan: Mapping[str, Any]) -> bool:
