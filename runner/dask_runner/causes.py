@@ -39,9 +39,12 @@ def in_words(error: BaseException) -> str:
     """Name an error, and the file of the user's whose line has raised it."""
     text = f"{type(error).__name__}: {error}".removesuffix(": ")
     file, line = _place(error)
-    ours = any(Path(file).is_relative_to(one) for one in _INSTALLED)
+    ours = any(Path(file).is_relative_to(one) for one in _INSTALLED) or COPIED in file
     return text if not line or ours else f"{text} ({file}, line {line})"
 
+
+#: Where Dask puts copies of what it preloads.
+COPIED = "/dask-scratch-space/"
 
 #: Where the interpreter, its packages and this one are.
 _INSTALLED = (
@@ -61,21 +64,23 @@ def _place(error: BaseException) -> tuple[str, int]:
     return trace.tb_frame.f_code.co_filename, trace.tb_lineno
 
 
-def problem(error: Exception) -> RunnerError:
+def problem(error: Exception, place: str = "") -> RunnerError:
     """Return what to say of an error that ends a rank.
+
+    *place* is the directory in which it writes, where the error names none.
 
     Raises
     ------
     Exception
         The error itself, if it is a fault of ours.
     """
-    found = error if isinstance(error, RunnerError) else refused(error)
+    found = error if isinstance(error, RunnerError) else refused(error, place)
     if found is None:
         raise error
     return found
 
 
-def refused(error: BaseException) -> RunnerError | None:
+def refused(error: BaseException, place: str = "") -> RunnerError | None:
     """Say what the system has refused; None where it has refused nothing."""
     found = root(error)
     number = _number(found)
@@ -88,10 +93,11 @@ def refused(error: BaseException) -> RunnerError | None:
         )
     if number not in _REFUSALS:
         return None
-    file = (
-        f"{found.filename}: " if isinstance(found, OSError) and found.filename else ""
-    )
-    return ConfigError(f"{file}{os.strerror(number)}", *_REFUSALS[number]())
+    parts = _REFUSALS[number]
+    named = found.filename if isinstance(found, OSError) else None
+    file = named or (place if parts is _disk else "")
+    saw = f"{file}: {os.strerror(number)}" if file else os.strerror(number)
+    return ConfigError(saw, *parts())
 
 
 #: The module of multiprocessing that makes them.

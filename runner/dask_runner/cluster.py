@@ -212,11 +212,12 @@ class Cluster:
         if roster.registered < needed and not roster.missing:
             # At the beginning there were not enough, later they were lost.
             kind = LostError if self._assembly.ready else AssemblyError
+            left = f"only {roster.registered}" if roster.registered else "none"
             self.fail(
                 kind(
-                    f"{roster.registered} workers are left, as {what}",
-                    f"{needed} (--min-workers)",
-                    "look for what ended it; --min-workers says how few are enough",
+                    f"of all workers {left} is left, as {what}",
+                    f"{needed} (--min-workers)" if needed > 1 else "one worker",
+                    "look for what ended it: other messages above, the node's memory",
                 )
             )
         else:

@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dask_runner import custody
+from dask_runner.causes import problem
 from dask_runner.file_meeting import FileMeeting, file_meeting
 from dask_runner.follower import hear_signals
 from dask_runner.launchers import detect
 from dask_runner.obituaries import Obituaries
+from dask_runner.orphans import end_orphans
 from dask_runner.record_file import PRIVATE
 
 if TYPE_CHECKING:
@@ -118,18 +120,13 @@ async def launch(
     hear_signals()
     try:
         for rank in range(nranks):
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-P",
-                "-m",
-                "dask_runner",
-                *args,
-                env={**common, "DASKRUNNER_RANK": str(rank)},
-                stdin=None if rank == 0 else asyncio.subprocess.DEVNULL,
-                pass_fds=opened.get(rank, ()),
-                # Ctrl-C reaches this process alone, which passes it on once.
-                process_group=0,
-            )
+            try:
+                fds = opened.get(rank, ())
+                process = await _start(rank, args, common, fds)
+            except (OSError, RuntimeError) as error:
+                # It may be there, where no thread could be had that waits for it.
+                end_orphans(but=[process.pid for process in ranks])
+                raise problem(error) from error
             ranks.append(process)
             obituary = obituaries.write(rank, process)
             watches.append(asyncio.create_task(obituary))
@@ -144,6 +141,7 @@ async def launch(
         for process in ranks:
             if process.returncode is None:
                 process.kill()
+                await process.wait()
         obituaries.close()
         shutil.rmtree(directory, ignore_errors=True)
     return obituaries.status
@@ -154,6 +152,26 @@ def _obituaries(settings: Settings, environ: Mapping[str, str]) -> Obituaries:
     assert world is not None  # noqa: S101  its variables are set
     where = meeting(world, environ, settings.scheduler_file)
     return Obituaries(world, where, settings)
+
+
+async def _start(
+    rank: int,
+    args: Sequence[str],
+    common: Mapping[str, str],
+    descriptors: Sequence[int],
+) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-P",
+        "-m",
+        "dask_runner",
+        *args,
+        env={**common, "DASKRUNNER_RANK": str(rank)},
+        stdin=None if rank == 0 else asyncio.subprocess.DEVNULL,
+        pass_fds=descriptors,
+        # Ctrl-C reaches this process alone, which passes it on once.
+        process_group=0,
+    )
 
 
 async def _see_off(ranks: Sequence[asyncio.subprocess.Process]) -> None:

@@ -7,8 +7,12 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dask_runner.cgroups import read
+
+if TYPE_CHECKING:
+    from collections.abc import Container
 
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -21,15 +25,15 @@ def adopt_orphans() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
-def end_orphans() -> None:
-    """Kill and reap every child that is left, until there is none.
+def end_orphans(but: Container[int] = ()) -> None:
+    """Kill and reap every child that is left, until there is none *but* these.
 
     A fork server, or what a task has started, may outlive the process that
     started it by a moment or for ever; Apptainer waits for the image's last
     process, and complains. The resource tracker of multiprocessing ends by itself
     when all others have, and removes what a killed one has left in /dev/shm.
     """
-    while children := _children():
+    while children := [child for child in _children() if child not in but]:
         others = [child for child in children if not _tracks_resources(child)]
         for child in others:
             os.kill(child, signal.SIGKILL)

@@ -10,6 +10,7 @@ launcher does not take the job down when one of them dies.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -23,10 +24,14 @@ from dask_runner.deaths import Ended, Kills
 from dask_runner.messages import Bye, Message, ProtocolError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 #: Seconds between SIGTERM and SIGKILL for our own processes.
 PATIENCE = 3.0
+
+
+#: Seconds between two looks at a child where the kernel cannot tell of its end.
+LOOK = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +211,7 @@ class Process(Peer):
     ) -> None:
         """Start it, logging into the file *log*; what to do is sent to it later."""
         ours, theirs = socket.socketpair()
-        with theirs:
+        with theirs, deaf_at_first():
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 # Not the working directory: a random.py there is the user's.
@@ -234,7 +239,7 @@ class Process(Peer):
     def born(self, pid: int) -> None:
         """Take note that it was forked, and is our child now."""
         self.pid = pid
-        self._status = asyncio.ensure_future(asyncio.to_thread(_status_of, pid))
+        self._status = asyncio.ensure_future(_status_of(pid))
         self._status.add_done_callback(self._hear_out)
 
     async def _wait(self) -> Ended | None:
@@ -267,5 +272,42 @@ class Process(Peer):
         await super().stop(patience, ask=ask)
 
 
-def _status_of(pid: int) -> int:
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+#: Signals that a whole job gets, which are the top process's business.
+FOR_THE_TOP = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+
+
+@contextlib.contextmanager
+def deaf_at_first() -> Iterator[None]:
+    """Start a process that gets none of these until it has handlers for them."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, FOR_THE_TOP)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+async def _status_of(pid: int) -> int:
+    """Wait for a child, without a thread: the system may refuse to give one."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except OSError:
+        # The kernel of an old site has none, so it is asked again and again.
+        while (status := _reap(pid)) is None:  # noqa: ASYNC110
+            await asyncio.sleep(LOOK)
+        return status
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(descriptor, ended.set)
+    try:
+        await ended.wait()
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+    status = _reap(pid)
+    assert status is not None  # noqa: S101  it has ended
+    return status
+
+
+def _reap(pid: int) -> int | None:
+    found, status = os.waitpid(pid, os.WNOHANG)
+    return os.waitstatus_to_exitcode(status) if found else None

@@ -229,10 +229,8 @@ class Rank:
             return
         try:
             self._crew.found(found.record, link.host, self._contact.files)
-        except ConfigError as error:
-            link.fail(error)
-        except OSError as error:
-            self._contact.fail(problem(error))
+        except (ConfigError, OSError) as error:
+            link.fail(problem(error, str(self._crew.place.path)))
 
     def _on_crashed(self, crashed: Crashed) -> None:
         raise crashed.error
@@ -280,7 +278,7 @@ class Rank:
         try:
             warnings = await self._crew.work(start, contact.known, contact.host)
         except (RunnerError, OSError, RuntimeError) as error:
-            contact.fail(problem(error))
+            contact.fail(problem(error, str(self._crew.place.path)))
             return
         for warning in warnings:
             contact.say(m.Note(warning))
@@ -345,6 +343,8 @@ class Rank:
     def _on_agent_failed(self, message: m.Failed) -> None:
         self._agent_failed = True
         self._contact.say(message)
+        # It may wait with its end until this is heard.
+        self._crew.agent.send(m.Ping())
 
     def _on_agent_ended(self, ended: Ended) -> None:
         # One that serves nobody has forked what was to be forked.

@@ -11,6 +11,8 @@ CAUSES = (
     "sigint",
     "sigterm",
     "sigkill",  # of a node: it loses power
+    "segv",  # a signal that a program sends itself by mistake
+    "rt",  # one that has no name
     "memory",  # a limit is reached
     "sigstop",  # and never continued; of a node: it is frozen
     "cut",  # the cable of a node
@@ -21,6 +23,8 @@ WHO = (
     "scheduler",
     "worker",  # the last rank's
     "agent",  # the process in which the last rank's nannies are
+    "forkserver",  # whose children its workers are
+    "tracker",  # the resource tracker of multiprocessing, which removes semaphores
     "hub",  # rank 0's top process
     "top",  # the last rank's
     "node",  # the last rank's
@@ -41,7 +45,9 @@ LAYOUTS = ("shared", "dedicated")
 WAYS = ("cli", "with", "initialize")
 
 OF_A_SCRIPT = frozenset({"return", "raise", "exit3", "_exit4", "abort"})
-BELOW = frozenset({"scheduler", "worker", "agent"})
+UNSEEN = frozenset({"forkserver", "tracker"})
+BELOW = frozenset({"scheduler", "worker", "agent", *UNSEEN})
+BY_A_PROGRAM = frozenset({"segv", "rt"})
 TOPS = frozenset({"hub", "top"})
 NODES = frozenset({"node", "node0", "network"})
 BY_MPI = frozenset({"hydra", "prrte"})

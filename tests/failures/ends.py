@@ -39,11 +39,16 @@ KILLED = 128 + signal.SIGKILL
 LOST = 69
 LATE = 75
 
+#: A real-time signal between the first and the last (signal(7)).
+NAMELESS = 37
+
 _NUMBERS = {
     "sigint": signal.SIGINT,
     "sigterm": signal.SIGTERM,
     "sigkill": signal.SIGKILL,
     "abort": signal.SIGABRT,
+    "segv": signal.SIGSEGV,
+    "rt": NAMELESS,
     "memory": signal.SIGKILL,
 }
 
@@ -104,6 +109,8 @@ _OF_A_SCRIPT = {
     "sigint": End(128 + signal.SIGINT, tracebacks=1),
     "sigterm": End(128 + signal.SIGTERM),
     "sigkill": End(KILLED, r"error: .*client on \S+ .*killed"),
+    "segv": End(128 + signal.SIGSEGV, r"error: .*client on \S+ .*killed by SIGSEGV"),
+    "rt": End(128 + NAMELESS, rf"error: .*client on \S+ .*killed by signal {NAMELESS}"),
     "memory": End(KILLED, r"error: .*client on \S+ .*memory"),
     "sigstop": End(KILLED, r"error: .*client on \S+ .*stopped"),
 }
@@ -277,6 +284,13 @@ ROWS = (
         ),
     ),
     Row(
+        lambda x: x.who == "forkserver",
+        lambda x: End(
+            0, "its fork server was killed by ", goes_on=True, notices=_noticed(x)
+        ),
+    ),
+    Row(lambda x: x.who == "tracker", lambda _: End(0, goes_on=True)),
+    Row(
         lambda x: x.who == "agent" and x.when != "running",
         lambda x: End(FAILS, r"error: rank \d+ on \S+.* agent", within=_noticed(x)),
     ),
@@ -284,7 +298,11 @@ ROWS = (
         lambda x: x.who == "agent" and x.launcher in {"local", "prrte"},
         # All workers are of the one node, and lost with its agent. (Hydra tells its
         # ranks no name of the launch, so that each has an agent of its own.)
-        lambda x: End(FAILS, r"error: rank \d+ on \S+.*", within=_noticed(x)),
+        lambda x: End(
+            LOST if x.launcher == "local" else FAILS,
+            r"error: of all workers none is left, as rank \d+ on \S+ .* node agent was",
+            within=_noticed(x),
+        ),
     ),
     Row(
         lambda x: x.who == "agent",

@@ -11,6 +11,7 @@ from itertools import product
 
 from tests.failures.cell import (
     BELOW,
+    BY_A_PROGRAM,
     BY_MPI,
     CAUSES,
     LAUNCHERS,
@@ -18,6 +19,7 @@ from tests.failures.cell import (
     NODES,
     OF_A_SCRIPT,
     TOPS,
+    UNSEEN,
     WAYS,
     WHEN,
     WHO,
@@ -111,6 +113,10 @@ RULES = (
         lambda x: x.who == "worker" and x.when == "before",
     ),
     Rule(
+        "nobody needs a fork server before there are workers",
+        lambda x: x.who in UNSEEN and x.when == "before",
+    ),
+    Rule(
         "a launcher that stands still is what the user wanted (Ctrl-Z)",
         lambda x: x.who == "launcher" and x.cause == "sigstop",
     ),
@@ -125,7 +131,7 @@ RULES = (
     ),
     Rule(
         "workers and agents are the same in both layouts",
-        lambda x: x.who in {"worker", "agent"} and x.layout != "shared",
+        lambda x: x.who in {"worker", "agent", *UNSEEN} and x.layout != "shared",
     ),
     Rule(
         "scheduler, workers and agents are as deaf to these at any time",
@@ -149,6 +155,17 @@ RULES = (
     Rule(
         "the top process is a script's child in the library's ways: lost is lost",
         lambda x: x.who in TOPS and x.way != "cli" and x.cause != "sigkill",
+    ),
+    Rule(
+        "what kills without a chance to do anything about it is SIGKILL's like",
+        lambda x: (
+            x.cause in BY_A_PROGRAM
+            and (
+                x.who not in {"script", *BELOW}
+                or (x.when, x.layout, x.way) != ("running", "shared", "cli")
+                or x.launcher in BY_MPI
+            )
+        ),
     ),
     Rule(
         "a worker that outgrows its limit does so under any launcher",
@@ -265,6 +282,7 @@ USUAL = (
     ("sigkill", "script"),
     ("sigkill", "scheduler"),
     ("sigkill", "worker"),
+    ("sigkill", "forkserver"),
     ("sigkill", "hub"),
     ("sigterm", "launcher"),
     ("sigint", "launcher"),

@@ -8,8 +8,8 @@ import signal
 import time
 from dataclasses import dataclass
 
-from tests.failures.cell import NODES, OF_A_SCRIPT, WAYS, Cell
-from tests.failures.ends import ANY, FAILS, RESULT, End, end
+from tests.failures.cell import NODES, OF_A_SCRIPT, UNSEEN, WAYS, Cell
+from tests.failures.ends import ANY, FAILS, NAMELESS, RESULT, End, end
 from tests.failures.parts import Process, plays, ranked
 from tests.failures.stages import Ended, Stage, node_of
 
@@ -27,6 +27,8 @@ NUMBERS = {
     "sigterm": signal.SIGTERM,
     "sigkill": signal.SIGKILL,
     "sigstop": signal.SIGSTOP,
+    "segv": signal.SIGSEGV,
+    "rt": NAMELESS,
 }
 
 #: Nobody's words but a fault's, on a user's screen.
@@ -193,6 +195,8 @@ def _find(cell: Cell, stage: Stage) -> Process:
         "scheduler": ("scheduler", 0),
         "worker": ("worker", _last(cell)),
         "agent": ("agent", _last(cell)),
+        "forkserver": ("forkserver", _last(cell)),
+        "tracker": ("tracker", _last(cell)),
         "hub": ("top", 0),
         "top": ("top", _last(cell)),
     }[cell.who]
@@ -200,7 +204,7 @@ def _find(cell: Cell, stage: Stage) -> Process:
         part = "script"  # of a peer, or one that has not begun its top process
     ranks = {rank, -1} if cell.launcher == "local" and cell.way == "with" else {rank}
     found = [one for one in processes if plays(one, part) and one.rank in ranks]
-    if part == "agent" and not found:
+    if part in {"agent", *UNSEEN} and not found:
         # One for all ranks of a node, started by the first of them.
         found = [one for one in processes if plays(one, part)]
     if not found:

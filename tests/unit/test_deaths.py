@@ -127,9 +127,35 @@ def test_the_time_in_which_the_whole_job_was_suspended_does_not_count(
     [
         (Ended(-9), "was killed by SIGKILL"),
         (Ended(-9, "it stood"), "was killed by SIGKILL (it stood)"),
+        (Ended(-37), "was killed by signal 37"),
         (Ended(3), "ended with status 3"),
         (Ended(0, known=False), "is gone"),
     ],
 )
 def test_an_end_is_told_as_far_as_it_is_known(ended: Ended, words: str) -> None:
     assert str(ended) == words
+
+
+def test_a_signal_without_a_name_has_a_shells_status() -> None:
+    assert Ended(-37).shell_status == 165
+
+
+@pytest.mark.parametrize("number", [signal.SIGSEGV, 37])
+def test_the_status_of_anybodys_child_is_known_until_somebody_waits_for_it(
+    sleeper: subprocess.Popen[bytes], number: int
+) -> None:
+    born = deaths.birth(sleeper.pid)
+    assert deaths.ended(sleeper.pid, born) is None
+
+    sleeper.send_signal(number)
+    os.waitid(os.P_PID, sleeper.pid, os.WEXITED | os.WNOWAIT)
+    assert deaths.ended(sleeper.pid, born) == -number
+
+    sleeper.wait()
+    assert deaths.ended(sleeper.pid, born) == deaths.UNKNOWN
+
+
+def test_a_later_process_of_the_same_number_is_another(
+    sleeper: subprocess.Popen[bytes],
+) -> None:
+    assert deaths.ended(sleeper.pid, "1") == deaths.UNKNOWN

@@ -43,7 +43,9 @@ def without_collecting() -> Iterator[None]:
         gc.enable()
 
 
+#: Descriptors of the user's stderr, and of what is in its place.
 _users_stderr = -1
+_log = -1
 
 
 def complain_to(log: str) -> None:
@@ -71,9 +73,16 @@ def users() -> int:
 
 
 def users_stderr() -> None:
-    """Write to the user's stderr again, in a worker."""
+    """Write to the user's stderr again."""
+    global _log  # noqa: PLW0603  see quiet_again
+    _log = os.dup(2)
     os.dup2(_users_stderr, 2)
     os.close(_users_stderr)
+
+
+def quiet_again() -> None:
+    """Complain into the log again."""
+    os.dup2(_log, 2)
 
 
 def fork() -> int:

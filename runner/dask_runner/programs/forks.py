@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from dask_runner.deaths import UNKNOWN, Ended, birth, ended
+from dask_runner.processes import deaf_at_first
 from dask_runner.programs import fork, lifeline
 
 if TYPE_CHECKING:
@@ -197,7 +198,7 @@ class Keeper:
         self.tell(how)
 
     def _start_again(self) -> None:
-        with self._listening() as (listener, alive):
+        with self._listening() as (listener, alive), deaf_at_first():
             given = {"alive": alive, "stderr": fork.users()}
             process = subprocess.Popen(
                 [

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging.config
 import os
+import re
 import signal
 import socket
 import sys
@@ -18,11 +19,12 @@ from dask_runner.causes import in_words, refused, root
 from dask_runner.channel import BlockingChannel, Channel, open_channel
 from dask_runner.custody import Held
 from dask_runner.errors import ConfigError, RunnerError
+from dask_runner.processes import FOR_THE_TOP
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-#: Signals that a fork server must not get before it has handlers for them.
+#: Signals that the library's own processes have no handlers for.
 BLOCKED = (signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -49,9 +51,9 @@ def leave_signals_to_the_top() -> None:
     what it means, and the lifeline tells. A handler, and not SIG_IGN, so that a
     program which a task starts has the default again.
     """
-    for number in (signal.SIGTERM, signal.SIGINT, *BLOCKED):
+    for number in FOR_THE_TOP:
         signal.signal(number, _nothing)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, BLOCKED)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, FOR_THE_TOP)
 
 
 def _nothing(number: int, frame: object) -> None:
@@ -227,6 +229,20 @@ def failed(error: RunnerError) -> m.Failed:
     return m.Failed(error.saw, error.needed, error.do, error.status)
 
 
+#: The last line of a traceback.
+_ERROR = re.compile(r"[\w.]+(Error|Exception|Exit)(: .*)?")
+
+
+def last_words() -> str:
+    """Return the last error in the log, for a sentence; "" if there is none."""
+    try:
+        lines = Path(sys.argv[2]).read_text(errors="replace").splitlines()
+    except OSError:
+        return ""
+    error = next(filter(_ERROR.fullmatch, reversed(lines)), "")
+    return error and f"; the last error in its log is {error}"
+
+
 @contextlib.contextmanager
 def logged() -> Iterator[None]:
     """Write an exception to the log, whose end the top process shows."""
@@ -248,8 +264,24 @@ def told(own: socket.socket) -> Iterator[None]:
         except Exception as error:
             problem = error if isinstance(error, RunnerError) else refused(error)
             if problem is not None:
-                BlockingChannel(own).send(failed(problem))
+                _say_and_be_heard(own, failed(problem))
             raise
+
+
+#: Seconds for the top process to take note of why its agent ends.
+HEARS = 5.0
+
+
+def _say_and_be_heard(own: socket.socket, message: m.Failed) -> None:
+    """Say it, and stay until the answer (``Ping``).
+
+    Where the top process writes to one that is gone, what it has not read is lost.
+    """
+    own.settimeout(HEARS)
+    channel = BlockingChannel(own)
+    channel.send(message)
+    while not isinstance(channel.receive(), m.Ping | None):
+        pass
 
 
 def run(main: Any, *, tidy: bool = False) -> None:

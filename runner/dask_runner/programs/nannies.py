@@ -32,6 +32,8 @@ from dask_runner.programs.worker import Placed
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from distributed.process import AsyncProcess
+
     from dask_runner.channel import Channel
 
 logger = logging.getLogger("distributed")
@@ -57,6 +59,8 @@ OPTIONS = "--worker-class, --preload, --resources and worker_options"
 CLOSE = 2.0
 #: Seconds beyond that for a nanny to be done.
 LATEST = 1.0
+#: Seconds for a worker that is killed to be gone.
+KILLED = 0.5
 
 
 def kill(pid: int) -> None:
@@ -115,6 +119,8 @@ class Workers:
     async def _close(self) -> None:
         for task in self._keeping:
             task.cancel()
+        # As a nanny closes, it forgets its worker, ended or not.
+        started = list(filter(None, (nanny.worker for nanny in self.nannies)))
         # A scheduler that is gone would be called for half a minute.
         with dask.config.set({"distributed.comm.timeouts.connect": "1s"}):
             ends = (
@@ -129,10 +135,9 @@ class Workers:
                 problems = [error]
         for problem in filter(None, problems):
             logger.warning("at the end: %r", problem)
-        # One that has not started may not know how to close; its end is ours.
-        for nanny in self.nannies:
-            if pid := nanny.worker_pid:
-                kill(pid)
+        # One that has not started may not know how to close; its end is ours. It would
+        # write into a directory that is about to be removed.
+        await asyncio.gather(*map(_end_worker, started), return_exceptions=True)
 
     async def _start(self) -> None:
         work = self._work
@@ -174,6 +179,8 @@ class Workers:
                     if reason := _reason(server, tries):
                         raise reason from error
                     raise
+                how = str(server.ended or "could not be started")
+                self._channel.send(m.WorkerDied(str(server.name), how))
                 self._servers.remove(server)
             else:
                 if isinstance(server, WatchedNanny):
@@ -279,7 +286,8 @@ def _reason(nanny: WatchedNanny, tries: int = 1) -> RunnerError | None:
     if nanny.lost is not None or nanny.ended is None:
         return None
     times = f", each of the {tries} times" if tries > 1 else ""
-    saw = f"worker {nanny.name} {nanny.ended} while it started{times}"
+    words = "" if nanny.killed else lifeline.last_words()
+    saw = f"worker {nanny.name} {nanny.ended} while it started{times}{words}"
     if nanny.killed:
         return LostError(
             saw,
@@ -306,6 +314,14 @@ def _in_place_of(variables: Iterable[str]) -> dict[str, str | None]:
         dasks = dask.config.get(f"distributed.nanny.{key}").items()
         given |= {k: str(v) for k, v in dasks if k in given and v is not None}
     return given
+
+
+async def _end_worker(process: AsyncProcess) -> None:
+    """Kill it, once it has been started, unless it has ended."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(KILLED):
+            await process.kill()
+            await process.join()
 
 
 def _members(server: Any) -> list[Any]:

@@ -15,6 +15,8 @@ from dask_runner.found import in_words
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from distributed.process import AsyncProcess
+
 _ENDING = (Status.closing, Status.closed, Status.closing_gracefully)
 
 #: Seconds after which a worker that was started again has come to stay.
@@ -66,6 +68,7 @@ class WatchedNanny(Nanny):  # type: ignore[misc]  # Dask has no type information
         self.lost: Exception | None = None
         self.deaths = deaths
         self._asked = False
+        self._begun = False
         super().__init__(*args, **options)
 
     @property
@@ -88,6 +91,7 @@ class WatchedNanny(Nanny):  # type: ignore[misc]  # Dask has no type information
             self.lost = error
             raise
         if status == Status.running:
+            self._begun = True
             asyncio.get_running_loop().call_later(STAYS, self._stays, self.worker_pid)
         return status
 
@@ -97,10 +101,14 @@ class WatchedNanny(Nanny):  # type: ignore[misc]  # Dask has no type information
             self._tell(m.WorkerBack(str(self.name)))
 
     @property
+    def worker(self) -> AsyncProcess | None:
+        """The worker's process, started or about to be; None while there is none."""
+        return self.process and self.process.process
+
+    @property
     def worker_pid(self) -> int:
         """The worker's process id; 0 while there is none."""
-        process = self.process and self.process.process
-        return int((process and process.pid) or 0)
+        return int((self.worker and self.worker.pid) or 0)
 
     async def kill(self, *args: Any, **how: Any) -> None:
         """End the worker because somebody asks for it, as ``client.restart()``."""
@@ -133,8 +141,9 @@ class WatchedNanny(Nanny):  # type: ignore[misc]  # Dask has no type information
         self.why = ""
         self.ended = Ended(exitcode, why, known=exitcode != UNKNOWN)
         self.deaths += 1
-        # One that ends in order has been told to, by the scheduler or by its task.
-        aloud = exitcode != 0 and self.deaths <= FAST
+        # One that ends in order has been told to, by the scheduler or by its task. Who
+        # makes this nanny tells of one that has not begun.
+        aloud = exitcode != 0 and self.deaths <= FAST and self._begun
         kind = m.WorkerDied if aloud else m.WorkerDown
         self._tell(kind(str(self.name), str(self.ended)))
 

@@ -7,6 +7,7 @@ SIGTERM, and a tenth of a second later SIGKILL.)
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from dataclasses import dataclass
@@ -55,6 +56,10 @@ class Placed:
         """Take the place, and make the worker."""
         fork.call_it("dask-worker")
         fork.users_stderr()
+        if life := asyncio.current_task():
+            # What goes wrong in Dask after a worker's end, or because it cannot begin,
+            # is no business of the user's terminal.
+            life.add_done_callback(lambda _: fork.quiet_again())
         security.keep_in_memory()
         for name, value in self.others.items():
             os.environ.pop(name, None)

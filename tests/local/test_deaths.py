@@ -1,0 +1,249 @@
+"""What becomes of a job when something below its ranks dies, or cannot begin."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.programs import BEGIN, UNTIL_TOLD, clean, script
+from tests.running import DASK_RUNNER, Run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.conftest import Require
+    from tests.running import DaskRunner, Ended
+
+#: Says whether the workers are those that it has begun with, and lets them work.
+BEGUN = f"""{BEGIN}
+before = sorted(client.run(os.getpid).values())
+{UNTIL_TOLD}"""
+WORKS = """
+client.wait_for_workers(len(before), 60)
+after = sorted(client.run(os.getpid).values())
+print("same" if after == before else "others", len(after))
+print(sum(client.gather(client.map(lambda x: 2 * x, range(10)))))
+"""
+
+#: Seconds for what is killed to be gone, or to be there again.
+SOON = 30.0
+
+
+def until(reached: Callable[[], bool], seconds: float = SOON) -> None:
+    deadline = time.monotonic() + seconds
+    while not reached():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def trackers(run: Run) -> list[int]:
+    return [pid for pid, words in run.pids.items() if "resource_tracker" in words]
+
+
+def go(run: Run) -> Ended:
+    (run.cwd / "go").touch()
+    return run.wait(makes=("go",))
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGKILL, signal.SIGSEGV, 37], ids=["KILL", "SEGV", "37"]
+)
+def test_workers_outlive_their_fork_server_and_one_that_dies_has_another(
+    dask_runner: DaskRunner, number: int
+) -> None:
+    run = dask_runner.start("-n", 2, "-c", BEGUN + WORKS)
+    run.wait_for("begun")
+    (server,) = run.named("dask-forkserver")
+    workers = run.named("dask-worker")
+    os.kill(server, number)
+    until(lambda: run.named("dask-forkserver") not in ([], [server]))
+    assert run.named("dask-worker") == workers
+    # One whose parent is gone, and whose status nobody waits for.
+    os.kill(workers[0], number)
+    run.wait_for("it is started again")
+    until(lambda: len(set(run.named("dask-worker")) - {workers[0]}) == 2)
+
+    ended = go(run)
+
+    assert ended.status == 0, ended
+    assert ended.stdout == "begun\nothers 2\n90\n"
+    name = signal.Signals(number).name if number != 37 else "signal 37"
+    assert f"its fork server was killed by {name}; its workers go on" in ended.stderr
+    assert ended.stderr.count(f"was killed by {name}; it is started again") == 1
+
+
+def test_a_fork_server_that_stands_still_is_replaced(dask_runner: DaskRunner) -> None:
+    run = dask_runner.start("-n", 1, "--silence", 2, "-c", BEGUN + WORKS)
+    run.wait_for("begun")
+    (server,) = run.named("dask-forkserver")
+    os.kill(server, signal.SIGSTOP)
+    run.wait_for("its fork server was killed by SIGKILL")
+    ended = go(run)
+    assert ended.status == 0, ended
+    assert ended.stdout == "begun\nsame 1\n90\n"
+
+
+def test_nobody_hears_of_a_resource_tracker_that_is_killed(
+    dask_runner: DaskRunner,
+) -> None:
+    run = dask_runner.start("-n", 2, "-c", BEGUN + WORKS)
+    run.wait_for("begun")
+    (tracker,) = trackers(run)
+    os.kill(tracker, signal.SIGKILL)
+    (worker, _) = run.named("dask-worker")
+    os.kill(worker, signal.SIGKILL)
+    until(lambda: len(set(run.named("dask-worker")) - {worker}) == 2)
+    ended = go(run)
+    assert ended.status == 0, ended
+    assert ended.stdout == "begun\nothers 2\n90\n"
+    assert ended.stderr.count("warning: ") == 1, ended
+
+
+def test_a_job_whose_workers_die_again_and_again_ends_and_says_of_what(
+    dask_runner: DaskRunner, tmp_path: Path
+) -> None:
+    preload = script(
+        tmp_path,
+        """
+        import os, signal, threading, time
+
+        def die():
+            while not os.path.exists("go"):
+                time.sleep(0.02)
+            os.kill(os.getpid(), signal.SIGSEGV)
+
+        def dask_setup(worker):
+            threading.Thread(target=die, daemon=True).start()
+        """,
+        "die.py",
+    )
+    code = f"{BEGIN}open('go', 'w').close()\nclient.submit(time.sleep, 600).result()\n"
+    args = ("-n", 2, "--timeout", 12, "--preload", preload, "-c", code)
+    # Dask's client gives up a task that kills its workers; this one has no time to.
+    ended = dask_runner(*args, makes=("go",), stray=".*")
+    assert ended.status in {1, 69}, ended
+    assert ended.stderr.count("was killed by SIGSEGV; it is started again") <= 6
+    if ended.status == 69:
+        assert "no worker has come to stay for 12 s: worker " in ended.stderr
+        assert ended.stderr.count("Traceback") == 0, ended
+
+
+@pytest.mark.parametrize(
+    ("preload", "status", "words"),
+    [
+        ("os.kill(os.getpid(), 11)", 69, "was killed by SIGSEGV while it started"),
+        ("os._exit(3)", 78, "ended with status 3 while it started"),
+        ("raise ValueError('no luck')", 78, "did not start: ValueError: no luck"),
+    ],
+)
+def test_workers_that_cannot_begin_end_the_job_and_say_of_what(
+    dask_runner: DaskRunner, tmp_path: Path, preload: str, status: int, words: str
+) -> None:
+    path = script(tmp_path, f"import os\n{preload}\n", "preload.py")
+    ended = dask_runner("-n", 2, "--preload", path, "-c", "print('ran')")
+    assert ended.status == status, ended
+    assert words in ended.stderr
+    assert ended.stderr.count("error: ") == 1, ended
+    assert not ended.stdout
+
+
+def test_a_worker_that_is_closed_as_it_starts_makes_no_noise(
+    dask_runner: DaskRunner, tmp_path: Path
+) -> None:
+    preload = script(
+        tmp_path,
+        """
+        import os
+
+        async def dask_setup(worker):
+            if not os.path.exists("closed"):
+                open("closed", "w").close()
+                worker.loop.add_callback(worker.close)
+        """,
+        "closes.py",
+    )
+    code = f"{BEGIN}print(client.submit(sum, [1, 2]).result())"
+    ended = dask_runner("--preload", preload, "-c", code, makes=("closed",))
+    assert "Traceback" not in ended.stderr, ended
+
+
+def test_a_long_path_of_temporary_files_is_no_matter(
+    dask_runner: DaskRunner, tmp_path: Path
+) -> None:
+    long = tmp_path / ("x" * 200)
+    long.mkdir()
+    code = f"{BEGIN}print(len(client.run(os.getpid)))"
+    args = ("-n", 2, "--local-directory", long, "-c", code)
+    ended = clean(dask_runner(*args, env={"TMPDIR": str(long)}))
+    assert ended.stdout == "2\n"
+    assert not list(long.iterdir())
+
+
+#: Begins in a namespace of its own, in which nobody can write to /dev/shm.
+WITHOUT_SHM = """\
+mount -t tmpfs -o ro none /dev/shm && exec "$@"
+"""
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+def test_a_dev_shm_of_no_use_is_named_with_what_to_do(
+    require: Require, ranks: int
+) -> None:
+    line = ("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", WITHOUT_SHM)
+    with require("namespaces of users", "local"):
+        subprocess.run((*line, "sh", "true"), check=True, capture_output=True)
+    run = Run((*line, "sh", str(DASK_RUNNER), "-n", str(ranks), "-c", "print('ran')"))
+    try:
+        ended = run.wait()
+    finally:
+        run.discard()
+    assert ended.status == 78, ended
+    assert "no semaphore can be made in /dev/shm: Read-only" in ended.stderr
+    assert "you can: give the container one" in ended.stderr
+    assert ended.stderr.count("error: ") == 1, ended
+
+
+def test_workers_without_nannies_need_no_dev_shm(require: Require) -> None:
+    line = ("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", WITHOUT_SHM)
+    with require("namespaces of users", "local"):
+        subprocess.run((*line, "sh", "true"), check=True, capture_output=True)
+    code = f"{BEGIN}print(client.submit(sum, [1, 2]).result())"
+    run = Run((*line, "sh", str(DASK_RUNNER), "-n", "2", "--no-nanny", "-c", code))
+    try:
+        ended = clean(run.wait())
+    finally:
+        run.discard()
+    assert ended.stdout == "3\n"
+
+
+@pytest.mark.parametrize(("ranks", "processes"), [(1, 8), (2, 8), (2, 12), (4, 8)])
+def test_too_few_processes_are_named_with_what_to_do(
+    require: Require, ranks: int, processes: int
+) -> None:
+    # An account that may read what this one may, but is not root: root has no limit.
+    rights = "+dac_read_search,+dac_override"
+    become = (
+        *("setpriv", "--reuid", "12347", "--regid", "12347", "--clear-groups"),
+        *("--inh-caps", rights, "--ambient-caps", rights, "--bounding-set", rights),
+    )
+    with require("leave to become another account", "local"):
+        subprocess.run((*become, "true"), check=True, capture_output=True)
+    limit = ("prlimit", f"--nproc={processes}")
+    args = (str(DASK_RUNNER), "-n", str(ranks), "-c", "print('ran')")
+    run = Run((*become, *limit, *args))
+    try:
+        ended = run.wait()
+    finally:
+        run.discard()
+    assert ended.status == 78, ended
+    # Who hears it first depends on how many there are at that moment.
+    assert "Resource temporarily unavailable" in ended.stderr
+    assert f"(ulimit -u: {processes})" in ended.stderr
+    assert "you can: raise that limit" in ended.stderr
+    assert ended.stderr.count("error: ") == 1, ended
