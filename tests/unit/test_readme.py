@@ -9,6 +9,7 @@ import dask_runner
 from dask_runner import errors
 from dask_runner.launcher_table import LAUNCHERS
 from dask_runner.options import OPTIONS, Option
+from tests.attacks.table import table
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
@@ -40,6 +41,10 @@ def test_the_table_of_options_is_the_table_of_the_command_line() -> None:
     head = "| option | default | meaning |\n|---|---|---|\n"
 
     assert marked("options") == head + "".join(row(option) for option in OPTIONS)
+
+
+def test_the_table_of_attacks_is_made_of_those_that_are_tried() -> None:
+    assert marked("attacks") == table() + "\n"
 
 
 def test_the_launchers_are_told_in_their_order() -> None:
