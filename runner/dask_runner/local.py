@@ -106,6 +106,19 @@ async def launch(
         "DASKRUNNER_JOB_ID": f"{os.getpid()}-{secrets.token_hex(4)}",
         DIRECTORY: directory,
     }
+    try:
+        return await _launch(nranks, settings, args, common, opened)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+async def _launch(
+    nranks: int,
+    settings: Settings,
+    args: Sequence[str],
+    common: Mapping[str, str],
+    opened: Mapping[int, Sequence[int]],
+) -> int:
     obituaries = _obituaries(settings, common)
     ranks: list[asyncio.subprocess.Process] = []
     watches = [asyncio.create_task(obituaries.watch())]
@@ -143,7 +156,6 @@ async def launch(
                 process.kill()
                 await process.wait()
         obituaries.close()
-        shutil.rmtree(directory, ignore_errors=True)
     return obituaries.status
 
 

@@ -62,7 +62,7 @@ def test_a_cluster_of_nodes_with_ipv6_alone() -> None:
 
 @pytest.mark.usefixtures("network")
 def test_a_node_that_others_cannot_reach_says_so_at_once() -> None:
-    with Run(job("", 0), env=JOB) as run:
+    with Run(job("", 1, 0), env=JOB) as run:
         ended = run.wait()
     assert ended.status == 78, ended
     assert "has no address but its loopback's" in ended.stderr
