@@ -101,7 +101,8 @@ class Crew:
         """
         world, environ = self._launch.world, self._launch.environ
         self._snapshot = self._launched.look(self._launch)
-        self._place = Workplace(scratch(self._snapshot).path, environ)
+        place = scratch(self._snapshot).path
+        self._place = Workplace(place, environ, self._launched.beside)
         if self._launch.settings.mpi_tasks:
             mpi_world.check(world, self._launch.plan)
         else:

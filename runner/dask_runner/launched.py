@@ -35,6 +35,8 @@ class Launched(Protocol):
     pid: int
     #: Why it is about to be killed.
     why: str
+    #: How the name of its directory has to begin; empty for any.
+    beside: str
 
     def look(self, launch: Launch) -> Snapshot:
         """Return the machine as it sees it."""
@@ -80,6 +82,7 @@ class ThisProcess:
 
     pid = 0
     why = ""
+    beside = ""
     running = True
 
     def __init__(self, leader: socket.socket | None = None) -> None:
@@ -177,6 +180,7 @@ class Follower:
         self._events: asyncio.Queue[Event] | None = None
         self.pid = pid
         self.why = ""
+        self.beside = ""
         self.running = True
         self.has_joined = False
         self.left = asyncio.create_task(self._listen())
