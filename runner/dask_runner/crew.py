@@ -20,6 +20,7 @@ from dask_runner import messages as m
 from dask_runner.addresses import of_interface
 from dask_runner.deaths import Standing
 from dask_runner.fleets import is_fleet
+from dask_runner.orphans import LAST
 from dask_runner.processes import Peer, Process, Sibling
 from dask_runner.roles import Role
 from dask_runner.scratch import scratch
@@ -101,7 +102,8 @@ class Crew:
         """
         world, environ = self._launch.world, self._launch.environ
         self._snapshot = self._launched.look(self._launch)
-        self._place = Workplace(scratch(self._snapshot).path, environ)
+        place = scratch(self._snapshot).path
+        self._place = Workplace(place, environ, self._launched.beside)
         if self._launch.settings.mpi_tasks:
             mpi_world.check(world, self._launch.plan)
         else:
@@ -322,7 +324,10 @@ class Crew:
         # there makes theirs fail, and mpiexec as well.
         if patience and self._launch.settings.mpi_tasks:
             patience = max(patience, mpi_world.FINALIZE)
+        # It has ended those that were stopped (SIGSTOP), this process as well.
+        self._launched.die_in(patience + LAST)
         await self.agent.stop(patience, ask=m.Close(0))
+        self._launched.die_in(0)
 
     def tidy(self) -> None:
         """Remove the rank's directory."""

@@ -329,6 +329,7 @@ class Host:
     ) -> None:
         allow_many_files()
         process.hold(snapshot, self._last_words(world))
+        process.beside = self._leader.directory.name
         launch = replace(self._launch, world=world, environ=introduction.environ)
         meeting = RelayMeeting(
             self._hand_over,

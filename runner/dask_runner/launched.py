@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from math import ceil
 from signal import SIGKILL
 from typing import TYPE_CHECKING, Protocol
 
@@ -11,7 +12,7 @@ from dask_runner import follower
 from dask_runner import messages as m
 from dask_runner.channel import BlockingChannel
 from dask_runner.deaths import Ended, is_stopped
-from dask_runner.orphans import adopt_orphans, end_orphans
+from dask_runner.orphans import LAST, adopt_orphans, die_in, end_orphans
 from dask_runner.processes import Peer
 from dask_runner.snapshot import take
 
@@ -35,6 +36,8 @@ class Launched(Protocol):
     pid: int
     #: Why it is about to be killed.
     why: str
+    #: How the name of its directory has to begin; empty for any.
+    beside: str
 
     def look(self, launch: Launch) -> Snapshot:
         """Return the machine as it sees it."""
@@ -64,8 +67,11 @@ class Launched(Protocol):
     def signal(self, number: int) -> None:
         """Send it a signal."""
 
+    def die_in(self, seconds: float) -> None:
+        """Let it be killed if it is there after so many seconds; 0: let it live."""
+
     def settle(self) -> None:
-        """Leave none of its children behind."""
+        """Leave none of its children behind, and be gone soon."""
 
 
 class ThisProcess:
@@ -80,6 +86,7 @@ class ThisProcess:
 
     pid = 0
     why = ""
+    beside = ""
     running = True
 
     def __init__(self, leader: socket.socket | None = None) -> None:
@@ -130,8 +137,13 @@ class ThisProcess:
         """Who is asked is not stopped, and need not be killed."""
         del number
 
+    def die_in(self, seconds: float) -> None:
+        """Let the kernel see to it: whoever is stopped hears nothing else."""
+        die_in(ceil(seconds))
+
     def settle(self) -> None:
-        """Leave none of this process's children behind."""
+        """Leave none of this process's children behind, and be gone soon."""
+        die_in(LAST)
         end_orphans()
 
 
@@ -177,6 +189,7 @@ class Follower:
         self._events: asyncio.Queue[Event] | None = None
         self.pid = pid
         self.why = ""
+        self.beside = ""
         self.running = True
         self.has_joined = False
         self.left = asyncio.create_task(self._listen())
@@ -287,6 +300,9 @@ class Follower:
         """Send it a signal, if it is still there."""
         if self.running:
             os.kill(self.pid, number)
+
+    def die_in(self, seconds: float) -> None:
+        """Nothing: who plays it goes on."""
 
     def settle(self) -> None:
         """Nothing: it has no children."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import signal
 import time
@@ -16,8 +17,51 @@ if TYPE_CHECKING:
 
 _PR_SET_CHILD_SUBREAPER = 36
 
+#: Where old systems have timers.
+RT = "librt.so.1"
+
+#: Seconds for the last moments of a process, which take a fraction of one.
+LAST = 10
+
 #: Seconds for the resource tracker to remove what nobody uses any more.
 TRACKER = 1.0
+
+
+class _Event(ctypes.Structure):
+    """``struct sigevent`` (sigevent(7)): send a signal."""
+
+    _fields_ = (
+        ("value", ctypes.c_void_p),
+        ("signo", ctypes.c_int),
+        ("notify", ctypes.c_int),
+        ("rest", ctypes.c_int * 12),
+    )
+
+
+class _Times(ctypes.Structure):
+    """``struct itimerspec`` (timer_settime(2)): interval, and time until then."""
+
+    _fields_ = tuple((name, ctypes.c_long) for name in ("is_", "in_", "s", "ns"))
+
+
+@functools.cache
+def _timer() -> tuple[ctypes.CDLL, ctypes.c_void_p]:
+    # In a library of its own until glibc 2.34.
+    libc = ctypes.CDLL(None if hasattr(ctypes.CDLL(None), "timer_create") else RT)
+    timer = ctypes.c_void_p()
+    event = _Event(None, signal.SIGKILL, 0)
+    libc.timer_create(time.CLOCK_MONOTONIC, ctypes.byref(event), ctypes.byref(timer))
+    return libc, timer
+
+
+def die_in(seconds: int) -> None:
+    """Let the kernel kill this process after so many seconds; 0: let it live.
+
+    For the last moments, in which nobody else is left who would kill it if it is
+    stopped (SIGSTOP) and not continued: its launcher would wait for ever.
+    """
+    libc, timer = _timer()
+    libc.timer_settime(timer, 0, ctypes.byref(_Times(0, 0, seconds, 0)), None)
 
 
 def adopt_orphans() -> None:

@@ -40,6 +40,7 @@ from dask_runner.words import OverError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from dask_runner.launch import Launch
     from dask_runner.launched import Launched
@@ -142,6 +143,11 @@ class Rank:
         if self._unfit is not None or not self._crew.leads:
             return None
         return Substitute(self._crew.home, self._crew.own_place)
+
+    @property
+    def directory(self) -> Path:
+        """The rank's own, once it is prepared."""
+        return self._crew.place.path
 
     async def record(self) -> Record:
         """Return the record, once this rank has met the hub.

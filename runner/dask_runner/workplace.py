@@ -18,6 +18,17 @@ if TYPE_CHECKING:
 TAIL = 10
 
 
+#: How the names of such directories begin.
+NAME = "dask-runner"
+
+
+def of_played(leaders: Path) -> list[Path]:
+    """Return the directories of the ranks that a leader plays, by its own."""
+    if not leaders.name.startswith(f"{NAME}-"):
+        return []  # known by its descriptor
+    return list(leaders.parent.glob(f"{leaders.name}-*"))
+
+
 class Workplace:
     """A directory of mode 0700 on a disk of this node, removed at the end.
 
@@ -31,6 +42,10 @@ class Workplace:
         Where to make it.
     environ : mapping
         The rank's environment.
+    beside : str
+        The name of the directory of the rank that leads the node, if that plays this
+        one: whoever removes what that has left finds this one by it
+        (:func:`of_played`).
 
     Raises
     ------
@@ -38,9 +53,12 @@ class Workplace:
         If it cannot be made.
     """
 
-    def __init__(self, scratch: str, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, scratch: str, environ: Mapping[str, str], beside: str = ""
+    ) -> None:
+        prefix = f"{beside if beside.startswith(NAME) else NAME}-"
         try:
-            self._held, self.path = custody.Held.make(scratch, "dask-runner-")
+            self._held, self.path = custody.Held.make(scratch, prefix)
             self._others = custody.others(scratch)
         except OSError as error:
             raise ConfigError(

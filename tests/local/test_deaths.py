@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +16,6 @@ from tests.running import DASK_RUNNER, Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from tests.conftest import Require
     from tests.running import DaskRunner, Ended
@@ -183,6 +183,32 @@ def test_a_long_path_of_temporary_files_is_no_matter(
     ended = clean(dask_runner(*args, env={"TMPDIR": str(long)}))
     assert ended.stdout == "2\n"
     assert not list(long.iterdir())
+
+
+def test_a_killed_leader_leaves_no_directory_of_ranks_that_have_not_begun(
+    dask_runner: DaskRunner, tmp_path: Path
+) -> None:
+    preload = script(
+        tmp_path,
+        """
+        import asyncio, os
+
+        async def dask_setup(scheduler):
+            while not os.path.exists("go"):
+                await asyncio.sleep(0.02)
+        """,
+        "waits.py",
+    )
+    env = {"DASK_DISTRIBUTED__SCHEDULER__PRELOAD": f"['{preload}']"}
+    run = dask_runner.start("-n", 3, "-c", "print('ran')", env=env)
+    # One for each rank, and none of them has been told of to anybody.
+    until(lambda: len(list(run.tmp.glob("dask-runner-[!l]*"))) == 3)
+    until(lambda: len(run.named("dask-scheduler")) == 1)
+    until(lambda: len(run.named("dask-agent")) == 1)
+    (agent,) = run.named("dask-agent")
+    stat = (Path("/proc") / str(agent) / "stat").read_text()
+    os.kill(int(stat.rpartition(")")[2].split()[1]), signal.SIGKILL)
+    assert go(run).status == 137
 
 
 #: Begins in a namespace of its own, in which nobody can write to /dev/shm.

@@ -29,6 +29,7 @@ from dask_runner.node import Place, guests
 from dask_runner.programs import forks, lifeline
 from dask_runner.programs.nannies import Workers, kill, own_class
 from dask_runner.rendezvous import Record
+from dask_runner.workplace import of_played
 
 if TYPE_CHECKING:
     import socket
@@ -152,9 +153,10 @@ class Agent:
         there = isinstance(message, m.Close)
         if isinstance(message, m.Run):
             there = await self._look_after(message.spec, channel)
-        if not (there and await stay(channel)):
+        lost = not (there and await stay(channel))
+        if lost:
             # At once: where the rank was a container's first process, the image goes.
-            await asyncio.to_thread(self._remove, found)
+            await asyncio.to_thread(self._remove, found, all_of_it=True)
         if self._listening is not None:
             self._listening.cancel()
         # Not cancelled: one that is closing its workers must come to its end.
@@ -168,7 +170,7 @@ class Agent:
         # Python's own end waits for the resource tracker first, which waits for the
         # fork server, which waits for this process to close its pipe.
         forks.stop()
-        await asyncio.to_thread(self._remove, m.Found({}))
+        await asyncio.to_thread(self._remove, m.Found({}), all_of_it=lost)
 
     def _tell_of_fork_servers(self, channel: Channel) -> None:
         """Say it when one is lost, from whatever thread finds out."""
@@ -182,8 +184,14 @@ class Agent:
 
         forks.keeper.tell = tell
 
-    def _remove(self, found: m.Found) -> None:
-        """Remove what a rank that was killed has left: the record, its directory."""
+    def _remove(self, found: m.Found, *, all_of_it: bool) -> None:
+        """Remove what a rank that was killed has left: the record, its directory.
+
+        And the directories of all ranks that it has played (*all_of_it*), of which
+        some may not have come to ask for workers.
+        """
+        for path in of_played(Path(self._place.private)) if all_of_it else ():
+            Held.at(path).remove()
         if found.files:
             record = Record.load(found.record)
             meeting = FileMeeting(map(Path, found.files), record.key)
