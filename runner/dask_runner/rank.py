@@ -31,6 +31,7 @@ from dask_runner.headquarters import Headquarters
 from dask_runner.join import Broken, Linked
 from dask_runner.launchers import may_be_outlived
 from dask_runner.losses import never_came
+from dask_runner.orphans import LAST
 from dask_runner.parting import Parting, Unheard
 from dask_runner.report import say
 from dask_runner.roles import Role
@@ -574,5 +575,8 @@ class Rank:
         await self._contact.closed()
         if self._headquarters is not None:
             await self._headquarters.shut()
+        # A disk may take its time over what was spilled.
+        self._launched.die_in(0)
         self._crew.tidy()
+        self._launched.die_in(LAST)
         await self._parting.over()
