@@ -22,11 +22,11 @@ TAIL = 10
 NAME = "dask-runner"
 
 
-def of_played(leaders: Path) -> list[Path]:
-    """Return the directories of the ranks that a leader plays, by its own."""
-    if not leaders.name.startswith(f"{NAME}-"):
+def left_by(leader: Path) -> list[Path]:
+    """Return a rank's directory, as far as it is there, and those of ranks it plays."""
+    if not leader.name.startswith(f"{NAME}-"):
         return []  # known by its descriptor
-    return list(leaders.parent.glob(f"{leaders.name}-*"))
+    return list(leader.parent.glob(f"{leader.name}*"))
 
 
 class Workplace:
@@ -45,7 +45,7 @@ class Workplace:
     beside : str
         The name of the directory of the rank that leads the node, if that plays this
         one: whoever removes what that has left finds this one by it
-        (:func:`of_played`).
+        (:func:`left_by`).
 
     Raises
     ------

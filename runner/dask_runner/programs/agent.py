@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from dask_runner import files, openblas
 from dask_runner import messages as m
 from dask_runner.channel import BlockingChannel, open_channel
+from dask_runner.deaths import birth
 from dask_runner.node import Place
 from dask_runner.processes import Sibling
 from dask_runner.programs import fork, forks, lifeline
@@ -52,7 +53,8 @@ def main() -> None:
     with lifeline.told(own):
         fork.call_it("dask-agent")
         _import_in_peace()
-        sibling = _fork_siblings(plan, own)
+        forked: dict[int, str] = {}
+        sibling = _fork_siblings(plan, own, forked)
     if sibling:
         importlib.import_module(f"dask_runner.programs.{sibling}").main()
     else:
@@ -61,17 +63,23 @@ def main() -> None:
         if plan["serves"]:
             with lifeline.told(own):
                 _prepare_workers(plan, own)
-        lifeline.run(partial(_live, own, plan, variables), tidy=True)
+        lifeline.run(partial(_live, own, plan, variables, forked), tidy=True)
 
 
-def _fork_siblings(plan: Mapping[str, Any], own: socket.socket) -> str:
-    """Fork them all; return in each its name, and "" in the agent."""
+def _fork_siblings(
+    plan: Mapping[str, Any], own: socket.socket, forked: dict[int, str]
+) -> str:
+    """Fork them all; return in each its name, and "" in the agent.
+
+    *forked* gets the process id of each, and when it began.
+    """
     siblings = [Sibling(**one) for one in plan["siblings"]]
     for sibling in siblings:
         pid = fork.fork()
         if pid == 0:
             _leave_to(sibling, siblings, plan, own)
             return sibling.name
+        forked[pid] = birth(pid)
         sibling.close()
         BlockingChannel(own).send(m.Forked(sibling.name, pid))
     return ""
@@ -207,12 +215,15 @@ def _preload(name: str) -> None:
 
 
 async def _live(
-    own: socket.socket, plan: Mapping[str, Any], variables: frozenset[str]
+    own: socket.socket,
+    plan: Mapping[str, Any],
+    variables: frozenset[str],
+    forked: Mapping[int, str],
 ) -> None:
     """Look after the workers of this rank, and of all that ask for it."""
     from dask_runner.programs.node_agent import Agent  # noqa: PLC0415  has Dask
 
-    agent = Agent(Place(**plan["place"]), plan["silence"], variables)
+    agent = Agent(Place(**plan["place"]), plan["silence"], variables, forked)
     watch = asyncio.create_task(agent.watch())
     if plan["socket"] >= 0:
         agent.listen(socket.socket(fileno=plan["socket"]))

@@ -21,7 +21,7 @@ import dask.config
 from dask_runner import messages as m
 from dask_runner.channel import open_channel
 from dask_runner.custody import Held
-from dask_runner.deaths import Ended, Standing
+from dask_runner.deaths import Ended, Standing, ended
 from dask_runner.file_meeting import FileMeeting
 from dask_runner.hub import between_pings
 from dask_runner.messages import ProtocolError
@@ -29,13 +29,17 @@ from dask_runner.node import Place, guests
 from dask_runner.programs import forks, lifeline
 from dask_runner.programs.nannies import Workers, kill, own_class
 from dask_runner.rendezvous import Record
-from dask_runner.workplace import of_played
+from dask_runner.workplace import left_by
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Mapping
 
     from dask_runner.channel import Channel
+
+
+#: Seconds for scheduler and client to end by themselves where the rank is gone.
+SIBLINGS = 2.0
 
 
 async def stay(channel: Channel) -> bool:
@@ -61,12 +65,21 @@ class Agent:
         Seconds for which a worker, or the rank, may stand still.
     variables : frozenset of str
         The names of that rank's variables, which every fork of this process has.
+    siblings : mapping of int to str
+        The processes that were forked beside this one, and when they began.
     """
 
-    def __init__(self, place: Place, silence: float, variables: frozenset[str]) -> None:
+    def __init__(
+        self,
+        place: Place,
+        silence: float,
+        variables: frozenset[str],
+        siblings: Mapping[int, str],
+    ) -> None:
         self._place = place
         self._private = Held.at(place.private)
         self._variables = variables
+        self._siblings = siblings
         self._silence = silence
         self._standing = Standing(silence)
         self._workers: set[Workers] = set()
@@ -170,7 +183,21 @@ class Agent:
         # Python's own end waits for the resource tracker first, which waits for the
         # fork server, which waits for this process to close its pipe.
         forks.stop()
+        if lost:
+            await self._see_siblings_off()
         await asyncio.to_thread(self._remove, m.Found({}), all_of_it=lost)
+
+    async def _see_siblings_off(self) -> None:
+        """Wait until nobody is left who writes into the rank's directory.
+
+        They see that the rank is gone when they have begun, and not before.
+        """
+        latest = asyncio.get_running_loop().time() + SIBLINGS
+        for pid, born in self._siblings.items():
+            while ended(pid, born) is None:
+                if asyncio.get_running_loop().time() > latest:
+                    kill(pid)
+                await asyncio.sleep(forks.LOOK)
 
     def _tell_of_fork_servers(self, channel: Channel) -> None:
         """Say it when one is lost, from whatever thread finds out."""
@@ -178,8 +205,8 @@ class Agent:
             return
         loop = asyncio.get_running_loop()
 
-        def tell(ended: Ended) -> None:
-            text = f"its fork server {ended}; its workers go on, and have another"
+        def tell(how: Ended) -> None:
+            text = f"its fork server {how}; its workers go on, and have another"
             loop.call_soon_threadsafe(channel.send, m.Note(text))
 
         forks.keeper.tell = tell
@@ -188,16 +215,17 @@ class Agent:
         """Remove what a rank that was killed has left: the record, its directory.
 
         And the directories of all ranks that it has played (*all_of_it*), of which
-        some may not have come to ask for workers.
+        some may not have come to ask for workers; and its own once more, which Dask
+        makes anew where it is gone.
         """
-        for path in of_played(Path(self._place.private)) if all_of_it else ():
-            Held.at(path).remove()
         if found.files:
             record = Record.load(found.record)
             meeting = FileMeeting(map(Path, found.files), record.key)
             meeting.adopt(record)
             meeting.withdraw()
         self._private.remove()
+        for path in left_by(Path(self._place.private)) if all_of_it else ():
+            Held.at(path).remove()
 
 
 def _configure() -> None:
