@@ -80,10 +80,11 @@ bench-failures: .venv/developer ## Compare the peers' failures with ours
 	ci/peers
 	ci/bench_failures
 
-lint: .venv/developer ## Check style and types
+lint: .venv/developer ## Check style, types and who imports whom
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 image: .venv/developer ## Build the Docker image of MPI=openmpi
 	$(BIN)/python images/build image $(MPI)

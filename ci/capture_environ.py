@@ -9,7 +9,7 @@ Only the files that a real run makes are written; the documented ones are kept b
 hand. What a file expects comes from what was asked for (the number of ranks on each
 node) and from where each rank's file came out (mpi4py's own rank, srun's name of
 the output), not from the variables. Only the name of the job and the key are what
-:func:`dask_runner.launchers.detect` makes of them, for a person to read in the
+:func:`dask_runner.launch.detect.detect` makes of them, for a person to read in the
 diff; so is the local rank, which Open MPI 5 gives in an order of its own, but
 each node has to have each once. Hosts, users, addresses and paths are replaced by
 ones that mean nothing.
@@ -35,7 +35,7 @@ sys.path[:1] = [str(ROOT), str(ROOT / "runner")]
 
 from ci import environ_cases, mpi  # noqa: E402 - found through the path above
 from dask_runner.errors import ConfigError  # noqa: E402
-from dask_runner.launchers import detect  # noqa: E402
+from dask_runner.launch.detect import detect  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

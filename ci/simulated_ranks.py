@@ -8,15 +8,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dask_runner import join
-from dask_runner import messages as m
-from dask_runner.file_meeting import FileMeeting
-from dask_runner.hub import PING
-from dask_runner.rendezvous import RelayMeeting
+from dask_runner.hub import messages as m
+from dask_runner.hub.server import PING
+from dask_runner.meeting.by_file import FileMeeting
+from dask_runner.meeting.record import RelayMeeting
+from dask_runner.node import find_hub
 
 if TYPE_CHECKING:
-    from dask_runner.channel import Channel
-    from dask_runner.rendezvous import Record
+    from dask_runner.hub.channel import Channel
+    from dask_runner.meeting.record import Record
 
 KEY = "simulation"
 #: Ranks of a process that shake hands at a time: thousands of real ones answer the
@@ -61,10 +61,10 @@ async def _rank(
     node = f"node{members[0]}"
     if leads:
         meeting = CountedMeeting([place / "record.json"], KEY)
-        found = await join.find(rank, node, meeting, DEADLINE)
+        found = await find_hub.find(rank, node, meeting, DEADLINE)
     else:
         found = await _follow(rank, node, await record)
-    if isinstance(found, join.Broken):
+    if isinstance(found, find_hub.Broken):
         raise found.error
     if leads:
         record.set_result(found.record)
@@ -106,12 +106,14 @@ async def _live(rank: int, channel: Channel, place: Path) -> None:
         await channel.closed()
 
 
-async def _follow(rank: int, node: str, record: Record) -> join.Linked | join.Broken:
+async def _follow(
+    rank: int, node: str, record: Record
+) -> find_hub.Linked | find_hub.Broken:
     async def hand_over(text: str | None) -> str:
         return text or record.dump()
 
     async with AT_ONCE:
-        return await join.find(rank, node, RelayMeeting(hand_over), DEADLINE)
+        return await find_hub.find(rank, node, RelayMeeting(hand_over), DEADLINE)
 
 
 async def _beat(channel: Channel) -> None:

@@ -1,8 +1,8 @@
 """The real hub and rendezvous, with fake ranks on loopback.
 
 ``ci/simulate_ranks 100 1000 10000`` starts, for each size, one process that is
-rank 0's hub (:class:`~dask_runner.hub.Hub` and
-:class:`~dask_runner.cluster.Cluster` as they are) and a few that play all ranks:
+rank 0's hub (:class:`~dask_runner.hub.server.Hub` and
+:class:`~dask_runner.hub.cluster.Cluster` as they are) and a few that play all ranks:
 one of each node looks for the record in a directory and tells the others, all
 shake hands, say what ranks say, and answer what the hub tells them. Only Dask is
 missing: a fake rank's workers are up at once. What is measured is what the protocol
@@ -26,14 +26,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ci.simulated_ranks import DEADLINE, KEY, be_ranks
-from dask_runner import roles
-from dask_runner.cluster import Cluster
-from dask_runner.file_meeting import FileMeeting
-from dask_runner.hub import PING, SILENCE, Hub
-from dask_runner.rendezvous import Record
-from dask_runner.report import Reporter
-from dask_runner.settings import settle
-from dask_runner.world import World
+from dask_runner.hub.cluster import Cluster
+from dask_runner.hub.report import Reporter
+from dask_runner.hub.server import PING, SILENCE, Hub
+from dask_runner.launch import plan
+from dask_runner.launch.settings import settle
+from dask_runner.launch.world import World
+from dask_runner.meeting.by_file import FileMeeting
+from dask_runner.meeting.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -181,7 +181,7 @@ async def _hub(
     world = World("simulation", 0, size, None, None, KEY, KEY, "file")
     settings = settle({"timeout": DEADLINE, "quiet": True}, {})
     report = Reporter(quiet=True)
-    cluster = Cluster(world, roles.plan(size, "shared"), settings, report)
+    cluster = Cluster(world, plan.plan(size, "shared"), settings, report)
     hub = Hub(cluster, report, SILENCE)
     host = LOOPBACK
     port = await hub.open(host)

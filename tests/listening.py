@@ -13,7 +13,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dask_runner.link import GREETING, NONCE
+from dask_runner.hub.handshake import GREETING, NONCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 
-from dask_runner.link import GREETING, NONCE
+from dask_runner.hub.handshake import GREETING, NONCE
 
 PATIENCE = 20.0
 

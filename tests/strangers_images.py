@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from dask_runner.mpiabi.root import Root
+from dask_runner.mpi.abi.root import Root
 
 #: What makes a tree of files an image: this machine's C library.
 LIBC = Root(Path("/")).library("libc.so.6") or ""

@@ -1,7 +1,7 @@
 /* dask-runner, as an image has it: a follower of its node's leader, or the rest.
  *
  * Most ranks of a job do nothing but tell the leader of their node who they are and
- * wait for an exit status (dask_runner/follower.py, which says how and why). An
+ * wait for an exit status (dask_runner/node/follower.py, which says how and why). An
  * interpreter is a hundred times as much as that takes; and each container of a SIF
  * reads it anew, through a file system in user space. So the images have this, which
  * says the same to the same socket, and starts the Python program for all else.

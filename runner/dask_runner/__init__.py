@@ -6,13 +6,13 @@ configuration. The names of the Python interface are loaded when first used.
 
 from __future__ import annotations
 
-# A follower (dask_runner.follower) must not pay for the module "typing".
+# A follower (dask_runner.node.follower) must not pay for the module "typing".
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from dask_runner.compat import execute, initialize
-    from dask_runner.library import (
+    from dask_runner.library.dask_mpi import execute, initialize
+    from dask_runner.library.runners import (
         BaseRunner,
         MPIRunner,
         Runner,
@@ -34,13 +34,13 @@ __all__ = [
 ]
 
 _HOMES = {
-    "BaseRunner": "library",
-    "MPIRunner": "library",
-    "Runner": "library",
-    "SLURMRunner": "library",
-    "SlurmRunner": "library",
-    "execute": "compat",
-    "initialize": "compat",
+    "BaseRunner": "library.runners",
+    "MPIRunner": "library.runners",
+    "Runner": "library.runners",
+    "SLURMRunner": "library.runners",
+    "SlurmRunner": "library.runners",
+    "execute": "library.dask_mpi",
+    "initialize": "library.dask_mpi",
 }
 
 

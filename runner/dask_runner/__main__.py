@@ -1,6 +1,6 @@
 """``python -m dask_runner`` is ``dask-runner``."""
 
-from dask_runner.entry import main
+from dask_runner.cli.main import main
 
 if __name__ == "__main__":
     main()

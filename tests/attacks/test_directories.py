@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dask_runner import security
-from dask_runner.snapshot import take
+from dask_runner.meeting import tls
+from dask_runner.resources.machine import take
 from tests.attacks.stranger import STRANGER, attack, attacking
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ with Client() as client:
     print("sum", client.submit(sum, [3, 4]).result(), flush=True)
 """
 
-OWN = security.material()
+OWN = tls.material()
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dask_runner import follower, node
-from dask_runner.launchers import detect
+from dask_runner.launch.detect import detect
+from dask_runner.node import agent_socket, follower
 from tests.attacks.stranger import attacking
 from tests.programs import BEGIN
 from tests.ranks import Job, ended, native
@@ -113,7 +113,7 @@ def names(job: Job) -> list[str]:
     assert world is not None
     leader, leads = follower.meeting_place(environ, CODE)
     assert leads
-    return [leader, node.home(world, environ)]
+    return [leader, agent_socket.home(world, environ)]
 
 
 def play(job: Job) -> Ended:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dask_runner.errors import ConfigError
-from dask_runner.file_meeting import FileMeeting, file_meeting, node_meeting
-from dask_runner.rendezvous import Record
-from dask_runner.world import World
+from dask_runner.launch.world import World
+from dask_runner.meeting.by_file import FileMeeting, file_meeting, node_meeting
+from dask_runner.meeting.record import Record
 from tests.attacks.stranger import STRANGER, attack, attacking
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dask_runner.file_meeting import FileMeeting
-from dask_runner.file_words import FileWords
-from dask_runner.rendezvous import Record
-from dask_runner.words import Word
+from dask_runner.meeting.by_file import FileMeeting
+from dask_runner.meeting.file_words import FileWords
+from dask_runner.meeting.record import Record
+from dask_runner.meeting.words import Word
 from tests.attacks.stranger import STRANGER, attack
 
 if TYPE_CHECKING:

@@ -40,7 +40,7 @@ PARTS = {
     "agent": r"^dask-agent |-m dask_runner\.programs\.agent",
     "client": r"^dask-client |-m dask_runner\.programs\.client",
     "top": r"python\S* (-\S+ )*(-m dask_runner |\S*/dask-runner )"
-    r"|-m dask_runner\.programs\.top",
+    r"|-m dask_runner\.library\.top",
     "script": r"python\S* \S*script\.py",
     "worker": r"^dask-worker ",
     "forkserver": r"^dask-forkserver ",

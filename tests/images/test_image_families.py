@@ -273,9 +273,9 @@ def test_an_image_of_another_family_than_asked_for_is_refused(
 READ = """\
 import json
 from pathlib import Path
-from dask_runner.check import plain
-from dask_runner.mpiabi.inventory import take
-from dask_runner.mpiabi.root import Root
+from dask_runner.cli.check import plain
+from dask_runner.mpi.abi.inventory import take
+from dask_runner.mpi.abi.root import Root
 print(json.dumps(plain(take(Root(Path("/"))))))
 """
 

@@ -15,8 +15,8 @@ import mpi4py
 import pytest
 
 from ci import mpi
-from dask_runner.mpiabi.inventory import take
-from dask_runner.mpiabi.root import Root
+from dask_runner.mpi.abi.inventory import take
+from dask_runner.mpi.abi.root import Root
 
 FAMILIES = ("openmpi", "openmpi4", "mpich")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dask_runner.errors import ConfigError
-from dask_runner.mpiabi import bounds, unpack
+from dask_runner.mpi.abi import bounds, unpack
 
 #: Beside it what it lists, and what it does then; it keeps how it was called.
 UNSQUASHFS = """\

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dask_runner.sitehook.standing import VERSIONS
+from dask_runner.programs.sitehook.standing import VERSIONS
 from tests.programs import WHO
 from tests.running import DASK_RUNNER, Run
 

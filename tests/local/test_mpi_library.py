@@ -98,7 +98,7 @@ def test_initialize_is_what_users_of_dask_mpi_expect(mpiexec: Mpiexec) -> None:
 STAY = """\
 from distributed import Client
 from dask_runner import initialize
-from dask_runner.compat import send_close_signal
+from dask_runner.library.dask_mpi import send_close_signal
 
 if initialize(exit=False):
     with Client() as client:

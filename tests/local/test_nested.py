@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dask_runner.launchers import OWN_VARIABLES
-from dask_runner.local import DIRECTORY
+from dask_runner.cli.local import DIRECTORY
+from dask_runner.launch.detect import OWN_VARIABLES
 from tests.programs import clean, script
 from tests.running import DASK_RUNNER, Run
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dask_runner.world import World
+from dask_runner.launch.world import World
 
 ENVIRONS = Path(__file__).parent.parent / "data" / "environ"
 NUMBERS = ("rank", "size", "local_rank", "local_size")

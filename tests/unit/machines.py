@@ -4,8 +4,8 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from dask_runner.cgroups import Limit
-from dask_runner.snapshot import Snapshot, take
+from dask_runner.resources.cgroups import Limit
+from dask_runner.resources.machine import Snapshot, take
 
 DATA = Path(__file__).parents[1] / "data" / "machines"
 GIB = 2**30

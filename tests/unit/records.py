@@ -6,10 +6,10 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from dask_runner.file_meeting import FileMeeting
-from dask_runner.rendezvous import Record
-from dask_runner.words import Word
-from dask_runner.world import World
+from dask_runner.launch.world import World
+from dask_runner.meeting.by_file import FileMeeting
+from dask_runner.meeting.record import Record
+from dask_runner.meeting.words import Word
 
 if TYPE_CHECKING:
     from pathlib import Path

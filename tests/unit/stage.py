@@ -6,20 +6,21 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from dask_runner import link, roles
-from dask_runner import messages as m
-from dask_runner.cluster import Cluster as State
-from dask_runner.hub import Hub
-from dask_runner.rendezvous import Record
-from dask_runner.report import Reporter
-from dask_runner.settings import settle
-from dask_runner.world import World
+from dask_runner.hub import handshake
+from dask_runner.hub import messages as m
+from dask_runner.hub.cluster import Cluster as State
+from dask_runner.hub.report import Reporter
+from dask_runner.hub.server import Hub
+from dask_runner.launch import plan
+from dask_runner.launch.settings import settle
+from dask_runner.launch.world import World
+from dask_runner.meeting.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
-    from dask_runner.channel import Channel
     from dask_runner.errors import RunnerError
+    from dask_runner.hub.channel import Channel
 
 LOOPBACK = "127.0.0.1"
 PATIENCE = 5.0
@@ -79,7 +80,7 @@ class Stage:
         world = World("slurm", 0, size, None, None, "1", "slurm.1", "file")
         settings = settle({"timeout": PATIENCE, **given}, {})
         self.state = State(
-            world, roles.plan(size, layout), settings, self.said, words=words
+            world, plan.plan(size, layout), settings, self.said, words=words
         )
         self.hub = Hub(self.state, self.said, settings.silence)
         self.port = 0
@@ -99,7 +100,7 @@ class Stage:
         record = Record(
             "k", "n", "c1", LOOPBACK, self.port, self.hub.secret.hex(), "", ""
         )
-        rank = FakeRank(await link.connect(record, PATIENCE))
+        rank = FakeRank(await handshake.connect(record, PATIENCE))
         self._ranks.append(rank)
         return rank
 

@@ -8,10 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from dask_runner import addresses
-from dask_runner.addresses import LOOPBACK, interfaces, of_interface, own_address
 from dask_runner.errors import ConfigError
-from dask_runner.world import World
+from dask_runner.launch.world import World
+from dask_runner.meeting import addresses
+from dask_runner.meeting.addresses import (
+    LOOPBACK,
+    interfaces,
+    of_interface,
+    own_address,
+)
 
 TWO_NODES = World("slurm", 0, 4, 0, 2, "1", "slurm.1", "file")
 ONE_NODE = replace(TWO_NODES, local_size=4)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from stage import UP, FakeRank, Stage, all_leave, playing, workers
 
-from dask_runner import agents
-from dask_runner import messages as m
+from dask_runner.hub import agents
+from dask_runner.hub import messages as m
 
 if TYPE_CHECKING:
     import pytest

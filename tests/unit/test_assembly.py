@@ -16,8 +16,8 @@ from stage import (
     workers,
 )
 
-from dask_runner import assembly
-from dask_runner import messages as m
+from dask_runner.hub import assembly
+from dask_runner.hub import messages as m
 
 # --- the way to ready -------------------------------------------------------
 

@@ -10,20 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from machines import NODE, two_sockets
 
-from dask_runner.binding import bind
-from dask_runner.cgroups import Limit
-from dask_runner.cpusets import from_list_format, in_list_format
-from dask_runner.resources import rank_share
-from dask_runner.shares import worker_shares
-from dask_runner.topology import Topology, take
+from dask_runner.resources.binding import bind
+from dask_runner.resources.cgroups import Limit
+from dask_runner.resources.cpusets import from_list_format, in_list_format
+from dask_runner.resources.rank_share import rank_share
+from dask_runner.resources.topology import Topology, take
+from dask_runner.resources.worker_share import worker_shares
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from dask_runner.found import Found
-    from dask_runner.shares import WorkerShare
-    from dask_runner.snapshot import Snapshot
+    from dask_runner.launch.sourced import Found
+    from dask_runner.resources.machine import Snapshot
+    from dask_runner.resources.worker_share import WorkerShare
 
 
 def rank(cpus: str, **changes: object) -> Snapshot:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dask_runner import causes
 from dask_runner.errors import ConfigError, LostError
+from dask_runner.node import causes
 
 if TYPE_CHECKING:
     from collections.abc import Callable

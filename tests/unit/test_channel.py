@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dask_runner import messages as m
-from dask_runner.channel import LIMIT, BlockingChannel, Channel, Seal, open_channel
-from dask_runner.messages import ProtocolError
+from dask_runner.hub import messages as m
+from dask_runner.hub.channel import LIMIT, BlockingChannel, Channel, Seal, open_channel
+from dask_runner.hub.messages import ProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

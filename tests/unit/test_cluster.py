@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from stage import UP, Stage, all_leave, playing, ready, workers
 
-from dask_runner import messages as m
+from dask_runner.hub import messages as m
 
 
 def test_a_rank_that_fails_before_ready_ends_the_cluster_with_its_name() -> None:

@@ -9,14 +9,15 @@ import pytest
 from records import KEY, RECORD, published, world
 from stage import LOOPBACK, PATIENCE, Stage
 
-from dask_runner import join, roles
-from dask_runner import messages as m
-from dask_runner.contact import Contact
 from dask_runner.errors import AssemblyError
-from dask_runner.file_meeting import FileMeeting
-from dask_runner.launch import Launch
-from dask_runner.rendezvous import Record
-from dask_runner.settings import settle
+from dask_runner.hub import messages as m
+from dask_runner.launch import plan
+from dask_runner.launch.launch import Launch
+from dask_runner.launch.settings import settle
+from dask_runner.meeting.by_file import FileMeeting
+from dask_runner.meeting.record import Record
+from dask_runner.node import find_hub
+from dask_runner.node.contact import Contact
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +28,7 @@ def contact(
 ) -> tuple[Contact, asyncio.Queue[tuple[str, Any]]]:
     """Return rank 1's with a record in this file."""
     settings = settle({"timeout": timeout}, {})
-    launch = Launch(world(rank=1, size=2), roles.plan(2, "shared"), settings, {})
+    launch = Launch(world(rank=1, size=2), plan.plan(2, "shared"), settings, {})
     events: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
     return Contact(launch, FileMeeting([path], KEY), "c1", events), events
 
@@ -43,7 +44,7 @@ async def met(path: Path) -> Contact:
     one, events = contact(path)
     await one.meet()
     source, found = await events.get()
-    assert (source, type(found)) == ("rendezvous", join.Linked)
+    assert (source, type(found)) == ("rendezvous", find_hub.Linked)
     waiting = asyncio.create_task(one.made())
     one.linked(found)
     assert await waiting == one.known == record
@@ -72,7 +73,7 @@ def test_a_rank_that_finds_nothing_tells_all_who_wait_for_the_record(
         waiting = asyncio.create_task(one.made())
         await one.meet()
         source, found = await events.get()
-        assert (source, type(found)) == ("rendezvous", join.Broken)
+        assert (source, type(found)) == ("rendezvous", find_hub.Broken)
         one.broken(found.error)
         with pytest.raises(AssemblyError, match="does not exist"):
             await waiting

@@ -9,22 +9,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from machines import given as machine
 
-from dask_runner import guard, openblas, slurm_step
-from dask_runner.counts import digits, shown, whole
+from dask_runner.cli.info import collect
 from dask_runner.errors import ConfigError, RunnerError
-from dask_runner.given import given_cpus
-from dask_runner.info import collect
-from dask_runner.launchers import LAUNCHERS, explain
-from dask_runner.mpi_world import descriptors
-from dask_runner.options import BY_KEY
-from dask_runner.pmi import SilentError, wire
-from dask_runner.resources import rank_share
-from dask_runner.surroundings import Surroundings
+from dask_runner.launch import slurm
+from dask_runner.launch.detect import LAUNCHERS, explain
+from dask_runner.launch.numbers import digits, shown, whole
+from dask_runner.launch.options import BY_KEY
+from dask_runner.meeting.pmi_client import SilentError, wire
+from dask_runner.mpi import refusals
+from dask_runner.mpi.surroundings import Surroundings
+from dask_runner.mpi.world import descriptors
+from dask_runner.programs import openblas
+from dask_runner.resources.from_variables import given_cpus
+from dask_runner.resources.rank_share import rank_share
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dask_runner.launchers import Launcher
+    from dask_runner.launch.detect import Launcher
 
 #: Longer than Python reads (sys.get_int_max_str_digits).
 ENDLESS = "9" * 5000
@@ -111,7 +113,7 @@ def test_openblas_has_a_number_of_threads_whatever_is_asked_for(
 
 @given(ABSURD)
 def test_numbers_that_are_seldom_read_are_read_alike(value: str) -> None:
-    slurm_step.end_time({"SLURM_JOB_END_TIME": value})
+    slurm.end_time({"SLURM_JOB_END_TIME": value})
     descriptors({"PMI_FD": value, "PMI_PORT": value})
     with pytest.raises(SilentError):
         wire({"PMI_FD": value})
@@ -131,10 +133,10 @@ def wire_port(value: str) -> int | None:
 def test_a_hint_of_no_number_is_refused_and_of_one_task_is_none() -> None:
     nothing = Surroundings()
     for text in (ENDLESS, "many", "-3"):
-        with pytest.raises(ConfigError, match=guard.HINT):
-            guard.refuse_lost_launcher({guard.HINT: text}, nothing)
+        with pytest.raises(ConfigError, match=refusals.HINT):
+            refusals.refuse_lost_launcher({refusals.HINT: text}, nothing)
     for text in ("", "1"):
-        guard.refuse_lost_launcher({guard.HINT: text}, nothing)
+        refusals.refuse_lost_launcher({refusals.HINT: text}, nothing)
 
 
 def test_digits_are_bounded_and_ascii() -> None:

@@ -8,8 +8,8 @@ from hypothesis import given as generated
 from hypothesis import strategies as st
 from machines import MIB, NODE, bound, given, limited
 
-from dask_runner.resources import cpus, knows_its_cpus, rank_share
-from dask_runner.shares import worker_shares
+from dask_runner.resources.rank_share import cpus, knows_its_cpus, rank_share
+from dask_runner.resources.worker_share import worker_shares
 
 
 def test_one_rank_has_its_affinity_mask() -> None:

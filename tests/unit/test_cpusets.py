@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dask_runner.cpusets import deal, from_list_format, in_list_format
+from dask_runner.resources.cpusets import deal, from_list_format, in_list_format
 
 CPUS = st.frozensets(st.integers(0, 300))
 

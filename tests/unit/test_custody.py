@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 from users import NOBODY, ordinary
 
-from dask_runner import custody
-from dask_runner.custody import Held, others
+from dask_runner.resources import custody
+from dask_runner.resources.custody import Held, others
 
 if TYPE_CHECKING:
     from tests.conftest import Require

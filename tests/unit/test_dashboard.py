@@ -6,8 +6,8 @@ import shlex
 
 import pytest
 
-from dask_runner.dashboard import told
-from dask_runner.messages import SchedulerUp
+from dask_runner.hub.dashboard import told
+from dask_runner.hub.messages import SchedulerUp
 
 PLACE = "user@c1"
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dask_runner import deaths
-from dask_runner.cgroups import oom_kills
-from dask_runner.deaths import Ended
+from dask_runner.node import exits
+from dask_runner.node.exits import Ended
+from dask_runner.resources.cgroups import oom_kills
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,8 +46,8 @@ def test_a_kill_is_the_kernels_only_if_its_count_has_risen(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     counts = iter([5, 5, 6, 7])
-    monkeypatch.setattr(deaths, "oom_kills", lambda: next(counts))
-    kills = deaths.Kills()
+    monkeypatch.setattr(exits, "oom_kills", lambda: next(counts))
+    kills = exits.Kills()
     assert kills.why(-signal.SIGKILL) == ""
     assert "out of memory" in kills.why(-signal.SIGKILL)
     assert kills.why(-signal.SIGSEGV) == ""
@@ -67,17 +67,17 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
 def test_a_stopped_process_is_told_from_one_that_sleeps(
     sleeper: subprocess.Popen[bytes],
 ) -> None:
-    assert not deaths.is_stopped(sleeper.pid)
+    assert not exits.is_stopped(sleeper.pid)
     sleeper.send_signal(signal.SIGSTOP)
     os.waitid(os.P_PID, sleeper.pid, os.WSTOPPED)
-    assert deaths.is_stopped(sleeper.pid)
+    assert exits.is_stopped(sleeper.pid)
     sleeper.send_signal(signal.SIGCONT)
     os.waitid(os.P_PID, sleeper.pid, os.WCONTINUED)
-    assert not deaths.is_stopped(sleeper.pid)
+    assert not exits.is_stopped(sleeper.pid)
 
 
 def test_nothing_is_known_of_a_process_that_is_not_there() -> None:
-    assert not deaths.is_stopped(2**22 + 1)
+    assert not exits.is_stopped(2**22 + 1)
 
 
 class Clock:
@@ -85,15 +85,15 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
-        monkeypatch.setattr(deaths.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(exits.time, "monotonic", lambda: self.now)
 
 
 def test_what_stands_still_for_longer_than_the_silence_is_found(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = Clock(monkeypatch)
-    monkeypatch.setattr(deaths, "is_stopped", lambda pid: pid == 7)
-    standing = deaths.Standing(10)
+    monkeypatch.setattr(exits, "is_stopped", lambda pid: pid == 7)
+    standing = exits.Standing(10)
     for now, found in ((5, []), (10, []), (15, [7])):
         clock.now = now
         assert standing.too_long({7, 8}, 5) == found
@@ -102,8 +102,8 @@ def test_what_stands_still_for_longer_than_the_silence_is_found(
 def test_what_goes_on_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
     stopped = {7}
-    monkeypatch.setattr(deaths, "is_stopped", lambda pid: pid in stopped)
-    standing = deaths.Standing(6)
+    monkeypatch.setattr(exits, "is_stopped", lambda pid: pid in stopped)
+    standing = exits.Standing(6)
     for now in (5, 10, 15):
         clock.now = now
         if now == 10:
@@ -116,8 +116,8 @@ def test_the_time_in_which_the_whole_job_was_suspended_does_not_count(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = Clock(monkeypatch)
-    monkeypatch.setattr(deaths, "is_stopped", {7}.__contains__)
-    standing = deaths.Standing(30)
+    monkeypatch.setattr(exits, "is_stopped", {7}.__contains__)
+    standing = exits.Standing(30)
     clock.now = 3600
     assert standing.too_long({7}, 5) == []
 
@@ -144,18 +144,18 @@ def test_a_signal_without_a_name_has_a_shells_status() -> None:
 def test_the_status_of_anybodys_child_is_known_until_somebody_waits_for_it(
     sleeper: subprocess.Popen[bytes], number: int
 ) -> None:
-    born = deaths.birth(sleeper.pid)
-    assert deaths.ended(sleeper.pid, born) is None
+    born = exits.birth(sleeper.pid)
+    assert exits.ended(sleeper.pid, born) is None
 
     sleeper.send_signal(number)
     os.waitid(os.P_PID, sleeper.pid, os.WEXITED | os.WNOWAIT)
-    assert deaths.ended(sleeper.pid, born) == -number
+    assert exits.ended(sleeper.pid, born) == -number
 
     sleeper.wait()
-    assert deaths.ended(sleeper.pid, born) == deaths.UNKNOWN
+    assert exits.ended(sleeper.pid, born) == exits.UNKNOWN
 
 
 def test_a_later_process_of_the_same_number_is_another(
     sleeper: subprocess.Popen[bytes],
 ) -> None:
-    assert deaths.ended(sleeper.pid, "1") == deaths.UNKNOWN
+    assert exits.ended(sleeper.pid, "1") == exits.UNKNOWN

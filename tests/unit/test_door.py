@@ -15,19 +15,19 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dask_runner import door as door_module
-from dask_runner import link
-from dask_runner import messages as m
-from dask_runner.channel import LIMIT, SEAL
-from dask_runner.door import Door
-from dask_runner.link import NONCE
-from dask_runner.rendezvous import Record
+from dask_runner.hub import handshake
+from dask_runner.hub import listener as door_module
+from dask_runner.hub import messages as m
+from dask_runner.hub.channel import LIMIT, SEAL
+from dask_runner.hub.handshake import NONCE
+from dask_runner.hub.listener import Door
+from dask_runner.meeting.record import Record
 from tests import strangers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from dask_runner.channel import Channel
+    from dask_runner.hub.channel import Channel
 
 LOOPBACK = "127.0.0.1"
 SECRET = b"s" * 32
@@ -60,8 +60,8 @@ class Entrance:
             while True:
                 tries += 1
                 try:
-                    channel = await link.connect(record, PATIENCE)
-                except (OSError, link.StrangerError):
+                    channel = await handshake.connect(record, PATIENCE)
+                except (OSError, handshake.StrangerError):
                     continue
                 channel.send(m.Hello(1, "c1", local_size=1))
                 assert await channel.receive() == m.Ping()
@@ -109,7 +109,7 @@ def test_a_stranger_is_told_a_greeting_and_sent_away(
 ) -> None:
     async def play(entrance: Entrance) -> None:
         told = await asyncio.to_thread(strangers.visit, behave, LOOPBACK, entrance.port)
-        assert len(told) <= len(link.GREETING) + NONCE
+        assert len(told) <= len(handshake.GREETING) + NONCE
         await entrance.until(lambda: entrance.refused)
         assert await entrance.rank() == 1
 
@@ -207,14 +207,15 @@ def test_as_many_ranks_as_there_are_may_stand_before_the_door_at_once(
         knocked = [await asyncio.open_connection(LOOPBACK, port) for _ in range(ranks)]
         # All have been greeted before the first proves that it knows the secret.
         greeted = [
-            await reader.readexactly(len(link.GREETING) + NONCE)
+            await reader.readexactly(len(handshake.GREETING) + NONCE)
             for reader, _ in knocked
         ]
         # Nobody else comes, so nobody has to go, however long they take.
         await asyncio.sleep(3 * door_module.GRACE)
         for (reader, writer), greeting in zip(knocked, greeted, strict=True):
             mine = os.urandom(NONCE)
-            writer.write(mine + link._proof(SECRET, b"rank", greeting[-NONCE:], mine))  # noqa: SLF001
+            proof = handshake._proof(SECRET, b"rank", greeting[-NONCE:], mine)  # noqa: SLF001
+            writer.write(mine + proof)
             assert len(await reader.readexactly(SEAL)) == SEAL
         assert not refused
         for _, writer in knocked:

@@ -15,9 +15,9 @@ from stage import (
     workers,
 )
 
-from dask_runner import ending
-from dask_runner import messages as m
 from dask_runner.errors import SignalledError
+from dask_runner.hub import ending
+from dask_runner.hub import messages as m
 
 # --- signals ----------------------------------------------------------------
 

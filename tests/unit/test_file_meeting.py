@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import pytest
 from records import KEY, RECORD, found, nothing_left, published, world
 
-from dask_runner import file_meeting as files
 from dask_runner.errors import ConfigError
-from dask_runner.file_meeting import FileMeeting, file_meeting
-from dask_runner.rendezvous import with_address
+from dask_runner.meeting import by_file as files
+from dask_runner.meeting.by_file import FileMeeting, file_meeting
+from dask_runner.meeting.record import with_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,17 +11,15 @@ import pytest
 from records import KEY, RECORD, found, published
 from users import NOBODY, ordinary
 
-from dask_runner import file_meeting as files
 from dask_runner.errors import ConfigError
-from dask_runner.file_meeting import FileMeeting
+from dask_runner.meeting import by_file as files
+from dask_runner.meeting.by_file import FileMeeting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from dask_runner.rendezvous import (
-        Record,
-    )
+    from dask_runner.meeting.record import Record
     from tests.conftest import Require
 
 

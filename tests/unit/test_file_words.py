@@ -12,11 +12,11 @@ import pytest
 from records import KEY, RECORD, WORD, nothing_left, published
 from users import NOBODY, ordinary
 
-from dask_runner import file_words, record_file
 from dask_runner.errors import ConfigError
-from dask_runner.file_meeting import FileMeeting
-from dask_runner.file_words import FileWords
-from dask_runner.words import OverError
+from dask_runner.meeting import file_words, record_file
+from dask_runner.meeting.by_file import FileMeeting
+from dask_runner.meeting.file_words import FileWords
+from dask_runner.meeting.words import OverError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

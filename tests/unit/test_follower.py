@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dask_runner import follower, node
-from dask_runner.cli import cli
-from dask_runner.hosting import Introduction
-from dask_runner.launchers import LAUNCHERS
-from dask_runner.messages import ProtocolError
+from dask_runner.cli.commands import cli
+from dask_runner.hub.messages import ProtocolError
+from dask_runner.launch.detect import LAUNCHERS
+from dask_runner.node import agent_socket, follower
+from dask_runner.node.leader import Introduction
 from tests.programs import printed
 
 if TYPE_CHECKING:
@@ -112,15 +112,17 @@ def test_a_follower_loads_nothing_but_itself() -> None:
     code = """
 import sys
 before = set(sys.modules)
-from dask_runner.entry import main
+from dask_runner.cli.main import main
 print(*sorted(set(sys.modules) - before))
 """
     assert set(printed(code).split()) <= {
         "__future__",
         "_socket",
         "dask_runner",
-        "dask_runner.entry",
-        "dask_runner.follower",
+        "dask_runner.cli",
+        "dask_runner.cli.main",
+        "dask_runner.node",
+        "dask_runner.node.follower",
     }
 
 
@@ -143,7 +145,7 @@ def leading(
     name: str, lead: Callable[[socket.socket], None]
 ) -> Iterator[socket.socket]:
     """Play the leader, to a follower that has introduced itself."""
-    with node.listen(name) as listening:  # type: ignore[union-attr]
+    with agent_socket.listen(name) as listening:  # type: ignore[union-attr]
 
         def meet() -> None:
             sock, _ = listening.accept()

@@ -3,10 +3,10 @@ from dataclasses import replace
 import pytest
 from machines import NODE
 
-from dask_runner.gpus import gpus
-from dask_runner.resources import rank_share
-from dask_runner.shares import worker_shares
-from dask_runner.snapshot import Snapshot
+from dask_runner.resources.gpus import gpus
+from dask_runner.resources.machine import Snapshot
+from dask_runner.resources.rank_share import rank_share
+from dask_runner.resources.worker_share import worker_shares
 
 
 def given(**environ: str) -> Snapshot:

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from dask_runner.errors import ConfigError
-from dask_runner.guard import (
+from dask_runner.mpi.refusals import (
     HINT,
     refuse_before_mpi,
     refuse_lost_launcher,
     refuse_two_families,
     refuse_world,
 )
-from dask_runner.surroundings import Surroundings, look
+from dask_runner.mpi.surroundings import Surroundings, look
 
 IN_APPTAINER = {"APPTAINER_CONTAINER": "/images/x.sif"}
 STARTER = "Apptainer runtime parent: x.sif"

@@ -14,9 +14,9 @@ from stage import (
     ready,
 )
 
-from dask_runner import door, link
-from dask_runner import messages as m
-from dask_runner.rendezvous import Record
+from dask_runner.hub import handshake, listener
+from dask_runner.hub import messages as m
+from dask_runner.meeting.record import Record
 
 if TYPE_CHECKING:
     import pytest
@@ -36,7 +36,7 @@ def test_who_does_not_begin_with_hello_is_refused() -> None:
 def test_strangers_are_warned_of_once_and_do_no_harm(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(link, "HANDSHAKE", 0.2)
+    monkeypatch.setattr(handshake, "HANDSHAKE", 0.2)
 
     async def play(stage: Stage) -> None:
         for _ in range(20):
@@ -56,12 +56,12 @@ def test_strangers_are_warned_of_once_and_do_no_harm(
 def test_silent_strangers_do_not_keep_the_ranks_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(link, "HANDSHAKE", 0.5)
+    monkeypatch.setattr(handshake, "HANDSHAKE", 0.5)
 
     async def play(stage: Stage) -> None:
         crowd = [
             await asyncio.open_connection(LOOPBACK, stage.port)
-            for _ in range(door.STRANGERS + 8)
+            for _ in range(listener.STRANGERS + 8)
         ]
         record = Record(
             "k",
@@ -76,9 +76,9 @@ def test_silent_strangers_do_not_keep_the_ranks_out(
         async with asyncio.timeout(PATIENCE):
             while True:
                 try:
-                    channel = await link.connect(record, 2)
+                    channel = await handshake.connect(record, 2)
                     break
-                except link.StrangerError:
+                except handshake.StrangerError:
                     continue
         await channel.closed()
         for _, writer in crowd:

@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from dask_runner.image import SAFE_SETTINGS, describe, facts
+from dask_runner.mpi.image import SAFE_SETTINGS, describe, facts
 
 ROOT = Path(__file__).resolve().parents[2]
 FACTS = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from dask_runner.info import collect, table
+from dask_runner.cli.info import collect, table
 
 
 def test_people_read_memory_with_a_unit_and_programs_in_bytes() -> None:

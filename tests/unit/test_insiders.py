@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dask_runner import hub as hub_module
-from dask_runner import link, roles
-from dask_runner import messages as m
-from dask_runner.cluster import Cluster
-from dask_runner.hub import Hub
-from dask_runner.rendezvous import Record
-from dask_runner.report import Reporter
-from dask_runner.settings import settle
-from dask_runner.world import World
+from dask_runner.hub import handshake
+from dask_runner.hub import messages as m
+from dask_runner.hub import server as hub_module
+from dask_runner.hub.cluster import Cluster
+from dask_runner.hub.report import Reporter
+from dask_runner.hub.server import Hub
+from dask_runner.launch import plan
+from dask_runner.launch.settings import settle
+from dask_runner.launch.world import World
+from dask_runner.meeting.record import Record
 
 if TYPE_CHECKING:
     import pytest
@@ -72,7 +73,7 @@ def test_no_sequence_of_sealed_messages_breaks_the_hub(
         report = Silent()
         world = World("slurm", 0, 2, None, None, "1", "slurm.1", "file")
         state = Cluster(
-            world, roles.plan(2, "shared"), settle({"timeout": PATIENCE}, {}), report
+            world, plan.plan(2, "shared"), settle({"timeout": PATIENCE}, {}), report
         )
         hub = Hub(state, report, PATIENCE)
         port = await hub.open(LOOPBACK)
@@ -83,7 +84,7 @@ def test_no_sequence_of_sealed_messages_breaks_the_hub(
         )
         async with asyncio.timeout(PATIENCE):
             for frames in (one, two):
-                channel = await link.connect(record, PATIENCE)
+                channel = await handshake.connect(record, PATIENCE)
                 for frame in frames:
                     channel._writer.write(  # noqa: SLF001  any payload at all
                         struct.pack(">I", len(frame))
@@ -109,11 +110,11 @@ def test_who_has_the_secret_and_says_nothing_is_sent_away(
         report = Silent()
         world = World("slurm", 0, 2, None, None, "1", "slurm.1", "file")
         settings = settle({"timeout": PATIENCE}, {})
-        state = Cluster(world, roles.plan(2, "shared"), settings, report)
+        state = Cluster(world, plan.plan(2, "shared"), settings, report)
         hub = Hub(state, report, PATIENCE)
         port = await hub.open(LOOPBACK)
         record = Record("k", "n", "c1", LOOPBACK, port, hub.secret.hex(), "", "")
-        channel = await link.connect(record, PATIENCE)
+        channel = await handshake.connect(record, PATIENCE)
         async with asyncio.timeout(PATIENCE):
             assert await channel.receive() is None
         await channel.closed()

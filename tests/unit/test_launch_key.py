@@ -6,7 +6,7 @@ import re
 
 from environs import SLURM
 
-from dask_runner.launchers import detect
+from dask_runner.launch.detect import detect
 
 
 def test_the_key_tells_jobs_steps_and_requeues_apart() -> None:

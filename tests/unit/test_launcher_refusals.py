@@ -6,7 +6,7 @@ import pytest
 from environs import BATCH, HYDRA, SLURM
 
 from dask_runner.errors import ConfigError
-from dask_runner.launchers import detect, speaks
+from dask_runner.launch.detect import detect, speaks
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from environs import (
 )
 
 from dask_runner.errors import ConfigError, UsageError
-from dask_runner.launchers import (
+from dask_runner.launch.detect import (
     CHOICES,
     LAUNCHERS,
     OWN_VARIABLES,
@@ -33,7 +33,7 @@ from dask_runner.launchers import (
     explain,
     may_be_outlived,
 )
-from dask_runner.world import World
+from dask_runner.launch.world import World
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -206,7 +206,7 @@ def test_launchers_further_out_are_mentioned_when_they_say_something_else() -> N
 
 
 def test_thin_ranks_load_nothing_heavy_with_the_table() -> None:
-    code = "import sys; import dask_runner.launchers; print(*sys.modules)"
+    code = "import sys; import dask_runner.launch.detect; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-S", "-c", code],
         capture_output=True,

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dask_runner import link
-from dask_runner import messages as m
-from dask_runner.link import GREETING, NONCE, StrangerError
-from dask_runner.rendezvous import Record
+from dask_runner.hub import handshake
+from dask_runner.hub import messages as m
+from dask_runner.hub.handshake import GREETING, NONCE, StrangerError
+from dask_runner.meeting.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from dask_runner.channel import Channel
+    from dask_runner.hub.channel import Channel
 
 SECRET = b"s" * 32
 LOOPBACK = "127.0.0.1"
@@ -38,7 +38,7 @@ def record(port: int, secret: bytes = SECRET) -> Record:
 
 @pytest.fixture(autouse=True)
 def _short_handshakes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link, "HANDSHAKE", 0.5)
+    monkeypatch.setattr(handshake, "HANDSHAKE", 0.5)
 
 
 @asynccontextmanager
@@ -75,7 +75,7 @@ def strangers_at_the_hub(
             reader: asyncio.StreamReader, writer: asyncio.StreamWriter
         ) -> None:
             try:
-                await link.accept(reader, writer, SECRET)
+                await handshake.accept(reader, writer, SECRET)
             except StrangerError as error:
                 verdict.set_result(str(error))
             else:
@@ -95,7 +95,7 @@ def reached(answer: Answer, seconds: float = 2, secret: bytes = SECRET) -> None:
 
     async def play() -> None:
         async with listening(answer) as port, asyncio.timeout(5):
-            channel = await link.connect(record(port, secret), seconds)
+            channel = await handshake.connect(record(port, secret), seconds)
             await channel.closed()
 
     asyncio.run(play())
@@ -108,13 +108,13 @@ def test_both_ends_with_the_secret_speak_to_each_other() -> None:
         async def hub(
             reader: asyncio.StreamReader, writer: asyncio.StreamWriter
         ) -> None:
-            channel = await link.accept(reader, writer, SECRET)
+            channel = await handshake.accept(reader, writer, SECRET)
             heard.append(await channel.receive())
             channel.send(m.Finish())
             await channel.closed()
 
         async with listening(hub) as port, asyncio.timeout(5):
-            channel: Channel = await link.connect(record(port), 2)
+            channel: Channel = await handshake.connect(record(port), 2)
             channel.send(m.Hello(1, "c1", local_size=1))
             answer = await channel.receive()
             await channel.closed()
@@ -178,7 +178,7 @@ def test_the_hub_refuses_strangers(behave: Answer, why: str) -> None:
 
 
 async def _accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await link.accept(reader, writer, SECRET)
+    await handshake.accept(reader, writer, SECRET)
 
 
 async def _silence(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -234,7 +234,7 @@ async def _quiet_accept(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
     with pytest.raises(StrangerError, match="wrong proof"):
-        await link.accept(reader, writer, SECRET)
+        await handshake.accept(reader, writer, SECRET)
 
 
 def test_a_rank_whose_peer_resets_the_connection_tries_on() -> None:
@@ -247,7 +247,7 @@ def test_a_dead_address_is_an_os_error() -> None:
     async def play() -> None:
         async with listening(_nothing) as port:
             pass
-        await link.connect(record(port), 2)
+        await handshake.connect(record(port), 2)
 
     with pytest.raises(OSError, match="Connect call failed"):
         asyncio.run(play())
@@ -267,7 +267,7 @@ def test_an_address_that_swallows_everything_is_given_up_in_time() -> None:
             loop = asyncio.get_running_loop()
             began = loop.time()
             with pytest.raises((TimeoutError, StrangerError)):
-                await link.connect(record(port), 0.3)
+                await handshake.connect(record(port), 0.3)
             for filler in fillers:
                 filler.close()
             return loop.time() - began
@@ -284,7 +284,7 @@ def test_a_replayed_session_is_refused() -> None:
             reader: asyncio.StreamReader, writer: asyncio.StreamWriter
         ) -> None:
             try:
-                channel = await link.accept(reader, writer, SECRET)
+                channel = await handshake.accept(reader, writer, SECRET)
                 assert await channel.receive() == m.Ping()
             except StrangerError as error:
                 errors.append(error)
@@ -299,7 +299,7 @@ def test_a_replayed_session_is_refused() -> None:
                 real(data)
 
             writer.write = tapped  # type: ignore[method-assign]
-            key = await link._shake_hands(reader, writer, SECRET)  # noqa: SLF001
+            key = await handshake._shake_hands(reader, writer, SECRET)  # noqa: SLF001
             assert key
             writer.close()
             reader, writer = await asyncio.open_connection(LOOPBACK, port)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from machines import GIB, MIB, NODE, bound, captured, given, limited
 
-from dask_runner.resources import cpus, memory, rank_share
-from dask_runner.snapshot import take
+from dask_runner.resources.machine import take
+from dask_runner.resources.rank_share import cpus, memory, rank_share
 
 # From captured trees.
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dask_runner import messages as m
-from dask_runner.messages import Message, ProtocolError, decode, encode
+from dask_runner.hub import messages as m
+from dask_runner.hub.messages import Message, ProtocolError, decode, encode
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from dask_runner.errors import ConfigError, UsageError
-from dask_runner.mpiabi import unpack
-from dask_runner.mpiabi.root import Root
+from dask_runner.mpi.abi import unpack
+from dask_runner.mpi.abi.root import Root
 
 
 def layer(*files: tuple[str, str | bytes]) -> bytes:

@@ -17,9 +17,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from dask_runner.errors import ConfigError, RunnerError
-from dask_runner.mpiabi import bounds, inventory, layers, unpack
-from dask_runner.mpiabi.root import Root
-from dask_runner.visible import visible
+from dask_runner.mpi.abi import bounds, inventory, layers, unpack
+from dask_runner.mpi.abi.root import Root
+from dask_runner.mpi.visible import visible
 from tests.strangers_images import (
     DIRECTORY,
     Entry,

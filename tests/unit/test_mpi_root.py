@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from dask_runner.mpiabi import root as root_module
-from dask_runner.mpiabi.elf import NotELFError, numbers
-from dask_runner.mpiabi.files import Disk
-from dask_runner.mpiabi.inventory import take
-from dask_runner.mpiabi.root import Root
+from dask_runner.mpi.abi import root as root_module
+from dask_runner.mpi.abi.elf import NotELFError, numbers
+from dask_runner.mpi.abi.files import Disk
+from dask_runner.mpi.abi.inventory import take
+from dask_runner.mpi.abi.root import Root
 from tests.programs import printed
 
 
@@ -224,7 +224,7 @@ def test_versions_of_any_length_are_numbers(text: str) -> None:
 
 def test_the_command_line_loads_nothing_of_it_for_other_commands() -> None:
     code = (
-        "import sys, dask_runner.cli\n"
+        "import sys, dask_runner.cli.commands\n"
         "print([n for n in sys.modules if 'mpiabi' in n or 'elftools' in n])"
     )
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from dask_runner.mpiabi.facts import MPICH, OPENMPI, Facts, Launcher, Library, Slurm
-from dask_runner.mpiabi.findings import Verdict, Way
-from dask_runner.mpiabi.judge import judge, ways
-from dask_runner.mpiabi.rules import RULES
+from dask_runner.mpi.abi.facts import MPICH, OPENMPI, Facts, Launcher, Library, Slurm
+from dask_runner.mpi.abi.findings import Verdict, Way
+from dask_runner.mpi.abi.judge import judge, ways
+from dask_runner.mpi.abi.rules import RULES
 
 PMI1, PMI2, PMIX = frozenset({"pmi1"}), frozenset({"pmi2"}), frozenset({"pmix"})
 

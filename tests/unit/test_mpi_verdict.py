@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from dask_runner.mpiabi.facts import (
+from dask_runner.mpi.abi.facts import (
     MPICH,
     OPENMPI,
     Facts,
@@ -13,8 +13,8 @@ from dask_runner.mpiabi.facts import (
     Module,
     Slurm,
 )
-from dask_runner.mpiabi.findings import Verdict
-from dask_runner.mpiabi.verdict import Report, compare
+from dask_runner.mpi.abi.findings import Verdict
+from dask_runner.mpi.abi.verdict import Report, compare
 
 CALLS = frozenset({"MPI_Init", "MPI_Send", "MPI_Recv"})
 

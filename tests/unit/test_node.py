@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dask_runner import node
-from dask_runner.cgroups import Limit
-from dask_runner.follower import OVERFLOW
-from dask_runner.snapshot import Snapshot, take
-from dask_runner.world import World
+from dask_runner.launch.world import World
+from dask_runner.node import agent_socket
+from dask_runner.node.follower import OVERFLOW
+from dask_runner.resources.cgroups import Limit
+from dask_runner.resources.machine import Snapshot, take
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,8 +24,10 @@ WORLD = World("slurm", 3, 8, 1, 4, "4711", "slurm-4711.0", "file")
 
 
 def test_ranks_of_one_launch_look_for_the_same_agent() -> None:
-    one = node.home(WORLD, {"SLURM_PROCID": "3", "LANG": "C"})
-    other = node.home(replace(WORLD, rank=2, local_rank=0), {"SLURM_PROCID": "2"})
+    one = agent_socket.home(WORLD, {"SLURM_PROCID": "3", "LANG": "C"})
+    other = agent_socket.home(
+        replace(WORLD, rank=2, local_rank=0), {"SLURM_PROCID": "2"}
+    )
     assert one == other
     assert one.startswith("dask-runner-")
 
@@ -43,11 +45,13 @@ def test_ranks_of_one_launch_look_for_the_same_agent() -> None:
 def test_what_acts_before_a_process_begins_makes_another_agent(
     environ: dict[str, str],
 ) -> None:
-    assert node.home(WORLD, environ) != node.home(WORLD, {})
+    assert agent_socket.home(WORLD, environ) != agent_socket.home(WORLD, {})
 
 
 def test_another_launch_has_another_agent() -> None:
-    assert node.home(replace(WORLD, key="slurm-4711.1"), {}) != node.home(WORLD, {})
+    assert agent_socket.home(
+        replace(WORLD, key="slurm-4711.1"), {}
+    ) != agent_socket.home(WORLD, {})
 
 
 @pytest.mark.parametrize(
@@ -58,30 +62,30 @@ def test_another_launch_has_another_agent() -> None:
 def test_a_rank_that_cannot_tell_or_is_alone_shares_no_agent(
     other: dict[str, Any],
 ) -> None:
-    assert node.home(replace(WORLD, **other), {}) == ""
+    assert agent_socket.home(replace(WORLD, **other), {}) == ""
 
 
 def test_one_process_has_a_name_and_others_reach_it() -> None:
     name = f"dask-runner-test-{os.getpid()}"
-    with node.listen(name) as listening:  # type: ignore[union-attr]
-        assert node.listen(name) is None
-        with asyncio.run(node.connect(name)) as one:  # type: ignore[union-attr]
+    with agent_socket.listen(name) as listening:  # type: ignore[union-attr]
+        assert agent_socket.listen(name) is None
+        with asyncio.run(agent_socket.connect(name)) as one:  # type: ignore[union-attr]
             other, _ = listening.accept()
             with other:
-                assert node.of_this_user(other)
+                assert agent_socket.of_this_user(other)
                 one.sendall(b"hello")
                 assert other.recv(5) == b"hello"
-    assert asyncio.run(node.connect(name)) is None
+    assert asyncio.run(agent_socket.connect(name)) is None
 
 
 def test_an_agent_that_takes_nobody_in_is_none_and_nothing_else_waits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(node, "TAKES_IN", 0.2)
+    monkeypatch.setattr(agent_socket, "TAKES_IN", 0.2)
     name = f"dask-runner-test-{os.getpid()}"
 
     async def beside() -> tuple[object, int]:
-        connecting = asyncio.create_task(node.connect(name))
+        connecting = asyncio.create_task(agent_socket.connect(name))
         turns = 0
         while not connecting.done():
             turns += 1
@@ -101,8 +105,8 @@ def test_an_agent_that_is_late_is_waited_for() -> None:
     name = f"dask-runner-test-{os.getpid()}"
 
     async def play() -> object:
-        connecting = asyncio.create_task(node.connect(name))
-        await asyncio.sleep(3 * node.AGAIN)
+        connecting = asyncio.create_task(agent_socket.connect(name))
+        await asyncio.sleep(3 * agent_socket.AGAIN)
         busy.accept()[0].close()
         return await connecting
 
@@ -111,7 +115,7 @@ def test_an_agent_that_is_late_is_waited_for() -> None:
         busy.listen(0)
         guest.connect(f"\0{name}")
         with asyncio.run(play()) as connected:  # type: ignore[attr-defined]
-            assert node.of_this_user(connected)
+            assert agent_socket.of_this_user(connected)
 
 
 def test_where_users_prove_nothing_there_is_no_home(
@@ -119,11 +123,11 @@ def test_where_users_prove_nothing_there_is_no_home(
 ) -> None:
     one, other = socket.socketpair()
     with one, other:
-        assert node.of_this_user(one)
+        assert agent_socket.of_this_user(one)
         monkeypatch.setattr(os, "geteuid", lambda: OVERFLOW)
-        monkeypatch.setattr(node, "peer", lambda _: (1, OVERFLOW))
-        assert not node.of_this_user(one)
-    assert node.home(WORLD, {}) == ""
+        monkeypatch.setattr(agent_socket, "peer", lambda _: (1, OVERFLOW))
+        assert not agent_socket.of_this_user(one)
+    assert agent_socket.home(WORLD, {}) == ""
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
@@ -135,13 +139,13 @@ def test_another_users_socket_is_nobodys_agent() -> None:
     if stranger == 0:
         os.close(go)
         os.setresuid(12345, 12345, 12345)
-        node.listen(name)
+        agent_socket.listen(name)
         os.write(tell, b"!")
         os.read(stay, 1)
         os._exit(0)
     os.read(ready, 1)
     try:
-        assert asyncio.run(node.connect(name)) is None
+        assert asyncio.run(agent_socket.connect(name)) is None
     finally:
         for end in (go, stay, ready, tell):
             os.close(end)
@@ -156,8 +160,8 @@ def snapshot() -> Snapshot:
     return replace(take({}), limits=(), environ={})
 
 
-def place(snapshot: Snapshot, private: Path, **other: Any) -> node.Place:
-    return replace(node.Place.of(snapshot, private), **other)
+def place(snapshot: Snapshot, private: Path, **other: Any) -> agent_socket.Place:
+    return replace(agent_socket.Place.of(snapshot, private), **other)
 
 
 def test_an_agent_can_speak_for_a_rank_with_its_own_place(
@@ -169,7 +173,7 @@ def test_an_agent_can_speak_for_a_rank_with_its_own_place(
 
 def test_a_place_survives_its_journey(snapshot: Snapshot, tmp_path: Path) -> None:
     mine = place(snapshot, tmp_path)
-    assert node.Place(**mine.plain()) == mine
+    assert agent_socket.Place(**mine.plain()) == mine
 
 
 def test_a_rank_in_another_directory_has_its_worker_there(
@@ -194,7 +198,7 @@ def test_an_agent_declines_cpus_outside_its_cpuset(
     snapshot: Snapshot, tmp_path: Path
 ) -> None:
     agent = place(snapshot, tmp_path)
-    beyond = max(node.reachable()) + 1
+    beyond = max(agent_socket.reachable()) + 1
     rank = place(snapshot, tmp_path, cpus=[beyond])
     assert "CPUs" in rank.why_not(agent)
 
@@ -216,7 +220,7 @@ def test_an_agent_gives_cpus_that_it_is_not_bound_to_itself(
 def test_an_agent_declines_a_rank_with_a_limit_of_its_own(
     snapshot: Snapshot, tmp_path: Path
 ) -> None:
-    def limited(group: str, *, own: bool) -> node.Place:
+    def limited(group: str, *, own: bool) -> agent_socket.Place:
         limit = Limit("memory", group, "memory.max", "1073741824", own=own)
         return place(replace(snapshot, limits=(limit,)), tmp_path)
 
@@ -249,6 +253,6 @@ def test_an_agent_declines_a_rank_with_other_gpus(
 
 
 def test_the_interpreter_is_part_of_the_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = node.home(WORLD, {})
+    before = agent_socket.home(WORLD, {})
     monkeypatch.setattr(sys, "executable", "/elsewhere/python")
-    assert node.home(WORLD, {}) != before
+    assert agent_socket.home(WORLD, {}) != before

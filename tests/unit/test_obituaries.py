@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from records import KEY, RECORD, WORD, world
 
-from dask_runner.file_meeting import FileMeeting
-from dask_runner.file_words import FileWords
-from dask_runner.obituaries import Obituaries
-from dask_runner.settings import settle
+from dask_runner.launch.settings import settle
+from dask_runner.meeting.by_file import FileMeeting
+from dask_runner.meeting.file_words import FileWords
+from dask_runner.node.obituaries import Obituaries
 
 if TYPE_CHECKING:
     from pathlib import Path

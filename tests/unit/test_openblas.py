@@ -2,7 +2,7 @@
 
 import pytest
 
-from dask_runner.openblas import wanted
+from dask_runner.programs.openblas import wanted
 
 
 @pytest.mark.parametrize(

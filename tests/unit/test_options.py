@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dask_runner.errors import ConfigError, UsageError
-from dask_runner.options import BY_KEY, OPTIONS, PREFIX, Option
-from dask_runner.settings import Setting, Settings, configured, settle
+from dask_runner.launch.options import BY_KEY, OPTIONS, PREFIX, Option
+from dask_runner.launch.settings import Setting, Settings, configured, settle
 from tests.programs import printed
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def in_a_process(home: Path, yaml: str, **more: str) -> str:
     code = (
         "import os\n"
         "from dask_runner.errors import RunnerError\n"
-        "from dask_runner.settings import configured, settle\n"
+        "from dask_runner.launch.settings import configured, settle\n"
         "try:\n"
         "    settings = settle({}, configured(os.environ))\n"
         "    print(settings.timeout, dict(settings)['timeout'].source)\n"
@@ -217,7 +217,7 @@ def test_no_options_below_runner_is_no_error(home: Path) -> None:
 def test_dask_is_imported_only_where_a_file_says_something(home: Path) -> None:
     code = (
         "import os, sys\n"
-        "from dask_runner.settings import configured\n"
+        "from dask_runner.launch.settings import configured\n"
         "configured(os.environ)\n"
         "print('dask' in sys.modules)\n"
     )

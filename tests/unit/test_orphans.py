@@ -8,7 +8,7 @@ import sys
 
 CODE = """
 import os, signal, sys
-from dask_runner.orphans import die_in
+from dask_runner.node.orphans import die_in
 die_in(1)
 if "lives" in sys.argv:
     die_in(0)

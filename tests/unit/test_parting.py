@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from records import KEY, RECORD, WORD, published, world
 
-from dask_runner import messages as m
-from dask_runner import parting, roles
-from dask_runner.contact import Contact
 from dask_runner.errors import ConfigError, SignalledError
-from dask_runner.file_meeting import FileMeeting
-from dask_runner.file_words import FileWords
-from dask_runner.launch import Launch
-from dask_runner.launched import ThisProcess
-from dask_runner.parting import Parting, Unheard
-from dask_runner.rendezvous import RelayMeeting
-from dask_runner.settings import settle
-from dask_runner.words import OverError
+from dask_runner.hub import messages as m
+from dask_runner.launch import plan
+from dask_runner.launch.launch import Launch
+from dask_runner.launch.settings import settle
+from dask_runner.meeting.by_file import FileMeeting
+from dask_runner.meeting.file_words import FileWords
+from dask_runner.meeting.record import RelayMeeting
+from dask_runner.meeting.words import OverError
+from dask_runner.node import parting
+from dask_runner.node.contact import Contact
+from dask_runner.node.launcher_child import ThisProcess
+from dask_runner.node.parting import Parting, Unheard
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -57,7 +58,7 @@ class Play:
     ) -> None:
         launch = Launch(
             world(rank=rank, size=SIZE),
-            roles.plan(SIZE, "shared"),
+            plan.plan(SIZE, "shared"),
             settle(given, {}),
             {},
         )

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 import pytest
 from records import WORD
 
-from dask_runner import pmi, pmi_meeting
 from dask_runner.errors import AssemblyError, LostError
-from dask_runner.pmi_meeting import PmiExchange
-from dask_runner.rendezvous import Record, RelayMeeting, UnusableError
+from dask_runner.meeting import by_pmi, pmi_client
+from dask_runner.meeting.by_pmi import PmiExchange
+from dask_runner.meeting.record import Record, RelayMeeting, UnusableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -125,7 +125,7 @@ def test_no_piece_is_as_long_as_a_launcher_allows(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Hydra 3.4 cuts a value of vallen_max without a word.
-    monkeypatch.setattr(pmi_meeting, "PIECE", 5000)
+    monkeypatch.setattr(by_pmi, "PIECE", 5000)
     end, environ = pair()
     launcher = Launcher(end, get_maxes="cmd=maxes vallen_max=100")
     play(launcher, (PmiExchange(environ), TEXT))
@@ -201,7 +201,7 @@ def test_a_record_that_is_not_there_or_damaged_is_refused(
 def test_a_launcher_that_says_nothing_is_given_up(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pmi, "ANSWER", 0.2)
+    monkeypatch.setattr(pmi_client, "ANSWER", 0.2)
     end, environ = pair()
     with end, pytest.raises(UnusableError, match=r"silent for 0\.2 s"):
         play(Launcher(), (PmiExchange(environ), TEXT))
@@ -234,7 +234,7 @@ def abort(launcher: Launcher, exchange: PmiExchange, *, met: bool = False) -> No
         async with asyncio.timeout(10):
             if met:
                 await exchange(TEXT)
-            words = pmi_meeting.PmiWords(exchange)
+            words = by_pmi.PmiWords(exchange)
             # It is not said twice, where a signal went to all ranks.
             assert words.leave(WORD) is None
             await words.taken()
@@ -246,7 +246,7 @@ def abort(launcher: Launcher, exchange: PmiExchange, *, met: bool = False) -> No
 def test_a_rank_that_has_not_greeted_the_launcher_lets_it_end_all(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pmi, "ABORT", 0.2)
+    monkeypatch.setattr(pmi_client, "ABORT", 0.2)
     end, environ = pair()
     launcher = Launcher(end)
 
@@ -278,15 +278,15 @@ def test_a_socket_of_our_own_is_not_taken_for_the_launchers() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         environ = {"PMI_FD": str(ours.fileno())}
-        assert pmi.descriptor(environ) is None
+        assert pmi_client.descriptor(environ) is None
         os.set_inheritable(ours.fileno(), True)
-        assert pmi.descriptor(environ) == ours.fileno()
+        assert pmi_client.descriptor(environ) == ours.fileno()
 
 
 def test_a_file_is_not_taken_for_the_launchers_socket() -> None:
     with tempfile.TemporaryFile() as file:
         os.set_inheritable(file.fileno(), True)
-        assert pmi.descriptor({"PMI_FD": str(file.fileno())}) is None
+        assert pmi_client.descriptor({"PMI_FD": str(file.fileno())}) is None
 
 
 @pytest.mark.parametrize(
@@ -307,8 +307,8 @@ def test_a_file_is_not_taken_for_the_launchers_socket() -> None:
     ids=str,
 )
 def test_what_names_no_launcher_is_said(environ: dict[str, str]) -> None:
-    with pytest.raises(pmi.SilentError, match=r"PMI_FD|PMI_PORT"):
-        pmi.wire(environ)
+    with pytest.raises(pmi_client.SilentError, match=r"PMI_FD|PMI_PORT"):
+        pmi_client.wire(environ)
 
 
 def test_a_port_where_nobody_listens_is_said() -> None:

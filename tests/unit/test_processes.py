@@ -7,7 +7,7 @@ import gc
 import socket
 from typing import Any
 
-from dask_runner.processes import Peer
+from dask_runner.node.child import Peer
 
 
 def test_a_peer_that_was_disowned_is_heard_to_its_end() -> None:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dask_runner import program
 from dask_runner.errors import AssemblyError, ConfigError, RunnerError
-from dask_runner.launch import Launch, Program
-from dask_runner.roles import plan
-from dask_runner.settings import settle
-from dask_runner.world import World
+from dask_runner.launch.launch import Launch, Program
+from dask_runner.launch.plan import plan
+from dask_runner.launch.settings import settle
+from dask_runner.launch.world import World
+from dask_runner.node import program
 
 if TYPE_CHECKING:
     from pathlib import Path

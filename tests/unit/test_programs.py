@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dask_runner.crew import BEFORE
+from dask_runner.node.children import BEFORE
 from dask_runner.programs import lifeline
 from tests.programs import printed
 
@@ -25,7 +25,7 @@ def test_the_agent_begins_with_the_variables_that_dask_sets_for_workers() -> Non
 
 
 @pytest.mark.parametrize(
-    "module", ["dask_runner", "dask_runner.cli", "dask_runner.rank"]
+    "module", ["dask_runner", "dask_runner.cli.commands", "dask_runner.node.rank"]
 )
 def test_a_thin_rank_loads_nothing_heavy(module: str) -> None:
     code = (

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from dask_runner import protocols
 from dask_runner.errors import ConfigError
-from dask_runner.settings import Setting, settle
+from dask_runner.launch import protocols
+from dask_runner.launch.settings import Setting, settle
 
 OPEN = ["ws", "ucx", "tcp", "inproc", "pigeon", "ws://", "TLS"]
 

@@ -5,9 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dask_runner.errors import ConfigError, UsageError
-from dask_runner.mpiabi.findings import Way
-from dask_runner.recipe import (
+from dask_runner.cli.recipe import (
     CHOICES,
     Choice,
     arguments,
@@ -16,6 +14,8 @@ from dask_runner.recipe import (
     render,
     site,
 )
+from dask_runner.errors import ConfigError, UsageError
+from dask_runner.mpi.abi.findings import Way
 from images import table
 
 ROOT = Path(__file__).parents[2]

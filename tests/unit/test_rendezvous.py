@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from records import RECORD
 
-from dask_runner.rendezvous import BadRecordError, Record, with_address
+from dask_runner.meeting.record import BadRecordError, Record, with_address
 
 
 def test_a_record_is_read_as_it_was_written() -> None:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dask_runner.errors import ConfigError
-from dask_runner.report import Reporter, say
-from dask_runner.world import World
+from dask_runner.hub.report import Reporter, say
+from dask_runner.launch.world import World
 
 if TYPE_CHECKING:
     from dask_runner.errors import RunnerError
@@ -44,7 +44,7 @@ def test_a_message_is_written_at_once_so_that_ranks_do_not_mix_lines() -> None:
 def test_a_stderr_that_takes_nothing_is_no_error(close: str) -> None:
     code = (
         "import time; time.sleep(0.5)\n"
-        "from dask_runner.report import say\n"
+        "from dask_runner.hub.report import say\n"
         "say('x'); say('y')\n"
         "import os; os._exit(0)"
     )

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from machines import GIB, MIB, NODE, bound, given
 
-from dask_runner.resources import rank_share, without_hub
-from dask_runner.snapshot import take
+from dask_runner.resources.machine import take
+from dask_runner.resources.rank_share import rank_share, without_hub
 
 ROOT = Path(__file__).parents[2]
 
@@ -82,8 +82,8 @@ def python(code: str, *before: str) -> str:
 def test_bound_process_sees_its_cpu_and_its_wider_parent() -> None:
     some = min(os.sched_getaffinity(0))
     code = (
-        "import os, json; from dask_runner.snapshot import Snapshot, take;"
-        "from dask_runner.resources import cpus;"
+        "import os, json; from dask_runner.resources.machine import Snapshot, take;"
+        "from dask_runner.resources.rank_share import cpus;"
         "s = take(os.environ); print(json.dumps([s.cpus, cpus(s, 1).value]))"
     )
     assert json.loads(python(code, "taskset", "-c", str(some))) == [[some], 1]
@@ -91,8 +91,9 @@ def test_bound_process_sees_its_cpu_and_its_wider_parent() -> None:
 
 def test_looking_at_the_machine_imports_no_dask_and_no_numpy() -> None:
     code = (
-        "import sys, os; from dask_runner import resources, scratch, shares, snapshot;"
-        "resources.rank_share(snapshot.take(os.environ), 1);"
+        "import sys, os; from dask_runner.resources import machine, rank_share;"
+        "from dask_runner.resources import scratch, worker_share;"
+        "rank_share.rank_share(machine.take(os.environ), 1);"
         "print(sorted({'dask', 'distributed', 'numpy', 'click'} & set(sys.modules)))"
     )
     assert ast.literal_eval(python(code)) == []

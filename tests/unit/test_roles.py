@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dask_runner.errors import ConfigError
-from dask_runner.roles import LAYOUTS, Role, plan
+from dask_runner.launch.plan import LAYOUTS, Role, plan
 
 EVERYTHING = frozenset(Role)
 

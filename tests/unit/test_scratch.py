@@ -7,8 +7,8 @@ from machines import GIB, NODE
 from users import ordinary
 
 from dask_runner.errors import ConfigError
-from dask_runner.scratch import Scratch, scratch
-from dask_runner.snapshot import Directory, take
+from dask_runner.resources.machine import Directory, take
+from dask_runner.resources.scratch import Scratch, scratch
 
 
 def choose(*directories: Directory) -> Scratch:

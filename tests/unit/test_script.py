@@ -7,9 +7,9 @@ import signal
 
 import pytest
 
-from dask_runner import messages as m
-from dask_runner.deaths import Ended
-from dask_runner.script import Script
+from dask_runner.hub import messages as m
+from dask_runner.node.exits import Ended
+from dask_runner.node.script import Script
 
 READY = m.Ready("tcp://127.0.0.1:1", "", 1)
 KILLED = Ended(-signal.SIGKILL)

@@ -12,15 +12,16 @@ from typing import Any
 import pytest
 from cryptography import x509
 
-from dask_runner import security
+from dask_runner.meeting import tls
+from dask_runner.programs import dask_tls
 from tests.programs import printed
 
-CERTIFICATE, KEY = security.material()
+CERTIFICATE, KEY = tls.material()
 
 
 def contexts(certificate: str, key: str) -> tuple[ssl.SSLContext, ssl.SSLContext]:
     """Return the contexts of a listener and a client, as Dask makes them."""
-    found: Any = security.as_security(certificate, key)
+    found: Any = dask_tls.as_security(certificate, key)
     listener = found.get_listen_args("scheduler")["ssl_context"]
     return listener, found.get_connection_args("client")["ssl_context"]
 
@@ -54,7 +55,7 @@ def test_who_has_the_material_speaks_to_who_has_it() -> None:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_who_has_other_material_is_refused() -> None:
     listener, _ = contexts(CERTIFICATE, KEY)
-    _, client = contexts(*security.material())
+    _, client = contexts(*tls.material())
     with pytest.raises((ssl.SSLError, ConnectionError)):
         talk(listener, client)
 
@@ -95,13 +96,13 @@ def test_no_descriptor_stays_open_for_it() -> None:
 
 
 def test_each_cluster_has_its_own() -> None:
-    assert security.material()[1] != KEY
+    assert tls.material()[1] != KEY
 
 
 def write(directory: Path) -> None:
     descriptor = os.open(directory, os.O_RDONLY)
     try:
-        security.write(descriptor, CERTIFICATE, KEY)
+        tls.write(descriptor, CERTIFICATE, KEY)
     finally:
         os.close(descriptor)
 
@@ -134,10 +135,10 @@ def test_the_variables_give_the_material_to_any_dask_process(tmp_path: Path) -> 
         "    assert security.get_connection_args(role)['ssl_context']\n"
         "print(security.tls_ca_file)\n"
     )
-    variables = security.variables(tmp_path / "tls")
+    variables = tls.variables(tmp_path / "tls")
     told = printed(code, {"HOME": str(tmp_path), **variables})
     assert told == str(tmp_path / "tls" / "certificate.pem")
 
 
 def test_without_material_there_is_no_security() -> None:
-    assert security.as_security("", "") is None
+    assert dask_tls.as_security("", "") is None

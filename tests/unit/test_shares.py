@@ -9,8 +9,8 @@ from distributed.worker_memory import parse_memory_limit
 from machines import GIB, MIB, NODE
 
 from dask_runner.errors import ConfigError
-from dask_runner.resources import RankShare, rank_share
-from dask_runner.shares import parse_size, worker_shares
+from dask_runner.resources.rank_share import RankShare, rank_share
+from dask_runner.resources.worker_share import parse_size, worker_shares
 
 SHARE = rank_share(NODE, 1)
 

@@ -6,8 +6,8 @@ import pytest
 from environs import BATCH, HYDRA, OPEN_MPI, environ
 
 from dask_runner.errors import ConfigError
-from dask_runner.launchers import detect
-from dask_runner.slurm_step import srun_line, tasks_on_node
+from dask_runner.launch.detect import detect
+from dask_runner.launch.slurm import srun_line, tasks_on_node
 
 
 def test_a_forgotten_srun_is_refused_with_the_exact_line() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from dask_runner.tasks import Crashed, Tasks
+from dask_runner.node.background import Crashed, Tasks
 
 
 def test_a_task_that_fails_is_an_event() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from machines import two_sockets
 
-from dask_runner.topology import take
+from dask_runner.resources.topology import take
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from dask_runner.launch import Launch, Program
+from dask_runner.launch.launch import Launch, Program
+from dask_runner.launch.plan import plan
+from dask_runner.launch.settings import settle
+from dask_runner.launch.world import World
+from dask_runner.node.instructions import modules
 from dask_runner.programs import user_modules
 from dask_runner.programs.user_modules import CLIENT, COMMAND, SERVER, WORKER
-from dask_runner.roles import plan
-from dask_runner.settings import settle
-from dask_runner.specs import modules
-from dask_runner.world import World
 
 #: Asks for a module, or lets another ask.
 ASKS = """\

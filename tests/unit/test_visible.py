@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dask_runner.visible import visible
+from dask_runner.mpi.visible import visible
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 from records import KEY, RECORD, nothing_left, world
 
-from dask_runner import file_meeting as files
 from dask_runner.errors import ConfigError
-from dask_runner.file_meeting import FileMeeting, node_meeting
-from dask_runner.rendezvous import (
+from dask_runner.meeting import by_file as files
+from dask_runner.meeting.by_file import FileMeeting, node_meeting
+from dask_runner.meeting.choose import FirstUsable
+from dask_runner.meeting.record import (
     NoMeeting,
     Record,
     RelayMeeting,
@@ -20,7 +21,6 @@ from dask_runner.rendezvous import (
     waited,
     with_address,
 )
-from dask_runner.ways import FirstUsable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

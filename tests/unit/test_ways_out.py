@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 import dask_runner
-from dask_runner import causes
-from dask_runner.launchers import LAUNCHERS
-from dask_runner.mpiabi.fabrics import FABRICS
-from dask_runner.mpiabi.rules import RULES, UNKNOWN
+from dask_runner.launch.detect import LAUNCHERS
+from dask_runner.mpi.abi.fabrics import FABRICS
+from dask_runner.mpi.abi.rules import RULES, UNKNOWN
+from dask_runner.node import causes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -280,4 +280,10 @@ def test_places_that_make_errors_are_found() -> None:
     # A change of the package's style must not leave this test without work.
     assert len(WRITTEN) > 90
     files = {place.path.name for place, _ in WRITTEN}
-    assert {"cli.py", "program.py", "rules.py", "guard.py", "lifeline.py"} <= files
+    assert {
+        "commands.py",
+        "program.py",
+        "rules.py",
+        "refusals.py",
+        "lifeline.py",
+    } <= files

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from records import WORD
 
-from dask_runner.words import BadWordError, NoWords, OverError, Word
+from dask_runner.meeting.words import BadWordError, NoWords, OverError, Word
 
 
 def test_a_word_is_read_as_it_was_written_also_with_lines_behind_it() -> None:

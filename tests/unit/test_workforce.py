@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from stage import Stage, all_leave, playing, ready
 
-from dask_runner import messages as m
+from dask_runner.hub import messages as m
 
 #: Seconds for which the plays' clusters wait for a worker.
 PATIENCE = 1.0

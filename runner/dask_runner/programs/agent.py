@@ -3,8 +3,8 @@
 It forks the scheduler and the client of its rank and multiprocessing's fork
 server, from which all workers of the node come. Then it looks after the nannies:
 of its own rank, and of every rank of the node that connects to its socket
-(:mod:`dask_runner.node`). Its argument is a JSON object: ``siblings`` to fork,
-``serves`` (whether there will be workers), ``socket`` for the other ranks, or -1,
+(:mod:`dask_runner.node.agent_socket`). Its argument is a JSON object: ``siblings`` to
+fork, ``serves`` (whether there will be workers), ``socket`` for the other ranks, or -1,
 ``place`` (of this rank), ``launchers`` (descriptors that are its launcher's) and
 ``added`` (variables), both for it alone, ``nannies`` (whether the workers have some),
 ``preload_modules``, and ``files`` (the user's limit of them); or ``forks``, where it is
@@ -29,13 +29,13 @@ import warnings
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from dask_runner import files, openblas
-from dask_runner import messages as m
-from dask_runner.channel import BlockingChannel, open_channel
-from dask_runner.deaths import birth
-from dask_runner.node import Place
-from dask_runner.processes import Sibling
-from dask_runner.programs import fork, forks, lifeline
+from dask_runner.hub import messages as m
+from dask_runner.hub.channel import BlockingChannel, open_channel
+from dask_runner.node.agent_socket import Place
+from dask_runner.node.child import Sibling
+from dask_runner.node.exits import birth
+from dask_runner.programs import fork, forks, lifeline, openblas
+from dask_runner.resources import open_files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,7 +49,7 @@ def main() -> None:
     variables = frozenset(os.environ) - {*plan["added"]}
     own = socket.socket(fileno=int(sys.argv[1]))
     own.set_inheritable(False)
-    files.adopt(plan["files"])
+    open_files.adopt(plan["files"])
     with lifeline.told(own):
         fork.call_it("dask-agent")
         _import_in_peace()
@@ -59,7 +59,7 @@ def main() -> None:
         importlib.import_module(f"dask_runner.programs.{sibling}").main()
     else:
         # All workers are forks of its forks.
-        files.allow_many_files()
+        open_files.allow_many_files()
         if plan["serves"]:
             with lifeline.told(own):
                 _prepare_workers(plan, own)
@@ -100,8 +100,8 @@ def import_shared() -> None:
 
     import dask_runner.programs.listening  # noqa: PLC0415
     import dask_runner.programs.worker  # noqa: PLC0415, F401
-    from dask_runner.openssl import repair  # noqa: PLC0415
-    from dask_runner.security import keep_in_memory  # noqa: PLC0415
+    from dask_runner.programs.dask_tls import keep_in_memory  # noqa: PLC0415
+    from dask_runner.programs.openssl import repair  # noqa: PLC0415
 
     repair()
     keep_in_memory()

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import sys
 
-from dask_runner import messages as m
+from dask_runner.hub import messages as m
 from dask_runner.programs import lifeline
 
 UNUSABLE = 69

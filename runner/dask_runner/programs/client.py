@@ -21,11 +21,11 @@ from importlib.machinery import BuiltinImporter, SourceFileLoader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dask_runner import files, openblas
-from dask_runner import messages as m
-from dask_runner.program import STDIN
-from dask_runner.programs import lifeline, user_modules
-from dask_runner.report import say
+from dask_runner.hub import messages as m
+from dask_runner.hub.report import say
+from dask_runner.node.program import STDIN
+from dask_runner.programs import lifeline, openblas, user_modules
+from dask_runner.resources import open_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -39,7 +39,7 @@ def main() -> None:
     # kernel end it with the top process (prctl(2)).
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     lifeline.hear_signals()
-    files.put_back()
+    open_files.put_back()
     channel = lifeline.blocking_channel()
     run = channel.receive()
     if not isinstance(run, m.Run):
@@ -52,7 +52,7 @@ def main() -> None:
     os.environ["DASK_SCHEDULER_ADDRESS"] = ready.address
     if spec["kind"] == "command":
         from dask_runner.programs.command import become  # noqa: PLC0415  as late
-        from dask_runner.sitehook.standing import DASHBOARD  # noqa: PLC0415
+        from dask_runner.programs.sitehook.standing import DASHBOARD  # noqa: PLC0415
 
         os.environ[DASHBOARD] = ready.dashboard
         become(spec["target"], spec["args"], spec.get("report"))
@@ -71,8 +71,8 @@ def _default_client(
     """Connect, so that ``.compute()`` alone uses the cluster as well."""
     import dask  # noqa: PLC0415
 
-    from dask_runner.security import as_security  # noqa: PLC0415
-    from dask_runner.sitehook.standing import Link, connect  # noqa: PLC0415
+    from dask_runner.programs.dask_tls import as_security  # noqa: PLC0415
+    from dask_runner.programs.sitehook.standing import Link, connect  # noqa: PLC0415
 
     # The program's own Client(), here and in what it starts, finds the files.
     dask.config.refresh()

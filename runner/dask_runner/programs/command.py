@@ -1,7 +1,7 @@
 """A user's program that is any command: we become it.
 
-A Python below it is found by ``dask_runner/sitehook/sitecustomize.py``, so that
-``.compute()`` without a client uses the cluster there as well.
+A Python below it is found by ``dask_runner/programs/sitehook/sitecustomize.py``, so
+that ``.compute()`` without a client uses the cluster there as well.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import dask_runner
-from dask_runner.report import say
-from dask_runner.sitehook.standing import VERSIONS, versions
+from dask_runner.hub.report import say
+from dask_runner.programs.sitehook.standing import VERSIONS, versions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

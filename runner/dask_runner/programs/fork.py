@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from dask_runner.processes import Sibling
+    from dask_runner.node.child import Sibling
 
 _PR_SET_NAME = 15
 

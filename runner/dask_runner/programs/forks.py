@@ -25,8 +25,8 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from dask_runner.deaths import UNKNOWN, Ended, birth, ended
-from dask_runner.processes import deaf_at_first
+from dask_runner.node.child import deaf_at_first
+from dask_runner.node.exits import UNKNOWN, Ended, birth, ended
 from dask_runner.programs import fork, lifeline
 
 if TYPE_CHECKING:

@@ -14,12 +14,12 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dask_runner import messages as m
-from dask_runner.causes import in_words, refused, root
-from dask_runner.channel import BlockingChannel, Channel, open_channel
-from dask_runner.custody import Held
 from dask_runner.errors import ConfigError, RunnerError
-from dask_runner.processes import FOR_THE_TOP
+from dask_runner.hub import messages as m
+from dask_runner.hub.channel import BlockingChannel, Channel, open_channel
+from dask_runner.node.causes import in_words, refused, root
+from dask_runner.node.child import FOR_THE_TOP
+from dask_runner.resources.custody import Held
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -162,7 +162,7 @@ def secured(options: Mapping[str, Any], material: Sequence[str]) -> dict[str, An
 
     The configuration names files, for programs that are started here.
     """
-    from dask_runner.security import as_security  # noqa: PLC0415  has Dask
+    from dask_runner.programs.dask_tls import as_security  # noqa: PLC0415  has Dask
 
     own = as_security(*material)
     return {**({"security": own} if own else {}), **options}

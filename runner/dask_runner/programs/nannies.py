@@ -19,22 +19,22 @@ from distributed import Nanny, Worker
 from distributed.utils import import_term
 from distributed.worker_memory import parse_memory_limit
 
-from dask_runner import files
-from dask_runner import messages as m
 from dask_runner.errors import ConfigError, LostError, RunnerError
-from dask_runner.node import Place
-from dask_runner.options import BY_KEY
+from dask_runner.hub import messages as m
+from dask_runner.launch.options import BY_KEY
+from dask_runner.node.agent_socket import Place
 from dask_runner.programs import lifeline, user_modules
 from dask_runner.programs.listening import WithoutPort
 from dask_runner.programs.watched import FAST, WatchedNanny, pause
 from dask_runner.programs.worker import Placed
+from dask_runner.resources import open_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from distributed.process import AsyncProcess
 
-    from dask_runner.channel import Channel
+    from dask_runner.hub.channel import Channel
 
 logger = logging.getLogger("distributed")
 
@@ -75,7 +75,7 @@ class Workers:
     Parameters
     ----------
     work : mapping
-        What :func:`dask_runner.specs.work` made.
+        What :func:`dask_runner.node.instructions.work` made.
     channel : Channel
         To the rank.
     inherited : frozenset of str
@@ -145,11 +145,11 @@ class Workers:
         user_modules.look_in(work["modules"], alone)
         kind = import_term(work["worker_class"])
         if work["mpi_ranks"]:
-            from dask_runner import mpi_world  # noqa: PLC0415  few need it
+            from dask_runner.mpi import world  # noqa: PLC0415  few need it
 
             # In the main thread, which MPI wants to see at its end again; there is
             # nothing to be done meanwhile.
-            mpi_world.begin(work["mpi_ranks"])
+            world.begin(work["mpi_ranks"])
         started = [work["fleet"]] if work["fleet"] else work["workers"]
         await asyncio.gather(
             *(
@@ -222,7 +222,7 @@ class Workers:
         bound = options.pop("cpus", ())
         if not work["nanny"]:
             os.environ.update(variables)
-            files.give_back()
+            open_files.give_back()
             return self._without_ports(kind, work["scheduler"], **options)
         if isinstance(kind, type) and issubclass(kind, Nanny):
             options["env"] = variables
@@ -235,7 +235,7 @@ class Workers:
             work["log"],
             user_modules.for_workers(work["modules"]),
             _in_place_of(self._inherited - variables.keys()),
-            files.given(),
+            open_files.given(),
         )
         with dask.config.set(SELDOM):
             return WatchedNanny(

@@ -18,24 +18,24 @@ from typing import TYPE_CHECKING, Any
 
 import dask.config
 
-from dask_runner import messages as m
-from dask_runner.channel import open_channel
-from dask_runner.custody import Held
-from dask_runner.deaths import Ended, Standing, ended
-from dask_runner.file_meeting import FileMeeting
-from dask_runner.hub import between_pings
-from dask_runner.messages import ProtocolError
-from dask_runner.node import Place, guests
+from dask_runner.hub import messages as m
+from dask_runner.hub.channel import open_channel
+from dask_runner.hub.messages import ProtocolError
+from dask_runner.hub.server import between_pings
+from dask_runner.meeting.by_file import FileMeeting
+from dask_runner.meeting.record import Record
+from dask_runner.node.agent_socket import Place, guests
+from dask_runner.node.directory import left_by
+from dask_runner.node.exits import Ended, Standing, ended
 from dask_runner.programs import forks, lifeline
 from dask_runner.programs.nannies import Workers, kill, own_class
-from dask_runner.rendezvous import Record
-from dask_runner.workplace import left_by
+from dask_runner.resources.custody import Held
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Mapping
 
-    from dask_runner.channel import Channel
+    from dask_runner.hub.channel import Channel
 
 
 #: Seconds for scheduler and client to end by themselves where the rank is gone.

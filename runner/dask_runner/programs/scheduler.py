@@ -1,6 +1,6 @@
 """The Dask scheduler, in a process of its own, forked by the agent.
 
-Gets ``Run`` with what :func:`dask_runner.specs.scheduler` made and answers
+Gets ``Run`` with what :func:`dask_runner.node.instructions.scheduler` made and answers
 ``SchedulerUp`` or ``Failed``. Serves the dashboard from ``Complete`` on, and forgets
 the workers of ``WorkersLost``.
 Ends at ``Finish``, at the end of its lifeline, or when a client shuts the cluster
@@ -20,15 +20,15 @@ from typing import TYPE_CHECKING, Any
 
 import dask.config
 
-from dask_runner import files
-from dask_runner import messages as m
+from dask_runner.hub import messages as m
 from dask_runner.programs import lifeline, user_modules
 from dask_runner.programs.listening import Scheduler
+from dask_runner.resources import open_files
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
-    from dask_runner.channel import Channel
+    from dask_runner.hub.channel import Channel
 
 logger = logging.getLogger("distributed.scheduler")
 
@@ -52,8 +52,8 @@ async def _serve() -> None:
     lifeline.configure(spec["environ"])
     user_modules.look_in(spec["modules"], user_modules.SERVER)
     # Dask derives from it how many connections it keeps to workers.
-    files.allow_many_files()
-    files.give_back()
+    open_files.allow_many_files()
+    open_files.give_back()
 
     # Dask then takes another port, and our line about the dashboard names it.
     warnings.filterwarnings("ignore", "Port .* is already in use", UserWarning)

@@ -198,7 +198,7 @@ def look_in(modules: Mapping[str, Any], role: str) -> None:
     Parameters
     ----------
     modules : mapping
-        What :func:`dask_runner.specs.modules` made.
+        What :func:`dask_runner.node.instructions.modules` made.
     role : str
         One of the roles above.
     """

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dask_runner import files, openblas, security
-from dask_runner.programs import fork, lifeline, user_modules
+from dask_runner.programs import dask_tls, fork, lifeline, openblas, user_modules
+from dask_runner.resources import open_files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,16 +60,16 @@ class Placed:
             # What goes wrong in Dask after a worker's end, or because it cannot begin,
             # is no business of the user's terminal.
             life.add_done_callback(lambda _: fork.quiet_again())
-        security.keep_in_memory()
+        dask_tls.keep_in_memory()
         for name, value in self.others.items():
             os.environ.pop(name, None)
             if value is not None:
                 os.environ[name] = value
         # It has read the variables of the rank that the fork server is of.
         openblas.heed(os.environ)
-        files.adopt(self.files)
-        files.allow_many_files()
-        files.give_back()
+        open_files.adopt(self.files)
+        open_files.allow_many_files()
+        open_files.give_back()
         # Threads that are there already (a nanny's link, a queue's) as well.
         for thread in Path("/proc/self/task").iterdir():
             os.sched_setaffinity(int(thread.name), self.cpus)

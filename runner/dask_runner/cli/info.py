@@ -1,0 +1,103 @@
+"""What ``dask-runner info`` shows: every value with where it came from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dask_runner.launch.detect import detect, explain
+from dask_runner.launch.settings import configured, settle
+from dask_runner.launch.sourced import in_words
+from dask_runner.mpi import image
+from dask_runner.resources.binding import bind
+from dask_runner.resources.cpusets import in_list_format
+from dask_runner.resources.machine import take
+from dask_runner.resources.rank_share import rank_share
+from dask_runner.resources.scratch import scratch
+from dask_runner.resources.worker_share import worker_shares
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: Section → name → value and source, all text.
+Info = dict[str, dict[str, dict[str, str]]]
+
+#: What people read with a unit, and programs in bytes.
+_SIZES = {("resources", "memory")}
+
+
+def collect(environ: Mapping[str, str], launcher: str) -> Info:
+    """Detect everything that a run would, without starting anything.
+
+    Raises
+    ------
+    ConfigError, UsageError
+        As a run would.
+    """
+    settings = settle({"launcher": launcher}, configured(environ))
+    world = detect(environ, settings.launcher)
+    snapshot = take(environ, settings.local_directory)
+    local_size = (world and world.local_size) or 1
+    hosts_hub = settings.layout == "shared" and (world is None or world.rank == 0)
+    local_rank = (world and world.local_rank) or 0
+    share = rank_share(snapshot, local_size, local_rank, hosts_hub=hosts_hub)
+    workers = worker_shares(
+        share, settings.nworkers, settings.nthreads, settings.memory_limit
+    )
+    allocated = world is not None and world.launcher != "local"
+    bound = bind(share, workers.value, allocated=allocated)
+    place = scratch(snapshot)
+    each = "; ".join(
+        f"{worker.nthreads} {'thread' if worker.nthreads == 1 else 'threads'}, "
+        f"{in_words(worker.memory_limit) if worker.memory_limit else 'no limit'}"
+        for worker in workers.value
+    )
+    found: Info = {
+        "launch": {
+            name: _row(value, source)
+            for name, value, source in explain(environ, settings.launcher)
+        },
+        "resources": {
+            "cpus": _row(share.cpus.value, share.cpus.source),
+            "memory": _row(share.memory.value, share.memory.source),
+            "gpus": _row(",".join(share.gpus.value.own) or "none", share.gpus.source),
+            "workers": _row(each, workers.source),
+            "binding": _row(
+                "; ".join(in_list_format(one.cpus) or "all" for one in bound.value),
+                bound.source,
+            ),
+            "scratch": _row(place.path, place.source),
+        },
+        "options": {
+            key: _row(setting.value, setting.source) for key, setting in settings
+        },
+    }
+    if facts := image.facts():
+        found["image"] = {
+            name: _row(value, source)
+            for name, value, source in image.describe(environ, facts)
+        }
+    warnings = (*share.warnings, *workers.warnings, *place.warnings)
+    if warnings:
+        found["warnings"] = {
+            str(number): _row(text, "") for number, text in enumerate(warnings, 1)
+        }
+    return found
+
+
+def _row(value: object, source: str) -> dict[str, str]:
+    return {"value": str(value), "source": source}
+
+
+def table(found: Info) -> str:
+    """Write it for people, one line a value."""
+    lines = []
+    for section, rows in found.items():
+        lines.append(f"{section}:")
+        width = max(map(len, rows), default=0)
+        for name, row in rows.items():
+            source = f"  ({row['source']})" if row["source"] else ""
+            value = row["value"]
+            if (section, name) in _SIZES:
+                value = in_words(int(value))
+            lines.append(f"  {name:<{width}}  {value}{source}")
+    return "\n".join(lines)

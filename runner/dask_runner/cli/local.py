@@ -1,0 +1,185 @@
+"""``dask-runner -n 4 script.py``: this process is the launcher of local ranks.
+
+They are started with the same command and go through the same stages as the
+ranks of any launcher.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import secrets
+import shutil
+import signal
+import sys
+import tempfile
+from typing import TYPE_CHECKING
+
+from dask_runner.launch.detect import detect
+from dask_runner.meeting.private import (
+    DIRECTORY,
+    is_child_of_launcher,
+    private_meeting,
+)
+from dask_runner.meeting.record_file import PRIVATE
+from dask_runner.node.causes import problem
+from dask_runner.node.follower import hear_signals
+from dask_runner.node.obituaries import Obituaries
+from dask_runner.node.orphans import end_orphans
+from dask_runner.resources import custody
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from dask_runner.launch.settings import Settings
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
+#: Seconds for the ranks to end by themselves once rank 0 has, or a first one that has
+#: met nobody; and again after a SIGTERM, for those that do not know of it.
+LEAVE = 5.0
+
+_SIGNALS = (
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGHUP,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+)
+
+
+def follow(environ: Mapping[str, str]) -> None:
+    """Get SIGTERM when the process that started us as a local rank is gone.
+
+    A rank must not outlive its launcher, even one that was killed.
+    """
+    above = os.getppid()
+    if not is_child_of_launcher(environ):
+        return
+    import ctypes  # noqa: PLC0415  for local ranks only
+
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != above:  # gone before we asked
+        signal.raise_signal(signal.SIGTERM)
+
+
+async def launch(
+    nranks: int,
+    settings: Settings,
+    args: Sequence[str],
+    environ: Mapping[str, str],
+    opened: Mapping[int, Sequence[int]],
+) -> int:
+    """Start *nranks* ranks on this machine; return the status of rank 0.
+
+    Parameters
+    ----------
+    nranks : int
+    settings : Settings
+    args : sequence of str
+        The arguments of ``dask-runner``, as the user gave them.
+    environ : mapping
+    opened : mapping
+        By rank, descriptors that a shell has left open for what it starts.
+    """
+    directory = tempfile.mkdtemp(prefix=PRIVATE, dir=custody.temporary())
+    common = {
+        **environ,
+        "DASKRUNNER_SIZE": str(nranks),
+        "DASKRUNNER_JOB_ID": f"{os.getpid()}-{secrets.token_hex(4)}",
+        DIRECTORY: directory,
+    }
+    try:
+        return await _launch(nranks, settings, args, common, opened)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+async def _launch(
+    nranks: int,
+    settings: Settings,
+    args: Sequence[str],
+    common: Mapping[str, str],
+    opened: Mapping[int, Sequence[int]],
+) -> int:
+    obituaries = _obituaries(settings, common)
+    ranks: list[asyncio.subprocess.Process] = []
+    watches = [asyncio.create_task(obituaries.watch())]
+
+    def pass_on(number: int) -> None:
+        obituaries.passed_on.add(number)
+        _forward(ranks, number)
+
+    loop = asyncio.get_running_loop()
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, pass_on, number)
+    hear_signals()
+    try:
+        for rank in range(nranks):
+            try:
+                fds = opened.get(rank, ())
+                process = await _start(rank, args, common, fds)
+            except (OSError, RuntimeError) as error:
+                # It may be there, where no thread could be had that waits for it.
+                end_orphans(but=[process.pid for process in ranks])
+                raise problem(error) from error
+            ranks.append(process)
+            obituary = obituaries.write(rank, process)
+            watches.append(asyncio.create_task(obituary))
+        for descriptor in itertools.chain(*opened.values()):
+            # What writes there has to see when nobody reads it any more.
+            os.close(descriptor)
+        await obituaries.over.wait()
+        await _see_off(ranks)
+    finally:
+        for watch in watches:
+            watch.cancel()
+        for process in ranks:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        obituaries.close()
+    return obituaries.status
+
+
+def _obituaries(settings: Settings, environ: Mapping[str, str]) -> Obituaries:
+    world = detect({**environ, "DASKRUNNER_RANK": "0"}, "local")
+    assert world is not None  # noqa: S101  its variables are set
+    where = private_meeting(world, environ, settings.scheduler_file)
+    return Obituaries(world, where, settings)
+
+
+async def _start(
+    rank: int,
+    args: Sequence[str],
+    common: Mapping[str, str],
+    descriptors: Sequence[int],
+) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-P",
+        "-m",
+        "dask_runner",
+        *args,
+        env={**common, "DASKRUNNER_RANK": str(rank)},
+        stdin=None if rank == 0 else asyncio.subprocess.DEVNULL,
+        pass_fds=descriptors,
+        # Ctrl-C reaches this process alone, which passes it on once.
+        process_group=0,
+    )
+
+
+async def _see_off(ranks: Sequence[asyncio.subprocess.Process]) -> None:
+    """Wait for the ranks that know of the end; tell those that do not."""
+    for number in (None, signal.SIGTERM):
+        waits = [asyncio.create_task(rank.wait()) for rank in ranks]
+        if number is not None:
+            _forward(ranks, number)
+        await asyncio.wait(waits, timeout=LEAVE)
+
+
+def _forward(ranks: Sequence[asyncio.subprocess.Process], number: int) -> None:
+    for rank in ranks:
+        if rank.returncode is None:
+            rank.send_signal(number)

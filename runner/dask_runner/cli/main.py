@@ -1,0 +1,45 @@
+"""Where every process of ``dask-runner`` begins: as a follower, or with the rest.
+
+It imports nothing until it is known whether another rank of the node plays this
+one's part (:mod:`dask_runner.node.follower`).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from dask_runner.node import follower
+
+_STDERR = 2
+
+
+def main() -> None:
+    """Run ``dask-runner`` with the arguments of the process."""
+    _open_standard_streams()
+    beside = follower.Beside()
+    args = sys.argv[1:]
+    name, leads = follower.meeting_place(os.environ, args)
+    alone = os.environ.pop(follower.ALONE, "")
+    if args and args[0] not in follower.NO_RUN:
+        follower.hold_signals()
+    if leads:
+        beside.door = follower.claim(name)
+    elif alone:
+        beside.leader = follower.kept(alone)
+    elif name:
+        found = follower.follow(name, args)
+        if isinstance(found, int):
+            sys.exit(found)
+        beside.leader = found
+    from dask_runner.cli import commands  # noqa: PLC0415  not for followers
+
+    commands.main(args, beside)
+
+
+def _open_standard_streams() -> None:
+    # Where one is closed, the next file or socket would take its number, and our
+    # processes would take that for their stderr.
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)

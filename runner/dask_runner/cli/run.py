@@ -1,0 +1,83 @@
+"""The pipeline, for the command line: environ → World → Plan → cluster → status."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING
+
+from dask_runner.cli import local
+from dask_runner.launch import plan as roles
+from dask_runner.launch.detect import detect
+from dask_runner.launch.launch import Launch
+from dask_runner.launch.world import World
+from dask_runner.meeting.choose import choose
+from dask_runner.mpi import refusals, surroundings
+from dask_runner.node.launcher_child import ThisProcess
+from dask_runner.node.leader import Host
+from dask_runner.node.mpi_broadcast import mpi_meeting
+from dask_runner.node.rank import Rank
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from dask_runner.launch.launch import Program
+    from dask_runner.launch.settings import Settings
+    from dask_runner.node.follower import Beside
+
+
+def run(
+    program: Program,
+    settings: Settings,
+    environ: Mapping[str, str],
+    args: Sequence[str],
+    beside: Beside,
+) -> int:
+    """Play this process's part in the cluster; return its exit status.
+
+    Parameters
+    ----------
+    program : Program
+        What the client runs.
+    settings : Settings
+    environ : mapping
+    args : sequence of str
+        The arguments of ``dask-runner``, for ranks that it starts itself and for
+        messages.
+    beside : Beside
+        What this process has to do with the other ranks of its node.
+    """
+    world = detect(environ, settings.launcher, args)
+    if world is None and (settings.nranks or 1) > 1:
+        client = roles.plan(settings.nranks, settings.layout).client
+        assert client is not None  # noqa: S101  every layout has one
+        opened = {client: program.descriptors}
+        ranks = local.launch(settings.nranks, settings, args, environ, opened)
+        return asyncio.run(ranks)
+    if world is None:
+        if settings.launcher == "auto" and settings.nranks is None:
+            refusals.refuse_lost_launcher(environ, surroundings.look(environ))
+        world = World.alone()
+        beside.leader = None  # it is not of that launch
+    plan = roles.plan(world.size, settings.layout)
+    launch = Launch(world, plan, settings, environ, program)
+    return asyncio.run(_live(launch, args, beside))
+
+
+async def _live(launch: Launch, args: Sequence[str], beside: Beside) -> int:
+    meeting = choose(launch.world, launch.environ, launch.settings, mpi_meeting)
+    leader = None
+    if beside.leader is not None:
+        leader = socket.socket(fileno=beside.leader.detach())
+        beside.leader = None
+    rank = Rank(launch, meeting, asyncio.Queue(), ThisProcess(leader))
+    if beside.door is None:
+        return await rank.run()
+    host = Host(rank, launch, args, collective=meeting.collective)
+    host.open(socket.socket(fileno=beside.door.detach()))
+    status = None
+    try:
+        status = await rank.run()
+    finally:
+        await host.close(status)
+    return status

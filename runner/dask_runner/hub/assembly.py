@@ -1,0 +1,142 @@
+"""How a cluster begins: from the first rank's arrival until the client is told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dask_runner.errors import AssemblyError
+from dask_runner.hub import messages as m
+from dask_runner.hub.ending import later
+from dask_runner.hub.losses import ranks_in_words
+
+if TYPE_CHECKING:
+    from dask_runner.hub.ending import Ending
+    from dask_runner.hub.report import Reporter
+    from dask_runner.hub.roster import Roster
+    from dask_runner.launch.plan import Plan
+    from dask_runner.launch.settings import Settings
+
+#: Seconds that ranks wait for others of their node once there is a scheduler, where
+#: the cluster may begin without these (``--min-workers``).
+NEIGHBOURS = 5.0
+
+
+class Assembly:
+    """The beginning of one cluster.
+
+    Parameters
+    ----------
+    roster : Roster
+    plan : Plan
+    settings : Settings
+        ``timeout``, ``min_workers``, ``mpi_tasks``.
+    report : Reporter
+        Prints for the user.
+    ending : Ending
+        Told when the script begins; nothing begins any more once it has a status.
+    scheduler : SchedulerUp or None
+        One that is up already, elsewhere.
+
+    Attributes
+    ----------
+    scheduler : SchedulerUp or None
+        The scheduler, once it is up.
+    ready : bool
+        Whether the client has been told that all is ready.
+    """
+
+    def __init__(
+        self,
+        roster: Roster,
+        plan: Plan,
+        settings: Settings,
+        report: Reporter,
+        ending: Ending,
+        scheduler: m.SchedulerUp | None,
+    ) -> None:
+        self._roster = roster
+        self._plan = plan
+        self._settings = settings
+        self._report = report
+        self._ending = ending
+        self.scheduler = scheduler
+        self.ready = False
+        self._complete = False
+        self._impatient = False
+
+    def scheduler_up(self, message: m.SchedulerUp) -> None:
+        """Let the ranks start their workers."""
+        self.scheduler = message
+        if self._settings.min_workers is not None:
+            later(NEIGHBOURS, self._wait_no_longer)
+        self.advance()
+
+    def advance(self, node: str | None = None) -> None:
+        """Tell everyone, or the ranks of one node, what has become possible."""
+        if self._ending.status is not None or self.scheduler is None:
+            self._ending.changed()
+            return
+        for each in self._roster.waiting(node):
+            for member, start in self._roster.start(
+                each, self.scheduler.address, impatient=self._impatient
+            ):
+                member.channel.send(start)
+        host = self._roster.member(self._plan.scheduler)
+        client = self._roster.member(self._plan.client)
+        if host is not None and not self._complete and self._enough():
+            self._complete = True
+            host.channel.send(m.Complete())
+        if client is not None and not self.ready and self._enough():
+            self.ready = True
+            link = self._report.ready(
+                self._ending.seconds,
+                self._roster.registered,
+                [member for member in self._roster.members if member.complete],
+                self.scheduler,
+                host.node if host else "",
+            )
+            client.channel.send(
+                m.Ready(self.scheduler.address, link, self._roster.registered)
+            )
+            self._ending.client_begins()
+            self._wait_no_longer()
+        self._ending.changed()
+
+    def _wait_no_longer(self) -> None:
+        """Start ranks whose node is not complete, or has not the one that leads it."""
+        self._impatient = True
+        self.advance()
+
+    def _enough(self) -> bool:
+        wanted = self._settings.min_workers
+        if wanted is None:
+            return self._roster.assembled and not self._roster.missing
+        return self._roster.registered >= int(wanted)
+
+    def what_is_missing(self) -> AssemblyError:
+        """Say what is not there when the time is over."""
+        roster, seconds = self._roster, f"{self._settings.timeout:g} s"
+        if missing := roster.never_came():
+            zero = roster.member(0)
+            return AssemblyError(
+                f"{ranks_in_words(missing)} of {roster.size} did not arrive "
+                f"within {seconds}",
+                f"all ranks, each able to reach {zero.node if zero else 'rank 0'}",
+                "look for errors of these tasks above; give more time with "
+                "--timeout, or begin with fewer by --min-workers",
+            )
+        if self.scheduler is None:
+            return AssemblyError(
+                f"the scheduler was not up within {seconds}",
+                "a scheduler",
+                "give more time with --timeout",
+            )
+        do = "give more time with --timeout, or begin with fewer by --min-workers"
+        saw = (
+            f"{roster.registered} workers registered within {seconds}, but none of "
+            f"{', '.join(roster.late()[:10])}"
+        )
+        if self._settings.mpi_tasks:
+            saw += " (--mpi-tasks: they are in MPI_Init, or wait for others)"
+            do = "see what starts this MPI: dask-runner check; or give more --timeout"
+        return AssemblyError(saw, f"{self._settings.min_workers or 'all'} workers", do)

@@ -1,0 +1,169 @@
+"""Messages over a stream socket, sealed where strangers can reach it.
+
+A frame is its length (4 bytes, big endian), a seal (32 bytes; none on a socket
+pair, which only our own processes hold) and a payload. The seal is an HMAC over
+direction, counter and payload: nobody on the network can add, change, drop or
+repeat a frame.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import socket
+import struct
+from typing import TYPE_CHECKING
+
+from dask_runner.hub.messages import ProtocolError, decode, encode
+
+if TYPE_CHECKING:
+    from dask_runner.hub.messages import Message
+
+#: Longest payload in bytes; a longer frame is garbage, not a message of ours. The
+#: longest that we send has a program's arguments, 2 MiB by the kernel's limit.
+LIMIT = 1 << 23
+SEAL = 32
+HEAD = struct.Struct(">I")
+
+
+class Seal:
+    """Signs the frames of one direction of one connection."""
+
+    def __init__(self, key: bytes, direction: bytes) -> None:
+        self._key = key
+        self._direction = direction
+        self._count = 0
+
+    def __call__(self, payload: bytes) -> bytes:
+        """Return the seal of the next payload."""
+        self._count += 1
+        text = b"%b %d %b" % (self._direction, self._count, payload)
+        return hmac.digest(self._key, text, "sha256")
+
+
+class Channel:
+    """Messages over a pair of asyncio streams.
+
+    Parameters
+    ----------
+    reader, writer : asyncio streams
+    seals : (Seal, Seal), optional
+        For what is sent and for what is received.
+    """
+
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        seals: tuple[Seal, Seal] | None = None,
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._seals = seals
+
+    def send(self, message: Message) -> None:
+        """Queue a message; that the peer is gone is noticed by `receive`."""
+        if self._writer.is_closing():
+            return
+        payload = encode(message)
+        seal = self._seals[0](payload) if self._seals else b""
+        self._writer.write(HEAD.pack(len(payload)) + seal + payload)
+
+    async def receive(self) -> Message | None:
+        """Wait for the next message; None at the end of the stream.
+
+        Raises
+        ------
+        ProtocolError
+            If what arrives is garbage, too long, or not sealed as it must be.
+        """
+        try:
+            (length,) = HEAD.unpack(await self._reader.readexactly(HEAD.size))
+            if length > LIMIT:
+                raise ProtocolError(f"a frame of {length} bytes (limit {LIMIT})")
+            seal = await self._reader.readexactly(SEAL if self._seals else 0)
+            payload = await self._reader.readexactly(length)
+        except asyncio.IncompleteReadError:
+            return None
+        except OSError:
+            # asyncio keeps the error for whoever waits for the stream's end as well,
+            # and complains on stderr if nobody does.
+            await self.closed()
+            return None
+        if self._seals and not hmac.compare_digest(seal, self._seals[1](payload)):
+            raise ProtocolError("a frame with a wrong seal")
+        return decode(payload)
+
+    def hear_out(self) -> None:
+        """Receive what has arrived, and then the end, whoever still holds the other."""
+        if not self._writer.is_closing():
+            self._writer.get_extra_info("socket").shutdown(socket.SHUT_RD)
+
+    def close(self) -> None:
+        """Close both directions."""
+        self._writer.close()
+
+    def abort(self) -> None:
+        """Close at once, also where the peer takes nothing more of what was sent."""
+        self._writer.transport.abort()
+
+    async def closed(self) -> None:
+        """Close, and wait until what was sent has left or the peer is gone."""
+        self._writer.close()
+        try:
+            await self._writer.wait_closed()
+        except OSError:
+            return
+
+    @property
+    def local_host(self) -> str:
+        """The address of this end."""
+        return str(self._writer.get_extra_info("sockname")[0])
+
+
+class BlockingChannel:
+    """The same for processes without an event loop, over a socket pair."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    def send(self, message: Message) -> None:
+        """Send a message; nothing happens if the peer is gone."""
+        payload = encode(message)
+        try:
+            self._sock.sendall(HEAD.pack(len(payload)) + payload)
+        except OSError:
+            return
+
+    def receive(self) -> Message | None:
+        """Wait for the next message; None at the end of the stream."""
+        head = self._exactly(HEAD.size)
+        if not head:
+            return None
+        (length,) = HEAD.unpack(head)
+        if length > LIMIT:
+            raise ProtocolError(f"a frame of {length} bytes (limit {LIMIT})")
+        payload = self._exactly(length)
+        return decode(payload) if payload else None
+
+    def _exactly(self, size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            try:
+                piece = self._sock.recv(size - len(data))
+            except OSError:
+                return b""
+            if not piece:
+                return b""
+            data += piece
+        return data
+
+    def close(self) -> None:
+        """Close both directions."""
+        self._sock.close()
+
+
+async def open_channel(sock: socket.socket) -> Channel:
+    """Wrap a connected socket (a socket pair's end) for asyncio."""
+    sock.setblocking(False)
+    return Channel(*await asyncio.open_connection(sock=sock))

@@ -1,0 +1,61 @@
+"""How a user comes to the dashboard: what the start line and the link say.
+
+It is on a Unix socket that the user alone may open, so that a browser needs a tunnel
+to it; or on a port that the user has asked for.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dask_runner.hub.messages import SchedulerUp
+
+#: Where the tunnel of the start line begins, on the user's own machine: Dask's port.
+LOCAL_PORT = 8787
+
+_PAGE = "status"
+_LOOPBACK = ("http://127.", "https://127.", "http://[::1]", "https://[::1]")
+
+
+def told(scheduler: SchedulerUp, place: str, *, launched: bool) -> tuple[str, str]:
+    """Return the dashboard's link, and what the start line says of it.
+
+    Parameters
+    ----------
+    scheduler : SchedulerUp
+    place : str
+        Where it runs, as ``USER@NODE``.
+    launched : bool
+        Whether a launcher has started the ranks, which are elsewhere then.
+
+    Returns
+    -------
+    (str, str)
+        Both empty if there is none. A link that needs a tunnel says so behind a
+        ``#``, which a browser keeps to itself.
+    """
+    at = scheduler.dashboard
+    if not at:
+        return "", ""
+    if at.startswith("/"):
+        return _by_tunnel(at, place, launched=launched)
+    said = f"{scheduler.readers} can read it"
+    if at.startswith(_LOOPBACK):
+        host, _, port = at.partition("://")[2].rpartition(":")
+        said += f"; from elsewhere: ssh -N -L {port}:{host}:{port} {place}"
+    return f"{at}/{_PAGE}", f"dashboard {at}/{_PAGE} ({said})"
+
+
+def _by_tunnel(path: str, place: str, *, launched: bool) -> tuple[str, str]:
+    # ssh takes a colon for the end of a part; a shell reads the rest.
+    end = shlex.quote(f"{LOCAL_PORT}:" + re.sub(r"([\\:])", r"\\\1", path))
+    tunnel = f"ssh -N -L {end} {place}"
+    link = f"http://127.0.0.1:{LOCAL_PORT}/{_PAGE}"
+    if launched:
+        return f"{link}#first: {tunnel}", f"dashboard {link} after: {tunnel}"
+    opened = f"start with --dashboard-address 127.0.0.1:{LOCAL_PORT}"
+    line = f"dashboard: for a browser here, {opened}; from elsewhere: {link} after "
+    return f"unix:{path} (for a browser, {opened})", line + tunnel

@@ -1,0 +1,267 @@
+"""How a cluster ends: of a signal, of an error, in time, and with which status.
+
+Whoever speaks first decides on the status; then all ranks are told to stop, and
+awaited, but not for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from dask_runner.errors import AssemblyError, RunnerError, SignalledError
+from dask_runner.hub import messages as m
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from dask_runner.hub.report import Reporter
+    from dask_runner.hub.roster import Roster
+    from dask_runner.launch.settings import Settings
+    from dask_runner.meeting.words import Word
+
+#: Seconds for all ranks to stop their processes once the cluster ends.
+STOP = 8.0
+#: Seconds for the ranks to leave once all have stopped.
+LEAVE = 2.0
+#: Seconds from the end for ranks that have not arrived, where those that come later
+#: find a word of it. They look for a record every second.
+LATE = 3.0
+#: Signals that the script gets and that do not end the cluster by themselves.
+PASSED_ON = (signal.SIGUSR1, signal.SIGUSR2)
+
+
+class Ending:
+    """The end of one cluster.
+
+    Parameters
+    ----------
+    roster : Roster
+    client : int or None
+        The rank that has the client.
+    settings : Settings
+        ``timeout``, ``grace``, ``stop_before``.
+    report : Reporter
+        Prints for the user.
+    ends_at : float, optional
+        When the launcher ends the job, in seconds since 1970.
+    words : bool
+        Whether words can be left for ranks that come too late.
+
+    Attributes
+    ----------
+    status : int or None
+        The status of the job, once it is decided.
+    cause : RunnerError or None
+        What it ends by, for those who come too late.
+    """
+
+    def __init__(
+        self,
+        roster: Roster,
+        client: int | None,
+        settings: Settings,
+        report: Reporter,
+        ends_at: float | None,
+        *,
+        words: bool = False,
+    ) -> None:
+        self._roster = roster
+        self._client = client
+        self._settings = settings
+        self._report = report
+        self._ends_at = ends_at
+        self._words = words
+        self.status: int | None = None
+        self.cause: RunnerError | None = None
+        self._begun = False
+        self._signal = 0
+        self._signals: Counter[int] = Counter()
+        self._heard: Counter[tuple[int, int]] = Counter()
+        self._changed = asyncio.Event()
+        self._began = time.monotonic()
+        self._ended = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """How long the cluster has been there."""
+        return time.monotonic() - self._began
+
+    def changed(self) -> None:
+        """Look again whether everyone has left."""
+        self._changed.set()
+
+    # --- signals, and the job's time ----------------------------------------
+
+    def client_begins(self) -> None:
+        """Note that there is a script to be signalled from now on."""
+        self._begun = True
+        self._stop_in_time()
+
+    def signalled(self, rank: int, name: str, number: int) -> None:
+        """Pass a signal to the client once, though a launcher sends it to all ranks.
+
+        A second one that would end the script ends the cluster at once.
+        """
+        self._heard[rank, number] += 1
+        if self._heard[rank, number] <= self._signals[number]:
+            return
+        self._signals[number] += 1
+        if number not in PASSED_ON and not self._begun:
+            self.asked_to_end(
+                SignalledError(name, number, "before the cluster was ready")
+            )
+        elif number not in PASSED_ON:
+            self._end_script(number)
+        elif self._begun and (client := self._roster.member(self._client)):
+            client.channel.send(m.Signalled(number))
+
+    def _end_script(self, number: int) -> None:
+        """Let the script end by a signal, in its grace; the second time at once."""
+        client = self._roster.member(self._client)
+        again = bool(self._signal)
+        self._signal = number
+        if client is None or again:
+            self.close(128 + number)
+        else:
+            client.channel.send(m.Signalled(number))
+            later(self._settings.grace, self.close, 128 + number)
+
+    def asked_to_end(self, error: SignalledError) -> None:
+        """End at once by a signal that came before there was a script to be asked."""
+        if self.status is None:
+            self._signal = error.status - 128
+            self._report.note(str(error))
+            self._end_by(error)
+
+    def _stop_in_time(self) -> None:
+        """Let the script save its work before the job's time is over."""
+        if self._settings.stop_before is None:
+            return
+        if self._ends_at is None:
+            self._report.note(
+                "--stop-before has no effect: SLURM_JOB_END_TIME does not tell when "
+                "the job ends"
+            )
+            return
+        left = self._ends_at - self._settings.stop_before - time.time()
+        later(max(0.0, left), self._time_is_over, self._ends_at)
+
+    def _time_is_over(self, ends_at: float) -> None:
+        if self.status is None and not self._signal:
+            left = ends_at - time.time()
+            self._report.note(f"the job ends in {left:.0f} s: SIGTERM to the script")
+            self._end_script(signal.SIGTERM)
+
+    # --- the status ---------------------------------------------------------
+
+    def client_ended(self, message: m.ClientEnded) -> None:
+        """End with the script's status."""
+        status = message.status
+        if self._signal:
+            status = status or 128 + self._signal
+        elif message.said:
+            self._report.error(message.said)
+        self.close(status)
+
+    def fail(self, error: RunnerError) -> None:
+        """End the cluster because of an error, and say it."""
+        if self.status is None:
+            self._report.error(error)
+            self._end_by(error)
+
+    def over(self, word: Word) -> None:
+        """End by the word of a rank that could not come."""
+        error = RunnerError(word.saw, word.needed, word.do)
+        error.status = word.status
+        if not word.said:
+            self.fail(error)
+        elif self.status is None:
+            self._end_by(error)
+
+    def _end_by(self, error: RunnerError) -> None:
+        self.cause = error
+        self.close(error.status)
+
+    def close(self, status: int) -> None:
+        """End the cluster with *status*; the first call decides."""
+        if self.status is not None:
+            return
+        self.status = status
+        self._ended = time.monotonic()
+        if self.cause is None:
+            self.cause = RunnerError("the cluster has ended")
+            self.cause.status = status
+        if self._begun:
+            self._report.ended(status, self.seconds)
+        for member in self._roster.members:
+            member.channel.send(m.Close(status))
+        self.changed()
+
+    # --- until all have left ------------------------------------------------
+
+    async def finished(self) -> int:
+        """Wait until the cluster has ended and all ranks have left.
+
+        Ranks that have not arrived yet are awaited, so that they too learn that it is
+        over: for a moment, or until the deadline of the assembly where they could not
+        know otherwise.
+
+        Returns
+        -------
+        int
+            The status of the job.
+        """
+        roster = self._roster
+        await self._until(lambda: self.status is not None)
+        byes = self._until(lambda: not roster.staying)
+        await _within(STOP + self._settings.grace, byes)
+        if not roster.assembled:
+            everyone = self._until(lambda: roster.assembled and not roster.staying)
+            await _within(max(self._late_until - time.monotonic(), 0.0), everyone)
+        for member in roster.members:
+            member.channel.send(m.Finish())
+        await _within(LEAVE, self._until(lambda: roster.only(0)))
+        assert self.status is not None  # noqa: S101  awaited above
+        return self.status
+
+    @property
+    def leaves_word(self) -> bool:
+        """Whether ranks that come too late find a word of the end.
+
+        Where the script has begun without them, they need not come at all: a word
+        would lie there in vain.
+        """
+        return self._words and not self._begun
+
+    @property
+    def _late_until(self) -> float:
+        """Until when ranks are awaited that have not arrived."""
+        last = self._began + float(self._settings.timeout)
+        if self.leaves_word:
+            return min(self._ended + LATE, last)
+        # By a signal, and late ones get it as well; or nobody came in time.
+        no_more = self._signal or isinstance(self.cause, AssemblyError)
+        return self._ended if no_more else last
+
+    async def _until(self, reached: Callable[[], bool]) -> None:
+        while not reached():
+            self._changed.clear()
+            await self._changed.wait()
+
+
+def later(seconds: float, call: Callable[..., None], *args: object) -> None:
+    """Call it after so many seconds."""
+    asyncio.get_running_loop().call_later(seconds, call, *args)
+
+
+async def _within(seconds: float, awaited: Awaitable[None]) -> None:
+    """Wait, but not longer than *seconds*."""
+    try:
+        async with asyncio.timeout(seconds):
+            await awaited
+    except TimeoutError:
+        return

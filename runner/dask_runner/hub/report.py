@@ -1,0 +1,151 @@
+"""What a run prints: a few lines on stderr, all from rank 0.
+
+Nothing else of ours prints, so a clean run has at most six lines.
+"""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dask_runner.errors import RunnerError
+    from dask_runner.hub.messages import SchedulerUp
+    from dask_runner.hub.roster import Member
+    from dask_runner.launch.world import World
+
+NAME = "dask-runner"
+
+
+def marked(text: object) -> str:
+    """Return a message with each line of it marked as ours."""
+    return "\n".join(f"{NAME}: {line}" for line in str(text).splitlines())
+
+
+def say(text: object, stream: TextIO | None = None) -> None:
+    """Write one message, each line of it marked as ours, in a single write."""
+    stream = stream or sys.stderr
+    if stream is None:  # started with a closed stderr
+        return
+    try:
+        stream.write(f"{marked(text)}\n")
+        stream.flush()
+    except OSError:
+        # Nobody reads any more, or the disk is full: no reason to end the job.
+        return
+
+
+class Reporter:
+    """Tells the user what happens.
+
+    Parameters
+    ----------
+    quiet : bool
+        Print errors and warnings only.
+    """
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._bar: _Bar | None = None
+        self._launched = False
+
+    def start(self, world: World, layout: str) -> None:
+        """Say what was detected."""
+        self._launched = world.launcher != "local"
+        job = f" job {world.job_id}" if self._launched and world.job_id else ""
+        self.note(
+            f"{world.launcher}{job}: {_many(world.size, 'rank')}, layout {layout}"
+        )
+
+    def progress(self, up: int, planned: int) -> None:
+        """Move the bar, if stderr is a terminal."""
+        if self._quiet or not sys.stderr.isatty():
+            return
+        self._bar = self._bar or _Bar(planned)
+        self._bar.move(up, planned)
+
+    def ready(
+        self,
+        seconds: float,
+        workers: int,
+        members: Sequence[Member],
+        scheduler: SchedulerUp,
+        node: str,
+    ) -> str:
+        """Say that the client begins; return the dashboard's link, or ''.
+
+        *node* is the scheduler's.
+        """
+        self._end_bar()
+        memory = sum(member.memory for member in members)
+        limited = all(member.memory for member in members)
+        self.note(
+            f"ready after {seconds:.1f} s: {_many(workers, 'worker')} with "
+            f"{_many(sum(member.nthreads for member in members), 'thread')} and "
+            f"{f'{memory / 2**30:.1f} GiB' if limited else 'no memory limit'} on "
+            f"{_many(len({member.node for member in members}), 'node')}"
+        )
+        from dask_runner.hub.dashboard import told  # noqa: PLC0415  on rank 0 alone
+
+        link, line = told(scheduler, f"{_user()}@{node}", launched=self._launched)
+        if line:
+            self.note(line)
+        return link
+
+    def ended(self, status: int, seconds: float) -> None:
+        """Say how the script ended."""
+        self.note(f"ended with status {status} after {seconds:.1f} s")
+
+    def note(self, text: str) -> None:
+        """Print a line of information."""
+        if not self._quiet:
+            self._end_bar()
+            say(text)
+
+    def warn(self, text: str) -> None:
+        """Print a line about trouble that does not end the job."""
+        self._end_bar()
+        say(f"warning: {text}")
+
+    def error(self, error: RunnerError | str) -> None:
+        """Print what ends the job."""
+        self._end_bar()
+        say(f"error: {error}")
+
+    def _end_bar(self) -> None:
+        if self._bar:
+            self._bar.end()
+            self._bar = None
+
+
+def _many(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        # Neither a variable nor an entry of the user database: docker --user 12345.
+        return "you"
+
+
+class _Bar:
+    """A progress bar while workers arrive."""
+
+    def __init__(self, planned: int) -> None:
+        from rich.console import Console  # noqa: PLC0415  only where it is shown
+        from rich.progress import Progress  # noqa: PLC0415
+
+        self._progress = Progress(console=Console(stderr=True), transient=True)
+        self._task = self._progress.add_task("workers", total=planned)
+        self._progress.start()
+
+    def move(self, up: int, planned: int) -> None:
+        self._progress.update(self._task, completed=up, total=planned)
+
+    def end(self) -> None:
+        self._progress.stop()

@@ -1,0 +1,80 @@
+"""Whether anybody is left to work, once the script has begun.
+
+A nanny starts its worker again as often as it dies. Where that is no use, and no other
+worker is there, the script would wait for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from dask_runner.errors import LostError
+from dask_runner.hub import messages as m
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dask_runner.hub.roster import Member, Roster
+
+
+class Workforce:
+    """The workers that are not there, and come back or do not.
+
+    Parameters
+    ----------
+    roster : Roster
+    patience : float
+        Seconds for one of them to come back where no other is there.
+    fail : callable
+        Is called with an error where none has.
+    """
+
+    def __init__(
+        self, roster: Roster, patience: float, fail: Callable[[LostError], None]
+    ) -> None:
+        self._roster = roster
+        self._patience = patience
+        self._fail = fail
+        self._down: dict[tuple[int, str], LostError] = {}
+        self._alarm: asyncio.TimerHandle | None = None
+
+    def down(self, member: Member, message: m.WorkerDied | m.WorkerDown) -> None:
+        """Note that a worker is not there, and why."""
+        needed, do = "", ""
+        if isinstance(message, m.WorkerDown):
+            needed, do = message.needed, message.do
+        self._down[member.rank, message.name] = LostError(
+            f"worker {message.name} of {member.name} {message.how}",
+            needed or "a worker that lives",
+            do or "look for what ends them: a task, a --preload, a limit of the node",
+        )
+
+    def back(self, member: Member, name: str) -> None:
+        """Note that it is there again."""
+        self._down.pop((member.rank, name), None)
+
+    def left(self, member: Member, name: str) -> None:
+        """Note that a worker has ended, and is not to come back."""
+        self.back(member, name)
+        self._roster.worker_left(member, name)
+
+    def forget(self, member: Member) -> None:
+        """Note that all workers of a rank are there, or lost with it."""
+        for key in [key for key in self._down if key[0] == member.rank]:
+            del self._down[key]
+
+    def look(self) -> None:
+        """Wait for somebody to come back, if nobody is there."""
+        nobody = bool(self._down) and len(self._down) >= self._roster.registered
+        if not nobody and self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        elif nobody and self._alarm is None:
+            loop = asyncio.get_running_loop()
+            self._alarm = loop.call_later(self._patience, self._nobody_comes)
+
+    def _nobody_comes(self) -> None:
+        last = list(self._down.values())[-1]
+        saw = f"no worker has come to stay for {self._patience:g} s: {last.saw}"
+        self._fail(LostError(saw, last.needed, last.do))

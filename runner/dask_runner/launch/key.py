@@ -1,0 +1,75 @@
+"""What names one launch and no other: the ranks meet by it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dask_runner.errors import ConfigError
+from dask_runner.launch.sourced import Found
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from dask_runner.launch.table import Launcher
+
+    Environ = Mapping[str, str]
+
+# A file name may have 255 bytes; the rendezvous adds its own.
+_LONGEST_KEY = 160
+
+
+def launch_key(row: Launcher, environ: Environ, job_id: str | None) -> Found[str]:
+    """Return what names this launch and no other; empty if nothing does.
+
+    Parameters
+    ----------
+    row : Launcher
+        Whose launch it is, and which variables name it.
+    environ : Mapping
+    job_id : str or None
+        What the row's own way of naming the job has found.
+
+    Raises
+    ------
+    ConfigError
+        When a variable that has to be there is not, or none is that could name the
+        file by which the ranks meet.
+    """
+    values, names = [row.name], []
+    for name, default in row.key:
+        value = job_id if name == "job_id" else environ.get(name)
+        if value:
+            names.append(name)
+        elif default is None:
+            raise _nameless(row, (name,))
+        values.append(_spelled(value or default or ""))
+    if not names:
+        if row.rendezvous == "file":
+            raise _nameless(row, tuple(name for name, _ in row.key))
+        return Found("", "")
+    # Stripping cannot make two keys one: no part of a key has a dot.
+    key = ".".join(values).rstrip(".")
+    if len(key) > _LONGEST_KEY:
+        import hashlib  # noqa: PLC0415 # for odd sites only; every rank loads this
+
+        key = f"{row.name}.{hashlib.sha256(key.encode()).hexdigest()}"
+    return Found(key, " ".join(names))
+
+
+def _nameless(row: Launcher, names: Sequence[str]) -> ConfigError:
+    shown = [name.replace("job_id", "the name of the job") for name in names]
+    return ConfigError(
+        f"{' and '.join(shown)} {'is' if len(names) == 1 else 'are'} not set or empty",
+        f"a name that this launch of {row.title} has and no other",
+        row.hint,
+    )
+
+
+def _spelled(text: str) -> str:
+    """Spell a text with letters, digits, ``-`` and ``_``, each text differently."""
+    return "".join(
+        chr(byte)
+        if byte < 0x80 and (chr(byte).isalnum() or chr(byte) == "-")  # noqa: PLR2004 # ASCII
+        else f"_{byte:02x}"
+        for byte in text.encode("utf-8", "surrogateescape")
+    )

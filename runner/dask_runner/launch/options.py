@@ -1,0 +1,301 @@
+"""Every option, declared once: its name, its meaning and what its values may be.
+
+Where a value comes from is :mod:`dask_runner.launch.settings`'.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dask_runner.launch.numbers import LONGEST, MOST_RANKS
+from dask_runner.launch.plan import LAYOUTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+PREFIX = "DASK_RUNNER__"
+
+
+def _positive(text: str | float) -> int:
+    needed = f"a whole number from 1 to {MOST_RANKS}"
+    # int() of a text has an error of its own where it is absurdly long.
+    number = int(text) if len(str(text)) <= LONGEST else 0
+    if not 1 <= number <= MOST_RANKS or number != float(text):
+        raise ValueError(needed)
+    return number
+
+
+def _seconds(text: str | float) -> float:
+    number = float(text)
+    if not 0 < number < 10 * 365 * 86400:
+        raise ValueError("a number of seconds above 0")
+    return number
+
+
+def _nworkers(text: str | int) -> str | int:
+    return text if text == "auto" else _positive(text)
+
+
+def _flag(value: str | bool) -> bool:
+    flags = {"true": True, "1": True, "false": False, "0": False}
+    found = flags.get(str(value).lower())
+    if found is None:
+        raise ValueError("true or false")
+    return found
+
+
+def _choice(*names: str) -> Callable[[Any], str]:
+    def parse(value: Any) -> str:
+        if value not in names:
+            raise ValueError(f"one of {', '.join(names)}")
+        return str(value)
+
+    return parse
+
+
+def _resources(value: str | Mapping[str, float]) -> dict[str, float]:
+    # dask worker's own form: "GPU=2 MEM=10e9"
+    if not isinstance(value, str):
+        return dict(value)
+    pairs = [item.partition("=") for item in value.replace(",", " ").split()]
+    if not all(name and number for name, _, number in pairs):
+        raise ValueError("names and numbers, as GPU=2 MEM=10e9")
+    return {name: float(number) for name, _, number in pairs}
+
+
+def _strings(value: Any) -> list[str]:
+    return [value] if isinstance(value, str) else [str(item) for item in value]
+
+
+def _names(value: Any) -> list[str]:
+    names = value.split(",") if isinstance(value, str) else value
+    found = [str(name).strip() for name in names if str(name).strip()]
+    if not all(part.isidentifier() for name in found for part in name.split(".")):
+        raise ValueError("names of modules, as numpy,pandas")
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option.
+
+    Attributes
+    ----------
+    name : str
+        As on the command line without dashes, and in ``runner:`` in Dask's
+        configuration.
+    help : str
+    default : Any
+    parse : callable
+        From text (or a configured value) to the value; ValueError says what
+        was needed.
+    metavar : str
+        What ``--help`` shows for the value; empty for a flag.
+    short : str
+        A short form, as "-n".
+    multiple : bool
+        May be given several times.
+    """
+
+    name: str
+    help: str
+    default: Any
+    parse: Callable[[Any], Any] = str
+    metavar: str = "TEXT"
+    short: str = ""
+    multiple: bool = False
+
+    @property
+    def key(self) -> str:
+        """The name as a Python identifier."""
+        return self.name.replace("-", "_")
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that sets it."""
+        return PREFIX + self.key.upper()
+
+
+SECURITY = ("tls", "none")
+
+OPTIONS: tuple[Option, ...] = (
+    Option(
+        "nranks",
+        "Local ranks to start where no launcher does.",
+        None,
+        _positive,
+        "N",
+        "-n",
+    ),
+    Option(
+        "launcher",
+        "Who started the ranks: auto, none, or a name that `dask-runner info` lists.",
+        "auto",
+        str,
+        "NAME",
+    ),
+    Option(
+        "layout",
+        "; ".join(f"{name}: {layout.meaning}" for name, layout in LAYOUTS.items())
+        + ".",
+        "shared",
+        _choice(*LAYOUTS),
+        "|".join(LAYOUTS),
+    ),
+    Option(
+        "min-workers",
+        "Begin (and go on) with so many workers; default: all that were planned "
+        "to begin, one to go on.",
+        None,
+        _positive,
+        "N",
+    ),
+    Option(
+        "timeout",
+        "Seconds for all ranks and workers to arrive.",
+        60.0,
+        _seconds,
+        "SECONDS",
+    ),
+    Option(
+        "grace",
+        "Seconds that the script has to end after SIGTERM or SIGINT.",
+        5.0,
+        _seconds,
+        "SECONDS",
+    ),
+    Option(
+        "stop-before",
+        "Send the script SIGTERM so many seconds before the Slurm job's time is over.",
+        None,
+        _seconds,
+        "SECONDS",
+    ),
+    Option(
+        "silence",
+        "Seconds without a sign of life after which a rank counts as lost.",
+        30.0,
+        _seconds,
+        "SECONDS",
+    ),
+    Option(
+        "security",
+        "tls: encrypt and authenticate all connections with keys made for this "
+        "cluster; none: anyone who reaches the scheduler runs code as you.",
+        "tls",
+        _choice(*SECURITY),
+        "|".join(SECURITY),
+    ),
+    Option(
+        "report", "Write a Dask performance report to FILE.", None, str, "FILE.html"
+    ),
+    Option("quiet", "Print errors only.", False, _flag, ""),
+    Option(
+        "nworkers",
+        "Workers a rank; auto follows `dask worker --nworkers auto`; default: one, or "
+        "one a GPU.",
+        None,
+        _nworkers,
+        "N|auto",
+    ),
+    Option(
+        "nthreads", "Threads a worker; default: all its CPUs.", None, _positive, "N"
+    ),
+    Option(
+        "memory-limit",
+        "Memory a worker: bytes with a unit, a fraction of its share, auto, or 0 for "
+        "no limit.",
+        "auto",
+        str,
+        "BYTES",
+    ),
+    Option(
+        "nanny", "Restart workers that die or outgrow their memory.", True, _flag, ""
+    ),
+    Option(
+        "mpi-tasks",
+        "Let tasks use MPI: each rank's worker is the launcher's rank in "
+        "MPI_COMM_WORLD, and has no nanny.",
+        False,
+        _flag,
+        "",
+    ),
+    Option(
+        "worker-class",
+        "The class of the workers.",
+        "dask.distributed.Worker",
+        str,
+        "CLASS",
+    ),
+    Option(
+        "local-directory",
+        "Node-local directory for spilled data; a private one is made inside.",
+        None,
+        str,
+        "DIR",
+    ),
+    Option(
+        "interface",
+        "Network interface for all connections, as ib0.",
+        None,
+        str,
+        "NAME",
+    ),
+    Option(
+        "protocol",
+        "Protocol of Dask's connections: tls (default) or wss; without security any "
+        "that Dask has, default tcp.",
+        None,
+        str,
+        "NAME",
+    ),
+    Option(
+        "preload",
+        "Module that each worker loads first; may be repeated.",
+        (),
+        _strings,
+        "MODULE",
+        multiple=True,
+    ),
+    Option(
+        "preload-modules",
+        "Modules that all workers of a node share, as numpy,pandas: imported once, "
+        "before the workers are forked.",
+        (),
+        _names,
+        "NAME,...",
+    ),
+    Option(
+        "resources",
+        'Resources of each worker, as "GPU=2 MEM=10e9".',
+        None,
+        _resources,
+        "NAME=N ...",
+    ),
+    Option(
+        "dashboard-address",
+        "Open a port for the dashboard, which all who reach it can read; default: a "
+        "Unix socket that only you can open.",
+        None,
+        str,
+        "HOST:PORT",
+    ),
+    Option(
+        "dashboard",
+        "Serve Dask's dashboard (needs bokeh).",
+        True,
+        _flag,
+        "",
+    ),
+    Option(
+        "scheduler-file",
+        "File by which the ranks meet, on a file system that all share; {job_id} is "
+        "replaced.",
+        None,
+        str,
+        "FILE",
+    ),
+)
+
+BY_KEY: Mapping[str, Option] = {option.key: option for option in OPTIONS}

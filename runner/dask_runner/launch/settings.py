@@ -1,0 +1,185 @@
+"""The options' values, and where each came from.
+
+A value is looked for on the command line (or in the call), in Dask's
+configuration under ``runner:``, then in the table of the options. Dask's
+configuration is its YAML files and the variables ``DASK_RUNNER__*``; a thin rank
+does not import Dask to read two variables, so the variables are read here and the
+files only where there are any.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dask_runner.errors import ConfigError, UsageError
+from dask_runner.launch import protocols
+from dask_runner.launch.numbers import shown
+from dask_runner.launch.options import BY_KEY, PREFIX
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from dask_runner.launch.options import Option
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A value and where it came from: "default", a variable, a file, a flag."""
+
+    value: Any
+    source: str
+
+
+class Settings:
+    """The values of all options; ``settings.timeout`` is the value alone."""
+
+    def __init__(self, found: Mapping[str, Setting]) -> None:
+        self._found = dict(found)
+
+    def __getattr__(self, key: str) -> Any:
+        try:
+            return self._found[key].value
+        except KeyError:
+            raise AttributeError(key) from None
+
+    def __iter__(self) -> Iterator[tuple[str, Setting]]:
+        return iter(self._found.items())
+
+    def plain(self) -> dict[str, Any]:
+        """Return the values as JSON can carry them."""
+        return {key: setting.value for key, setting in self._found.items()}
+
+
+def settle(given: Mapping[str, Any], configured: Mapping[str, Setting]) -> Settings:
+    """Choose each option's value.
+
+    Parameters
+    ----------
+    given : mapping
+        By key, from the command line or a call; None means not given.
+    configured : mapping
+        By key, from Dask's configuration.
+
+    Raises
+    ------
+    UsageError
+        If a given value makes no sense.
+    ConfigError
+        If a configured one does not, no such option exists, or two of them cannot
+        be together.
+    """
+    unknown = sorted(set(configured) - set(BY_KEY))
+    if unknown:
+        source = configured[unknown[0]].source
+        raise ConfigError(
+            f"the option {unknown[0]!r} in {source}",
+            f"one of {', '.join(sorted(BY_KEY))}",
+            "remove it or mend its name",
+        )
+    found = {}
+    for key, option in BY_KEY.items():
+        if given.get(key) is not None and given[key] != ():
+            found[key] = _parsed(option, given[key], f"--{option.name}", UsageError)
+        elif key in configured and configured[key].value is not None:
+            setting = configured[key]
+            found[key] = _parsed(option, setting.value, setting.source, ConfigError)
+        else:
+            found[key] = Setting(option.default, "default")
+    settings = Settings(found)
+    protocols.check(settings)
+    return settings
+
+
+def _parsed(
+    option: Option, value: Any, source: str, error: type[UsageError | ConfigError]
+) -> Setting:
+    try:
+        return Setting(option.parse(value), source)
+    except (ValueError, TypeError, OverflowError) as wrong:
+        needed = str(wrong)
+        unreadable = ("could not convert", "invalid literal", "Exceeds the limit")
+        if isinstance(wrong, OverflowError) or any(one in needed for one in unreadable):
+            needed = f"a number ({option.metavar})"
+        raise error(
+            f"{source} = {shown(value)}",
+            needed,
+            f"give {option.metavar}: {option.help}",
+        ) from None
+
+
+def configured(environ: Mapping[str, str]) -> dict[str, Setting]:
+    """Read what Dask's configuration says under ``runner:``.
+
+    The variables alone are read as :func:`dask.config.collect_env` reads them.
+    """
+    found: dict[str, Setting] = {}
+    if any(map(_says_something, _yaml_files(environ))):
+        for name, value in _from_files().items():
+            key = str(name).replace("-", "_")
+            found[key] = Setting(value, f"Dask's configuration, runner.{name}")
+    for name, text in environ.items():
+        if name.startswith(PREFIX):
+            found[name.removeprefix(PREFIX).lower()] = Setting(_literal(text), name)
+    return found
+
+
+def _from_files() -> Mapping[str, Any]:
+    # 250 ms, only where there are files
+    try:
+        import dask.config  # noqa: PLC0415
+    except (ValueError, TypeError) as error:
+        # Dask reads its files when it is imported, and says which is wrong.
+        raise ConfigError(
+            f"Dask cannot read its configuration: {str(error).partition(', orig')[0]}",
+            "YAML files that Dask can read",
+            "mend or remove the file; see the whole error: python -c 'import dask'",
+        ) from error
+    found = dask.config.get("runner", {}) or {}
+    if not isinstance(found, dict):
+        raise ConfigError(
+            f"Dask's configuration, runner = {found!r}",
+            "options below it, as `runner: {timeout: 120}`",
+            "mend or remove it",
+        )
+    return found
+
+
+def _literal(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text  # as much too deep as it may be nested, it is no literal
+
+
+_SUFFIXES = (".yaml", ".yml", ".json")
+
+
+def _yaml_files(environ: Mapping[str, str]) -> Iterator[Path]:
+    # The same places as dask.config.paths.
+    places = [
+        environ.get("DASK_ROOT_CONFIG", "/etc/dask"),
+        f"{sys.prefix}/etc/dask",
+        f"{environ.get('HOME') or '~'}/.config/dask",
+        *filter(None, [environ.get("DASK_CONFIG")]),
+    ]
+    for place in map(Path, places):
+        if place.suffix in _SUFFIXES:
+            yield place
+        try:
+            found = list(place.expanduser().iterdir())
+        except (OSError, RuntimeError):  # RuntimeError: a user without a home
+            continue
+        yield from (path for path in found if path.suffix in _SUFFIXES)
+
+
+def _says_something(path: Path) -> bool:
+    # Dask itself leaves commented copies of its defaults in every home.
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError:
+        return False
+    return any(line.strip() and not line.lstrip().startswith(b"#") for line in lines)

@@ -1,0 +1,123 @@
+"""What Slurm's variables say about the step that this process is in, or not in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dask_runner.errors import ConfigError
+from dask_runner.launch.numbers import count, digits, shown, whole
+from dask_runner.launch.sourced import Found
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    Environ = Mapping[str, str]
+
+# From here on Slurm's step numbers name no srun: 0xfffffffb is the batch
+# script, 0xfffffffa the shell that salloc opens on a compute node.
+_FIRST_PSEUDO_STEP = 0xFFFFFFF0
+
+
+def tasks_on_node(text: str, node: int) -> int | None:
+    """Return how many tasks Slurm put on a node.
+
+    Parameters
+    ----------
+    text : str
+        The value of ``SLURM_STEP_TASKS_PER_NODE``: ``2(x2),1`` means two tasks
+        on each of the first two nodes and one on the third.
+    node : int
+        The node's number in the step (``SLURM_NODEID``).
+
+    Returns
+    -------
+    int or None
+        None when the text has fewer nodes.
+
+    Raises
+    ------
+    ValueError
+        When the text is none of Slurm's.
+    """
+    end = 0
+    found = None
+    # The whole text is read, though the node may be found early: all ranks
+    # shall agree on whether it makes sense.
+    for part in text.split(","):
+        tasks, times = part, "1"
+        if part.endswith(")"):
+            tasks, _, times = part[:-1].partition("(x")
+        begin, end, count = end, end + digits(times), digits(tasks)
+        if begin <= node < end:
+            found = count
+    return found
+
+
+def tasks_here(environ: Environ) -> Found[int | None]:
+    """Return how many tasks of the step are on this node."""
+    text = environ.get("SLURM_STEP_TASKS_PER_NODE")
+    if text is None or "SLURM_NODEID" not in environ:
+        return Found(None, "")
+    node = count(environ, "SLURM_NODEID", 0)
+    try:
+        tasks = tasks_on_node(text, node)
+    except ValueError:
+        raise ConfigError(
+            f"SLURM_STEP_TASKS_PER_NODE is {shown(text)}",
+            "the tasks of each node as Slurm writes them: 2(x2),1",
+            "start the ranks with srun, and leave its variables as they are",
+        ) from None
+    return Found(tasks, f"SLURM_STEP_TASKS_PER_NODE={text} SLURM_NODEID={node}")
+
+
+def in_step(environ: Environ) -> bool:
+    """Tell whether the variables of a step are there, and the step is an srun."""
+    try:
+        return digits(environ["SLURM_STEP_ID"]) < _FIRST_PSEUDO_STEP
+    except KeyError:
+        return False
+    except ValueError:
+        # Not ours to say here what is wrong with it.
+        return True
+
+
+def step_is_inherited(environ: Environ) -> bool:
+    """Tell whether srun set the variables of a step for another process."""
+    if not in_step(environ):
+        return True
+    # sbatch in a task of srun hands the step's variables on to the batch
+    # script. srun itself makes these two equal (unless told --preserve-env).
+    job, step = "SLURM_TASKS_PER_NODE", "SLURM_STEP_TASKS_PER_NODE"
+    return job in environ and step in environ and environ[job] != environ[step]
+
+
+def refuse_forgotten_srun(environ: Environ, argv: Sequence[str]) -> None:
+    """Refuse to be one process where Slurm gave room for several."""
+    if "SLURM_JOB_ID" not in environ:
+        return
+    for name in ("SLURM_NTASKS", "SLURM_JOB_NUM_NODES", "SLURM_NNODES"):
+        if name in environ and count(environ, name, 1) > 1:
+            raise ConfigError(
+                f"Slurm job {environ['SLURM_JOB_ID']} has {name}={environ[name]},"
+                " but this process is not a task of srun",
+                "one process for each task, all started by srun",
+                f"{srun_line(environ, argv)}\n"
+                "           or add --launcher none, for this machine alone",
+            )
+
+
+def srun_line(environ: Environ, argv: Sequence[str]) -> str:
+    """Return the command that starts ``dask-runner ARGV`` on a whole Slurm job."""
+    import shlex  # noqa: PLC0415 # only for messages; it loads re
+
+    image = environ.get("APPTAINER_CONTAINER") or environ.get("SINGULARITY_CONTAINER")
+    program = ["apptainer", "run", image] if image else ["dask-runner"]
+    # The one request of a job that srun does not always take over by itself.
+    cpus = environ.get("SLURM_CPUS_PER_TASK")
+    options = [f"--cpus-per-task={cpus}"] if cpus else []
+    return shlex.join(["srun", *options, *program, *(argv or ["script.py"])])
+
+
+def end_time(environ: Mapping[str, str]) -> float | None:
+    """Return when Slurm ends the job, in seconds since 1970; None if it is not told."""
+    return whole(environ.get("SLURM_JOB_END_TIME", ""))

@@ -1,0 +1,324 @@
+"""What the runners of the library have in common: a ``with`` that is a cluster.
+
+Every rank runs the user's script up to the ``with``. There the client's rank
+goes on into the body; the others play their part until the cluster ends and then
+leave with :class:`SystemExit` (:mod:`dask_runner.library.session`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from dataclasses import asdict, replace
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from dask_runner.errors import ConfigError, RunnerError
+from dask_runner.hub.report import say
+from dask_runner.launch import plan as roles
+from dask_runner.launch import protocols
+from dask_runner.launch.detect import detect, speaks
+from dask_runner.launch.options import BY_KEY
+from dask_runner.launch.plan import Plan, Role
+from dask_runner.launch.settings import configured, settle
+from dask_runner.launch.world import World
+from dask_runner.library.deadline import within
+from dask_runner.library.session import Session
+from dask_runner.library.with_body import status_of
+from dask_runner.meeting import tls
+from dask_runner.mpi import here
+from dask_runner.programs import dask_tls
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping
+    from contextlib import AbstractContextManager
+    from types import TracebackType
+
+    from distributed import Security
+
+    from dask_runner.launch.settings import Settings
+    from dask_runner.mpi.here import Exchange
+
+#: Counts the clusters that this process has entered. The ranks run one script,
+#: so they agree; a second cluster must not meet by the first one's record.
+_clusters = count()
+
+
+class BaseRunner:
+    """A Dask cluster of the ranks that run this script.
+
+    Subclass it for a system that is not known here: override :meth:`world`, and
+    :meth:`exchange` if the ranks have a better way to meet than a file.
+
+    Parameters
+    ----------
+    layout : {"dedicated", "shared"}
+        "dedicated": rank 0 schedules, rank 1 is the client, the others work;
+        "shared": every rank works, rank 0 is the client as well.
+    scheduler_options, worker_options : mapping, optional
+        Further keywords for Dask's ``Scheduler`` and for its workers (or
+        nannies), as JSON can carry them.
+    worker_class : str or type, optional
+        A subclass of Dask's Worker or Nanny.
+    worker_name : str, optional
+        Workers are named ``{worker_name}-{rank}`` instead of ``{rank}``.
+    scheduler_address : str, optional
+        A scheduler that runs elsewhere, for a plan without one.
+    asynchronous : bool
+        For ``async with``.
+    **options
+        Any option of the command line by its Python name (``nthreads``,
+        ``memory_limit``, ``interface``, ``timeout``, ...; see ``dask-runner run
+        --help``).
+
+    Raises
+    ------
+    ConfigError, UsageError
+        On entering, when there is no such world or an option makes no sense.
+    """
+
+    launcher = "auto"
+    layout = "dedicated"
+
+    def __init__(
+        self,
+        *,
+        layout: str | None = None,
+        scheduler_options: Mapping[str, Any] | None = None,
+        worker_options: Mapping[str, Any] | None = None,
+        worker_class: str | type | None = None,
+        worker_name: str | None = None,
+        scheduler_address: str | None = None,
+        asynchronous: bool = False,
+        **options: Any,
+    ) -> None:
+        unknown = sorted(set(options) - set(BY_KEY))
+        if unknown:
+            raise TypeError(f"unknown options: {', '.join(unknown)}")
+        own = {"layout": layout or self.layout, "worker_class": _path_of(worker_class)}
+        self._given = options | own
+        self._scheduler_options = dict(scheduler_options or {})
+        self._worker_options = dict(worker_options or {})
+        self._worker_name = worker_name or ""
+        self._elsewhere = scheduler_address or ""
+        self._asynchronous = asynchronous
+        self._session = Session()
+        self.rank: int | None = None
+        self.role: Role | None = None
+        # Client(runner) uses a loop of its own where this is None.
+        self.loop = None
+
+    # --- for subclasses -----------------------------------------------------
+
+    def world(self, environ: Mapping[str, str]) -> World:
+        """Find this process's place; by default from the launcher's variables.
+
+        Parameters
+        ----------
+        environ : mapping
+            The environment of the process.
+
+        Returns
+        -------
+        World
+
+        Raises
+        ------
+        ConfigError
+            If there is none.
+        """
+        return detect(environ, self._choice) or World.alone()
+
+    #: ``exchange(text)`` is called in every rank: in rank 0 with the record's
+    #: text, in the others with None, and returns the text in all. None here: the
+    #: ranks meet as their launcher's row says.
+    exchange: Exchange | None = None
+
+    def plan(self, world: World, layout: str) -> Plan:
+        """Give the ranks their parts."""
+        return roles.plan(world.size, layout)
+
+    # --- what Client(runner) and the user read ------------------------------
+
+    @property
+    def status(self) -> str:
+        """One of created, starting, running, closing and closed."""
+        return self._session.status
+
+    @property
+    def scheduler_address(self) -> str:
+        """The scheduler's address."""
+        return self._session.ready.address
+
+    @property
+    def dashboard_link(self) -> str:
+        """The dashboard, or how one comes to it; empty without one."""
+        return self._session.ready.dashboard
+
+    @property
+    def n_workers(self) -> int:
+        """How many workers the cluster has when it is ready."""
+        return self._session.ready.nworkers
+
+    @property
+    def security(self) -> Security | None:
+        """The cluster's TLS material; None without security."""
+        ready = self._session.ready
+        return dask_tls.as_security(ready.certificate, ready.private_key)
+
+    @property
+    def asynchronous(self) -> bool:
+        """Whether it is used by ``async with``."""
+        return self._asynchronous
+
+    def __repr__(self) -> str:
+        return (
+            f"<{type(self).__name__} {self.status}, rank {self.rank}, "
+            f"{self.n_workers} workers, {self.scheduler_address or 'no scheduler'}>"
+        )
+
+    # --- life ---------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        if self._asynchronous:
+            raise TypeError("asynchronous=True: use 'async with'")
+        self._enter()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._session.leave(status_of(error))
+
+    async def __aenter__(self) -> Self:
+        await asyncio.to_thread(self._enter)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await asyncio.to_thread(self._session.leave, status_of(error))
+
+    def __await__(self) -> Generator[Any, Any, Self]:
+        return self._when_ready().__await__()
+
+    async def _when_ready(self) -> Self:
+        return self if self.scheduler_address else await self.__aenter__()
+
+    def close(self) -> Any:
+        """End the cluster; returns an awaitable if asynchronous."""
+        if self._asynchronous:
+            return asyncio.to_thread(self._session.leave, 0)
+        return self._session.leave(0)
+
+    def wait_for_workers(self, n_workers: int, timeout: float | None = None) -> None:
+        """Wait for workers; all of them are there when the body begins."""
+        from distributed import Client  # noqa: PLC0415  the caller has it
+
+        address, material = self.scheduler_address, self.security
+        with Client(address, security=material, set_as_default=False) as client:
+            client.wait_for_workers(n_workers, timeout)
+
+    def _enter(self) -> None:
+        try:
+            spec = self._spec()
+        except RunnerError as error:
+            # All ranks see it alike; one of them says it.
+            if speaks(os.environ, self._choice):
+                say(f"error: {error}")
+            raise SystemExit(error.status) from None
+        self._session.enter(spec, self._carry if self.exchange else None)
+
+    def _carry(self, text: str | None) -> str:
+        assert self.exchange is not None  # noqa: S101  asked for in the spec
+        with self._deadline("the broadcast by MPI"):
+            return self.exchange(text)
+
+    def _spec(self) -> dict[str, Any]:
+        world = self.world(os.environ)
+        if number := next(_clusters):
+            world = replace(world, key=f"{world.key}-{number}" if world.key else "")
+        settings = settle(self._given, configured(os.environ))
+        given = self._scheduler_options, self._worker_options, self._elsewhere
+        protocols.check(settings, *given)
+        plan = self.plan(world, settings.layout)
+        self.rank = world.rank
+        parts = plan.roles(world.rank)
+        self.role = next((role for role in (Role.client, *Role) if role in parts), None)
+        return {
+            "world": asdict(world),
+            "scheduler": plan.scheduler,
+            "client": plan.client,
+            "workers": list(plan.workers),
+            "settings": settings.plain(),
+            "relay": self._relays(world, settings),
+            "scheduler_options": self._scheduler_options,
+            "worker_options": self._worker_options,
+            "worker_name": self._worker_name,
+            "script": _script(),
+            "scheduler_address": self._elsewhere,
+        }
+
+    def _relays(self, world: World, settings: Settings) -> bool:
+        """Say whether the record goes by :attr:`exchange`, which may be MPI's."""
+        if settings.mpi_tasks and self.exchange is not None:
+            raise ConfigError(
+                f"{type(self).__name__} with mpi_tasks: this process is MPI's rank, "
+                "so that its worker cannot be",
+                "one of the two",
+                "take SlurmRunner or Runner with mpi_tasks, or MPIRunner without",
+            )
+        if settings.scheduler_file or settings.mpi_tasks:
+            return False
+        if self.exchange is None and world.rendezvous in ("mpi", "pmi"):
+            with self._deadline("MPI_Init"):
+                self.exchange = here.exchange(world.size)
+        return self.exchange is not None
+
+    @property
+    def _choice(self) -> str:
+        """What is said of the launcher, as ``--launcher`` says it."""
+        return str(self._given.get("launcher") or self.launcher)
+
+    def _deadline(self, call: str) -> AbstractContextManager[None]:
+        """Bound a call that waits for all ranks."""
+        seconds = settle(self._given, configured(os.environ)).timeout
+        return within(seconds, call, speaks=speaks(os.environ, self._choice))
+
+    def configure(self) -> None:
+        """Let ``Client()`` without an address connect, in this process."""
+        import dask  # noqa: PLC0415  the user's program has it
+
+        from dask_runner.programs.sitehook.standing import Link  # noqa: PLC0415
+
+        dask.config.set({"scheduler-address": self.scheduler_address})
+        ready = self._session.ready
+        if ready.certificate:
+            dask_tls.keep_in_memory()
+            dask.config.set(tls.settings(ready.certificate, ready.private_key))
+        if not self._elsewhere:
+            Link.set(ready.dashboard)
+
+
+def _script() -> str:
+    """Return what this program's modules are beside; "" is the working directory."""
+    main = sys.modules.get("__main__")
+    file, spec = getattr(main, "__file__", None), getattr(main, "__spec__", None)
+    if not isinstance(file, str) or (spec is not None and spec.name != "__main__"):
+        return ""  # typed in, or a module by -m
+    # Of a directory or an archive, its __main__.py is the program.
+    return str(Path(file).absolute() if spec is None else Path(file).absolute().parent)
+
+
+def _path_of(worker_class: str | type | None) -> str | None:
+    if isinstance(worker_class, type):
+        return f"{worker_class.__module__}.{worker_class.__qualname__}"
+    return worker_class

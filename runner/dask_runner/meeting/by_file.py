@@ -1,0 +1,260 @@
+"""The rendezvous by a file in a directory that the ranks share."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dask_runner.errors import ConfigError
+from dask_runner.meeting import record_file
+from dask_runner.meeting.record import FIRST_POLL, LAST_POLL, BadRecordError, Record
+from dask_runner.meeting.record_file import DIRECTORY, PRIVATE
+from dask_runner.meeting.words import NoWords, OverError
+from dask_runner.resources.machine import NETWORK, kind_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+
+    from dask_runner.launch.world import World
+    from dask_runner.meeting.words import Words
+
+#: Seconds after which a rank that could not write the record anywhere itself
+#: stops waiting for one: rank 0, which has said so, is long gone.
+HOPELESS = 10.0
+
+#: File systems that a container may have for itself alone, beside other ranks' on
+#: the node: not to be told from those that it shares with them.
+OF_ONE = frozenset({"", "overlay", "fuse-overlayfs", "fuse.fuse-overlayfs"}) | {
+    "ramfs",
+    "rootfs",
+    "tmpfs",
+}
+
+
+class FileMeeting:
+    """The record is a file in a directory that all ranks share.
+
+    Parameters
+    ----------
+    paths : iterable of Path
+        Where it may be. Rank 0 takes them in order until one reaches all ranks, and
+        the others look at all: a home that each node has for itself, or that only
+        some can write, must not stop the job.
+    key : str
+    reaches_all : callable, optional
+        Whether all ranks see what lies at a path. Each copy more is one more place
+        in which the cluster's key lies.
+
+    Attributes
+    ----------
+    reaches_all : callable
+        As above.
+    words : Words
+        Where those who look for the record find last words instead.
+    """
+
+    collective = False
+    # What lies in a file may be of a rank 0 that is gone.
+    has_come = False
+
+    def __init__(
+        self,
+        paths: Iterable[Path],
+        key: str,
+        reaches_all: Callable[[Path], bool] | None = None,
+    ) -> None:
+        self._paths = tuple(paths)
+        self._key = key
+        self.reaches_all = reaches_all or (lambda _: False)
+        self.words: Words = NoWords()
+        self._written: list[Path] = []
+        self._nonce = ""
+        self._trouble: dict[Path, str] = {}
+
+    async def publish(self, record: Record) -> None:
+        """Write the file, again where it was written before.
+
+        Raises
+        ------
+        ConfigError
+            If no directory takes it.
+        """
+        written, refusals = [], []
+        for path in self._written or self._paths:
+            try:
+                record_file.write(path, record.dump())
+            except OSError as error:
+                refusals.append(f"{path}: {error.strerror or error}")
+            except BadRecordError as error:
+                refusals.append(f"{path} {error}")
+            else:
+                written.append(path)
+                if not self._written and self.reaches_all(path):
+                    break
+        if not written:
+            raise _unwritable("; ".join(refusals))
+        self._written, self._nonce = self._written or written, record.nonce
+
+    async def records(self) -> AsyncIterator[Record]:
+        """Look into the directories, less and less often.
+
+        Raises
+        ------
+        ConfigError
+            If nothing is found for some time where this rank, and so most
+            likely rank 0, cannot write either.
+        OverError
+            If there is no record whose hub answers, but a word of its launch's end.
+        """
+        pause = FIRST_POLL
+        began = time.monotonic()
+        while True:
+            if time.monotonic() > began + HOPELESS and not any(
+                path.exists() or record_file.usable(path.parent) for path in self._paths
+            ):
+                raise _unwritable(self.trouble)
+            for path in self._paths:
+                try:
+                    yield self._read(path)
+                except FileNotFoundError:
+                    self._trouble[path] = "does not exist"
+                except OSError as error:
+                    self._trouble[path] = f"cannot be read: {error.strerror}"
+                except BadRecordError as error:
+                    self._trouble[path] = str(error)
+            if (word := self.words.find()) is not None:
+                raise OverError(word)
+            await asyncio.sleep(pause * random.uniform(0.7, 1.3))  # noqa: S311
+            pause = min(pause * 1.5, LAST_POLL)
+
+    def has_begun(self) -> bool:
+        """Say whether there is a record, and so something to meet by."""
+        for path in self._paths:
+            with contextlib.suppress(OSError, BadRecordError):
+                self._read(path)
+                return True
+        return False
+
+    def _read(self, path: Path) -> Record:
+        record = Record.load(record_file.read(path))
+        if record.key != self._key:
+            raise BadRecordError(f"belongs to another launch ({record.key})")
+        self._trouble[path] = (
+            f"names a hub on {record.node} ({record.host}:{record.port}) "
+            "that does not answer"
+        )
+        return record
+
+    @property
+    def directories(self) -> tuple[Path, ...]:
+        """Where it is looked for."""
+        return tuple(path.parent for path in self._paths)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Those that this rank has written."""
+        return tuple(map(str, self._written))
+
+    async def settle(self) -> None:
+        """Nothing is under way."""
+
+    def adopt(self, record: Record) -> None:
+        """Withdraw the files that a lost rank 0 has written."""
+        self._written, self._nonce = list(self._paths), record.nonce
+
+    def withdraw(self) -> None:
+        """Remove each file that is still the one that we wrote."""
+        if self._written:
+            self.words.sweep()
+        for path in self._written:
+            # What is gone, replaced, or has other records beside it stays so.
+            with contextlib.suppress(OSError, BadRecordError):
+                record_file.remove(path, self._is_ours)
+        self._written = []
+
+    def _is_ours(self, text: str) -> bool:
+        return Record.load(text).nonce == self._nonce
+
+    @property
+    def trouble(self) -> str:
+        """What was last seen at each path."""
+        return "; ".join(
+            f"{path} {self._trouble.get(path, 'was not looked at')}"
+            for path in self._paths
+        )
+
+
+def _unwritable(saw: str) -> ConfigError:
+    return ConfigError(
+        f"rank 0 cannot write the file by which the ranks meet: {saw}",
+        "a directory that all nodes share and rank 0 can write",
+        "name one with --scheduler-file DIR/scheduler-{job_id}.json",
+    )
+
+
+def file_meeting(
+    world: World, environ: Mapping[str, str], scheduler_file: str | None
+) -> FileMeeting:
+    """Choose the places for the file.
+
+    With a ``scheduler_file`` that one alone; otherwise the home directory and
+    the working directory, which sites share over their nodes.
+
+    Raises
+    ------
+    ConfigError
+        If the file is in the home of a user who has none.
+    """
+    if scheduler_file:
+        name = scheduler_file.replace("{job_id}", world.job_id)
+        return FileMeeting([_absolute(name)], world.key)
+    one_node = world.local_size == world.size
+    return FileMeeting(
+        _shared(world, environ), world.key, _on_this_node if one_node else _on_all_nodes
+    )
+
+
+def _absolute(name: str) -> Path:
+    try:
+        return Path(name).expanduser().absolute()
+    except RuntimeError as error:
+        raise ConfigError(
+            f"--scheduler-file {name}: {error}",
+            "a file in a directory that all nodes share",
+            "write the directory out, as --scheduler-file /shared/scheduler.json",
+        ) from error
+
+
+def _on_all_nodes(path: Path) -> bool:
+    return kind_of(path.parent) in NETWORK
+
+
+def _on_this_node(path: Path) -> bool:
+    return kind_of(path.parent) not in OF_ONE
+
+
+def node_meeting(world: World, environ: Mapping[str, str]) -> FileMeeting:
+    """Choose the places for ranks that are all on one node.
+
+    There the directory for temporary files will do as well, where neither home nor
+    working directory can be written; it comes last, because Apptainer may give
+    each rank one of its own (``--contain``).
+    """
+    temporary = Path(tempfile.gettempdir()) / f"{PRIVATE}{world.key}" / "record.json"
+    paths = [*_shared(world, environ), temporary]
+    return FileMeeting(paths, world.key, _on_this_node)
+
+
+def _shared(world: World, environ: Mapping[str, str]) -> list[Path]:
+    name = f"{world.key}.json"
+    places = []
+    if environ.get("HOME"):
+        places.append(Path(environ["HOME"]) / DIRECTORY)
+    with contextlib.suppress(FileNotFoundError):  # it is gone, which has been said
+        places.append(Path.cwd() / DIRECTORY)
+    return [place / name for place in places]

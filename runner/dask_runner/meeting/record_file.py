@@ -1,0 +1,316 @@
+"""The file that a record is in: nobody else has a hand in how it is written or read.
+
+Whoever may write into a directory above can rename what lies there and lay something
+else under its name. So a directory is opened once and looked at, and all that
+follows happens relative to its descriptor.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import stat
+import time
+from typing import TYPE_CHECKING
+
+from dask_runner.meeting.record import BadRecordError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+#: Bytes; a record is about 2 kB.
+LARGEST = 1 << 16
+
+DIRECTORY = ".dask-runner"
+#: What the name of the directory begins with in which local ranks meet.
+PRIVATE = "dask-runner-local-"
+
+#: Times that a directory is made anew: another cluster of the same user removes
+#: it when it leaves and finds it empty, between our making and our writing.
+TRIES = 10
+
+_OTHERS = 0o077
+_OTHERS_WRITE = 0o022
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+
+
+class TakenError(BadRecordError):
+    """There is a file of that name already."""
+
+
+def lay(path: Path, text: str) -> bool:
+    """Write it as :func:`write` does where nothing has its name; say whether.
+
+    Raises
+    ------
+    OSError, BadRecordError
+        As :func:`write`.
+    """
+    try:
+        write(path, text, _move_where_nothing_is)
+    except TakenError:
+        return False
+    return True
+
+
+def append(path: Path, text: str) -> None:
+    """Add to what it says, in one piece.
+
+    Raises
+    ------
+    OSError
+        If it is not there, or cannot be written.
+    BadRecordError
+        If somebody else can have written or read it.
+    """
+    flags = os.O_WRONLY | os.O_APPEND
+    with _opened(path.parent) as directory, _open(directory, path.name, flags) as file:
+        os.write(file, text.encode())
+
+
+def age(path: Path) -> float:
+    """Return for how many seconds it has not been written to.
+
+    By the clock of the file system, since those of two nodes may differ by hours.
+
+    Raises
+    ------
+    OSError
+        If it is not there.
+    BadRecordError
+        If somebody else can have written or read it.
+    """
+    with _opened(path.parent) as directory:
+        with _open(directory, path.name, os.O_RDONLY) as file:
+            then = os.fstat(file).st_mtime
+        return _now(directory) - then
+
+
+def write(
+    path: Path, text: str, move: Callable[[int, str, str], None] | None = None
+) -> None:
+    """Write it aside, mode 0600, and move it into place; make its directory.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written. What was made on the way is gone again.
+    BadRecordError
+        If others could read it, or its directory is not ours.
+    """
+    for left in reversed(range(TRIES)):
+        made: list[Path] = []
+        try:
+            _make(path.parent, 0o700, made)
+            with _opened(path.parent) as directory:
+                _write(directory, path.name, text, move or _move)
+        except (OSError, BadRecordError) as error:
+            for one in reversed(made):
+                with contextlib.suppress(OSError):  # another cluster uses it by now
+                    one.rmdir()
+            # FileExistsError: it was there for mkdir(2), and then no more.
+            gone = isinstance(error, FileNotFoundError | FileExistsError)
+            if not (left and gone):
+                raise
+        else:
+            return
+
+
+def read(path: Path) -> str:
+    """Return what it says.
+
+    Raises
+    ------
+    OSError
+        If it is not there, or cannot be read.
+    BadRecordError
+        If somebody else can have written or read it.
+    """
+    with _opened(path.parent) as directory:
+        return _read(directory, path.name)
+
+
+def remove(path: Path, is_ours: Callable[[str], bool]) -> None:
+    """Remove it if *is_ours* says so of its text; its directory, if it was made for it.
+
+    Raises
+    ------
+    OSError
+        If it is gone already, or there are others beside it.
+    BadRecordError
+        If somebody else can have written or read it.
+    """
+    with _opened(path.parent) as directory:
+        if is_ours(_read(directory, path.name)):
+            os.unlink(path.name, dir_fd=directory)
+        there, seen = os.lstat(path.parent), os.fstat(directory)
+        if _is_own(path.parent) and os.path.samestat(there, seen):
+            path.parent.rmdir()
+
+
+def usable(directory: Path) -> bool:
+    """Whether a record could be written there by somebody with our rights."""
+    while not directory.exists():
+        directory = directory.parent
+    if not os.access(directory, os.W_OK | os.X_OK):
+        return False
+    try:
+        with _opened(directory):
+            return True
+    except (OSError, BadRecordError):
+        return False
+
+
+def _is_own(directory: Path) -> bool:
+    """Whether its name is one that we make up; any other is the user's choice."""
+    return directory.name == DIRECTORY or directory.name.startswith(PRIVATE)
+
+
+@contextlib.contextmanager
+def _opened(directory: Path) -> Iterator[int]:
+    own = _is_own(directory)
+    flags = os.O_RDONLY | os.O_DIRECTORY | (os.O_NOFOLLOW if own else 0)
+    try:
+        descriptor = os.open(directory, flags)
+    except OSError as error:
+        if own and directory.is_symlink():
+            raise BadRecordError("is in a directory that is a symbolic link") from error
+        raise
+    try:
+        if own:
+            _check(os.fstat(descriptor))
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _check(directory: os.stat_result) -> None:
+    # Its name can be known before: somebody else can have been there first.
+    if directory.st_uid != os.geteuid():
+        raise BadRecordError(f"is in a directory of uid {directory.st_uid}, not ours")
+    mode = stat.S_IMODE(directory.st_mode)
+    if mode & _OTHERS_WRITE:
+        raise BadRecordError(f"is in a directory that others can write ({mode:04o})")
+
+
+def _make(directory: Path, mode: int, made: list[Path]) -> None:
+    try:
+        directory.mkdir(mode)
+    except FileNotFoundError:
+        if directory.parent.exists():  # gone meanwhile, or a removed directory's
+            raise
+        _make(directory.parent, 0o777, made)
+        directory.mkdir(mode)
+    except OSError:
+        # What the kernel says of one that is there depends on the file system.
+        if directory.is_dir() or directory.is_symlink():
+            return
+        raise
+    made.append(directory)
+
+
+def _move(directory: int, aside: str, name: str) -> None:
+    os.replace(aside, name, src_dir_fd=directory, dst_dir_fd=directory)
+
+
+def _move_where_nothing_is(directory: int, aside: str, name: str) -> None:
+    try:
+        os.link(aside, name, src_dir_fd=directory, dst_dir_fd=directory)
+    except FileExistsError as error:
+        raise TakenError("is there already") from error
+    except OSError:
+        # A file system without hard links (vfat, many a FUSE): a look has to do.
+        if name in os.listdir(directory):
+            raise TakenError("is there already") from None
+        _move(directory, aside, name)
+    else:
+        os.unlink(aside, dir_fd=directory)
+
+
+def _now(directory: int) -> float:
+    """Return the time as the directory's file system has it."""
+    name = _name_aside()
+    try:
+        descriptor = os.open(name, _NEW, 0o600, dir_fd=directory)
+    except OSError:
+        return time.time()  # here it is read-only, and ours is the best clock we have
+    try:
+        return os.fstat(descriptor).st_mtime
+    finally:
+        os.close(descriptor)
+        os.unlink(name, dir_fd=directory)
+
+
+def _name_aside() -> str:
+    # The directory may be one in which others can write, as /tmp: a name that
+    # nobody can guess and lay a file or a link under.
+    return f".{secrets.token_hex(8)}.aside"
+
+
+def _write(
+    directory: int, name: str, text: str, move: Callable[[int, str, str], None]
+) -> None:
+    aside = _name_aside()
+    descriptor = os.open(aside, _NEW, 0o600, dir_fd=directory)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            _hide(descriptor)
+            file.write(text)
+            file.flush()
+            os.fsync(descriptor)
+        move(directory, aside, name)
+    except (OSError, BadRecordError):
+        with contextlib.suppress(OSError):  # what went wrong first is what counts
+            os.unlink(aside, dir_fd=directory)
+        raise
+
+
+def _hide(descriptor: int) -> None:
+    """Let nobody else read the file that is open, or refuse it while it is empty."""
+    # The mode that was asked for is no promise: vfat, CIFS and the like have one for
+    # all files, and refuse this as well. What is so in the end is what counts.
+    with contextlib.suppress(OSError):
+        os.fchmod(descriptor, 0o600)
+    found = os.fstat(descriptor)
+    if found.st_uid != os.geteuid():
+        raise BadRecordError(f"would belong to uid {found.st_uid}, not to us")
+    mode = stat.S_IMODE(found.st_mode)
+    if mode & _OTHERS:
+        raise BadRecordError(
+            f"is on a file system that shows files to others (mode {mode:04o})"
+        )
+
+
+def _read(directory: int, name: str) -> str:
+    with _open(directory, name, os.O_RDONLY) as descriptor:
+        try:
+            return os.read(descriptor, LARGEST).decode()
+        except UnicodeDecodeError as error:
+            raise BadRecordError("is no text") from error
+
+
+@contextlib.contextmanager
+def _open(directory: int, name: str, flags: int) -> Iterator[int]:
+    """Open a file that is ours alone."""
+    # Reading the directory makes an NFS client ask its server anew, where it
+    # would go on to believe for half a minute that the file does not exist.
+    if name not in os.listdir(directory):
+        raise FileNotFoundError(name)
+    if stat.S_ISLNK(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
+        raise BadRecordError("is a symbolic link")
+    flags |= os.O_NOFOLLOW | os.O_NONBLOCK
+    descriptor = os.open(name, flags, dir_fd=directory)
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise BadRecordError("is no regular file")
+        if found.st_uid != os.geteuid():
+            raise BadRecordError(f"belongs to uid {found.st_uid}, not to us")
+        if stat.S_IMODE(found.st_mode) & _OTHERS:
+            mode = stat.S_IMODE(found.st_mode)
+            raise BadRecordError(f"can be read by others (mode {mode:04o})")
+        yield descriptor
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,137 @@
+"""TLS material made for one cluster, and how it reaches Dask's processes."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+#: The key lives as long as the job, so the certificate need not say when that is: a
+#: clock that takes local time for UTC, or stands still, would refuse it. The end is
+#: the one that means none (RFC 5280, 4.1.2.5).
+BEGINS = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
+ENDS = dt.datetime(9999, 12, 31, 23, 59, 59, tzinfo=dt.UTC)
+
+#: Says that the variables of TLS beside it are a cluster's of ours, not the user's.
+OURS = "DASKRUNNER_TLS"
+
+_NAME = "dask-runner"
+#: Dask's names of the processes that have certificates.
+ROLES = ("scheduler", "worker", "client")
+#: Where the files are, in a directory of a rank's own.
+DIRECTORY = "tls"
+_CERTIFICATE = "certificate.pem"
+_KEY = "key.pem"
+_PREFIX = "DASK_DISTRIBUTED__COMM__"
+
+
+def material() -> tuple[str, str]:
+    """Make a self-signed certificate and its private key.
+
+    All processes of the cluster share them, as with
+    :meth:`distributed.Security.temporary`: who holds the key belongs to the
+    cluster. The curve is P-256 because an RSA key takes a tenth of a second, and
+    every rank would wait for it.
+
+    Returns
+    -------
+    (str, str)
+        Certificate and key, in PEM.
+    """
+    from cryptography import x509  # noqa: PLC0415  70 ms, on rank 0 only
+    from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, _NAME)])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(BEGINS)
+        .not_valid_after(ENDS)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.DNSName(_NAME)]), critical=False
+        )
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    return certificate.public_bytes(
+        serialization.Encoding.PEM
+    ).decode(), private.decode()
+
+
+def write(directory: int, certificate: str, key: str) -> None:
+    """Write the material into a new directory that only we can read.
+
+    Parameters
+    ----------
+    directory : int
+        Descriptor of the one in which it is made.
+    certificate, key : str
+
+    Raises
+    ------
+    OSError
+        If something is there already, or there is no room.
+    """
+    os.mkdir(DIRECTORY, 0o700, dir_fd=directory)
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+    made = os.open(DIRECTORY, flags, dir_fd=directory)
+    try:
+        for name, text in ((_CERTIFICATE, certificate), (_KEY, key)):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+            with os.fdopen(os.open(name, flags, 0o600, dir_fd=made), "w") as file:
+                file.write(text)
+    finally:
+        os.close(made)
+
+
+def variables(directory: Path) -> dict[str, str]:
+    """Return the variables of Dask's configuration that name the material.
+
+    Every Dask process that has them uses it, ``Client()`` in a user's program
+    included.
+    """
+    # Dask reads a variable as a Python literal if it can, and Python warns about
+    # some paths that are none; in quotes a path is one.
+    certificate, key = repr(str(directory / _CERTIFICATE)), repr(str(directory / _KEY))
+    found = {
+        OURS: "1",
+        f"{_PREFIX}REQUIRE_ENCRYPTION": "True",
+        f"{_PREFIX}TLS__CA_FILE": certificate,
+    }
+    for role in ROLES:
+        found[f"{_PREFIX}TLS__{role.upper()}__CERT"] = certificate
+        found[f"{_PREFIX}TLS__{role.upper()}__KEY"] = key
+    return found
+
+
+def without(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of a cluster without TLS, perhaps below one that has it."""
+    if not environ.get(OURS):
+        return {}  # whoever asks for encryption is the user
+    return {OURS: "", f"{_PREFIX}REQUIRE_ENCRYPTION": "False"}
+
+
+def settings(certificate: str, key: str) -> dict[str, Any]:
+    """Return the same as values of Dask's configuration, with the PEM text."""
+    found: dict[str, Any] = {
+        "distributed.comm.require-encryption": True,
+        "distributed.comm.tls.ca-file": certificate,
+    }
+    for role in ROLES:
+        found[f"distributed.comm.tls.{role}.cert"] = certificate
+        found[f"distributed.comm.tls.{role}.key"] = key
+    return found

@@ -1,0 +1,1 @@
+"""MPI in our processes, and whether an image's MPI fits a host."""

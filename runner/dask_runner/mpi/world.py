@@ -1,0 +1,78 @@
+"""MPI in the tasks: the process of a rank's worker is the launcher's rank.
+
+Otherwise no process of a cluster is: a launcher counts one process a rank, and a
+worker that a nanny starts anew could not join MPI's world a second time. With
+``--mpi-tasks`` each rank has an agent of its own, in which its worker lives without
+a nanny, with the launcher's variables and sockets.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dask_runner.errors import ConfigError
+from dask_runner.launch.numbers import whole
+from dask_runner.launch.own_variables import only_the_ranks
+from dask_runner.mpi import here
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dask_runner.launch.plan import Plan
+    from dask_runner.launch.world import World
+
+#: Seconds for the ranks' processes to get through MPI_Finalize.
+FINALIZE = 10.0
+
+#: Variables with descriptors by which an MPI library speaks to its launcher.
+DESCRIPTORS = ("PMI_FD", "HYDI_CONTROL_FD")
+
+
+def check(world: World, plan: Plan) -> None:
+    """Refuse a plan in which some rank would not come to MPI_Init.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if len(plan.workers) < world.size:
+        raise ConfigError(
+            f"--mpi-tasks, and {len(plan.workers)} of {world.size} ranks work: MPI "
+            "would wait for the others for ever",
+            "a worker in each rank",
+            "add --layout shared",
+        )
+
+
+def begin(ranks: int) -> None:
+    """Become a rank of MPI's world, which has to be the launcher's.
+
+    Raises
+    ------
+    ConfigError
+    """
+    try:
+        comm = here.begin()
+    except here.UNUSABLE as error:
+        raise ConfigError(
+            f"mpi4py does not work: {str(error).partition(chr(10))[0]}",
+            "mpi4py and an MPI library",
+            "use an image with the launcher's MPI; or leave out --mpi-tasks",
+        ) from error
+    here.refuse_other_world(ranks, comm)
+
+
+def variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return those that make a process a rank of its launcher."""
+    return {name: environ[name] for name in only_the_ranks(environ)}
+
+
+def descriptors(environ: Mapping[str, str]) -> list[int]:
+    """Return the descriptors that the launcher has left open for its rank."""
+    found = []
+    for name in DESCRIPTORS:
+        number = whole(environ.get(name, ""))
+        if number is not None and Path(f"/proc/self/fd/{number}").exists():
+            found.append(number)
+    return found

@@ -1,0 +1,1 @@
+"""One node: its leader, the ranks that it plays for, and their processes."""

@@ -1,0 +1,106 @@
+"""From a record to a link with the hub, or to the reason why there is none."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dask_runner.errors import AssemblyError, RunnerError
+from dask_runner.hub import handshake
+from dask_runner.hub import messages as m
+from dask_runner.meeting.record import waited
+from dask_runner.resources.cpusets import in_list_format
+from dask_runner.resources.rank_share import knows_its_cpus
+
+if TYPE_CHECKING:
+    from dask_runner.hub.channel import Channel
+    from dask_runner.launch.world import World
+    from dask_runner.meeting.record import Meeting, Record
+    from dask_runner.resources.machine import Snapshot
+
+#: Seconds for the first attempt to reach a hub that a record names, and for the
+#: longest: a hub to which thousands of ranks come at once is slow, and slower still
+#: if they all begin anew.
+ATTEMPT = 5.0
+LONGEST = 20.0
+#: Rank 0's attempts to reach its own hub, and seconds between them.
+TRIES = 20
+AGAIN = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Linked:
+    """The rank has reached the hub."""
+
+    record: Record
+    channel: Channel
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """The rendezvous failed."""
+
+    error: RunnerError
+
+
+def hello(
+    world: World, node: str, snapshot: Snapshot, home: str, *, leads: bool, mpi: str
+) -> m.Hello:
+    """Return what a rank says first: who and where it is, and what it may use."""
+    local_size = world.local_size or 0
+    return m.Hello(
+        world.rank,
+        node,
+        world.local_rank or 0,
+        local_size,
+        home,
+        leads,
+        in_list_format(snapshot.cpus),
+        bool(local_size) and not knows_its_cpus(snapshot, local_size),
+        mpi,
+    )
+
+
+async def reach(record: Record) -> Linked | Broken:
+    """Link rank 0 itself with its hub."""
+    for _ in range(TRIES):
+        try:
+            return Linked(record, await handshake.connect(record, ATTEMPT))
+        except (OSError, TimeoutError, handshake.StrangerError):
+            # It is there, but a flood of strangers stands before its door.
+            await asyncio.sleep(AGAIN)
+    return Broken(
+        AssemblyError(
+            f"rank 0 cannot reach its own hub at {record.host}:{record.port}",
+            "a network that takes connections of this node to itself",
+            "name another network with --interface",
+        )
+    )
+
+
+async def find(
+    rank: int, node: str, meeting: Meeting, seconds: float
+) -> Linked | Broken:
+    """Look for rank 0's record until its hub answers, but not longer."""
+    began = time.monotonic()
+    try:
+        async with asyncio.timeout(seconds):
+            return await _first_that_answers(meeting)
+    except TimeoutError:
+        return Broken(waited(rank, node, began, meeting))
+    except RunnerError as error:
+        return Broken(error)
+
+
+async def _first_that_answers(meeting: Meeting) -> Linked:
+    patience = ATTEMPT
+    async for record in meeting.records():
+        try:
+            return Linked(record, await handshake.connect(record, patience))
+        except TimeoutError:
+            patience = min(2 * patience, LONGEST)
+        except (OSError, handshake.StrangerError):
+            continue  # a stale record: the meeting says so if time runs out
+    raise AssertionError("a meeting offers records for ever")

@@ -1,0 +1,105 @@
+"""The rendezvous over MPI, as its top process sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+from typing import TYPE_CHECKING
+
+from dask_runner.hub import messages as m
+from dask_runner.meeting.record import RelayMeeting, UnusableError
+from dask_runner.mpi import world as mpi_world
+from dask_runner.node.child import Event, Process
+from dask_runner.node.exits import Ended
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dask_runner.launch.world import World
+
+#: Lines of what the MPI library said that the report of its failure shows.
+TAIL = 6
+
+#: How the version strings of libraries begin that can be ranks of a launcher.
+#: mpirun of Open MPI 5 (PRRTE) cannot start programs of Open MPI 4, which looks for
+#: its own daemon; the other way round it can.
+OPEN_MPI = ("Open MPI v",)
+OPEN_MPI_5 = ("Open MPI v5", "Open MPI v6")
+
+
+class MpiExchange:
+    """One MPI broadcast from rank 0, in a process of its own.
+
+    Parameters
+    ----------
+    world : World
+    environ : mapping
+        With the launcher's variables.
+    """
+
+    def __init__(self, world: World, environ: Mapping[str, str]) -> None:
+        self._world = world
+        self._environ = environ
+        self._process = Process("broadcast", asyncio.Queue())
+        self._done = False
+
+    async def __call__(self, text: str | None) -> str:
+        """Give (rank 0) or receive (None) the record's text."""
+        if importlib.util.find_spec("mpi4py") is None:
+            raise UnusableError("mpi4py is not installed")
+        events: asyncio.Queue[Event] = asyncio.Queue()
+        self._process = Process("broadcast", events)
+        # What the MPI library prints would come once from each rank.
+        with os.fdopen(os.memfd_create("broadcast"), "rb") as words:
+            await self._process.start(
+                # mpi4py would warn of what is an error here.
+                {**self._environ, "MPI4PY_CHECK_MPIEXEC": "0"},
+                f"/proc/self/fd/{words.fileno()}",
+                pass_fds=(*mpi_world.descriptors(self._environ), words.fileno()),
+            )
+            spec = {
+                "text": text or "",
+                "size": self._world.size,
+                "libraries": _libraries(self._world, self._environ),
+            }
+            self._process.send(m.Run(spec))
+            _, answer = await events.get()
+            said = words.read().decode(errors="replace").splitlines()
+        self._done = True
+        if isinstance(answer, m.Relay):
+            return answer.record
+        saw = "the MPI broadcast failed"
+        if isinstance(answer, m.Failed):
+            saw = answer.saw
+        elif isinstance(answer, Ended):
+            saw = f"the process of the MPI broadcast {answer}"
+        raise UnusableError(saw + "".join(f"\n  | {line}" for line in said[-TAIL:]))
+
+    async def settle(self) -> None:
+        """Let the process of the broadcast end by itself.
+
+        It is in MPI_Finalize, which waits for the other ranks; a rank that does
+        not get through it is a failure to the launcher, which ends the job.
+        """
+        await self._process.wait(mpi_world.FINALIZE if self._done else 0.0)
+
+
+def mpi_meeting(
+    world: World, environ: Mapping[str, str], seconds: float
+) -> RelayMeeting:
+    """Return the meeting over MPI, with *seconds* for all ranks to come."""
+    exchange = MpiExchange(world, environ)
+    return RelayMeeting(
+        exchange,
+        waits=lambda: "the MPI broadcast has not come",
+        settle=exchange.settle,
+        seconds=seconds,
+    )
+
+
+def _libraries(world: World, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return how the version of a fitting library may begin; empty for any."""
+    if world.launcher != "openmpi":
+        return ()
+    return OPEN_MPI_5 if "PRTE_LAUNCHED" in environ else OPEN_MPI

@@ -1,0 +1,124 @@
+"""What ``dask-runner -n`` does about the ends of its ranks: it is their launcher.
+
+A rank that has met the others is known to the hub, which sees its end. One that ends
+before leaves a word of it, if it still can; where it cannot, its launcher does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from typing import TYPE_CHECKING
+
+from dask_runner.errors import AssemblyError, RunnerError, SignalledError
+from dask_runner.hub.report import say
+from dask_runner.meeting.file_words import FileWords
+from dask_runner.meeting.words import Word
+from dask_runner.node.exits import Ended
+
+if TYPE_CHECKING:
+    from dask_runner.launch.settings import Settings
+    from dask_runner.launch.world import World
+    from dask_runner.meeting.by_file import FileMeeting
+
+#: Signals that ask a rank to end.
+ASKS = (signal.SIGTERM, signal.SIGINT)
+
+#: Seconds between looks for the record, by which the ranks meet.
+LOOK = 0.05
+
+
+class Obituaries:
+    """Tells the others of a rank's end, where it is the end of all.
+
+    Parameters
+    ----------
+    world : World
+        One of the ranks'.
+    meeting : FileMeeting
+        How they meet.
+    settings : Settings
+
+    Attributes
+    ----------
+    passed_on : set of int
+        Signals that all ranks have got from here.
+    over : asyncio.Event
+        Set when rank 0 has ended, or a rank before any had met.
+    status : int
+        The launch's, then.
+    """
+
+    def __init__(self, world: World, meeting: FileMeeting, settings: Settings) -> None:
+        self._world = world
+        self._meeting = meeting
+        self._words = FileWords(meeting, world.key, world.size, lambda: True)
+        self._settings = settings
+        self._met = False
+        self.passed_on: set[int] = set()
+        self.over = asyncio.Event()
+        self.status = 0
+
+    async def watch(self) -> None:
+        """Note when the ranks begin to meet."""
+        while not self._has_met():  # noqa: ASYNC110  a file tells nobody
+            await asyncio.sleep(LOOK)
+
+    def _has_met(self) -> bool:
+        self._met = self._met or self._meeting.has_begun()
+        return self._met
+
+    def close(self) -> None:
+        """Leave no word behind: no rank is left that could read it."""
+        self._words.remove()
+
+    async def write(self, rank: int, process: asyncio.subprocess.Process) -> None:
+        """Wait for the end of a rank; say what is to be said of it."""
+        ended = Ended(await process.wait())
+        if self._has_met() or not ended.status:
+            self._after_they_met(rank, ended)
+        elif rank == 0 or self._settings.min_workers is None:
+            self._before_they_met(rank, ended)
+        if rank == 0:
+            self._is_over(ended.shell_status)
+
+    def _after_they_met(self, rank: int, ended: Ended) -> None:
+        if rank:
+            if ended.status and self._settings.min_workers is None:
+                # It may not have met rank 0, which knows.
+                self._leave(rank, self._error(rank, ended), said=False)
+        elif ended.status < 0 and -ended.status not in self.passed_on:
+            say(f"error: rank 0 on {socket.gethostname()} {ended}")
+
+    def _before_they_met(self, rank: int, ended: Ended) -> None:
+        error = self._error(rank, ended)
+        first = self._leave(rank, error, said=True)
+        # Who ends by itself says why; who was killed may have left a word before.
+        if first and ended.status < 0 and not self.over.is_set():
+            say(error if isinstance(error, SignalledError) else f"error: {error}")
+        self._is_over(error.status)
+
+    def _is_over(self, status: int) -> None:
+        if not self.over.is_set():
+            self.over.set()
+            self.status = status
+
+    def _error(self, rank: int, ended: Ended) -> RunnerError:
+        name = f"rank {rank} on {socket.gethostname()}"
+        when = "before the ranks had met"
+        if (number := ended.shell_status - 128) in ASKS:
+            return SignalledError(name, number, when)
+        error = RunnerError(
+            f"{name} {ended} {when}",
+            f"all {self._world.size} ranks",
+            "look for its own error above, or in the kernel's log (dmesg)",
+        )
+        killed = ended.status < 0 and rank
+        error.status = AssemblyError.status if killed else ended.shell_status
+        return error
+
+    def _leave(self, rank: int, error: RunnerError, *, said: bool) -> bool | None:
+        here = self._world.key, rank, socket.gethostname()
+        word = Word.of(error, *here, self._settings.timeout, said=said)
+        return self._words.leave(word)

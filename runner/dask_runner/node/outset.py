@@ -1,0 +1,117 @@
+"""An error before there is a rank: said once for all, and left as a word for others.
+
+Most of these are seen by all ranks alike, which then end by themselves. But a program
+may be started with other arguments on one node, or find another configuration there,
+and the others would wait for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from typing import TYPE_CHECKING, Any
+
+from dask_runner.errors import RunnerError
+from dask_runner.hub import messages as m
+from dask_runner.hub.channel import BlockingChannel
+from dask_runner.hub.report import say
+from dask_runner.launch.detect import detect, speaks
+from dask_runner.launch.settings import configured, settle
+from dask_runner.meeting.choose import choose
+from dask_runner.meeting.words import Word
+from dask_runner.node.mpi_broadcast import mpi_meeting
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dask_runner.launch.settings import Setting, Settings
+    from dask_runner.launch.world import World
+    from dask_runner.meeting.words import Words
+    from dask_runner.node.follower import Beside
+
+#: Options that tell where words lie, for how long, and whether one is due.
+_KEYS = ("scheduler_file", "timeout", "min_workers", "mpi_tasks")
+
+
+def tell(
+    error: RunnerError,
+    environ: Mapping[str, str],
+    given: Mapping[str, Any],
+    beside: Beside,
+) -> None:
+    """Say what ends this process, unless another rank does.
+
+    Parameters
+    ----------
+    error : RunnerError
+    environ : mapping
+    given : mapping
+        The options of the command line, as far as they are known.
+    beside : Beside
+        The leader of the node, if there is one, tells the others.
+    """
+    launcher = str(given.get("launcher") or "auto")
+    if _leader_knows(beside, error):
+        return
+    first, words = None, None
+    if found := _place(environ, given, launcher):
+        world, settings, words = found
+        if settings.min_workers is None or world.rank == 0:
+            here = world.key, world.rank, socket.gethostname()
+            first = words.leave(Word.of(error, *here, settings.timeout))
+    if speaks(environ, launcher) if first is None else first:
+        say(f"error: {error}")
+    if words is not None:
+        asyncio.run(words.taken())
+
+
+def _leader_knows(beside: Beside, error: RunnerError) -> bool:
+    """Tell the leader of the node why this rank will not join, where there is one."""
+    if beside.leader is None:
+        return False
+    with socket.socket(fileno=beside.leader.detach()) as leader:
+        try:
+            gone = not leader.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            gone = False
+        except OSError:
+            gone = True
+        if not gone:
+            failed = m.Failed(error.saw, error.needed, error.do, error.status)
+            BlockingChannel(leader).send(failed)
+        return not gone
+
+
+def _place(
+    environ: Mapping[str, str], given: Mapping[str, Any], launcher: str
+) -> tuple[World, Settings, Words] | None:
+    """Return who this is, and where its launch leaves words, where that is known."""
+    try:
+        world = detect(environ, launcher)
+        if world is None:
+            return None
+        settings = _settled(environ, given)
+        meeting = choose(world, environ, settings, mpi_meeting)
+    except RunnerError:
+        return None  # it may well be the one that is to be said
+    return world, settings, meeting.words
+
+
+def _settled(environ: Mapping[str, str], given: Mapping[str, Any]) -> Settings:
+    """Choose what makes sense of the options; the others are what is wrong here."""
+    chosen: dict[str, Any] = {}
+    found: dict[str, Setting] = {}
+    try:
+        told = configured(environ)
+    except RunnerError:
+        told = {}
+    for key in _KEYS:
+        with contextlib.suppress(RunnerError):
+            settle({key: given.get(key)}, {})
+            chosen[key] = given.get(key)
+        if key in told:
+            with contextlib.suppress(RunnerError):
+                settle({}, {key: told[key]})
+                found[key] = told[key]
+    return settle(chosen, found)

@@ -1,0 +1,1 @@
+"""What of the node belongs to this rank, and how its workers divide it."""

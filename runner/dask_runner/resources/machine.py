@@ -1,0 +1,304 @@
+"""The machine as one rank sees it, read once and kept as plain data.
+
+Everything that :mod:`dask_runner.resources.rank_share`,
+:mod:`dask_runner.resources.worker_share` and :mod:`dask_runner.resources.scratch`
+decide, they decide from a :class:`Snapshot`; this module is the only one of them that
+touches the system. It decides nothing: texts are kept as they were read, absurd ones
+too.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dask_runner.resources import custody
+from dask_runner.resources.cgroups import (
+    Limit,
+    Mount,
+    is_below,
+    limits_of,
+    mounts_of,
+    read,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+#: Scratch candidates in the order in which they are tried.
+SCRATCH = (
+    "$SLURM_TMPDIR",
+    "$FLUX_JOB_TMPDIR",
+    "$TMPDIR",
+    "$PBS_JOBDIR",
+    "/local",
+    "/scratch/$USER",
+    "/var/tmp",  # noqa: S108 - a private directory is made inside, with mode 0700
+    "/tmp",  # noqa: S108 - the same
+)
+
+#: Variables that say what a launcher gave; all others stay out of the snapshot.
+VARIABLES = (
+    "CUDA_VISIBLE_DEVICES",
+    "NCPUS",
+    "PBS_JOBID",
+    "ROCR_VISIBLE_DEVICES",
+    "SLURM_CPUS_ON_NODE",
+    "SLURM_CPUS_PER_TASK",
+    "SLURM_GPUS_ON_NODE",
+    "SLURM_GPUS_PER_TASK",
+    "SLURM_JOB_GPUS",
+    "SLURM_MEM_PER_CPU",
+    "SLURM_MEM_PER_GPU",
+    "SLURM_MEM_PER_NODE",
+    "SLURM_STEP_GPUS",
+    "ZE_AFFINITY_MASK",
+)
+
+# File systems that a rank must not even look at before it is asked to: a dead
+# server would hold the look-up for ever.
+NETWORK = frozenset(
+    {
+        "9p",
+        "afs",
+        "autofs",
+        "beegfs",
+        "beegfs_nodev",
+        "ceph",
+        "cifs",
+        "daos",
+        "dvs",
+        "fhgfs",
+        "glusterfs",
+        "gpfs",
+        "lustre",
+        "nfs",
+        "nfs4",
+        "orangefs",
+        "panfs",
+        "pvfs2",
+        "quobyte",
+        "scoutfs",
+        "smb3",
+        "smbfs",
+        "wekafs",
+        "fuse.ceph",
+        "fuse.ceph-fuse",
+        "fuse.daos",
+        "fuse.dfuse",
+        "fuse.gcsfuse",
+        "fuse.glusterfs",
+        "fuse.juicefs",
+        "fuse.s3fs",
+        "fuse.sshfs",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """A candidate for scratch files.
+
+    Attributes
+    ----------
+    path : str
+        Absolute path, symbolic links resolved unless on a network file system.
+    source : str
+        Who proposed it: "--local-directory", "TMPDIR", "default".
+    kind : str
+        The file system's type as mountinfo names it, "" where unknown.
+    free : int
+        Bytes that an ordinary user may still write.
+    problem : str
+        Why it cannot be used; empty if it can.
+    others : str
+        Why other accounts could rename what lies in it; empty if they cannot.
+    """
+
+    path: str
+    source: str
+    kind: str
+    free: int
+    problem: str
+    others: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What one rank can know about its share of the node without asking others.
+
+    Attributes
+    ----------
+    cpus : tuple of int
+        CPUs in this process's affinity mask (hardware threads, kernel numbers).
+    parent_cpus : tuple of int
+        The parent process's mask; empty if it cannot be read.
+    online : int
+        CPUs of the node.
+    memory : int
+        The node's memory in bytes, 0 if unknown.
+    limits : tuple of Limit
+        Limits of the control groups on the way up, the nearest first.
+    directories : tuple of Directory
+        Scratch candidates in order of preference.
+    environ : mapping
+        Those of :data:`VARIABLES` that are set.
+    """
+
+    cpus: tuple[int, ...]
+    parent_cpus: tuple[int, ...]
+    online: int
+    memory: int
+    limits: tuple[Limit, ...]
+    directories: tuple[Directory, ...]
+    environ: Mapping[str, str]
+
+
+def take(
+    environ: Mapping[str, str],
+    local_directory: str | None = None,
+    root: str = "/",
+    pid: int = 0,
+) -> Snapshot:
+    """Read the machine; a file that is missing or unreadable says nothing.
+
+    Parameters
+    ----------
+    environ : mapping
+        The rank's environment.
+    local_directory : str, optional
+        The directory that the user asked for, tried before all others.
+    root : str
+        Where ``proc`` and ``sys`` are; tests point it at captured trees.
+    pid : int
+        The process that the launcher started for the rank; 0 for this one. Another
+        sees the same mounts.
+
+    Returns
+    -------
+    Snapshot
+    """
+    base = Path(root)
+    mounts = mounts_of(read(base / "proc/self/mountinfo"))
+    own = _affinity(pid)
+    parent = _parent(base, pid) if pid else os.getppid()
+    return Snapshot(
+        cpus=own,
+        parent_cpus=_affinity(parent),
+        online=os.cpu_count() or len(own),
+        memory=_total(read(base / "proc/meminfo")),
+        limits=tuple(
+            limits_of(
+                base,
+                read(base / f"proc/{pid or 'self'}/cgroup"),
+                read(base / f"proc/{parent}/cgroup"),
+                mounts,
+            )
+        ),
+        directories=tuple(_directories(environ, local_directory, mounts)),
+        environ={k: environ[k] for k in VARIABLES if k in environ},
+    )
+
+
+def _parent(base: Path, pid: int) -> int:
+    # 4711 (name with spaces and parentheses) S 1 ...
+    fields = read(base / f"proc/{pid}/stat").rpartition(")")[2].split()
+    return int(fields[1]) if fields else 0
+
+
+def _affinity(pid: int) -> tuple[int, ...]:
+    try:
+        return tuple(sorted(os.sched_getaffinity(pid)))
+    except OSError:
+        return ()
+    except AttributeError:  # macOS has no affinity
+        return tuple(range(os.cpu_count() or 1)) if pid == 0 else ()
+
+
+def _total(meminfo: str) -> int:
+    if found := re.search(r"^MemTotal:\s+(\d+) kB", meminfo, re.MULTILINE):
+        return int(found[1]) * 1024
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (OSError, ValueError):
+        return 0
+
+
+def _directories(
+    environ: Mapping[str, str],
+    local_directory: str | None,
+    mounts: tuple[Mount, ...],
+) -> Iterator[Directory]:
+    if local_directory:
+        yield _asked(local_directory, mounts)
+    for candidate in SCRATCH:
+        head, dollar, name = candidate.partition("$")
+        if dollar and not environ.get(name):
+            continue
+        path = Path(head + environ[name] if dollar else candidate)
+        source = name if dollar and not head else "default"
+        if path.is_absolute():
+            yield _directory(str(path), source, mounts, may_be_made=False)
+
+
+def _asked(local_directory: str, mounts: tuple[Mount, ...]) -> Directory:
+    try:
+        path = str(Path(local_directory).expanduser().absolute())
+    except RuntimeError as error:  # a user without a home
+        problem = f"cannot be used: {error}"
+        return Directory(local_directory, "--local-directory", "", 0, problem)
+    return _directory(path, "--local-directory", mounts, may_be_made=True)
+
+
+def _directory(
+    path: str, source: str, mounts: tuple[Mount, ...], *, may_be_made: bool
+) -> Directory:
+    shown = path.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    if shown != path:
+        return Directory(shown, source, "", 0, "has a name that is no UTF-8")
+    kind = _kind(path, mounts)
+    if kind in NETWORK and source != "--local-directory":
+        return Directory(path, source, kind, 0, "")
+    try:
+        real = Path(path).resolve()
+        kind = _kind(str(real), mounts)
+        there = real
+        while may_be_made and not there.exists() and there != there.parent:
+            there = there.parent
+        if trouble := _trouble(there):
+            return Directory(path, source, kind, 0, trouble)
+        stat = os.statvfs(there)
+        others = custody.others(there)
+    except (OSError, RuntimeError, ValueError) as error:
+        return Directory(path, source, kind, 0, f"cannot be used: {error}")
+    problem = ""
+    if others and source != "--local-directory":
+        problem = f"is open to others: {others}"
+    free = stat.f_bavail * stat.f_frsize
+    return Directory(str(real), source, kind, free, problem, others)
+
+
+def _trouble(directory: Path) -> str:
+    if not directory.exists():
+        return "does not exist"
+    if not directory.is_dir():
+        return "is not a directory"
+    return "" if os.access(directory, os.W_OK | os.X_OK) else "is not writable"
+
+
+def kind_of(path: Path) -> str:
+    """Return the type of the file system that a path is on, "" where unknown."""
+    mounts = mounts_of(read(Path("/proc/self/mountinfo")))
+    return _kind(str(path.resolve()), mounts)
+
+
+def _kind(path: str, mounts: tuple[Mount, ...]) -> str:
+    # Of two mounts on one point the later covers the earlier.
+    best = Mount("", "", "", ())
+    for mount in mounts:
+        if is_below(path, mount.point) and len(mount.point) >= len(best.point):
+            best = mount
+    return best.kind
