@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from dask_runner.errors import ConfigError
 from dask_runner.launch.numbers import count, digits, shown, whole
-from dask_runner.launch.sourced import Found
+from dask_runner.launch.sourced import Sourced
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,11 +53,11 @@ def tasks_on_node(text: str, node: int) -> int | None:
     return found
 
 
-def tasks_here(environ: Environ) -> Found[int | None]:
+def tasks_here(environ: Environ) -> Sourced[int | None]:
     """Return how many tasks of the step are on this node."""
     text = environ.get("SLURM_STEP_TASKS_PER_NODE")
     if text is None or "SLURM_NODEID" not in environ:
-        return Found(None, "")
+        return Sourced(None, "")
     node = count(environ, "SLURM_NODEID", 0)
     try:
         tasks = tasks_on_node(text, node)
@@ -67,7 +67,7 @@ def tasks_here(environ: Environ) -> Found[int | None]:
             "the tasks of each node as Slurm writes them: 2(x2),1",
             "start the ranks with srun, and leave its variables as they are",
         ) from None
-    return Found(tasks, f"SLURM_STEP_TASKS_PER_NODE={text} SLURM_NODEID={node}")
+    return Sourced(tasks, f"SLURM_STEP_TASKS_PER_NODE={text} SLURM_NODEID={node}")
 
 
 def in_step(environ: Environ) -> bool:

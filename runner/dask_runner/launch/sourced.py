@@ -16,7 +16,7 @@ KIB, MIB, GIB = 2**10, 2**20, 2**30
 
 
 @dataclass(frozen=True, slots=True)
-class Found(Generic[T]):
+class Sourced(Generic[T]):
     """A value, where it comes from in words, and what was ignored on the way."""
 
     value: T

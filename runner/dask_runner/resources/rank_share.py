@@ -44,7 +44,7 @@ from typing import TYPE_CHECKING
 from dask_runner.launch.sourced import (
     GIB,
     MIB,
-    Found,
+    Sourced,
     divided,
     in_words,
     number,
@@ -74,7 +74,7 @@ class RankShare:
 
     Attributes
     ----------
-    cpus, memory, gpus : Found
+    cpus, memory, gpus : Sourced
     mask : tuple of int
         The rank's CPUs, if these are its alone and all that it may use; those of
         scheduler and client are among them.
@@ -82,9 +82,9 @@ class RankShare:
         Whether they are only a part of the node's.
     """
 
-    cpus: Found[int]
-    memory: Found[int]
-    gpus: Found[Gpus]
+    cpus: Sourced[int]
+    memory: Sourced[int]
+    gpus: Sourced[Gpus]
     mask: tuple[int, ...] = ()
     narrow: bool = False
 
@@ -136,7 +136,7 @@ def cpus(
     local_size: int,
     local_rank: int = 0,
     masks: Sequence[Sequence[int]] | None = None,
-) -> Found[int]:
+) -> Sourced[int]:
     """Count the CPUs of one rank, at least one; see the rules above."""
     warnings: list[str] = []
     # Of equal values the first names the source.
@@ -153,7 +153,7 @@ def cpus(
         warnings.append(
             "there are more ranks than CPUs; dask-runner info tells what each has"
         )
-    return Found(max(1, value), source, tuple(warnings))
+    return Sourced(max(1, value), source, tuple(warnings))
 
 
 def knows_its_cpus(snapshot: Snapshot, local_size: int) -> bool:
@@ -184,11 +184,11 @@ def memory(
     local_size: int,
     local_rank: int = 0,
     masks: Sequence[Sequence[int]] | None = None,
-) -> Found[int]:
+) -> Sourced[int]:
     """Find the memory of one rank in bytes; see the rules above."""
     warnings: list[str] = []
     total = snapshot.memory or GIB * local_size
-    best = Found(total // local_size, divided("memory of the node", local_size))
+    best = Sourced(total // local_size, divided("memory of the node", local_size))
     if not snapshot.memory:
         warnings.append("the node's memory is unknown: 1 GiB a rank is assumed")
     in_slurm_group = False
@@ -200,14 +200,14 @@ def memory(
         ranks = 1 if limit.own else local_size
         if size // ranks < best.value:
             name = f"cgroup {limit.group} {limit.file}"
-            best = Found(size // ranks, divided(name, ranks))
+            best = Sourced(size // ranks, divided(name, ranks))
     if not in_slurm_group:
         count = cpus(snapshot, local_size, local_rank, masks).value
         cards = gpus(snapshot, local_size, local_rank).value
         for size, source in given_memory(snapshot, local_size, count, cards, warnings):
             if size < best.value:
-                best = Found(size, source)
-    return Found(best.value, best.source, tuple(warnings))
+                best = Sourced(size, source)
+    return Sourced(best.value, best.source, tuple(warnings))
 
 
 def without_hub(share: RankShare) -> RankShare:
