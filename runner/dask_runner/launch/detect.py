@@ -30,7 +30,7 @@ __all__ = [
     "detect",
     "explain",
     "may_be_outlived",
-    "speaks",
+    "prints_shared_errors",
 ]
 
 #: What ``dask-runner -n 4`` gives to the ranks that it starts. A rank must not
@@ -117,7 +117,7 @@ def explain(environ: Environ, choice: str = "auto") -> list[tuple[str, str, str]
     ]
 
 
-def speaks(environ: Environ, choice: str = "auto") -> bool:
+def prints_shared_errors(environ: Environ, choice: str = "auto") -> bool:
     """Tell whether this process should print an error that all ranks see alike.
 
     Never raises. True in rank 0, wherever the rank is unknown or wrong, and
