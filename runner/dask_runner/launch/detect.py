@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from dask_runner.errors import ConfigError, UsageError
 from dask_runner.launch.key import launch_key
-from dask_runner.launch.numbers import count
+from dask_runner.launch.numbers import number_in
 from dask_runner.launch.slurm import in_step, refuse_forgotten_srun
 from dask_runner.launch.sourced import Sourced
 from dask_runner.launch.table import LAUNCHERS, Launcher
@@ -261,7 +261,7 @@ def _number(row: Launcher, environ: Environ, field: str, least: int) -> int:
             f"the {field} of {row.title}",
             row.hint,
         )
-    return count(environ, name, least)
+    return number_in(environ, name, least)
 
 
 def _first(environ: Environ, names: Sequence[str]) -> str | None:

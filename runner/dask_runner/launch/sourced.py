@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from dask_runner.launch.numbers import shown, whole
+from dask_runner.launch.numbers import parse_digits_or_none, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,9 +42,9 @@ def number(text: str, name: str, warnings: list[str]) -> int | None:
     """
     if text == "max":
         return None
-    if found := whole(text):
+    if found := parse_digits_or_none(text):
         return found
-    warning = f"{name} says {shown(text)}: ignored"
+    warning = f"{name} says {quoted(text)}: ignored"
     if warning not in warnings:
         warnings.append(warning)
     return None
