@@ -22,7 +22,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from dask_runner.launch.sourced import Sourced, part
+from dask_runner.launch.sourced import Sourced
+from dask_runner.resources.amounts import nth_part
 from dask_runner.resources.topology import take
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def _by_node(topology: Topology, workers: int) -> list[list[int]]:
         return []
     counts = _apportion(workers, sizes)
     return [
-        _flat(part(cores, place, count))
+        _flat(nth_part(cores, place, count))
         for (_, cores), count in zip(topology.nodes, counts, strict=True)
         for place in range(count)
     ]
@@ -121,12 +122,12 @@ def _by_node(topology: Topology, workers: int) -> list[list[int]]:
 def _by_core(topology: Topology, workers: int) -> list[list[int]]:
     """Let no two workers have threads of one core."""
     cores = topology.cores
-    return [_flat(part(cores, place, workers)) for place in range(workers)]
+    return [_flat(nth_part(cores, place, workers)) for place in range(workers)]
 
 
 def _by_cpu(topology: Topology, workers: int) -> list[list[int]]:
     every = _flat(topology.cores)
-    return [list(part(every, place, workers)) for place in range(workers)]
+    return [list(nth_part(every, place, workers)) for place in range(workers)]
 
 
 #: Ways to deal, the best first; the last one always fits.

@@ -21,7 +21,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dask_runner.launch.sourced import Sourced, part, variable
+from dask_runner.launch.sourced import Sourced
+from dask_runner.resources.amounts import nth_part, positive_variable
 
 if TYPE_CHECKING:
     from dask_runner.resources.machine import Snapshot
@@ -66,7 +67,7 @@ class Gpus:
     def environ_of_worker(self, worker: int, workers: int) -> dict[str, str]:
         """Return the variables that make it so."""
         sees = self.of_worker(worker, workers)
-        alone = part(self.own, worker, workers) or sees[:1]
+        alone = nth_part(self.own, worker, workers) or sees[:1]
         return {
             name: ",".join(alone if name == _INTELS else sees)
             for name in self.variables
@@ -98,7 +99,7 @@ def gpus(snapshot: Snapshot, local_size: int, local_rank: int = 0) -> Sourced[Gp
         return Sourced(Gpus(visible, visible, variables), source)
     source += f", shared by {local_size} ranks"
     if len(visible) >= local_size:
-        own = tuple(part(visible, local_rank, local_size))
+        own = tuple(nth_part(visible, local_rank, local_size))
         return Sourced(Gpus(own, visible, variables), source)
     one = (visible[local_rank * len(visible) // local_size],)
     sharers = math.ceil(local_size / len(visible))
@@ -109,7 +110,7 @@ def gpus(snapshot: Snapshot, local_size: int, local_rank: int = 0) -> Sourced[Gp
 def _are_own_gpus(snapshot: Snapshot, seen: int, local_size: int) -> bool:
     environ = snapshot.environ
     on_node = max(
-        variable(environ, "SLURM_GPUS_ON_NODE", []) or 0,
+        positive_variable(environ, "SLURM_GPUS_ON_NODE", []) or 0,
         len(_devices(environ.get("SLURM_JOB_GPUS", ""))),
         len(_devices(environ.get("SLURM_STEP_GPUS", ""))),
     )

@@ -41,16 +41,16 @@ from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from dask_runner.launch.sourced import (
+from dask_runner.launch.sourced import Sourced
+from dask_runner.resources.amounts import (
     GIB,
     MIB,
-    Sourced,
     divided,
     in_words,
-    number,
-    part,
-    portion,
-    variable,
+    nth_part,
+    nth_part_size,
+    positive_number,
+    positive_variable,
 )
 from dask_runner.resources.cpusets import deal
 from dask_runner.resources.from_variables import given_cpus, given_memory
@@ -174,7 +174,7 @@ def _owns_its_mask(snapshot: Snapshot, local_size: int) -> bool:
     mask = _mask(snapshot)
     if local_size == 1 or set(mask) < set(snapshot.parent_cpus):
         return True
-    on_node = variable(snapshot.environ, "SLURM_CPUS_ON_NODE", []) or 0
+    on_node = positive_variable(snapshot.environ, "SLURM_CPUS_ON_NODE", []) or 0
     # A mask of all CPUs is no binding, whatever Slurm believes the node has.
     return len(mask) < snapshot.online and len(mask) * local_size <= on_node
 
@@ -193,7 +193,9 @@ def memory(
         warnings.append("the node's memory is unknown: 1 GiB a rank is assumed")
     in_slurm_group = False
     for limit in _limits(snapshot, "memory"):
-        size = number(limit.text, f"cgroup {limit.group} {limit.file}", warnings)
+        size = positive_number(
+            limit.text, f"cgroup {limit.group} {limit.file}", warnings
+        )
         if size is None or size >= UNLIMITED:
             continue
         in_slurm_group = in_slurm_group or bool(_SLURM_GROUP.search(limit.group))
@@ -241,7 +243,7 @@ def _from_affinity(
 ) -> Iterator[tuple[int, str]]:
     mask = _mask(snapshot)
     words = f"affinity mask, {len(mask)} of {snapshot.online}"
-    on_node = variable(snapshot.environ, "SLURM_CPUS_ON_NODE", warnings)
+    on_node = positive_variable(snapshot.environ, "SLURM_CPUS_ON_NODE", warnings)
     if masks is not None:
         sets = deal(masks)
         count, used = len(sets[local_rank]), sum(map(len, sets))
@@ -252,10 +254,13 @@ def _from_affinity(
         count, used = len(mask), 0 if narrower else len(mask) * local_size
         yield count, words
     else:
-        count, used = len(part(mask, local_rank, local_size)), len(mask) * local_size
+        count, used = (
+            len(nth_part(mask, local_rank, local_size)),
+            len(mask) * local_size,
+        )
         yield count, divided(words, local_size)
     if on_node is not None and used > on_node:
-        own = portion(on_node, local_rank, local_size)
+        own = nth_part_size(on_node, local_rank, local_size)
         yield own, divided(f"SLURM_CPUS_ON_NODE={on_node}", local_size)
 
 
@@ -267,14 +272,14 @@ def _quotas(
         quota_text, _, period_text = limit.text.partition(" ")
         if quota_text == "-1":  # version 1's "max"
             continue
-        quota = number(quota_text, name, warnings)
-        period = None if quota is None else number(period_text, name, warnings)
+        quota = positive_number(quota_text, name, warnings)
+        period = None if quota is None else positive_number(period_text, name, warnings)
         if quota is None or period is None:
             continue
         whole = quota / period
         words = f"cgroup quota {whole:.1f} ({limit.group} {limit.file})"
         ranks = 1 if limit.own else local_size
-        own = portion(max(1, math.floor(whole)), local_rank % ranks, ranks)
+        own = nth_part_size(max(1, math.floor(whole)), local_rank % ranks, ranks)
         yield own, divided(words, ranks)
 
 

@@ -25,7 +25,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dask_runner.errors import ConfigError
-from dask_runner.launch.sourced import MIB, Sourced, in_words
+from dask_runner.launch.sourced import Sourced
+from dask_runner.resources.amounts import MIB, in_words
 
 if TYPE_CHECKING:
     from dask_runner.resources.rank_share import RankShare
