@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dask_runner.errors import ConfigError
-from dask_runner.launch.numbers import shown, whole
+from dask_runner.launch.numbers import parse_digits_or_none, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -60,10 +60,10 @@ def refuse_lost_launcher(environ: Environ, around: Surroundings) -> None:
     ConfigError
     """
     text = environ.get(HINT, "")
-    hint = whole(text or "0")
+    hint = parse_digits_or_none(text or "0")
     if hint is None:
         raise ConfigError(
-            f"{HINT} is {shown(text)}",
+            f"{HINT} is {quoted(text)}",
             "the number of the launcher's tasks",
             f"set it from the launcher's own (APPTAINERENV_{HINT}=$SLURM_NTASKS), or "
             "leave it out",
@@ -187,7 +187,7 @@ def _ranks_share_a_node(environ: Environ) -> bool:
         environ.get("MPI_LOCALNRANKS", ""),
         environ.get("OMPI_COMM_WORLD_LOCAL_SIZE", ""),
     )
-    return any((whole(count) or 0) > 1 for count in counts)
+    return any((parse_digits_or_none(count) or 0) > 1 for count in counts)
 
 
 # ------------------------------------------------------------------- after MPI
