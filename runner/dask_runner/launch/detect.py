@@ -25,22 +25,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LAUNCHERS",
-    "OWN_VARIABLES",
     "Launcher",
     "detect",
     "explain",
     "may_be_outlived",
     "prints_shared_errors",
 ]
-
-#: What ``dask-runner -n 4`` gives to the ranks that it starts. A rank must not
-#: hand them on to what it starts itself (a script that calls ``srun``).
-OWN_VARIABLES = (
-    "DASKRUNNER_RANK",
-    "DASKRUNNER_SIZE",
-    "DASKRUNNER_JOB_ID",
-    "DASKRUNNER_DIRECTORY",
-)
 
 #: Values of ``--launcher``.
 CHOICES = ("auto", "none", *(row.name for row in LAUNCHERS))
