@@ -44,7 +44,7 @@ async def met(path: Path) -> Contact:
     one, events = contact(path)
     await one.meet()
     source, found = await events.get()
-    assert (source, type(found)) == ("rendezvous", find_hub.Linked)
+    assert (source, type(found)) == ("meeting", find_hub.Linked)
     waiting = asyncio.create_task(one.made())
     one.linked(found)
     assert await waiting == one.known == record
@@ -73,7 +73,7 @@ def test_a_rank_that_finds_nothing_tells_all_who_wait_for_the_record(
         waiting = asyncio.create_task(one.made())
         await one.meet()
         source, found = await events.get()
-        assert (source, type(found)) == ("rendezvous", find_hub.Broken)
+        assert (source, type(found)) == ("meeting", find_hub.Broken)
         one.broken(found.error)
         with pytest.raises(AssemblyError, match="does not exist"):
             await waiting

@@ -212,7 +212,7 @@ def _fields(row: Launcher, environ: Environ) -> dict[str, Sourced[Any]]:
         **_local(row, environ),
         "job_id": Sourced(found.value or "", found.source),
         "key": launch_key(row, environ, found.value),
-        "rendezvous": Sourced(row.rendezvous, f"the way of {row.name}"),
+        "meeting": Sourced(row.meeting, f"the default of {row.name}"),
     }
 
 

@@ -278,7 +278,7 @@ class BaseRunner:
             )
         if settings.scheduler_file or settings.mpi_tasks:
             return False
-        if self.exchange is None and world.rendezvous in ("mpi", "pmi"):
+        if self.exchange is None and world.meeting in ("mpi", "pmi"):
             with self._deadline("MPI_Init"):
                 self.exchange = here.exchange(world.size)
         return self.exchange is not None
