@@ -28,7 +28,7 @@ def contact(
 ) -> tuple[Contact, asyncio.Queue[tuple[str, Any]]]:
     """Return rank 1's with a record in this file."""
     settings = settle({"timeout": timeout}, {})
-    launch = Launch(world(rank=1, size=2), plan.plan(2, "shared"), settings, {})
+    launch = Launch(world(rank=1, size=2), plan.make_plan(2, "shared"), settings, {})
     events: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
     return Contact(launch, FileMeeting([path], KEY), "c1", events), events
 
