@@ -73,7 +73,10 @@ def test_no_sequence_of_sealed_messages_breaks_the_hub(
         report = Silent()
         world = World("slurm", 0, 2, None, None, "1", "slurm.1", "file")
         state = Cluster(
-            world, plan.plan(2, "shared"), settle({"timeout": PATIENCE}, {}), report
+            world,
+            plan.make_plan(2, "shared"),
+            settle({"timeout": PATIENCE}, {}),
+            report,
         )
         hub = Hub(state, report, PATIENCE)
         port = await hub.open(LOOPBACK)
@@ -110,7 +113,7 @@ def test_who_has_the_secret_and_says_nothing_is_sent_away(
         report = Silent()
         world = World("slurm", 0, 2, None, None, "1", "slurm.1", "file")
         settings = settle({"timeout": PATIENCE}, {})
-        state = Cluster(world, plan.plan(2, "shared"), settings, report)
+        state = Cluster(world, plan.make_plan(2, "shared"), settings, report)
         hub = Hub(state, report, PATIENCE)
         port = await hub.open(LOOPBACK)
         record = Record("k", "n", "c1", LOOPBACK, port, hub.secret.hex(), "", "")

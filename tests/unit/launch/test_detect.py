@@ -14,12 +14,12 @@ from dask_runner.errors import ConfigError, UsageError
 from dask_runner.launch.detect import (
     CHOICES,
     LAUNCHERS,
-    OWN_VARIABLES,
     Launcher,
     detect,
     explain,
     may_be_outlived,
 )
+from dask_runner.launch.own_variables import OWN_VARIABLES
 from dask_runner.launch.world import World
 from tests.unit.environs import (
     BATCH,

@@ -28,7 +28,7 @@ def contact(
 ) -> tuple[Contact, asyncio.Queue[tuple[str, Any]]]:
     """Return rank 1's with a record in this file."""
     settings = settle({"timeout": timeout}, {})
-    launch = Launch(world(rank=1, size=2), plan.plan(2, "shared"), settings, {})
+    launch = Launch(world(rank=1, size=2), plan.make_plan(2, "shared"), settings, {})
     events: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
     return Contact(launch, FileMeeting([path], KEY), "c1", events), events
 
@@ -44,7 +44,7 @@ async def met(path: Path) -> Contact:
     one, events = contact(path)
     await one.meet()
     source, found = await events.get()
-    assert (source, type(found)) == ("rendezvous", find_hub.Linked)
+    assert (source, type(found)) == ("meeting", find_hub.Linked)
     waiting = asyncio.create_task(one.made())
     one.linked(found)
     assert await waiting == one.known == record
@@ -73,7 +73,7 @@ def test_a_rank_that_finds_nothing_tells_all_who_wait_for_the_record(
         waiting = asyncio.create_task(one.made())
         await one.meet()
         source, found = await events.get()
-        assert (source, type(found)) == ("rendezvous", find_hub.Broken)
+        assert (source, type(found)) == ("meeting", find_hub.Broken)
         one.broken(found.error)
         with pytest.raises(AssemblyError, match="does not exist"):
             await waiting

@@ -58,7 +58,7 @@ class Play:
     ) -> None:
         launch = Launch(
             world(rank=rank, size=SIZE),
-            plan.plan(SIZE, "shared"),
+            plan.make_plan(SIZE, "shared"),
             settle(given, {}),
             {},
         )

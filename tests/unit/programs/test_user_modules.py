@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dask_runner.launch.launch import Launch, Program
-from dask_runner.launch.plan import plan
+from dask_runner.launch.plan import make_plan
 from dask_runner.launch.settings import settle
 from dask_runner.launch.world import World
 from dask_runner.node.instructions import modules
@@ -191,7 +191,7 @@ def test_where_the_modules_of_a_program_may_be(
 ) -> None:
     world = World("local", 0, 1, 0, 1, "1", "local-1", "private")
     launch = Launch(
-        world, plan(1, "shared"), settle({}, {}), {}, program, script=script
+        world, make_plan(1, "shared"), settle({}, {}), {}, program, script=script
     )
     here = [str((Path.cwd() / one).absolute()) for one in at]
     assert modules(launch) == {"at": here, "command": command, "added": []}
