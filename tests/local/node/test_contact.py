@@ -13,11 +13,11 @@ from dask_runner.launch import plan
 from dask_runner.launch.launch import Launch
 from dask_runner.launch.settings import settle
 from dask_runner.meeting.by_file import FileMeeting
-from dask_runner.meeting.record import Record
 from dask_runner.node import find_hub
 from dask_runner.node.contact import Contact
+from tests.local.served import LOOPBACK, Served
 from tests.unit.records import KEY, RECORD, published, world
-from tests.unit.stage import LOOPBACK, PATIENCE, Stage
+from tests.unit.stage import PATIENCE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,11 +35,9 @@ def contact(
 
 async def met(path: Path) -> Contact:
     """Return rank 1's, once it has met a hub and that has left."""
-    stage = Stage(2, "shared")
+    stage = Served(2)
     await stage.open()
-    record = Record(
-        KEY, "n", "c1", LOOPBACK, stage.port, stage.hub.secret.hex(), "", ""
-    )
+    record = stage.record(KEY)
     await asyncio.to_thread(published, path, record)
     one, events = contact(path)
     await one.meet()
