@@ -6,13 +6,8 @@ from pathlib import Path
 import pytest
 
 from dask_runner.errors import ConfigError
-from dask_runner.mpi.refusals import (
-    HINT,
-    refuse_before_mpi,
-    refuse_lost_launcher,
-    refuse_two_families,
-    refuse_world,
-)
+from dask_runner.mpi import lost_launcher, refusals
+from dask_runner.mpi.lost_launcher import HINT
 from dask_runner.mpi.surroundings import Surroundings, look
 
 IN_APPTAINER = {"APPTAINER_CONTAINER": "/images/x.sif"}
@@ -35,7 +30,7 @@ def test_a_task_whose_environment_was_emptied_is_refused(name: str, words: str) 
     around = Surroundings((STARTER, "bash job.sh", words, "/sbin/init"))
 
     with pytest.raises(ConfigError, match="--cleanenv") as caught:
-        refuse_lost_launcher(IN_APPTAINER, around)
+        lost_launcher.refuse(IN_APPTAINER, around)
 
     assert caught.value.saw.startswith(f"{name} started this")
     assert caught.value.status == 78
@@ -58,12 +53,12 @@ FREE = {
 def test_who_is_no_task_is_left_alone(
     environ: dict[str, str], around: Surroundings
 ) -> None:
-    refuse_lost_launcher(environ, around)
+    lost_launcher.refuse(environ, around)
 
 
 def test_a_hint_from_outside_tells_where_nothing_can_be_seen() -> None:
     with pytest.raises(ConfigError, match=f"{HINT}=4"):
-        refuse_lost_launcher({HINT: "4"}, Surroundings(("appinit",)))
+        lost_launcher.refuse({HINT: "4"}, Surroundings(("appinit",)))
 
 
 BOUND = Surroundings(
@@ -93,7 +88,7 @@ def test_what_makes_mpi_hang_is_refused_with_its_way_out(
     environ: dict[str, str], around: Surroundings, library: str, do: str
 ) -> None:
     with pytest.raises(ConfigError) as caught:
-        refuse_before_mpi(environ, around, library)
+        refusals.before_init(environ, around, library)
 
     assert do in caught.value.do
     assert caught.value.needed
@@ -116,7 +111,7 @@ HARMLESS = {
 def test_what_does_no_harm_is_not_refused(
     environ: dict[str, str], around: Surroundings, library: str
 ) -> None:
-    refuse_before_mpi(environ, around, library)
+    refusals.before_init(environ, around, library)
 
 
 STEP = {"SLURM_STEP_ID": "0", "SLURM_PROCID": "1"}
@@ -127,18 +122,26 @@ HYDRA = {"MPI_LOCALRANKID": "0", "PMI_FD": "8", "PMI_RANK": "0"}
 CAUSES = {
     "no wire-up, Open MPI": (STEP, OPENMPI_5, "no wire-up", "srun --mpi=pmix"),
     "no wire-up, MPICH": (STEP, MPICH_4, "no wire-up", "srun --mpi=pmi2"),
-    "PMI-2, Open MPI": (PMI2, OPENMPI_5, "srun speaks pmi2", "srun --mpi=pmix"),
-    "PMIx, MPICH": (PMIX, MPICH_4, "srun speaks pmix", "srun --mpi=pmi2"),
+    "PMI-2, Open MPI": (PMI2, OPENMPI_5, "knows no PMI-2", "srun --mpi=pmix"),
+    "PMIx, MPICH": (PMIX, MPICH_4, "built without PMIx", "srun --mpi=pmi2"),
     "mpirun, MPICH": (PRTE, MPICH_4, "mpirun is Open MPI's", "mpiexec of MPICH"),
-    "mpirun 5, Open MPI 4": (PRTE, OPENMPI_4, "Open MPI 4", "mpirun of Open MPI 4"),
-    "mpiexec, Open MPI": (HYDRA, OPENMPI_5, "mpiexec is MPICH's", "mpirun of Open MPI"),
+    "mpirun 5, Open MPI 4": (PRTE, OPENMPI_4, "Open MPI 4", "mpiexec of Open MPI 4"),
+    "mpiexec, Open MPI": (HYDRA, OPENMPI_5, "mpiexec is Hydra", "mpiexec of Open MPI"),
     "mpiexec in a step": (
         STEP | HYDRA,
         OPENMPI_5,
-        "mpiexec is MPICH's",
-        "mpirun of Open MPI",
+        "mpiexec is Hydra",
+        "mpiexec of Open MPI",
     ),
-    "unknown": ({}, MPICH_4, "world of 1 (MPICH Version:", "family mpich"),
+    "Cray's PMI, MPICH": (
+        STEP | {"PMI_CONTROL_PORT": "20001", "PMI_RANK": "1"},
+        MPICH_4,
+        "Cray's own PMI",
+        "cray-mpich-abi",
+    ),
+    "unknown": ({}, MPICH_4, "world of 1: MPICH Version:", "this library"),
+    "a launcher that fits": (HYDRA, MPICH_4, "1: MPICH Version:", "this library"),
+    "Flux": ({"PMI_FD": "12"}, OPENMPI_5, "world of 1: Open MPI v5", "this library"),
 }
 
 
@@ -149,24 +152,59 @@ def test_a_world_of_one_is_refused_and_its_cause_is_named(
     environ: dict[str, str], library: str, cause: str, do: str
 ) -> None:
     with pytest.raises(ConfigError) as caught:
-        refuse_world(environ, 4, 1, library)
+        refusals.other_world(environ, 4, 1, library)
 
     assert "4 ranks, but MPI sees a world of 1" in caught.value.saw
     assert cause in caught.value.saw
     assert do in caught.value.do
 
 
+@pytest.mark.parametrize(
+    ("environ", "library"),
+    [(PRTE, MPICH_4), (PRTE, OPENMPI_4), (HYDRA, OPENMPI_5), (STEP | HYDRA, OPENMPI_5)],
+)
+def test_a_library_that_an_mpiexec_cannot_start_is_refused_before_mpi_init(
+    environ: dict[str, str], library: str
+) -> None:
+    with pytest.raises(ConfigError) as before:
+        refusals.other_library(environ, library)
+    with pytest.raises(ConfigError) as after:
+        refusals.other_world(environ, 4, 1, library)
+
+    # One cause has one text.
+    assert after.value.saw.endswith(f"world of 1: {before.value.saw}")
+
+
+@pytest.mark.parametrize(
+    ("environ", "library"),
+    [
+        (PRTE, OPENMPI_5),
+        ({"OMPI_COMM_WORLD_SIZE": "4"}, OPENMPI_4),
+        ({"OMPI_COMM_WORLD_SIZE": "4"}, OPENMPI_5),
+        (HYDRA, MPICH_4),
+        # Its ranks come to MPI_Init, and then compare their worlds.
+        (PMI2, OPENMPI_5),
+        ({}, OPENMPI_5),
+        (HYDRA, "A library of nobody, 1.0"),
+    ],
+)
+def test_any_other_library_may_try_mpi_init(
+    environ: dict[str, str], library: str
+) -> None:
+    refusals.other_library(environ, library)
+
+
 def test_a_world_of_all_ranks_is_right() -> None:
-    refuse_world(STEP, 4, 4, OPENMPI_5)
+    refusals.other_world(STEP, 4, 4, OPENMPI_5)
 
 
 def test_two_families_in_one_job_are_refused_by_rank() -> None:
     with pytest.raises(ConfigError) as caught:
-        refuse_two_families(dict.fromkeys(range(6), OPENMPI_5) | {6: MPICH_4})
+        refusals.two_families(dict.fromkeys(range(6), OPENMPI_5) | {6: MPICH_4})
 
     assert "openmpi in rank 0, 1, 2, 3 …; mpich in rank 6" in caught.value.saw
     assert "4.3.2" in caught.value.do
-    refuse_two_families({0: OPENMPI_4, 1: OPENMPI_5})
+    refusals.two_families({0: OPENMPI_4, 1: OPENMPI_5, 2: "", 3: "of nobody"})
 
 
 # mountinfo of a container as it was seen, with and without --contain.
