@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from dask_runner.launch.sourced import Found
+    from dask_runner.launch.sourced import Sourced
     from dask_runner.resources.machine import Snapshot
     from dask_runner.resources.worker_share import WorkerShare
 
@@ -39,7 +39,7 @@ def bound(
     allocated: bool = True,
     hosts_hub: bool = False,
     local_size: int = 1,
-) -> Found[tuple[WorkerShare, ...]]:
+) -> Sourced[tuple[WorkerShare, ...]]:
     share = rank_share(snapshot, local_size, hosts_hub=hosts_hub)
     shares = worker_shares(share, workers).value
 

@@ -13,7 +13,7 @@ from dask_runner.cli.info import collect
 from dask_runner.errors import ConfigError, RunnerError
 from dask_runner.launch import slurm
 from dask_runner.launch.detect import LAUNCHERS, explain
-from dask_runner.launch.numbers import digits, shown, whole
+from dask_runner.launch.numbers import parse_digits, parse_digits_or_none, quoted
 from dask_runner.launch.options import BY_KEY
 from dask_runner.meeting.pmi_client import SilentError, wire
 from dask_runner.mpi import lost_launcher
@@ -140,17 +140,21 @@ def test_a_hint_of_no_number_is_refused_and_of_one_task_is_none() -> None:
 
 
 def test_digits_are_bounded_and_ascii() -> None:
-    assert digits(str(2**64 - 1)) == whole(str(2**64 - 1)) == 2**64 - 1
+    assert (
+        parse_digits(str(2**64 - 1))
+        == parse_digits_or_none(str(2**64 - 1))
+        == 2**64 - 1
+    )
     for text in ("", "٣", "-1", "1_0", " 1", ENDLESS):
-        assert whole(text) is None
+        assert parse_digits_or_none(text) is None
         with pytest.raises(ValueError, match="no number"):
-            digits(text)
+            parse_digits(text)
 
 
 def test_a_long_value_is_cut_in_a_message() -> None:
-    assert shown("4") == "'4'"
-    assert len(shown(ENDLESS)) < 80
-    assert shown(10**5000) == "an endless number"
+    assert quoted("4") == "'4'"
+    assert len(quoted(ENDLESS)) < 80
+    assert quoted(10**5000) == "an endless number"
 
 
 def test_pbs_may_say_more_cpus_than_there_can_be() -> None:

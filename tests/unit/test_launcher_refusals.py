@@ -6,7 +6,7 @@ import pytest
 from environs import BATCH, HYDRA, SLURM
 
 from dask_runner.errors import ConfigError
-from dask_runner.launch.detect import detect, speaks
+from dask_runner.launch.detect import detect, prints_shared_errors
 
 
 @pytest.mark.parametrize(
@@ -87,4 +87,4 @@ def test_a_step_without_a_size_names_the_variables_that_would_tell() -> None:
 def test_an_error_that_all_see_is_printed_by_one(
     variables: dict[str, str], choice: str, expected: bool
 ) -> None:
-    assert speaks(variables, choice) is expected
+    assert prints_shared_errors(variables, choice) is expected

@@ -16,7 +16,7 @@ import click
 from dask_runner import __version__
 from dask_runner.errors import ConfigError, RunnerError, UsageError
 from dask_runner.hub.report import say
-from dask_runner.launch.detect import speaks
+from dask_runner.launch.detect import prints_shared_errors
 from dask_runner.launch.options import OPTIONS
 from dask_runner.launch.settings import configured, settle
 from dask_runner.node.follower import NO_RUN, Beside
@@ -244,7 +244,7 @@ def _end(
     except RunnerError as error:
         if run is not None:
             _tell(error, beside, run)
-        elif speaks(os.environ, launcher):
+        elif prints_shared_errors(os.environ, launcher):
             # All ranks see this error alike, so one of them says it.
             say(f"error: {error}")
         status = error.status
@@ -289,7 +289,7 @@ def main(args: Sequence[str], beside: Beside | None = None) -> None:
         )
         if not args or args[0] not in NO_RUN:
             _tell(wrong, beside, {})
-        elif speaks(os.environ):
+        elif prints_shared_errors(os.environ):
             say(f"error: {wrong}")
         sys.exit(UsageError.status)
     except (click.Abort, KeyboardInterrupt):

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from dask_runner.launch.detect import detect, explain
 from dask_runner.launch.settings import configured, settle
-from dask_runner.launch.sourced import in_words
 from dask_runner.mpi import image
+from dask_runner.resources.amounts import in_words
 from dask_runner.resources.binding import bind
 from dask_runner.resources.cpusets import in_list_format
 from dask_runner.resources.machine import take

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from dask_runner.errors import ConfigError, UsageError
 from dask_runner.launch.key import launch_key
-from dask_runner.launch.numbers import count
+from dask_runner.launch.numbers import number_in
 from dask_runner.launch.slurm import in_step, refuse_forgotten_srun
-from dask_runner.launch.sourced import Found
+from dask_runner.launch.sourced import Sourced
 from dask_runner.launch.table import LAUNCHERS, Launcher
 from dask_runner.launch.world import World
 
@@ -30,7 +30,7 @@ __all__ = [
     "detect",
     "explain",
     "may_be_outlived",
-    "speaks",
+    "prints_shared_errors",
 ]
 
 #: What ``dask-runner -n 4`` gives to the ranks that it starts. A rank must not
@@ -45,7 +45,7 @@ OWN_VARIABLES = (
 #: Values of ``--launcher``.
 CHOICES = ("auto", "none", *(row.name for row in LAUNCHERS))
 
-_UNKNOWN: Found[None] = Found(None, "")
+_UNKNOWN: Sourced[None] = Sourced(None, "")
 
 
 def detect(
@@ -117,7 +117,7 @@ def explain(environ: Environ, choice: str = "auto") -> list[tuple[str, str, str]
     ]
 
 
-def speaks(environ: Environ, choice: str = "auto") -> bool:
+def prints_shared_errors(environ: Environ, choice: str = "auto") -> bool:
     """Tell whether this process should print an error that all ranks see alike.
 
     Never raises. True in rank 0, wherever the rank is unknown or wrong, and
@@ -203,7 +203,7 @@ def _disagree(environ: Environ, one: Launcher, other: Launcher) -> bool:
     )
 
 
-def _fields(row: Launcher, environ: Environ) -> dict[str, Found[Any]]:
+def _fields(row: Launcher, environ: Environ) -> dict[str, Sourced[Any]]:
     """Return every field of the World, with its source."""
     rank = _number(row, environ, "rank", 0)
     size = _number(row, environ, "size", 1)
@@ -216,27 +216,27 @@ def _fields(row: Launcher, environ: Environ) -> dict[str, Found[Any]]:
     job = dict(row.special).get("job_id")
     found = job(environ) if job else _named(environ, row.job_id)
     return {
-        "launcher": Found(row.name, _text(environ, row.marks)),
-        "rank": Found(rank, _named(environ, row.rank).source),
-        "size": Found(size, _named(environ, row.size).source),
+        "launcher": Sourced(row.name, _text(environ, row.marks)),
+        "rank": Sourced(rank, _named(environ, row.rank).source),
+        "size": Sourced(size, _named(environ, row.size).source),
         **_local(row, environ),
-        "job_id": Found(found.value or "", found.source),
+        "job_id": Sourced(found.value or "", found.source),
         "key": launch_key(row, environ, found.value),
-        "rendezvous": Found(row.rendezvous, f"the way of {row.name}"),
+        "rendezvous": Sourced(row.rendezvous, f"the way of {row.name}"),
     }
 
 
-def _local(row: Launcher, environ: Environ) -> dict[str, Found[Any]]:
+def _local(row: Launcher, environ: Environ) -> dict[str, Sourced[Any]]:
     """Return the rank among the ranks on this node, and their number."""
     special = dict(row.special)
-    found: dict[str, Found[Any]] = {}
+    found: dict[str, Sourced[Any]] = {}
     for field, least in (("local_rank", 0), ("local_size", 1)):
         names: tuple[str, ...] = getattr(row, field)
         if field in special:
             found[field] = special[field](environ)
         elif _first(environ, names):
             value = _number(row, environ, field, least)
-            found[field] = Found(value, _named(environ, names).source)
+            found[field] = Sourced(value, _named(environ, names).source)
         else:
             found[field] = _UNKNOWN
     rank, size = found["local_rank"], found["local_size"]
@@ -261,16 +261,16 @@ def _number(row: Launcher, environ: Environ, field: str, least: int) -> int:
             f"the {field} of {row.title}",
             row.hint,
         )
-    return count(environ, name, least)
+    return number_in(environ, name, least)
 
 
 def _first(environ: Environ, names: Sequence[str]) -> str | None:
     return next((name for name in names if name in environ), None)
 
 
-def _named(environ: Environ, names: Sequence[str]) -> Found[Any]:
+def _named(environ: Environ, names: Sequence[str]) -> Sourced[Any]:
     name = _first(environ, names)
-    return Found(environ[name], f"{name}={environ[name]}") if name else _UNKNOWN
+    return Sourced(environ[name], f"{name}={environ[name]}") if name else _UNKNOWN
 
 
 def _text(environ: Environ, names: Sequence[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dask_runner.errors import ConfigError
-from dask_runner.launch.sourced import Found
+from dask_runner.launch.sourced import Sourced
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _LONGEST_KEY = 160
 
 
-def launch_key(row: Launcher, environ: Environ, job_id: str | None) -> Found[str]:
+def launch_key(row: Launcher, environ: Environ, job_id: str | None) -> Sourced[str]:
     """Return what names this launch and no other; empty if nothing does.
 
     Parameters
@@ -46,14 +46,14 @@ def launch_key(row: Launcher, environ: Environ, job_id: str | None) -> Found[str
     if not names:
         if row.rendezvous == "file":
             raise _nameless(row, tuple(name for name, _ in row.key))
-        return Found("", "")
+        return Sourced("", "")
     # Stripping cannot make two keys one: no part of a key has a dot.
     key = ".".join(values).rstrip(".")
     if len(key) > _LONGEST_KEY:
         import hashlib  # noqa: PLC0415 # for odd sites only; every rank loads this
 
         key = f"{row.name}.{hashlib.sha256(key.encode()).hexdigest()}"
-    return Found(key, " ".join(names))
+    return Sourced(key, " ".join(names))
 
 
 def _nameless(row: Launcher, names: Sequence[str]) -> ConfigError:

@@ -15,13 +15,13 @@ MOST_RANKS = 1_000_000
 
 #: Digits of the largest number that the kernel writes (2**64 less one). Python itself
 #: refuses to read more than 4300, with an error of its own.
-LONGEST = 20
+MOST_DIGITS = 20
 
 #: Characters of a wrong value that a message shows.
 _SHOWN = 60
 
 
-def count(environ: Mapping[str, str], name: str, least: int) -> int:
+def number_in(environ: Mapping[str, str], name: str, least: int) -> int:
     """Return the number that a variable holds.
 
     Parameters
@@ -38,10 +38,10 @@ def count(environ: Mapping[str, str], name: str, least: int) -> int:
         When it holds no number, or one that makes no sense.
     """
     text = environ[name]
-    value = whole(text)
+    value = parse_digits_or_none(text)
     if value is None or not least <= value <= MOST_RANKS:
         raise ConfigError(
-            f"{name} is {shown(text)}" if text else f"{name} is empty",
+            f"{name} is {quoted(text)}" if text else f"{name} is empty",
             f"a number from {least} to {MOST_RANKS}",
             "start the ranks with their launcher, and leave its variables as they are;"
             " or add --launcher none for this machine alone",
@@ -49,23 +49,23 @@ def count(environ: Mapping[str, str], name: str, least: int) -> int:
     return value
 
 
-def digits(text: str) -> int:
+def parse_digits(text: str) -> int:
     """Return the number that a text of digits spells; ValueError if it is none."""
     # int() also takes signs, spaces, underscores and other alphabets' digits.
-    if not (text.isascii() and text.isdigit() and len(text) <= LONGEST):
-        raise ValueError(f"no number: {shown(text)}")
+    if not (text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS):
+        raise ValueError(f"no number: {quoted(text)}")
     return int(text)
 
 
-def whole(text: str) -> int | None:
+def parse_digits_or_none(text: str) -> int | None:
     """Return the number that a text of digits spells; None if it is none."""
     try:
-        return digits(text)
+        return parse_digits(text)
     except ValueError:
         return None
 
 
-def shown(value: object) -> str:
+def quoted(value: object) -> str:
     """Quote a value in a message, cut where it is absurdly long."""
     try:
         text = repr(value)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dask_runner.launch.numbers import LONGEST, MOST_RANKS
+from dask_runner.launch.numbers import MOST_DIGITS, MOST_RANKS
 from dask_runner.launch.plan import LAYOUTS
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ PREFIX = "DASK_RUNNER__"
 def _positive(text: str | float) -> int:
     needed = f"a whole number from 1 to {MOST_RANKS}"
     # int() of a text has an error of its own where it is absurdly long.
-    number = int(text) if len(str(text)) <= LONGEST else 0
+    number = int(text) if len(str(text)) <= MOST_DIGITS else 0
     if not 1 <= number <= MOST_RANKS or number != float(text):
         raise ValueError(needed)
     return number

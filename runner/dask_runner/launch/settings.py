@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from dask_runner.errors import ConfigError, UsageError
 from dask_runner.launch import protocols
-from dask_runner.launch.numbers import shown
+from dask_runner.launch.numbers import quoted
 from dask_runner.launch.options import BY_KEY, PREFIX
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def _parsed(
         if isinstance(wrong, OverflowError) or any(one in needed for one in unreadable):
             needed = f"a number ({option.metavar})"
         raise error(
-            f"{source} = {shown(value)}",
+            f"{source} = {quoted(value)}",
             needed,
             f"give {option.metavar}: {option.help}",
         ) from None

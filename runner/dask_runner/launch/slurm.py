@@ -5,8 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dask_runner.errors import ConfigError
-from dask_runner.launch.numbers import count, digits, shown, whole
-from dask_runner.launch.sourced import Found
+from dask_runner.launch.numbers import (
+    number_in,
+    parse_digits,
+    parse_digits_or_none,
+    quoted,
+)
+from dask_runner.launch.sourced import Sourced
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,33 +52,33 @@ def tasks_on_node(text: str, node: int) -> int | None:
         tasks, times = part, "1"
         if part.endswith(")"):
             tasks, _, times = part[:-1].partition("(x")
-        begin, end, count = end, end + digits(times), digits(tasks)
+        begin, end, count = end, end + parse_digits(times), parse_digits(tasks)
         if begin <= node < end:
             found = count
     return found
 
 
-def tasks_here(environ: Environ) -> Found[int | None]:
+def tasks_here(environ: Environ) -> Sourced[int | None]:
     """Return how many tasks of the step are on this node."""
     text = environ.get("SLURM_STEP_TASKS_PER_NODE")
     if text is None or "SLURM_NODEID" not in environ:
-        return Found(None, "")
-    node = count(environ, "SLURM_NODEID", 0)
+        return Sourced(None, "")
+    node = number_in(environ, "SLURM_NODEID", 0)
     try:
         tasks = tasks_on_node(text, node)
     except ValueError:
         raise ConfigError(
-            f"SLURM_STEP_TASKS_PER_NODE is {shown(text)}",
+            f"SLURM_STEP_TASKS_PER_NODE is {quoted(text)}",
             "the tasks of each node as Slurm writes them: 2(x2),1",
             "start the ranks with srun, and leave its variables as they are",
         ) from None
-    return Found(tasks, f"SLURM_STEP_TASKS_PER_NODE={text} SLURM_NODEID={node}")
+    return Sourced(tasks, f"SLURM_STEP_TASKS_PER_NODE={text} SLURM_NODEID={node}")
 
 
 def in_step(environ: Environ) -> bool:
     """Tell whether the variables of a step are there, and the step is an srun."""
     try:
-        return digits(environ["SLURM_STEP_ID"]) < _FIRST_PSEUDO_STEP
+        return parse_digits(environ["SLURM_STEP_ID"]) < _FIRST_PSEUDO_STEP
     except KeyError:
         return False
     except ValueError:
@@ -96,7 +101,7 @@ def refuse_forgotten_srun(environ: Environ, argv: Sequence[str]) -> None:
     if "SLURM_JOB_ID" not in environ:
         return
     for name in ("SLURM_NTASKS", "SLURM_JOB_NUM_NODES", "SLURM_NNODES"):
-        if name in environ and count(environ, name, 1) > 1:
+        if name in environ and number_in(environ, name, 1) > 1:
             raise ConfigError(
                 f"Slurm job {environ['SLURM_JOB_ID']} has {name}={environ[name]},"
                 " but this process is not a task of srun",
@@ -120,4 +125,4 @@ def srun_line(environ: Environ, argv: Sequence[str]) -> str:
 
 def end_time(environ: Mapping[str, str]) -> float | None:
     """Return when Slurm ends the job, in seconds since 1970; None if it is not told."""
-    return whole(environ.get("SLURM_JOB_END_TIME", ""))
+    return parse_digits_or_none(environ.get("SLURM_JOB_END_TIME", ""))

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from dask_runner.errors import ConfigError
 from dask_runner.launch.slurm import step_is_inherited, tasks_here
-from dask_runner.launch.sourced import Found
+from dask_runner.launch.sourced import Sourced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -85,7 +85,7 @@ class Launcher:
     hint: str = ""
     is_mpiexec: bool = False
     foreign: Callable[[Environ], bool] | None = None
-    special: tuple[tuple[str, Callable[[Environ], Found[Any]]], ...] = ()
+    special: tuple[tuple[str, Callable[[Environ], Sourced[Any]]], ...] = ()
 
     def marked(self, environ: Environ) -> bool:
         """Tell whether all the marks are set."""
@@ -121,7 +121,7 @@ def _pals_is_foreign(environ: Environ) -> bool:
     return environ["PALS_APID"] == step or spool == environ.get("FLUX_JOB_TMPDIR")
 
 
-def _torchrun_id(environ: Environ) -> Found[Any]:
+def _torchrun_id(environ: Environ) -> Sourced[Any]:
     run = environ["TORCHELASTIC_RUN_ID"]
     if run == "none":
         raise ConfigError(
@@ -129,25 +129,25 @@ def _torchrun_id(environ: Environ) -> Found[Any]:
             "a name that this launch has and no other",
             "give torchrun --standalone, or --rdzv-id with a name of your own",
         )
-    return Found(run, f"TORCHELASTIC_RUN_ID={run}")
+    return Sourced(run, f"TORCHELASTIC_RUN_ID={run}")
 
 
-def _kubernetes_job(environ: Environ) -> Found[Any]:
+def _kubernetes_job(environ: Environ) -> Sourced[Any]:
     if "DASKRUNNER_JOB_ID" in environ:
         job = environ["DASKRUNNER_JOB_ID"]
-        return Found(job, f"DASKRUNNER_JOB_ID={job}")
+        return Sourced(job, f"DASKRUNNER_JOB_ID={job}")
     # A pod of an Indexed Job is called JOB-INDEX.
     host = environ.get("HOSTNAME", "")
     tail = f"-{environ['JOB_COMPLETION_INDEX']}"
     if not host.endswith(tail):
-        return Found(None, "")
-    return Found(host.removesuffix(tail), f"HOSTNAME={host}")
+        return Sourced(None, "")
+    return Sourced(host.removesuffix(tail), f"HOSTNAME={host}")
 
 
-def _aws_batch_job(environ: Environ) -> Found[Any]:
+def _aws_batch_job(environ: Environ) -> Sourced[Any]:
     # Each node is ID#NODE.
     job = environ.get("AWS_BATCH_JOB_ID", "")
-    return Found(job.partition("#")[0] or None, f"AWS_BATCH_JOB_ID={job}")
+    return Sourced(job.partition("#")[0] or None, f"AWS_BATCH_JOB_ID={job}")
 
 
 LAUNCHERS: tuple[Launcher, ...] = (

@@ -19,7 +19,7 @@ from dask_runner.errors import ConfigError, RunnerError
 from dask_runner.hub.report import say
 from dask_runner.launch import plan as roles
 from dask_runner.launch import protocols
-from dask_runner.launch.detect import detect, speaks
+from dask_runner.launch.detect import detect, prints_shared_errors
 from dask_runner.launch.options import BY_KEY
 from dask_runner.launch.plan import Plan, Role
 from dask_runner.launch.settings import configured, settle
@@ -232,7 +232,7 @@ class BaseRunner:
             spec = self._spec()
         except RunnerError as error:
             # All ranks see it alike; one of them says it.
-            if speaks(os.environ, self._choice):
+            if prints_shared_errors(os.environ, self._choice):
                 say(f"error: {error}")
             raise SystemExit(error.status) from None
         self._session.enter(spec, self._carry if self.exchange else None)
@@ -291,7 +291,8 @@ class BaseRunner:
     def _deadline(self, call: str) -> AbstractContextManager[None]:
         """Bound a call that waits for all ranks."""
         seconds = settle(self._given, configured(os.environ)).timeout
-        return within(seconds, call, speaks=speaks(os.environ, self._choice))
+        prints = prints_shared_errors(os.environ, self._choice)
+        return within(seconds, call, prints=prints)
 
     def configure(self) -> None:
         """Let ``Client()`` without an address connect, in this process."""

@@ -32,7 +32,7 @@ if not select.select([0], [], [], seconds + (not says))[0] and os.getppid() == p
 
 
 @contextlib.contextmanager
-def within(seconds: float, what: str, *, speaks: bool) -> Iterator[None]:
+def within(seconds: float, what: str, *, prints: bool) -> Iterator[None]:
     """Kill this process if the block takes longer.
 
     Parameters
@@ -40,15 +40,15 @@ def within(seconds: float, what: str, *, speaks: bool) -> Iterator[None]:
     seconds : float
     what : str
         The call, for the message.
-    speaks : bool
-        Whether this process is the one of its job that says it.
+    prints : bool
+        Whether this process is the one of its job that prints the message.
     """
     lines = (
         f"error: {what} did not come back within {seconds:g} s",
         "  needed: all ranks, each of which comes as far as this",
         "  you can: look for an error of one of them above; give more with timeout=...",
     )
-    text = "".join(f"{NAME}: {line}\n" for line in lines) if speaks else ""
+    text = "".join(f"{NAME}: {line}\n" for line in lines) if prints else ""
     with subprocess.Popen(
         [sys.executable, "-IS", "-c", _WATCH, str(os.getpid()), str(seconds), text],
         stdin=subprocess.PIPE,

@@ -7,7 +7,7 @@ import zlib
 from typing import TYPE_CHECKING
 
 from dask_runner.errors import LostError
-from dask_runner.launch.numbers import shown, whole
+from dask_runner.launch.numbers import parse_digits_or_none, quoted
 from dask_runner.meeting import pmi_client
 from dask_runner.meeting.record import RelayMeeting, UnusableError
 from dask_runner.meeting.words import NoWords
@@ -173,9 +173,9 @@ async def _put(space: Space, text: str) -> None:
 
 async def _get(space: Space) -> str:
     count = await space.get(COUNT)
-    pieces = whole(count) or 0
+    pieces = parse_digits_or_none(count) or 0
     if not 0 < pieces <= MOST:
-        raise pmi_client.PmiError(f"{COUNT} is {shown(count)}")
+        raise pmi_client.PmiError(f"{COUNT} is {quoted(count)}")
     value = "".join([await space.get(KEY.format(n)) for n in range(pieces)])
     try:
         packed = base64.urlsafe_b64decode(value + "=" * (-len(value) % 4))

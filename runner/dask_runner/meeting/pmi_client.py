@@ -27,7 +27,7 @@ import stat
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
-from dask_runner.launch.numbers import whole
+from dask_runner.launch.numbers import parse_digits_or_none
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -94,7 +94,7 @@ def wire(environ: Mapping[str, str]) -> Wire:
     name = f"PMI_PORT={environ['PMI_PORT']}"
     host, _, port = environ["PMI_PORT"].rpartition(":")
     rank = environ.get("PMI_ID", environ.get("PMI_RANK", ""))
-    number = whole(port) or 0
+    number = parse_digits_or_none(port) or 0
     if not (host and 0 < number < 1 << 16 and rank):
         raise SilentError(f"{name} PMI_ID={rank} name no address and rank")
     return Wire(name, None, (host, number), rank)

@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING
 
 from dask_runner.errors import ConfigError
-from dask_runner.launch.numbers import shown, whole
+from dask_runner.launch.numbers import parse_digits_or_none, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,10 +46,10 @@ def refuse(environ: Mapping[str, str], around: Surroundings) -> None:
     ConfigError
     """
     text = environ.get(HINT, "")
-    hint = whole(text or "0")
+    hint = parse_digits_or_none(text or "0")
     if hint is None:
         raise ConfigError(
-            f"{HINT} is {shown(text)}",
+            f"{HINT} is {quoted(text)}",
             "the number of the launcher's tasks",
             f"set it from the launcher's own (APPTAINERENV_{HINT}=$SLURM_NTASKS), or "
             "leave it out",

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dask_runner.errors import ConfigError
-from dask_runner.launch.numbers import whole
+from dask_runner.launch.numbers import parse_digits_or_none
 from dask_runner.mpi import pair
 from dask_runner.mpi.abi.elf import numbers
 from dask_runner.mpi.abi.facts import OPENMPI
@@ -127,7 +127,7 @@ def _ranks_share_a_node(environ: Environ) -> bool:
         environ.get("MPI_LOCALNRANKS", ""),
         environ.get("OMPI_COMM_WORLD_LOCAL_SIZE", ""),
     )
-    return any((whole(count) or 0) > 1 for count in counts)
+    return any((parse_digits_or_none(count) or 0) > 1 for count in counts)
 
 
 def other_library(environ: Environ, title: str) -> None:

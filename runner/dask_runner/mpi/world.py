@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dask_runner.errors import ConfigError
-from dask_runner.launch.numbers import whole
+from dask_runner.launch.numbers import parse_digits_or_none
 from dask_runner.launch.own_variables import only_the_ranks
 from dask_runner.mpi import here
 
@@ -72,7 +72,7 @@ def descriptors(environ: Mapping[str, str]) -> list[int]:
     """Return the descriptors that the launcher has left open for its rank."""
     found = []
     for name in DESCRIPTORS:
-        number = whole(environ.get(name, ""))
+        number = parse_digits_or_none(environ.get(name, ""))
         if number is not None and Path(f"/proc/self/fd/{number}").exists():
             found.append(number)
     return found

@@ -16,7 +16,7 @@ from dask_runner.errors import RunnerError
 from dask_runner.hub import messages as m
 from dask_runner.hub.channel import BlockingChannel
 from dask_runner.hub.report import say
-from dask_runner.launch.detect import detect, speaks
+from dask_runner.launch.detect import detect, prints_shared_errors
 from dask_runner.launch.settings import configured, settle
 from dask_runner.meeting.choose import choose
 from dask_runner.meeting.words import Word
@@ -60,7 +60,7 @@ def tell(
         if settings.min_workers is None or world.rank == 0:
             here = world.key, world.rank, socket.gethostname()
             first = words.leave(Word.of(error, *here, settings.timeout))
-    if speaks(environ, launcher) if first is None else first:
+    if prints_shared_errors(environ, launcher) if first is None else first:
         say(f"error: {error}")
     if words is not None:
         asyncio.run(words.taken())

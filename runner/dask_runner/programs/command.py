@@ -10,7 +10,6 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-import dask_runner
 from dask_runner.hub.report import say
 from dask_runner.programs.sitehook.standing import VERSIONS, versions
 
@@ -42,7 +41,7 @@ def become(command: str, args: list[str], report: str | None = None) -> NoReturn
 
 def environment(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the command's environment: ours, and the way to the cluster."""
-    hook = str(Path(dask_runner.__file__).parent / "sitehook")
+    hook = str(Path(__file__).parent / "sitehook")
     # An empty part would be the working directory.
     theirs = environ.get("PYTHONPATH", "").split(os.pathsep)
     path = [hook, *(place for place in theirs if place != hook)]

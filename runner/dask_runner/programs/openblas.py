@@ -13,7 +13,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from dask_runner.launch.numbers import whole
+from dask_runner.launch.numbers import parse_digits_or_none
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,4 +56,4 @@ def heed(environ: Mapping[str, str]) -> None:
 def wanted(environ: Mapping[str, str], cpus: int) -> int:
     """Return the number of threads that these variables mean."""
     values = (environ.get(name, "") for name in VARIABLES)
-    return min(next(filter(None, map(whole, values)), cpus), cpus)
+    return min(next(filter(None, map(parse_digits_or_none, values)), cpus), cpus)

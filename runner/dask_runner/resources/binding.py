@@ -22,7 +22,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from dask_runner.launch.sourced import Found, part
+from dask_runner.launch.sourced import Sourced
+from dask_runner.resources.amounts import nth_part
 from dask_runner.resources.topology import take
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def bind(
     *,
     allocated: bool,
     look: Callable[[Sequence[int]], Topology] = take,
-) -> Found[tuple[WorkerShare, ...]]:
+) -> Sourced[tuple[WorkerShare, ...]]:
     """Give each worker the CPUs that it is bound to; see the rules above.
 
     Parameters
@@ -56,17 +57,17 @@ def bind(
 
     Returns
     -------
-    Found of tuple of WorkerShare
+    Sourced of tuple of WorkerShare
         The source says on what cores, or why they are not bound.
     """
     if why := why_not(share, len(workers), allocated=allocated):
-        return Found(tuple(workers), f"not bound: {why}")
+        return Sourced(tuple(workers), f"not bound: {why}")
     sets = worker_sets(share, len(workers), look(share.mask))
     bound = (
         replace(worker, cpus=cpus)
         for worker, cpus in zip(workers, sets.value, strict=True)
     )
-    return Found(tuple(bound), sets.source)
+    return Sourced(tuple(bound), sets.source)
 
 
 def why_not(share: RankShare, workers: int, *, allocated: bool) -> str:
@@ -81,7 +82,7 @@ def why_not(share: RankShare, workers: int, *, allocated: bool) -> str:
     return next((reason for holds, reason in reasons if holds), "")
 
 
-def worker_sets(share: RankShare, workers: int, topology: Topology) -> Found[Sets]:
+def worker_sets(share: RankShare, workers: int, topology: Topology) -> Sourced[Sets]:
     """Deal out a rank's CPUs among its workers; see the rules above.
 
     Parameters
@@ -93,7 +94,7 @@ def worker_sets(share: RankShare, workers: int, topology: Topology) -> Found[Set
 
     Returns
     -------
-    Found of tuple of tuple of int
+    Sourced of tuple of tuple of int
         The CPUs of each worker.
     """
     least = share.cpus.value // workers
@@ -102,7 +103,7 @@ def worker_sets(share: RankShare, workers: int, topology: Topology) -> Found[Set
     cores, nodes = len(topology.cores), [number for number, _ in topology.nodes]
     source = f"{len(share.mask)} CPUs on {cores} cores of NUMA node"
     source += f"{'s' if len(nodes) > 1 else ''} {', '.join(map(str, nodes))}"
-    return Found(tuple(tuple(sorted(one)) for one in sets), source)
+    return Sourced(tuple(tuple(sorted(one)) for one in sets), source)
 
 
 def _by_node(topology: Topology, workers: int) -> list[list[int]]:
@@ -112,7 +113,7 @@ def _by_node(topology: Topology, workers: int) -> list[list[int]]:
         return []
     counts = _apportion(workers, sizes)
     return [
-        _flat(part(cores, place, count))
+        _flat(nth_part(cores, place, count))
         for (_, cores), count in zip(topology.nodes, counts, strict=True)
         for place in range(count)
     ]
@@ -121,12 +122,12 @@ def _by_node(topology: Topology, workers: int) -> list[list[int]]:
 def _by_core(topology: Topology, workers: int) -> list[list[int]]:
     """Let no two workers have threads of one core."""
     cores = topology.cores
-    return [_flat(part(cores, place, workers)) for place in range(workers)]
+    return [_flat(nth_part(cores, place, workers)) for place in range(workers)]
 
 
 def _by_cpu(topology: Topology, workers: int) -> list[list[int]]:
     every = _flat(topology.cores)
-    return [list(part(every, place, workers)) for place in range(workers)]
+    return [list(nth_part(every, place, workers)) for place in range(workers)]
 
 
 #: Ways to deal, the best first; the last one always fits.

@@ -7,7 +7,7 @@ from collections import defaultdict
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from dask_runner.launch.sourced import part
+from dask_runner.resources.amounts import nth_part
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -81,7 +81,7 @@ def _level(sets: list[list[int]], ranks: tuple[int, ...], more: int) -> list[int
     """Say how many of some more each gets, so that they have equally many then."""
     has = [len(sets[rank]) for rank in ranks]
     if len(set(has)) == 1:
-        return [len(part(range(more), n, len(ranks))) for n in range(len(ranks))]
+        return [len(nth_part(range(more), n, len(ranks))) for n in range(len(ranks))]
     gets = [0] * len(ranks)
     for _ in range(more):
         poorest = min(range(len(ranks)), key=lambda n: has[n] + gets[n])

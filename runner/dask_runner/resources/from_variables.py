@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dask_runner.launch.sourced import MIB, divided, portion, variable
+from dask_runner.resources.amounts import MIB, divided, nth_part_size, positive_variable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,14 +17,14 @@ def given_cpus(
     snapshot: Snapshot, local_size: int, local_rank: int, warnings: list[str]
 ) -> Iterator[tuple[int, str]]:
     """Yield each number of CPUs that a variable gives this rank, with its source."""
-    count = variable(snapshot.environ, "SLURM_CPUS_PER_TASK", warnings)
+    count = positive_variable(snapshot.environ, "SLURM_CPUS_PER_TASK", warnings)
     if count is not None:
         yield count, f"SLURM_CPUS_PER_TASK={count}"
     # Only PBS itself gives its NCPUS a meaning; users set it to other ends.
     if "PBS_JOBID" in snapshot.environ:
-        count = variable(snapshot.environ, "NCPUS", warnings)
+        count = positive_variable(snapshot.environ, "NCPUS", warnings)
         if count is not None:
-            own = portion(count, local_rank, local_size)
+            own = nth_part_size(count, local_rank, local_size)
             yield own, divided(f"NCPUS={count}", local_size)
 
 
@@ -52,7 +52,7 @@ def given_memory(
     environ = snapshot.environ
     # Every rank counts at least one CPU, also where it shares it: what the node
     # was given is the limit then.
-    on_node = variable(environ, "SLURM_CPUS_ON_NODE", warnings)
+    on_node = positive_variable(environ, "SLURM_CPUS_ON_NODE", warnings)
     fair = count if on_node is None else min(count, on_node / local_size)
     cards_each = len(cards.own) / cards.sharers
     for name, factor, words in (
@@ -63,6 +63,6 @@ def given_memory(
         # "--mem=0" asks for all memory of the node.
         if environ.get(name) == "0":
             continue
-        size = variable(environ, name, warnings)
+        size = positive_variable(environ, name, warnings)
         if size is not None and factor:
             yield int(size * factor * MIB), f"{name}={size} MiB {words}"

@@ -21,7 +21,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dask_runner.launch.sourced import Found, part, variable
+from dask_runner.launch.sourced import Sourced
+from dask_runner.resources.amounts import nth_part, positive_variable
 
 if TYPE_CHECKING:
     from dask_runner.resources.machine import Snapshot
@@ -66,14 +67,14 @@ class Gpus:
     def environ_of_worker(self, worker: int, workers: int) -> dict[str, str]:
         """Return the variables that make it so."""
         sees = self.of_worker(worker, workers)
-        alone = part(self.own, worker, workers) or sees[:1]
+        alone = nth_part(self.own, worker, workers) or sees[:1]
         return {
             name: ",".join(alone if name == _INTELS else sees)
             for name in self.variables
         }
 
 
-def gpus(snapshot: Snapshot, local_size: int, local_rank: int = 0) -> Found[Gpus]:
+def gpus(snapshot: Snapshot, local_size: int, local_rank: int = 0) -> Sourced[Gpus]:
     """List the GPUs of one rank; see the rules above."""
     lists = {
         name: _devices(snapshot.environ[name])
@@ -85,7 +86,7 @@ def gpus(snapshot: Snapshot, local_size: int, local_rank: int = 0) -> Found[Gpus
         lists.pop(_SLURMS, None)
     name = next((name for name, devices in lists.items() if devices), "")
     if not name:
-        return Found(Gpus(), "no device variable names one")
+        return Sourced(Gpus(), "no device variable names one")
     visible = lists[name]
     # Slurm sets the variables of all vendors alike. Its own is no device
     # variable: what it lists goes to CUDA's.
@@ -95,21 +96,21 @@ def gpus(snapshot: Snapshot, local_size: int, local_rank: int = 0) -> Found[Gpus
     variables = tuple(alike) or (_CUDAS,)
     source = f"{name}={','.join(visible)}"
     if local_size == 1 or _are_own_gpus(snapshot, len(visible), local_size):
-        return Found(Gpus(visible, visible, variables), source)
+        return Sourced(Gpus(visible, visible, variables), source)
     source += f", shared by {local_size} ranks"
     if len(visible) >= local_size:
-        own = tuple(part(visible, local_rank, local_size))
-        return Found(Gpus(own, visible, variables), source)
+        own = tuple(nth_part(visible, local_rank, local_size))
+        return Sourced(Gpus(own, visible, variables), source)
     one = (visible[local_rank * len(visible) // local_size],)
     sharers = math.ceil(local_size / len(visible))
     warning = f"{local_size} ranks share {len(visible)} GPUs"
-    return Found(Gpus(one, visible, variables, sharers), source, (warning,))
+    return Sourced(Gpus(one, visible, variables, sharers), source, (warning,))
 
 
 def _are_own_gpus(snapshot: Snapshot, seen: int, local_size: int) -> bool:
     environ = snapshot.environ
     on_node = max(
-        variable(environ, "SLURM_GPUS_ON_NODE", []) or 0,
+        positive_variable(environ, "SLURM_GPUS_ON_NODE", []) or 0,
         len(_devices(environ.get("SLURM_JOB_GPUS", ""))),
         len(_devices(environ.get("SLURM_STEP_GPUS", ""))),
     )

@@ -41,16 +41,16 @@ from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from dask_runner.launch.sourced import (
+from dask_runner.launch.sourced import Sourced
+from dask_runner.resources.amounts import (
     GIB,
     MIB,
-    Found,
     divided,
     in_words,
-    number,
-    part,
-    portion,
-    variable,
+    nth_part,
+    nth_part_size,
+    positive_number,
+    positive_variable,
 )
 from dask_runner.resources.cpusets import deal
 from dask_runner.resources.from_variables import given_cpus, given_memory
@@ -74,7 +74,7 @@ class RankShare:
 
     Attributes
     ----------
-    cpus, memory, gpus : Found
+    cpus, memory, gpus : Sourced
     mask : tuple of int
         The rank's CPUs, if these are its alone and all that it may use; those of
         scheduler and client are among them.
@@ -82,9 +82,9 @@ class RankShare:
         Whether they are only a part of the node's.
     """
 
-    cpus: Found[int]
-    memory: Found[int]
-    gpus: Found[Gpus]
+    cpus: Sourced[int]
+    memory: Sourced[int]
+    gpus: Sourced[Gpus]
     mask: tuple[int, ...] = ()
     narrow: bool = False
 
@@ -136,7 +136,7 @@ def cpus(
     local_size: int,
     local_rank: int = 0,
     masks: Sequence[Sequence[int]] | None = None,
-) -> Found[int]:
+) -> Sourced[int]:
     """Count the CPUs of one rank, at least one; see the rules above."""
     warnings: list[str] = []
     # Of equal values the first names the source.
@@ -153,7 +153,7 @@ def cpus(
         warnings.append(
             "there are more ranks than CPUs; dask-runner info tells what each has"
         )
-    return Found(max(1, value), source, tuple(warnings))
+    return Sourced(max(1, value), source, tuple(warnings))
 
 
 def knows_its_cpus(snapshot: Snapshot, local_size: int) -> bool:
@@ -174,7 +174,7 @@ def _owns_its_mask(snapshot: Snapshot, local_size: int) -> bool:
     mask = _mask(snapshot)
     if local_size == 1 or set(mask) < set(snapshot.parent_cpus):
         return True
-    on_node = variable(snapshot.environ, "SLURM_CPUS_ON_NODE", []) or 0
+    on_node = positive_variable(snapshot.environ, "SLURM_CPUS_ON_NODE", []) or 0
     # A mask of all CPUs is no binding, whatever Slurm believes the node has.
     return len(mask) < snapshot.online and len(mask) * local_size <= on_node
 
@@ -184,30 +184,32 @@ def memory(
     local_size: int,
     local_rank: int = 0,
     masks: Sequence[Sequence[int]] | None = None,
-) -> Found[int]:
+) -> Sourced[int]:
     """Find the memory of one rank in bytes; see the rules above."""
     warnings: list[str] = []
     total = snapshot.memory or GIB * local_size
-    best = Found(total // local_size, divided("memory of the node", local_size))
+    best = Sourced(total // local_size, divided("memory of the node", local_size))
     if not snapshot.memory:
         warnings.append("the node's memory is unknown: 1 GiB a rank is assumed")
     in_slurm_group = False
     for limit in _limits(snapshot, "memory"):
-        size = number(limit.text, f"cgroup {limit.group} {limit.file}", warnings)
+        size = positive_number(
+            limit.text, f"cgroup {limit.group} {limit.file}", warnings
+        )
         if size is None or size >= UNLIMITED:
             continue
         in_slurm_group = in_slurm_group or bool(_SLURM_GROUP.search(limit.group))
         ranks = 1 if limit.own else local_size
         if size // ranks < best.value:
             name = f"cgroup {limit.group} {limit.file}"
-            best = Found(size // ranks, divided(name, ranks))
+            best = Sourced(size // ranks, divided(name, ranks))
     if not in_slurm_group:
         count = cpus(snapshot, local_size, local_rank, masks).value
         cards = gpus(snapshot, local_size, local_rank).value
         for size, source in given_memory(snapshot, local_size, count, cards, warnings):
             if size < best.value:
-                best = Found(size, source)
-    return Found(best.value, best.source, tuple(warnings))
+                best = Sourced(size, source)
+    return Sourced(best.value, best.source, tuple(warnings))
 
 
 def without_hub(share: RankShare) -> RankShare:
@@ -241,7 +243,7 @@ def _from_affinity(
 ) -> Iterator[tuple[int, str]]:
     mask = _mask(snapshot)
     words = f"affinity mask, {len(mask)} of {snapshot.online}"
-    on_node = variable(snapshot.environ, "SLURM_CPUS_ON_NODE", warnings)
+    on_node = positive_variable(snapshot.environ, "SLURM_CPUS_ON_NODE", warnings)
     if masks is not None:
         sets = deal(masks)
         count, used = len(sets[local_rank]), sum(map(len, sets))
@@ -252,10 +254,13 @@ def _from_affinity(
         count, used = len(mask), 0 if narrower else len(mask) * local_size
         yield count, words
     else:
-        count, used = len(part(mask, local_rank, local_size)), len(mask) * local_size
+        count, used = (
+            len(nth_part(mask, local_rank, local_size)),
+            len(mask) * local_size,
+        )
         yield count, divided(words, local_size)
     if on_node is not None and used > on_node:
-        own = portion(on_node, local_rank, local_size)
+        own = nth_part_size(on_node, local_rank, local_size)
         yield own, divided(f"SLURM_CPUS_ON_NODE={on_node}", local_size)
 
 
@@ -267,14 +272,14 @@ def _quotas(
         quota_text, _, period_text = limit.text.partition(" ")
         if quota_text == "-1":  # version 1's "max"
             continue
-        quota = number(quota_text, name, warnings)
-        period = None if quota is None else number(period_text, name, warnings)
+        quota = positive_number(quota_text, name, warnings)
+        period = None if quota is None else positive_number(period_text, name, warnings)
         if quota is None or period is None:
             continue
         whole = quota / period
         words = f"cgroup quota {whole:.1f} ({limit.group} {limit.file})"
         ranks = 1 if limit.own else local_size
-        own = portion(max(1, math.floor(whole)), local_rank % ranks, ranks)
+        own = nth_part_size(max(1, math.floor(whole)), local_rank % ranks, ranks)
         yield own, divided(words, ranks)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dask_runner.errors import ConfigError
-from dask_runner.launch.sourced import MIB, in_words
+from dask_runner.resources.amounts import MIB, in_words
 from dask_runner.resources.machine import NETWORK
 
 if TYPE_CHECKING:

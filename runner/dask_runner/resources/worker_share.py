@@ -25,7 +25,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dask_runner.errors import ConfigError
-from dask_runner.launch.sourced import MIB, Found, in_words
+from dask_runner.launch.sourced import Sourced
+from dask_runner.resources.amounts import MIB, in_words
 
 if TYPE_CHECKING:
     from dask_runner.resources.rank_share import RankShare
@@ -69,7 +70,7 @@ def worker_shares(
     nworkers: int | str | None = None,
     nthreads: int | None = None,
     memory_limit: str | float | None = "auto",
-) -> Found[tuple[WorkerShare, ...]]:
+) -> Sourced[tuple[WorkerShare, ...]]:
     """Divide a rank's share among its workers; see the rules above.
 
     Parameters
@@ -85,7 +86,7 @@ def worker_shares(
 
     Returns
     -------
-    Found of tuple of WorkerShare
+    Sourced of tuple of WorkerShare
         In the order of the workers' names.
 
     Raises
@@ -108,7 +109,7 @@ def worker_shares(
         )
         for worker in range(count)
     ]
-    return Found(tuple(workers), source, warnings)
+    return Sourced(tuple(workers), source, warnings)
 
 
 def parse_size(text: str) -> float:
