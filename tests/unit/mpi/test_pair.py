@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-from environs import environ
 
 from dask_runner.mpi import image, pair
 from dask_runner.mpi.abi.facts import MPICH, OPENMPI
 from dask_runner.mpi.abi.findings import Way
+from tests.unit.environs import environ
 
 WAYS = {
     "openmpi4-rank0": Way("mpirun", "orte"),

@@ -1,65 +1,13 @@
-"""What is refused at the start, from an environment and what is around it."""
-
-import os
-from pathlib import Path
+"""MPI that would hang, abort or fall apart, and what is said of it."""
 
 import pytest
 
 from dask_runner.errors import ConfigError
-from dask_runner.mpi import lost_launcher, refusals
-from dask_runner.mpi.lost_launcher import HINT
-from dask_runner.mpi.surroundings import Surroundings, look
-
-IN_APPTAINER = {"APPTAINER_CONTAINER": "/images/x.sif"}
-STARTER = "Apptainer runtime parent: x.sif"
+from dask_runner.mpi import refusals
+from dask_runner.mpi.surroundings import Surroundings
 
 OPENMPI_4, OPENMPI_5 = "Open MPI v4.1.8, package: ...", "Open MPI v5.0.7, package: ..."
 MPICH_4, MPICH_5 = "MPICH Version:      4.3.2\nMPICH ...", "MPICH Version:      5.0.2"
-
-# As they were seen from inside a container on a node.
-TASKS = {
-    "srun": "slurmstepd: [34.0]",
-    "mpiexec of MPICH or Intel MPI": "/usr/bin/hydra_pmi_proxy --control-port c1:4256",
-    "mpirun of Open MPI 5": "prterun -n 4 apptainer exec -e x.sif python",
-    "mpirun of Open MPI 4": "orted -mca ess env",
-}
-
-
-@pytest.mark.parametrize(("name", "words"), TASKS.items(), ids=TASKS)
-def test_a_task_whose_environment_was_emptied_is_refused(name: str, words: str) -> None:
-    around = Surroundings((STARTER, "bash job.sh", words, "/sbin/init"))
-
-    with pytest.raises(ConfigError, match="--cleanenv") as caught:
-        lost_launcher.refuse(IN_APPTAINER, around)
-
-    assert caught.value.saw.startswith(f"{name} started this")
-    assert caught.value.status == 78
-
-
-FREE = {
-    "a shell": (IN_APPTAINER, Surroundings((STARTER, "-bash", "sshd: user@pts/0"))),
-    "a batch script": (IN_APPTAINER, Surroundings((STARTER, "slurmstepd: [34.batch]"))),
-    "no container": ({}, Surroundings(("slurmstepd: [34.0]",))),
-    "somebody at a terminal": (
-        IN_APPTAINER,
-        Surroundings((STARTER, "slurmstepd: [34.0]"), terminal=True),
-    ),
-    "processes that cannot be seen": (IN_APPTAINER, Surroundings(("appinit",))),
-    "one task": (IN_APPTAINER | {HINT: "1"}, Surroundings()),
-}
-
-
-@pytest.mark.parametrize(("environ", "around"), FREE.values(), ids=FREE)
-def test_who_is_no_task_is_left_alone(
-    environ: dict[str, str], around: Surroundings
-) -> None:
-    lost_launcher.refuse(environ, around)
-
-
-def test_a_hint_from_outside_tells_where_nothing_can_be_seen() -> None:
-    with pytest.raises(ConfigError, match=f"{HINT}=4"):
-        lost_launcher.refuse({HINT: "4"}, Surroundings(("appinit",)))
-
 
 BOUND = Surroundings(
     hidden=("/venv/lib/libmpi.so.12",), bound=("/host/lib/libmpi.so.40",)
@@ -205,47 +153,3 @@ def test_two_families_in_one_job_are_refused_by_rank() -> None:
     assert "openmpi in rank 0, 1, 2, 3 …; mpich in rank 6" in caught.value.saw
     assert "4.3.2" in caught.value.do
     refusals.two_families({0: OPENMPI_4, 1: OPENMPI_5, 2: "", 3: "of nobody"})
-
-
-# mountinfo of a container as it was seen, with and without --contain.
-SHARED = """\
-1 0 0:58 / / rw - overlay overlay ro
-2 1 0:61 / /dev rw - tmpfs tmpfs rw,size=65536k,mode=755
-3 2 0:62 / /dev/shm rw - tmpfs shm rw,size=4194304k
-4 1 0:50 /tmp /tmp rw - overlay overlay rw
-"""
-CONTAINED = """\
-1 0 0:58 / / rw - overlay overlay ro
-2 1 0:61 /dev /dev rw - tmpfs tmpfs rw,size=65536k,uid=1000,gid=1000
-3 2 0:62 / /dev/shm rw - tmpfs tmpfs rw,uid=1000,gid=1000
-4 1 0:61 /tmp /tmp rw - tmpfs tmpfs rw,size=65536k,uid=1000,gid=1000
-"""
-
-
-@pytest.mark.parametrize(
-    ("mounts", "private"), [(SHARED, ()), (CONTAINED, ("/tmp", "/dev/shm"))]
-)
-def test_directories_of_the_container_are_told_from_the_hosts(
-    tmp_path: Path, mounts: str, private: tuple[str, ...]
-) -> None:
-    parent = tmp_path / str(os.getppid())
-    parent.mkdir()
-    (parent / "stat").write_text(f"{os.getppid()} (odd ) name) S 0 1 1")
-    (parent / "cmdline").write_bytes(b"slurmstepd: [3.0]\0\0")
-    (tmp_path / "self").mkdir()
-    (tmp_path / "self/mountinfo").write_text(mounts)
-    (tmp_path / "lib").mkdir()
-    (tmp_path / "lib/libmpi.so.12").touch()
-
-    around = look({"LD_LIBRARY_PATH": f":{tmp_path}/lib"}, tmp_path)
-
-    assert around.private == private
-    assert around.ancestors == ("slurmstepd: [3.0]",)
-    assert around.bound == (f"{tmp_path}/lib/libmpi.so.12",)
-
-
-def test_the_surroundings_of_this_process_can_be_read() -> None:
-    around = look({})
-
-    assert around.ancestors
-    assert around.bound == ()
