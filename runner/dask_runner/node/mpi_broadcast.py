@@ -22,12 +22,6 @@ if TYPE_CHECKING:
 #: Lines of what the MPI library said that the report of its failure shows.
 TAIL = 6
 
-#: How the version strings of libraries begin that can be ranks of a launcher.
-#: mpirun of Open MPI 5 (PRRTE) cannot start programs of Open MPI 4, which looks for
-#: its own daemon; the other way round it can.
-OPEN_MPI = ("Open MPI v",)
-OPEN_MPI_5 = ("Open MPI v5", "Open MPI v6")
-
 
 class MpiExchange:
     """One MPI broadcast from rank 0, in a process of its own.
@@ -59,12 +53,7 @@ class MpiExchange:
                 f"/proc/self/fd/{words.fileno()}",
                 pass_fds=(*mpi_world.descriptors(self._environ), words.fileno()),
             )
-            spec = {
-                "text": text or "",
-                "size": self._world.size,
-                "libraries": _libraries(self._world, self._environ),
-            }
-            self._process.send(m.Run(spec))
+            self._process.send(m.Run({"text": text or "", "size": self._world.size}))
             _, answer = await events.get()
             said = words.read().decode(errors="replace").splitlines()
         self._done = True
@@ -97,10 +86,3 @@ def mpi_meeting(
         settle=exchange.settle,
         seconds=seconds,
     )
-
-
-def _libraries(world: World, environ: Mapping[str, str]) -> tuple[str, ...]:
-    """Return how the version of a fitting library may begin; empty for any."""
-    if world.launcher != "openmpi":
-        return ()
-    return OPEN_MPI_5 if "PRTE_LAUNCHED" in environ else OPEN_MPI

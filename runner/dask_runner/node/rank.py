@@ -254,9 +254,9 @@ class Rank:
         self._contact.broken(error)
         # All else is seen by rank 0 as well, which says it.
         self._status = error.status
-        if error.said:
+        if error.printed:
             return  # the leader's own, who plays for this rank
-        error.said = True
+        error.printed = True
         if self._headquarters is not None:
             self._headquarters.fail(error)
         elif isinstance(error, AssemblyError) and self._speaks:
