@@ -1,6 +1,7 @@
 """What a process can see of where it is, beside its environment.
 
-Read once, before MPI is loaded; :mod:`dask_runner.mpi.refusals` has the rules.
+Read once, before MPI is loaded; :mod:`dask_runner.mpi.refusals` and
+:mod:`dask_runner.mpi.lost_launcher` say what does not do.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,6 +15,7 @@ from dask_runner.launch.settings import settle
 from dask_runner.meeting.by_file import FileMeeting
 from dask_runner.node import find_hub
 from dask_runner.node.contact import Contact
+from dask_runner.node.events import Event, Source
 from tests.local.served import LOOPBACK, Served
 from tests.unit.records import KEY, RECORD, published, world
 from tests.unit.stage import PATIENCE
@@ -25,11 +26,11 @@ if TYPE_CHECKING:
 
 def contact(
     path: Path, timeout: float = PATIENCE
-) -> tuple[Contact, asyncio.Queue[tuple[str, Any]]]:
+) -> tuple[Contact, asyncio.Queue[Event]]:
     """Return rank 1's with a record in this file."""
     settings = settle({"timeout": timeout}, {})
     launch = Launch(world(rank=1, size=2), plan.make_plan(2, "shared"), settings, {})
-    events: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
+    events: asyncio.Queue[Event] = asyncio.Queue()
     return Contact(launch, FileMeeting([path], KEY), "c1", events), events
 
 
@@ -42,7 +43,7 @@ async def met(path: Path) -> Contact:
     one, events = contact(path)
     await one.meet()
     source, found = await events.get()
-    assert (source, type(found)) == ("meeting", find_hub.Linked)
+    assert (source, type(found)) == (Source.meeting, find_hub.Linked)
     waiting = asyncio.create_task(one.made())
     one.linked(found)
     assert await waiting == one.known == record
@@ -71,7 +72,7 @@ def test_a_rank_that_finds_nothing_tells_all_who_wait_for_the_record(
         waiting = asyncio.create_task(one.made())
         await one.meet()
         source, found = await events.get()
-        assert (source, type(found)) == ("meeting", find_hub.Broken)
+        assert (source, type(found)) == (Source.meeting, find_hub.Broken)
         one.broken(found.error)
         with pytest.raises(AssemblyError, match="does not exist"):
             await waiting
