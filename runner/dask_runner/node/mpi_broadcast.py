@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from dask_runner.hub import messages as m
 from dask_runner.meeting.record import RelayMeeting, UnusableError
 from dask_runner.mpi import world as mpi_world
-from dask_runner.node.child import Event, Process
+from dask_runner.node.child import Process
+from dask_runner.node.events import Event, Source
 from dask_runner.node.exits import Ended
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class MpiExchange:
     def __init__(self, world: World, environ: Mapping[str, str]) -> None:
         self._world = world
         self._environ = environ
-        self._process = Process("broadcast", asyncio.Queue())
+        self._process = Process(Source.broadcast, asyncio.Queue())
         self._done = False
 
     async def __call__(self, text: str | None) -> str:
@@ -43,7 +44,7 @@ class MpiExchange:
         if importlib.util.find_spec("mpi4py") is None:
             raise UnusableError("mpi4py is not installed")
         events: asyncio.Queue[Event] = asyncio.Queue()
-        self._process = Process("broadcast", events)
+        self._process = Process(Source.broadcast, events)
         # What the MPI library prints would come once from each rank.
         with os.fdopen(os.memfd_create("broadcast"), "rb") as words:
             await self._process.start(
