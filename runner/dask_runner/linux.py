@@ -60,8 +60,9 @@ class ProcessStat:
 def process(pid: int, proc: Path = PROC) -> ProcessStat | None:
     """Return what is told of a process; None if there is none, or it is hidden."""
     # 4711 (name with spaces and parentheses) S 1 ...: fields 3, 4, 22 and 52.
-    fields = read(proc / f"{pid}/stat").rpartition(")")[2].split()
-    if len(fields) < 2:  # noqa: PLR2004  the state and the parent
+    _, named, told = read(proc / f"{pid}/stat").rpartition(")")
+    fields = told.split()
+    if not named or len(fields) < 2:  # noqa: PLR2004  the state and the parent
         return None
     began = fields[19] if len(fields) > 19 else ""  # noqa: PLR2004  as above
     status = int(fields[49]) if len(fields) > 49 else None  # noqa: PLR2004  as above
