@@ -10,14 +10,14 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
-from ci.docker_engine import say
-from ci.slurm_cluster import HOME, LOGIN, NAME, USER, Cluster
+from ci.slurm.cluster import HOME, LOGIN, NAME, USER, Cluster
+from containers.engine import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from types import FrameType
 
-    from ci.commands import Running
+    from containers.commands import Running
 
 # What a person types at exec ends exec's command, not exec itself.
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, cast
 
-from ci.docker_engine import tail
+from containers.engine import tail
 from dask_runner.errors import ConfigError
 
 if TYPE_CHECKING:
