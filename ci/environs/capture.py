@@ -219,7 +219,7 @@ def _stated(case: Case, environs: list[dict[str, str]]) -> list[str]:
             f"expect: launcher={case.launcher} rank={rank} size={case.size}"
             f" local_rank={world.local_rank} local_size={size} job_id={world.job_id}"
             f" key={world.key}"
-            f" rendezvous={_WAYS[case.launcher]}"
+            f" meeting={_WAYS[case.launcher]}"
         )
     if sorted(on_nodes) != [(n, k) for n, c in enumerate(case.nodes) for k in range(c)]:
         raise SystemExit(f"{case.name}: local ranks {on_nodes}")

@@ -182,7 +182,7 @@ async def _hub(
     world = World("simulation", 0, size, None, None, KEY, KEY, "file")
     settings = settle({"timeout": DEADLINE, "quiet": True}, {})
     report = Reporter(quiet=True)
-    cluster = Cluster(world, plan.plan(size, "shared"), settings, report)
+    cluster = Cluster(world, plan.make_plan(size, "shared"), settings, report)
     hub = Hub(cluster, report, SILENCE)
     host = LOOPBACK
     port = await hub.open(host)

@@ -18,7 +18,7 @@ OPTIONS = {
     "a missing script": (("missing.py",), "'missing.py': No such file", 78),
     "a missing command": (("--", "no-such-command"), "'no-such-command'", 78),
     "an unknown interface": (("--interface", "ib7", "-c", "0"), "ib7", 78),
-    "an unwritable rendezvous": (
+    "an unwritable meeting": (
         ("--scheduler-file", "/images/s-{job_id}.json", "-c", "0"),
         "/images/s-",
         78,

@@ -146,7 +146,7 @@ class GridRunner(BaseRunner):
             local_size=None,
             job_id=environ["GRID_JOB"],
             key="grid-" + environ["GRID_JOB"],
-            rendezvous="exchange",
+            meeting="exchange",
         )
 
     def exchange(self, text):

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dask_runner.cli.local import DIRECTORY
-from dask_runner.launch.detect import OWN_VARIABLES
+from dask_runner.launch.own_variables import DIRECTORY_VARIABLE, OWN_VARIABLES
 from tests.programs import clean, script
 from tests.running import DASK_RUNNER, Run
 
@@ -66,7 +65,7 @@ def test_what_is_a_local_ranks_own_reaches_no_script(dask_runner: DaskRunner) ->
         "print(own(), Client().submit(own).result())"
     )
     assert clean(dask_runner("-n", 2, "-c", code)).stdout == "[] []\n"
-    assert DIRECTORY in OWN_VARIABLES
+    assert DIRECTORY_VARIABLE in OWN_VARIABLES
 
 
 @pytest.mark.skipif(

@@ -80,7 +80,7 @@ class Stage:
         world = World("slurm", 0, size, None, None, "1", "slurm.1", "file")
         settings = settle({"timeout": PATIENCE, **given}, {})
         self.state = State(
-            world, plan.plan(size, layout), settings, self.said, words=words
+            world, plan.make_plan(size, layout), settings, self.said, words=words
         )
         self.hub = Hub(self.state, self.said, settings.silence)
         self.port = 0

@@ -17,8 +17,8 @@ import tempfile
 from typing import TYPE_CHECKING
 
 from dask_runner.launch.detect import detect
+from dask_runner.launch.own_variables import DIRECTORY_VARIABLE
 from dask_runner.meeting.private import (
-    DIRECTORY,
     is_child_of_launcher,
     private_meeting,
 )
@@ -88,7 +88,7 @@ async def launch(
         **environ,
         "DASKRUNNER_SIZE": str(nranks),
         "DASKRUNNER_JOB_ID": f"{os.getpid()}-{secrets.token_hex(4)}",
-        DIRECTORY: directory,
+        DIRECTORY_VARIABLE: directory,
     }
     try:
         return await _launch(nranks, settings, args, common, opened)

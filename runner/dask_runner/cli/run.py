@@ -7,9 +7,9 @@ import socket
 from typing import TYPE_CHECKING
 
 from dask_runner.cli import local
-from dask_runner.launch import plan as roles
 from dask_runner.launch.detect import detect
 from dask_runner.launch.launch import Launch
+from dask_runner.launch.plan import make_plan
 from dask_runner.launch.world import World
 from dask_runner.meeting.choose import choose
 from dask_runner.mpi import refusals, surroundings
@@ -49,7 +49,7 @@ def run(
     """
     world = detect(environ, settings.launcher, args)
     if world is None and (settings.nranks or 1) > 1:
-        client = roles.plan(settings.nranks, settings.layout).client
+        client = make_plan(settings.nranks, settings.layout).client
         assert client is not None  # noqa: S101  every layout has one
         opened = {client: program.descriptors}
         ranks = local.launch(settings.nranks, settings, args, environ, opened)
@@ -59,7 +59,7 @@ def run(
             refusals.refuse_lost_launcher(environ, surroundings.look(environ))
         world = World.alone()
         beside.leader = None  # it is not of that launch
-    plan = roles.plan(world.size, settings.layout)
+    plan = make_plan(world.size, settings.layout)
     launch = Launch(world, plan, settings, environ, program)
     return asyncio.run(_live(launch, args, beside))
 

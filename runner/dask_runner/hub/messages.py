@@ -302,7 +302,7 @@ class Declined(Message):
 
 @dataclass(frozen=True)
 class Relay(Message):
-    """A rendezvous record that goes to or comes from an MPI broadcast."""
+    """The record, on its way to or from an MPI broadcast."""
 
     record: str
 

@@ -25,22 +25,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LAUNCHERS",
-    "OWN_VARIABLES",
     "Launcher",
     "detect",
     "explain",
     "may_be_outlived",
     "prints_shared_errors",
 ]
-
-#: What ``dask-runner -n 4`` gives to the ranks that it starts. A rank must not
-#: hand them on to what it starts itself (a script that calls ``srun``).
-OWN_VARIABLES = (
-    "DASKRUNNER_RANK",
-    "DASKRUNNER_SIZE",
-    "DASKRUNNER_JOB_ID",
-    "DASKRUNNER_DIRECTORY",
-)
 
 #: Values of ``--launcher``.
 CHOICES = ("auto", "none", *(row.name for row in LAUNCHERS))
@@ -222,7 +212,7 @@ def _fields(row: Launcher, environ: Environ) -> dict[str, Sourced[Any]]:
         **_local(row, environ),
         "job_id": Sourced(found.value or "", found.source),
         "key": launch_key(row, environ, found.value),
-        "rendezvous": Sourced(row.rendezvous, f"the way of {row.name}"),
+        "meeting": Sourced(row.meeting, f"the default of {row.name}"),
     }
 
 

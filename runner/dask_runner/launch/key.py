@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     Environ = Mapping[str, str]
 
-# A file name may have 255 bytes; the rendezvous adds its own.
+# A file name may have 255 bytes; the meeting adds its own.
 _LONGEST_KEY = 160
 
 
@@ -44,7 +44,7 @@ def launch_key(row: Launcher, environ: Environ, job_id: str | None) -> Sourced[s
             raise _nameless(row, (name,))
         values.append(_spelled(value or default or ""))
     if not names:
-        if row.rendezvous == "file":
+        if row.meeting == "file":
             raise _nameless(row, tuple(name for name, _ in row.key))
         return Sourced("", "")
     # Stripping cannot make two keys one: no part of a key has a dot.

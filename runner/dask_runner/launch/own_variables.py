@@ -1,21 +1,32 @@
-"""What the processes of a rank inherit of its variables: all that is not its alone.
+"""The variables that belong to one rank, which its child processes must not inherit.
 
-A rank is its launcher's by its variables, and of some launchers' by descriptors that
-variables name. Only one process can be that rank.
+A launcher makes a process a rank by variables, and some launchers by file descriptors
+that variables name. Only one process can be that rank: a child that takes itself for
+it asks the launcher in the rank's name.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dask_runner.launch.detect import OWN_VARIABLES
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: Variables that name file descriptors which only the top process has. A child
-#: that calls MPI_Init must not take a stranger's descriptor for its launcher.
-DESCRIPTORS = (
+#: The directory where the ranks that ``dask-runner -n`` starts meet.
+DIRECTORY_VARIABLE = "DASKRUNNER_DIRECTORY"
+
+#: What ``dask-runner -n`` sets in the ranks that it starts. A script that calls
+#: ``srun`` must not hand these on to the ranks of that launch.
+OWN_VARIABLES = (
+    "DASKRUNNER_RANK",
+    "DASKRUNNER_SIZE",
+    "DASKRUNNER_JOB_ID",
+    DIRECTORY_VARIABLE,
+)
+
+#: Hydra's variables, most of which name a connection that only the top process has.
+#: In a child, another file may have the same descriptor by then.
+HYDRA_VARIABLES = (
     "PMI_FD",
     "PMI_RANK",
     "PMI_SIZE",
@@ -23,10 +34,10 @@ DESCRIPTORS = (
     "HYDI_CONTROL_FD",
 )
 
-#: How the names of variables begin that make a process a rank of its launcher. Only
-#: the top process is one: another that calls MPI_Init in its name hangs or fails,
-#: where without them it is a world of its own.
-RANKS = (
+#: Prefixes of the variables that make a process a rank of its launcher. A second
+#: process that calls MPI_Init with them hangs or fails; without them it is a world of
+#: its own.
+RANK_PREFIXES = (
     "PMI_",
     "PMIX_",
     "OMPI_COMM_WORLD_",
@@ -35,22 +46,22 @@ RANKS = (
     "OMPI_MCA_pmix",
     "MPI_LOCAL",
 )
-#: Such names that are settings of the user's.
-USERS = ("PMIX_MCA_", "PMI_DEBUG")
+#: Prefixes of the variables among those that are the user's settings.
+SETTING_PREFIXES = ("PMIX_MCA_", "PMI_DEBUG")
 
 
 def inherited(environ: Mapping[str, str], extra: Mapping[str, str]) -> dict[str, str]:
-    """Return a child's environment: ours, less what only we may use."""
-    taken = {*only_the_ranks(environ), *OWN_VARIABLES}
+    """Return a child's environment: this one without the rank's own, and *extra*."""
+    taken = {*rank_variables(environ), *OWN_VARIABLES}
     kept = {name: value for name, value in environ.items() if name not in taken}
     return {**kept, **extra}
 
 
-def only_the_ranks(environ: Mapping[str, str]) -> list[str]:
+def rank_variables(environ: Mapping[str, str]) -> list[str]:
     """Return the names of variables that make a process a rank of its launcher."""
     return [
         name
         for name in environ
-        if name in DESCRIPTORS
-        or (name.startswith(RANKS) and not name.startswith(USERS))
+        if name in HYDRA_VARIABLES
+        or (name.startswith(RANK_PREFIXES) and not name.startswith(SETTING_PREFIXES))
     ]

@@ -61,7 +61,7 @@ LAYOUTS: Mapping[str, Layout] = {
 }
 
 
-def plan(size: int, layout: str) -> Plan:
+def make_plan(size: int, layout: str) -> Plan:
     """Give each of *size* ranks its parts.
 
     Raises

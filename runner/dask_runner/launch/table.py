@@ -55,8 +55,8 @@ class Launcher:
         default (None: must be set); ``job_id`` stands for that field. Where
         none of them is set, :attr:`World.key` is empty: the launcher tells its
         ranks nothing by which they could find each other's file.
-    rendezvous : str
-        The default for :attr:`World.rendezvous`.
+    meeting : str
+        The default for :attr:`World.meeting`.
     start : str
         How a user starts ranks with it; for messages.
     hint : str
@@ -76,7 +76,7 @@ class Launcher:
     marks: tuple[str, ...]
     rank: tuple[str, ...]
     size: tuple[str, ...]
-    rendezvous: str
+    meeting: str
     start: str
     local_rank: tuple[str, ...] = ()
     local_size: tuple[str, ...] = ()
@@ -162,7 +162,7 @@ LAUNCHERS: tuple[Launcher, ...] = (
         local_size=("DASKRUNNER_SIZE",),
         job_id=("DASKRUNNER_JOB_ID",),
         key=(("DASKRUNNER_JOB_ID", None),),
-        rendezvous="private",
+        meeting="private",
         start="dask-runner -n 4 script.py",
         hint="unset DASKRUNNER_RANK, which only dask-runner sets",
     ),
@@ -182,7 +182,7 @@ LAUNCHERS: tuple[Launcher, ...] = (
             ("MASTER_PORT", ""),
             ("TORCHELASTIC_RESTART_COUNT", "0"),
         ),
-        rendezvous="file",
+        meeting="file",
         start="torchrun --standalone --nproc-per-node 4 --no-python dask-runner",
         hint="give torchrun --standalone, or --rdzv-id with a name of your own",
         special=(("job_id", _torchrun_id),),
@@ -201,7 +201,7 @@ LAUNCHERS: tuple[Launcher, ...] = (
         # Open MPI 5: host and process of mpirun, and the number of the launch.
         # Open MPI 4: a 16-bit hash of them, so the address of mpirun is added.
         key=(("PMIX_NAMESPACE", ""), ("OMPI_MCA_orte_hnp_uri", "")),
-        rendezvous="mpi",
+        meeting="mpi",
         start="mpirun -n 4 dask-runner script.py",
         hint="start the ranks with mpirun or mpiexec of Open MPI",
         is_mpiexec=True,
@@ -217,7 +217,7 @@ LAUNCHERS: tuple[Launcher, ...] = (
         size=("DASKRUNNER_SIZE",),
         job_id=(*_BATCH_JOB, "PMIX_NAMESPACE"),
         key=(("PMIX_NAMESPACE", None),),
-        rendezvous="mpi",
+        meeting="mpi",
         start="mpirun -n 4 dask-runner script.py",
         hint="start the ranks with mpirun or mpiexec of Open MPI, which tell it; or "
         "prterun -x DASKRUNNER_SIZE=4 -n 4",
@@ -235,7 +235,7 @@ LAUNCHERS: tuple[Launcher, ...] = (
         local_size=("JSM_NAMESPACE_LOCAL_SIZE",),
         job_id=("LSB_JOBID",),
         key=(("LSB_JOBID", ""), ("LSB_JOBINDEX", ""), ("PMIX_NAMESPACE", "")),
-        rendezvous="file",
+        meeting="file",
         start="jsrun -n 4 dask-runner script.py",
         hint="start the ranks with jsrun",
     ),
@@ -251,7 +251,7 @@ LAUNCHERS: tuple[Launcher, ...] = (
         job_id=("FLUX_JOB_ID",),
         # The number is the instance's own, the path is unique over all of them.
         key=(("FLUX_JOB_ID", None), ("FLUX_JOB_ID_PATH", "")),
-        rendezvous="file",
+        meeting="file",
         start="flux run -n 4 dask-runner script.py",
         hint="start the ranks with flux run",
     ),
@@ -266,7 +266,7 @@ LAUNCHERS: tuple[Launcher, ...] = (
         local_size=("PMI_LOCAL_SIZE", "PALS_LOCAL_SIZE"),
         job_id=(*_BATCH_JOB, "PALS_APID"),
         key=(("PALS_APID", None),),
-        rendezvous="file",
+        meeting="file",
         start="mpiexec -n 4 dask-runner script.py",
         hint="start the ranks with mpiexec, and do not remove PMI_SIZE",
         is_mpiexec=True,
@@ -286,7 +286,7 @@ LAUNCHERS: tuple[Launcher, ...] = (
         job_id=(*_BATCH_JOB, "I_MPI_HYDRA_UUID"),
         # Intel's alone: MPICH tells its ranks only where its key-value space is.
         key=(("I_MPI_HYDRA_UUID", ""),),
-        rendezvous="pmi",
+        meeting="pmi",
         start="mpiexec -n 4 dask-runner script.py",
         hint="start the ranks with mpiexec of MPICH or Intel MPI",
         is_mpiexec=True,
@@ -301,7 +301,7 @@ LAUNCHERS: tuple[Launcher, ...] = (
         local_rank=("MV2_COMM_WORLD_LOCAL_RANK",),
         local_size=("MV2_COMM_WORLD_LOCAL_SIZE",),
         job_id=_BATCH_JOB,
-        rendezvous="pmi",
+        meeting="pmi",
         start="mpirun_rsh -np 4 -hostfile hosts dask-runner script.py",
         hint="start the ranks with mpirun_rsh",
         is_mpiexec=True,
@@ -324,7 +324,7 @@ LAUNCHERS: tuple[Launcher, ...] = (
             ("SLURM_STEP_ID", None),
             ("SLURM_RESTART_COUNT", "0"),
         ),
-        rendezvous="file",
+        meeting="file",
         start="srun -n 4 dask-runner script.py",
         hint="start the ranks with srun",
         foreign=step_is_inherited,
@@ -340,7 +340,7 @@ LAUNCHERS: tuple[Launcher, ...] = (
         local_rank=("PMI_LOCAL_RANK",),
         local_size=("PMI_LOCAL_SIZE",),
         job_id=(*_BATCH_JOB, "PMI_JOBID"),
-        rendezvous="pmi",
+        meeting="pmi",
         start="mpiexec -n 4 dask-runner script.py",
         hint="start the ranks with mpiexec",
     ),
@@ -353,7 +353,7 @@ LAUNCHERS: tuple[Launcher, ...] = (
         size=("_CONDOR_NPROCS",),
         job_id=("DASKRUNNER_JOB_ID", "_CONDOR_REMOTE_SPOOL_DIR"),
         key=(("DASKRUNNER_JOB_ID", ""), ("_CONDOR_REMOTE_SPOOL_DIR", "")),
-        rendezvous="file",
+        meeting="file",
         start="universe = parallel",
         hint='write environment = "DASKRUNNER_JOB_ID=$(ClusterId)" in the submit file',
     ),
@@ -366,7 +366,7 @@ LAUNCHERS: tuple[Launcher, ...] = (
         # Kubernetes does not tell a pod how many there are.
         size=("DASKRUNNER_SIZE",),
         key=(("job_id", None),),
-        rendezvous="file",
+        meeting="file",
         start="a Job with completionMode: Indexed",
         hint="set DASKRUNNER_SIZE to the Job's completions, and DASKRUNNER_JOB_ID from"
         " the field metadata.labels['batch.kubernetes.io/controller-uid'], in the"
@@ -381,7 +381,7 @@ LAUNCHERS: tuple[Launcher, ...] = (
         rank=("AWS_BATCH_JOB_NODE_INDEX",),
         size=("AWS_BATCH_JOB_NUM_NODES",),
         key=(("job_id", None), ("AWS_BATCH_JOB_ATTEMPT", "1")),
-        rendezvous="file",
+        meeting="file",
         start="a job definition of the type multinode",
         hint="leave the AWS_BATCH_JOB_ variables as they are",
         special=(("job_id", _aws_batch_job),),

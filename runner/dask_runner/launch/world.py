@@ -26,7 +26,7 @@ class World:
     key : str
         Names this launch and no other: launcher, job, step and restart count
         where they exist. Safe as a part of a file name.
-    rendezvous : str
+    meeting : str
         The row's default way to meet: "file", "pmi" (the launcher's key-value
         space), "mpi" (what MPI offers) or "private".
     """
@@ -38,7 +38,7 @@ class World:
     local_size: int | None
     job_id: str
     key: str
-    rendezvous: str
+    meeting: str
 
     @classmethod
     def alone(cls) -> World:

@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 from dask_runner.errors import ConfigError, RunnerError
 from dask_runner.hub.report import say
-from dask_runner.launch import plan as roles
 from dask_runner.launch import protocols
 from dask_runner.launch.detect import detect, prints_shared_errors
 from dask_runner.launch.options import BY_KEY
-from dask_runner.launch.plan import Plan, Role
+from dask_runner.launch.plan import Plan, Role, make_plan
 from dask_runner.launch.settings import configured, settle
 from dask_runner.launch.world import World
 from dask_runner.library.deadline import within
@@ -138,7 +137,7 @@ class BaseRunner:
 
     def plan(self, world: World, layout: str) -> Plan:
         """Give the ranks their parts."""
-        return roles.plan(world.size, layout)
+        return make_plan(world.size, layout)
 
     # --- what Client(runner) and the user read ------------------------------
 
@@ -278,7 +277,7 @@ class BaseRunner:
             )
         if settings.scheduler_file or settings.mpi_tasks:
             return False
-        if self.exchange is None and world.rendezvous in ("mpi", "pmi"):
+        if self.exchange is None and world.meeting in ("mpi", "pmi"):
             with self._deadline("MPI_Init"):
                 self.exchange = here.exchange(world.size)
         return self.exchange is not None

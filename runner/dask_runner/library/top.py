@@ -2,7 +2,7 @@
 
 The user's process may be busy for minutes without giving up the interpreter, so
 the hub and the lifelines live here. Gets ``Run`` with a World, a Plan and
-settings; relays the rendezvous record where the process above carries it; says
+settings; relays the record where the process above carries it; says
 ``Ready`` and ``Close``; its exit status is the rank's.
 """
 

@@ -1,4 +1,4 @@
-"""The rendezvous by a file in a directory that the ranks share."""
+"""A meeting by a file in a directory that the ranks share."""
 
 from __future__ import annotations
 

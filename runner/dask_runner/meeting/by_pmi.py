@@ -1,4 +1,4 @@
-"""The rendezvous over the key-value space of an MPI launcher (PMI-1)."""
+"""A meeting over the key-value space of an MPI launcher (PMI-1)."""
 
 from __future__ import annotations
 

@@ -39,11 +39,11 @@ def choose(
         Makes the meeting by an MPI broadcast, which takes a process of its own.
     """
     file = settings.scheduler_file
-    if file or world.rendezvous == "file":
+    if file or world.meeting == "file":
         return _with_words(file_meeting(world, environ, file), world, environ)
     if world.size == 1:
         return NoMeeting()
-    if world.rendezvous == "private":
+    if world.meeting == "private":
         return _with_words(private_meeting(world, environ, None), world, environ)
     return _under_mpiexec(world, environ, settings, by_mpi)
 
@@ -54,9 +54,9 @@ def _with_words(
     """Have a rank that fails leave a word, unless the launcher ends all with it."""
 
     def kept() -> bool:
-        return world.rendezvous == "private" and is_child_of_launcher(environ)
+        return world.meeting == "private" and is_child_of_launcher(environ)
 
-    if world.rendezvous not in _MPIS:
+    if world.meeting not in _MPIS:
         meeting.words = FileWords(meeting, world.key, world.size, kept)
     return meeting
 
@@ -73,7 +73,7 @@ def _under_mpiexec(
     """
     ways: list[Meeting] = []
     seconds, mpi_tasks = settings.timeout, settings.mpi_tasks
-    if world.rendezvous == "pmi":
+    if world.meeting == "pmi":
         ways.append(pmi_meeting(environ, seconds, for_mpi=mpi_tasks))
     if world.key and world.local_size == world.size:
         ways.append(node_meeting(world, environ))

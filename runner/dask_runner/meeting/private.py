@@ -6,15 +6,13 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dask_runner.launch.own_variables import DIRECTORY_VARIABLE
 from dask_runner.meeting.by_file import FileMeeting, file_meeting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dask_runner.launch.world import World
-
-#: Names the directory where the local ranks meet.
-DIRECTORY = "DASKRUNNER_DIRECTORY"
 
 
 def private_meeting(
@@ -23,7 +21,9 @@ def private_meeting(
     """Return how local ranks meet: in their directory, or as the user says."""
     if scheduler_file:
         return file_meeting(world, environ, scheduler_file)
-    return FileMeeting([Path(environ[DIRECTORY]) / f"{world.key}.json"], world.key)
+    return FileMeeting(
+        [Path(environ[DIRECTORY_VARIABLE]) / f"{world.key}.json"], world.key
+    )
 
 
 def is_child_of_launcher(environ: Mapping[str, str]) -> bool:

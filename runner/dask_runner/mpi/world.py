@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from dask_runner.errors import ConfigError
 from dask_runner.launch.numbers import parse_digits_or_none
-from dask_runner.launch.own_variables import only_the_ranks
+from dask_runner.launch.own_variables import rank_variables
 from dask_runner.mpi import here
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 FINALIZE = 10.0
 
 #: Variables with descriptors by which an MPI library speaks to its launcher.
-DESCRIPTORS = ("PMI_FD", "HYDI_CONTROL_FD")
+DESCRIPTOR_VARIABLES = ("PMI_FD", "HYDI_CONTROL_FD")
 
 
 def check(world: World, plan: Plan) -> None:
@@ -65,13 +65,13 @@ def begin(ranks: int) -> None:
 
 def variables(environ: Mapping[str, str]) -> dict[str, str]:
     """Return those that make a process a rank of its launcher."""
-    return {name: environ[name] for name in only_the_ranks(environ)}
+    return {name: environ[name] for name in rank_variables(environ)}
 
 
 def descriptors(environ: Mapping[str, str]) -> list[int]:
     """Return the descriptors that the launcher has left open for its rank."""
     found = []
-    for name in DESCRIPTORS:
+    for name in DESCRIPTOR_VARIABLES:
         number = parse_digits_or_none(environ.get(name, ""))
         if number is not None and Path(f"/proc/self/fd/{number}").exists():
             found.append(number)

@@ -29,7 +29,7 @@ class Contact:
     node : str
         The name of the rank's node.
     events : asyncio.Queue
-        Gets ``("rendezvous", Linked)`` or ``("rendezvous", Broken)``, and what
+        Gets ``("meeting", Linked)`` or ``("meeting", Broken)``, and what
         :class:`~dask_runner.node.uplink.Uplink` gives.
 
     Attributes
@@ -68,7 +68,7 @@ class Contact:
             found = await find_hub.find(
                 self._rank, self._node, self._meeting, self._timeout
             )
-        await self._events.put(("rendezvous", found))
+        await self._events.put(("meeting", found))
 
     async def _be_found(self, record: Record) -> find_hub.Linked | find_hub.Broken:
         try:

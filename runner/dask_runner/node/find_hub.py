@@ -40,7 +40,7 @@ class Linked:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """The rendezvous failed."""
+    """The meeting failed."""
 
     error: RunnerError
 

@@ -284,7 +284,7 @@ class Host:
         """Say why a follower has to play its part itself; empty if it need not."""
         own, launch, theirs = self._own, self._launch, introduction.environ
         objections = (
-            (self._collective, "each rank has to come to the rendezvous itself"),
+            (self._collective, "each rank has to come to the meeting itself"),
             (
                 replace(introduction, environ={}) != replace(own, environ={}),
                 "another program, or other directories",

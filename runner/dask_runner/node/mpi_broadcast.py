@@ -1,4 +1,4 @@
-"""The rendezvous over MPI, as its top process sees it."""
+"""A meeting over MPI, as the top process sees it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A rank's top process: from the rendezvous to the exit status.
+"""A rank's top process: from the meeting to the exit status.
 
 It is the launcher's child, or the leader of the node that plays the part for it
 (:mod:`dask_runner.node.leader`), and the parent of everything else on this rank. It
@@ -494,8 +494,8 @@ class Rank:
 
     _TABLE: Mapping[tuple[str, type], Callable[[Rank, Any], None]] = {
         ("task", Crashed): _on_crashed,
-        ("rendezvous", Linked): _on_linked,
-        ("rendezvous", Broken): _on_broken,
+        ("meeting", Linked): _on_linked,
+        ("meeting", Broken): _on_broken,
         ("link", m.Start): _on_start,
         ("link", m.Complete): _for_the_scheduler,
         ("link", m.WorkersLost): _for_the_scheduler,

@@ -1,0 +1,99 @@
+"""Which processes of a Slurm job are tasks of srun, and what is said without."""
+
+from __future__ import annotations
+
+import pytest
+
+from dask_runner.errors import ConfigError
+from dask_runner.launch.detect import detect
+from dask_runner.launch.slurm import srun_line, tasks_on_node
+from tests.unit.environs import BATCH, HYDRA, OPEN_MPI, environ
+
+
+def test_a_forgotten_srun_is_refused_with_the_exact_line() -> None:
+    with pytest.raises(ConfigError) as failure:
+        detect(BATCH, argv=["--layout", "shared", "my script.py", "a"])
+    text = str(failure.value)
+    assert "srun dask-runner --layout shared 'my script.py' a\n" in text
+    assert "--launcher none" in text
+
+
+def test_the_line_inside_an_image_runs_the_image() -> None:
+    inside = {**BATCH, "APPTAINER_CONTAINER": "/images/dask-runner.sif"}
+    line = "srun apptainer run /images/dask-runner.sif script.py"
+    assert srun_line(inside, ["script.py"]) == line
+
+
+def test_the_line_repeats_the_cpus_of_a_task() -> None:
+    line = srun_line({**BATCH, "SLURM_CPUS_PER_TASK": "8"}, ["script.py"])
+    assert line == "srun --cpus-per-task=8 dask-runner script.py"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        # Two nodes, and no number of tasks: sbatch -N2.
+        {"SLURM_NTASKS": None},
+        # salloc on a login node: no task at all.
+        {"SLURM_PROCID": None, "SLURM_LOCALID": None, "SLURM_NODEID": None},
+        # Should a batch script or salloc's shell ever show its step's number.
+        {"SLURM_STEP_ID": "4294967291"},
+        {"SLURM_STEP_ID": "4294967290", "SLURM_STEP_NUM_TASKS": "1"},
+    ],
+)
+@pytest.mark.parametrize("choice", ["auto", "slurm"])
+def test_srun_is_forgotten_in_any_kind_of_allocation(
+    changes: dict[str, str | None], choice: str
+) -> None:
+    variables = {**BATCH, **changes}
+    with pytest.raises(ConfigError, match="is not a task of srun"):
+        detect({name: text for name, text in variables.items() if text}, choice)
+
+
+def test_variables_of_an_outer_step_do_not_make_a_task_of_a_batch_script() -> None:
+    # sbatch -n4 typed in the shell of srun -n1 --pty bash.
+    inherited = {
+        "SLURM_STEP_ID": "0",
+        "SLURM_STEP_NUM_TASKS": "1",
+        "SLURM_STEP_TASKS_PER_NODE": "1",
+        "SLURM_TASKS_PER_NODE": "2(x2)",
+    }
+    with pytest.raises(ConfigError, match="SLURM_NTASKS=4, but"):
+        detect({**BATCH, **inherited})
+    # srun --preserve-env makes the same: whoever asks for it can say so.
+    assert detect({**BATCH, **inherited}, "slurm").size == 1
+
+
+@pytest.mark.parametrize("tasks", ["1", None])
+def test_a_batch_script_with_one_task_has_no_launcher(tasks: str | None) -> None:
+    variables = {**BATCH, "SLURM_NTASKS": tasks, "SLURM_JOB_NUM_NODES": "1"}
+    assert detect({name: text for name, text in variables.items() if text}) is None
+
+
+@pytest.mark.parametrize("inner", [HYDRA, OPEN_MPI, {**environ("torchrun-rank5")}])
+def test_srun_is_not_missed_where_something_else_started_the_ranks(
+    inner: dict[str, str],
+) -> None:
+    assert detect({**BATCH, **inner}).launcher != "slurm"
+
+
+@pytest.mark.parametrize(
+    ("text", "tasks"),
+    [
+        ("4", [4, None]),
+        ("2(x2)", [2, 2, None]),
+        ("2(x2),1", [2, 2, 1, None]),
+        ("3,2(x3),1", [3, 2, 2, 2, 1, None]),
+        ("16(x2),15(x10)", [16, 16] + [15] * 10 + [None]),
+    ],
+)
+def test_tasks_of_each_node_are_read_as_slurm_writes_them(
+    text: str, tasks: list[int | None]
+) -> None:
+    assert [tasks_on_node(text, node) for node in range(len(tasks))] == tasks
+
+
+@pytest.mark.parametrize("text", ["", "x", "2(x)", "2(x2", "2(2)", "2,", ",2", "-1"])
+def test_tasks_of_each_node_that_slurm_never_wrote_are_an_error(text: str) -> None:
+    with pytest.raises(ValueError, match="no number"):
+        tasks_on_node(text, 5)

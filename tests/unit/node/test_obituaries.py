@@ -1,0 +1,184 @@
+"""What ``dask-runner -n`` does when one of its ranks ends."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dask_runner.launch.settings import settle
+from dask_runner.meeting.by_file import FileMeeting
+from dask_runner.meeting.file_words import FileWords
+from dask_runner.node.obituaries import Obituaries
+from tests.unit.records import KEY, RECORD, WORD, world
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SIZE = 3
+
+
+class Process:
+    """One that ends when it is told to."""
+
+    def __init__(self) -> None:
+        self._ended = asyncio.Event()
+        self._status = 0
+
+    def end(self, status: int) -> None:
+        self._status = status
+        self._ended.set()
+
+    async def wait(self) -> int:
+        await self._ended.wait()
+        return self._status
+
+
+class Play:
+    """A launch whose ranks have begun."""
+
+    def __init__(self, place: Path, **given: Any) -> None:
+        self.meeting = FileMeeting([place / "record.json"], KEY)
+        self.words = FileWords(self.meeting, KEY, SIZE)
+        self.obituaries = Obituaries(
+            world(size=SIZE), self.meeting, settle({"nranks": SIZE, **given}, {})
+        )
+        self.ranks = [Process() for _ in range(SIZE)]
+        self.writing = [
+            asyncio.create_task(self.obituaries.write(rank, process))  # type: ignore[arg-type]
+            for rank, process in enumerate(self.ranks)
+        ]
+
+    async def meet(self) -> None:
+        await self.meeting.publish(RECORD)
+        await self.obituaries.watch()
+
+    async def end(self, rank: int, status: int) -> None:
+        self.ranks[rank].end(status)
+        await self.writing[rank]
+
+    def close(self) -> None:
+        for task in self.writing:
+            task.cancel()
+
+
+KILLED, ASKED = -signal.SIGKILL, -signal.SIGTERM
+
+
+@pytest.mark.parametrize(
+    ("rank", "status", "ends_with", "says"),
+    [
+        (2, KILLED, 75, "error: rank 2 on {} was killed by SIGKILL before the ranks"),
+        (2, ASKED, 143, "rank 2 on {} got SIGTERM before the ranks had met"),
+        (2, 143, 143, ""),
+        (1, 78, 78, ""),  # which it has said itself
+        (0, KILLED, 137, "error: rank 0 on {} was killed by SIGKILL before the ranks"),
+        (0, ASKED, 143, "rank 0 on {} got SIGTERM before the ranks had met"),
+    ],
+)
+def test_a_rank_that_ends_before_they_have_met_ends_all(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    rank: int,
+    status: int,
+    ends_with: int,
+    says: str,
+) -> None:
+    import socket  # noqa: PLC0415
+
+    async def play() -> Play:
+        launch = Play(tmp_path)
+        await launch.end(rank, status)
+        launch.close()
+        return launch
+
+    launch = asyncio.run(play())
+    assert launch.obituaries.over.is_set()
+    assert launch.obituaries.status == ends_with
+    said = capsys.readouterr().err
+    assert says.format(socket.gethostname()) in said
+    assert bool(said) == bool(says)
+    word = launch.words.find()
+    assert word is not None
+    assert (word.rank, word.status, word.said) == (rank, ends_with, True)
+    launch.obituaries.close()
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_rank_has_said_itself_is_not_said_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def play() -> int:
+        launch = Play(tmp_path)
+        launch.words.leave(WORD)
+        await launch.end(2, WORD.status)
+        launch.close()
+        return launch.obituaries.status
+
+    assert asyncio.run(play()) == WORD.status
+    assert not capsys.readouterr().err
+
+
+def test_once_they_meet_the_hub_says_what_the_end_of_a_rank_means(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def play() -> Play:
+        launch = Play(tmp_path)
+        await launch.meet()
+        await launch.end(2, KILLED)
+        assert not launch.obituaries.over.is_set()
+        launch.close()
+        return launch
+
+    word = asyncio.run(play()).words.find()
+    # Rank 0 says it, if that rank has not come to it before.
+    assert word is not None
+    assert not word.said
+    assert not capsys.readouterr().err
+
+
+def test_the_cluster_begins_with_fewer_where_the_user_wants_that(
+    tmp_path: Path,
+) -> None:
+    async def play() -> Play:
+        launch = Play(tmp_path, min_workers=1)
+        await launch.end(2, KILLED)
+        assert not launch.obituaries.over.is_set()
+        launch.close()
+        return launch
+
+    assert asyncio.run(play()).words.find() is None
+
+
+@pytest.mark.parametrize(
+    ("status", "passed_on", "says"),
+    [
+        (0, (), ""),
+        (3, (), ""),
+        (ASKED, (signal.SIGTERM,), ""),
+        (KILLED, (), "error: rank 0 on "),
+    ],
+)
+def test_the_end_of_rank_0_is_the_launchs(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    status: int,
+    passed_on: tuple[int, ...],
+    says: str,
+) -> None:
+    async def play() -> int:
+        launch = Play(tmp_path)
+        launch.obituaries.passed_on.update(passed_on)
+        await launch.meet()
+        launch.meeting.withdraw()  # as at the end
+        await launch.end(0, status)
+        assert launch.obituaries.over.is_set()
+        launch.close()
+        return launch.obituaries.status
+
+    assert asyncio.run(play()) == (128 - status if status < 0 else status)
+    said = capsys.readouterr().err
+    assert says in said
+    assert bool(said) == bool(says)

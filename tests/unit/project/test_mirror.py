@@ -1,0 +1,142 @@
+"""The tests mirror the package: a module's tests are where its name says.
+
+``launch/key.py`` has ``tests/unit/launch/test_key.py``, or ``tests/local/launch/`` for
+what needs real processes and sockets. A module with much to test may have several
+files: ``test_key.py``, ``test_key_of_a_job.py``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import dask_runner
+
+PACKAGE = Path(dask_runner.__file__).parent
+TESTS = Path(__file__).resolve().parents[2]
+TIERS = ("unit", "local")
+#: Folders of tests/unit that are about something else than the package.
+OTHERS = ("ci", "project")
+
+MODULES = sorted(
+    str(path.relative_to(PACKAGE).with_suffix(""))
+    for path in PACKAGE.rglob("*.py")
+    if not path.stem.startswith("__")
+)
+FILES = sorted(
+    str(path.relative_to(TESTS))
+    for tier in TIERS
+    for path in (TESTS / tier).glob("*/**/test_*.py")
+    if path.relative_to(TESTS / tier).parts[0] not in OTHERS
+)
+
+#: Modules without a file of tests of their name, and which file tests them instead.
+ELSEWHERE = {
+    "cli/check": "local/test_check.py",
+    "cli/commands": "local/test_command.py",
+    "cli/local": "local/test_command.py",
+    "cli/main": "unit/node/test_follower.py",
+    "cli/run": "local/test_command.py",
+    "errors": "unit/project/test_ways_out.py",
+    "hub/losses": "unit/hub/test_cluster.py",
+    "hub/roster": "unit/hub/test_cluster.py",
+    "hub/service": "local/test_assembly.py",
+    "launch/launch": "unit/node/test_program.py",
+    "launch/options": "unit/launch/test_settings.py",
+    "launch/own_variables": "local/test_nested.py",
+    "launch/sourced": "unit/launch/test_numbers.py",
+    "launch/table": "unit/launch/test_detect.py",
+    "launch/world": "unit/launch/test_detect.py",
+    "library/base": "local/test_library.py",
+    "library/dask_mpi": "local/test_mpi_library.py",
+    "library/deadline": "local/test_mpi_library.py",
+    "library/runners": "local/test_library.py",
+    "library/session": "local/test_library.py",
+    "library/top": "local/test_library.py",
+    "library/with_body": "local/test_library.py",
+    "meeting/pmi_client": "unit/meeting/test_by_pmi.py",
+    "meeting/private": "local/test_command.py",
+    "mpi/abi/binding": "unit/mpi/abi/test_verdict.py",
+    "mpi/abi/bounds": "unit/mpi/abi/test_layers.py",
+    "mpi/abi/commands": "unit/mpi/abi/test_verdict.py",
+    "mpi/abi/elf": "unit/mpi/abi/test_root.py",
+    "mpi/abi/fabrics": "unit/mpi/abi/test_verdict.py",
+    "mpi/abi/facts": "unit/mpi/abi/test_root.py",
+    "mpi/abi/files": "unit/mpi/abi/test_root.py",
+    "mpi/abi/findings": "unit/mpi/abi/test_verdict.py",
+    "mpi/abi/inventory": "unit/mpi/abi/test_root.py",
+    "mpi/abi/judge": "unit/mpi/abi/test_rules.py",
+    "mpi/abi/libraries": "unit/mpi/abi/test_root.py",
+    "mpi/abi/loading": "unit/mpi/abi/test_verdict.py",
+    "mpi/abi/mpiexec": "unit/mpi/abi/test_root.py",
+    "mpi/abi/oci": "unit/mpi/abi/test_unpack.py",
+    "mpi/abi/slurm": "unit/mpi/abi/test_root.py",
+    "mpi/abi/squash": "local/test_check_squashfs.py",
+    "mpi/abi/streams": "unit/mpi/abi/test_layers.py",
+    "mpi/here": "local/test_mpi_library.py",
+    "mpi/surroundings": "unit/mpi/test_refusals.py",
+    "mpi/world": "unit/launch/test_numbers.py",
+    "node/children": "local/test_program_kinds.py",
+    "node/directory": "local/test_files.py",
+    "node/instructions": "unit/programs/test_user_modules.py",
+    "node/launcher_child": "unit/node/test_parting.py",
+    "node/leader": "local/test_followers.py",
+    "node/mpi_broadcast": "local/test_mpi_library.py",
+    "node/outset": "local/test_last_words.py",
+    "node/rank": "local/test_deaths.py",
+    "node/uplink": "unit/node/test_contact.py",
+    "programs/agent": "local/test_node_agent.py",
+    "programs/broadcast": "local/test_mpi_library.py",
+    "programs/client": "local/test_program_kinds.py",
+    "programs/command": "local/test_program_kinds.py",
+    "programs/dask_tls": "unit/meeting/test_tls.py",
+    "programs/fork": "local/test_programs.py",
+    "programs/forks": "local/test_deaths.py",
+    "programs/listening": "local/test_dashboard.py",
+    "programs/nannies": "local/test_programs.py",
+    "programs/node_agent": "local/test_node_agent.py",
+    "programs/openssl": "local/test_cluster_options.py",
+    "programs/scheduler": "local/test_cluster_options.py",
+    "programs/sitehook/sitecustomize": "local/test_sitehook.py",
+    "programs/sitehook/standing": "local/test_sitehook.py",
+    "programs/watched": "local/test_deaths.py",
+    "programs/worker": "local/test_programs.py",
+    "resources/cgroups": "unit/resources/test_rank_share_memory.py",
+    "resources/cuda_workers": "local/test_gpus.py",
+    "resources/from_variables": "unit/resources/test_rank_share_cpus.py",
+    "resources/machine": "unit/resources/test_rank_share.py",
+    "resources/open_files": "local/test_files.py",
+}
+
+
+def subject(file: str) -> str | None:
+    """Return the module that a file of tests is named after."""
+    _, _, path = file.partition("/")
+    folder, _, name = path.rpartition("/")
+    words = name.removesuffix(".py").removeprefix("test_").split("_")
+    names = ("_".join(words[:end]) for end in range(len(words), 0, -1))
+    found = (f"{folder}/{one}" for one in names if f"{folder}/{one}" in MODULES)
+    return next(found, None)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_file_of_tests_is_named_after_a_module(file: str) -> None:
+    assert subject(file)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_has_tests_of_its_name_or_it_is_told_where(module: str) -> None:
+    tested = any(subject(file) == module for file in FILES)
+
+    assert tested != (module in ELSEWHERE)
+
+
+def test_where_else_is_told_of_modules_and_files_that_there_are() -> None:
+    assert ELSEWHERE.keys() <= set(MODULES)
+    assert [path for path in ELSEWHERE.values() if not (TESTS / path).is_file()] == []
+
+
+def test_there_is_something_to_compare() -> None:
+    assert len(MODULES) > 50
+    assert len(FILES) > 50

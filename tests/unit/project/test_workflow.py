@@ -1,0 +1,82 @@
+"""The workflows of a hosted CI call make, and nothing that make does not have."""
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from images.table import rows
+
+ROOT = Path(__file__).resolve().parents[3]
+WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
+MAKEFILE = (ROOT / "Makefile").read_text()
+TARGETS = set(re.findall(r"^([a-z][a-z-]*):", MAKEFILE, re.MULTILINE))
+
+
+def jobs(workflow: Path) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(workflow.read_text())["jobs"]
+    return found
+
+
+def steps(workflow: Path) -> list[dict[str, Any]]:
+    return [step for job in jobs(workflow).values() for step in job["steps"]]
+
+
+def made(workflow: Path) -> list[list[str]]:
+    """Return the words after each ``make``."""
+    lines = [
+        line for step in steps(workflow) for line in step.get("run", "").split("\n")
+    ]
+    return [shlex.split(line)[1:] for line in lines if line.startswith("make ")]
+
+
+def test_there_is_a_workflow_that_publishes() -> None:
+    assert [path.name for path in WORKFLOWS] == ["publish.yml"]
+    assert any("push" in words for words in made(WORKFLOWS[0]))
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
+def test_each_target_is_one_of_the_makefile(workflow: Path) -> None:
+    for words in made(workflow):
+        targets = [word for word in words if "=" not in word]
+        assert targets
+        assert set(targets) <= TARGETS
+        done = subprocess.run(
+            ["make", "--dry-run", *words],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, ""), done
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
+def test_each_variable_is_one_that_make_explains(workflow: Path) -> None:
+    given = {
+        word.partition("=")[0]
+        for words in made(workflow)
+        for word in words
+        if "=" in word
+    }
+    for job in jobs(workflow).values():
+        given |= set(job.get("env", {}))
+    readme = (ROOT / "images/README.md").read_text()
+    assert all(re.search(rf"\b{name}\b", MAKEFILE + readme) for name in given), given
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
+def test_it_does_what_it_does_for_every_row_of_the_table(workflow: Path) -> None:
+    for job in jobs(workflow).values():
+        assert job["strategy"]["matrix"]["row"] == list(rows())
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
+def test_actions_of_others_are_pinned_to_a_release(workflow: Path) -> None:
+    used = [step["uses"] for step in steps(workflow) if "uses" in step]
+    assert used
+    assert all(re.fullmatch(r"[\w-]+/[\w-]+@v\d+", name) for name in used)
