@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 from dask_runner.errors import ConfigError, UsageError
 from dask_runner.mpi.abi import inventory
 from dask_runner.mpi.abi.elf import numbers
-from dask_runner.mpi.abi.facts import MPICH, OPENMPI, Library
+from dask_runner.mpi.abi.facts import SONAMES, Library
 from dask_runner.mpi.abi.findings import Finding, Verdict, Way
 from dask_runner.mpi.abi.judge import judge, ways
 from dask_runner.mpi.abi.root import Root
+from dask_runner.mpi.abi.vendors import VENDORS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from dask_runner.mpi.abi.facts import Facts
 
 _TEMPLATE = "recipes/dask-runner.def"
-
-_PMIX, _PMI1 = frozenset({"pmix"}), frozenset({"pmi1"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +51,19 @@ class Choice:
 
 
 def _openmpi(source: str, version: str, pmix: str) -> Choice:
-    shown = version if source != "distribution" else ""
-    library = Library(
-        "/opt/mpi/lib/libmpi.so.40", OPENMPI, "Open MPI", version, pmi=_PMIX, pmix=pmix
-    )
-    return Choice("openmpi", source, shown, library)
+    return _choice("openmpi", "Open MPI", source, version, pmix)
 
 
 def _mpich(source: str, version: str, mpi: str = "mpich") -> Choice:
-    shown = version if source != "distribution" else ""
     vendor = {"impi": "Intel MPI"}.get(mpi, "MPICH")
-    path = "/opt/mpi/lib/libmpi.so.12"
-    return Choice(mpi, source, shown, Library(path, MPICH, vendor, version, pmi=_PMI1))
+    return _choice(mpi, vendor, source, version)
+
+
+def _choice(mpi: str, vendor: str, source: str, version: str, pmix: str = "") -> Choice:
+    known = next(each for each in VENDORS if each.name == vendor)
+    path = f"/opt/mpi/lib/{SONAMES[known.family]}"
+    library = Library(path, known.family, vendor, version, pmi=known.pmi, pmix=pmix)
+    return Choice(mpi, source, version if source != "distribution" else "", library)
 
 
 #: What is tried (images/README.md), the best first: a distribution's MPI has its

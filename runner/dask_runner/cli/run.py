@@ -12,7 +12,7 @@ from dask_runner.launch.launch import Launch
 from dask_runner.launch.plan import make_plan
 from dask_runner.launch.world import World
 from dask_runner.meeting.choose import choose
-from dask_runner.mpi import refusals, surroundings
+from dask_runner.mpi import lost_launcher, surroundings
 from dask_runner.node.launcher_child import ThisProcess
 from dask_runner.node.leader import Host
 from dask_runner.node.mpi_broadcast import mpi_meeting
@@ -56,7 +56,7 @@ def run(
         return asyncio.run(ranks)
     if world is None:
         if settings.launcher == "auto" and settings.nranks is None:
-            refusals.refuse_lost_launcher(environ, surroundings.look(environ))
+            lost_launcher.refuse(environ, surroundings.look(environ))
         world = World.alone()
         beside.leader = None  # it is not of that launch
     plan = make_plan(world.size, settings.layout)

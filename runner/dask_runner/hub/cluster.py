@@ -141,7 +141,7 @@ class Cluster:
             return
         try:
             libraries = {one.rank: one.hello.mpi for one in self._roster.members}
-            refusals.refuse_two_families(libraries)
+            refusals.two_families(libraries)
         except ConfigError as error:
             self.fail(error)
 

@@ -22,6 +22,7 @@ from dask_runner.launch.settings import Setting, Settings
 from dask_runner.launch.world import World
 from dask_runner.meeting.choose import choose
 from dask_runner.meeting.record import RelayMeeting
+from dask_runner.node.events import Source
 from dask_runner.node.exits import Ended
 from dask_runner.node.launcher_child import ThisProcess
 from dask_runner.node.mpi_broadcast import mpi_meeting
@@ -30,12 +31,13 @@ from dask_runner.programs import lifeline
 
 if TYPE_CHECKING:
     from dask_runner.hub.channel import Channel
+    from dask_runner.node.events import Event
 
 
 class Above:
     """The user's process, as its rank sees it."""
 
-    def __init__(self, channel: Channel, events: asyncio.Queue[Any]) -> None:
+    def __init__(self, channel: Channel, events: asyncio.Queue[Event]) -> None:
         self._channel = channel
         self._events = events
         self._relays: asyncio.Queue[m.Relay] = asyncio.Queue()
@@ -51,9 +53,9 @@ class Above:
                 continue
             if isinstance(message, m.ClientEnded):
                 self._over.set()
-            await self._events.put(("above", message))
+            await self._events.put((Source.above, message))
         self._over.set()
-        await self._events.put(("above", Ended(0)))
+        await self._events.put((Source.above, Ended(0)))
 
     async def hand_over(self, text: str | None) -> str:
         """Let it broadcast the record."""
@@ -89,7 +91,7 @@ class Above:
 async def _play() -> int:
     channel = await lifeline.channel()
     spec = (await lifeline.expect(channel, m.Run)).spec
-    events: asyncio.Queue[Any] = asyncio.Queue()
+    events: asyncio.Queue[Event] = asyncio.Queue()
     above = Above(channel, events)
     listening = asyncio.create_task(above.listen())
     world = World(**spec["world"])

@@ -35,7 +35,7 @@ def begin() -> Comm:
         As mpi4py does (:data:`UNUSABLE`).
     """
     if "mpi4py.MPI" not in sys.modules:
-        refusals.refuse_before_mpi(
+        refusals.before_init(
             os.environ, surroundings.look(os.environ), image.library(os.environ)
         )
     from mpi4py import MPI  # noqa: PLC0415  it initialises MPI
@@ -52,8 +52,8 @@ def refuse_other_world(ranks: int, comm: Comm) -> None:
     """
     from mpi4py import MPI  # noqa: PLC0415  it is there, and initialised
 
-    library = str(MPI.Get_library_version())
-    refusals.refuse_world(os.environ, ranks, comm.size, library)
+    title = str(MPI.Get_library_version())
+    refusals.other_world(os.environ, ranks, comm.size, title)
 
 
 def exchange(ranks: int) -> Exchange | None:

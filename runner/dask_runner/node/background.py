@@ -6,8 +6,12 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from dask_runner.node.events import Source
+
 if TYPE_CHECKING:
     from collections.abc import Coroutine
+
+    from dask_runner.node.events import Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +27,10 @@ class Tasks:
     Parameters
     ----------
     events : asyncio.Queue
-        Gets ``("task", Crashed)`` for each that fails.
+        Gets ``(Source.task, Crashed)`` for each that fails.
     """
 
-    def __init__(self, events: asyncio.Queue[Any]) -> None:
+    def __init__(self, events: asyncio.Queue[Event]) -> None:
         self._events = events
         self._running: set[asyncio.Task[Any]] = set()
 
@@ -45,4 +49,4 @@ class Tasks:
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._events.put_nowait(("task", Crashed(error)))
+            self._events.put_nowait((Source.task, Crashed(error)))

@@ -26,6 +26,8 @@ from dask_runner.node.exits import Ended, Kills
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from dask_runner.node.events import Event, Source
+
 #: Seconds between SIGTERM and SIGKILL for our own processes.
 PATIENCE = 3.0
 
@@ -65,9 +67,6 @@ class Sibling:
             os.close(descriptor)
 
 
-Event = tuple[str, "Message | Ended"]
-
-
 # Nobody else keeps who listens to a peer that was disowned: it and its connection
 # would be garbage in the middle of a message.
 _pumps: set[asyncio.Task[None]] = set()
@@ -78,13 +77,13 @@ class Peer:
 
     Parameters
     ----------
-    name : str
-        "agent", "scheduler" or "client": its name in the events.
+    name : Source
+        What it is called in the events.
     events : asyncio.Queue
         Gets ``(name, message)`` for each message and ``(name, Ended)`` once.
     """
 
-    def __init__(self, name: str, events: asyncio.Queue[Event]) -> None:
+    def __init__(self, name: Source, events: asyncio.Queue[Event]) -> None:
         self.name = name
         self._events = events
         self._channel: Channel | None = None
@@ -185,7 +184,7 @@ class Process(Peer):
     Its module is *name* in :mod:`dask_runner.programs`.
     """
 
-    def __init__(self, name: str, events: asyncio.Queue[Event]) -> None:
+    def __init__(self, name: Source, events: asyncio.Queue[Event]) -> None:
         super().__init__(name, events)
         self._status: asyncio.Future[int] | None = None
 

@@ -23,6 +23,7 @@ from dask_runner.mpi import world as mpi_world
 from dask_runner.node import agent_socket, find_hub, instructions, program
 from dask_runner.node.child import Peer, Process, Sibling
 from dask_runner.node.directory import Workplace
+from dask_runner.node.events import Source
 from dask_runner.node.exits import Standing
 from dask_runner.node.orphans import LAST
 from dask_runner.resources import open_files
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from dask_runner.launch.launch import Launch
     from dask_runner.launch.settings import Settings
     from dask_runner.meeting.record import Record
-    from dask_runner.node.child import Event
+    from dask_runner.node.events import Event
     from dask_runner.node.launcher_child import Launched
     from dask_runner.node.script import Client
     from dask_runner.resources.machine import Snapshot
@@ -82,9 +83,9 @@ class Crew:
         self._work: m.Run | None = None
         self._standing = Standing(launch.settings.silence)
         self._found = m.Found({})
-        self.agent: Peer = Process("agent", events)
-        self.scheduler = Process("scheduler", events)
-        self.client: Client = above or Process("client", events)
+        self.agent: Peer = Process(Source.agent, events)
+        self.scheduler = Process(Source.scheduler, events)
+        self.client: Client = above or Process(Source.client, events)
         self._program = launch.program if Role.client in self._roles else None
         self._opened = list(self._program.descriptors) if self._program else []
         self._material: dict[str, list[str]] = {}
@@ -193,7 +194,7 @@ class Crew:
             "files": open_files.given(),
         }
         self._unborn |= {fork.name for fork in forks}
-        agent = Process("agent", self._events)
+        agent = Process(Source.agent, self._events)
         self.agent = agent
         await agent.start(
             self.place.environment(added),
@@ -289,7 +290,7 @@ class Crew:
         if sock is None:
             await self.work_alone()
         else:
-            self.agent = Peer("agent", self._events)
+            self.agent = Peer(Source.agent, self._events)
             await self.agent.attach(sock)
             self.agent.send(self._work)
         return (*self.place.warnings, *warnings)

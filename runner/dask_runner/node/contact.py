@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dask_runner.errors import ConfigError, RunnerError
 from dask_runner.hub import messages as m
 from dask_runner.meeting.record import with_address
 from dask_runner.node import find_hub
+from dask_runner.node.events import Source
 from dask_runner.node.uplink import Uplink
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from dask_runner.launch.launch import Launch
     from dask_runner.meeting.record import Meeting, Record
     from dask_runner.meeting.words import Words
+    from dask_runner.node.events import Event
 
 
 class Contact:
@@ -29,7 +31,7 @@ class Contact:
     node : str
         The name of the rank's node.
     events : asyncio.Queue
-        Gets ``("meeting", Linked)`` or ``("meeting", Broken)``, and what
+        Gets ``(Source.meeting, Linked)`` or ``("meeting", Broken)``, and what
         :class:`~dask_runner.node.uplink.Uplink` gives.
 
     Attributes
@@ -43,7 +45,7 @@ class Contact:
     """
 
     def __init__(
-        self, launch: Launch, meeting: Meeting, node: str, events: asyncio.Queue[Any]
+        self, launch: Launch, meeting: Meeting, node: str, events: asyncio.Queue[Event]
     ) -> None:
         self._rank = launch.world.rank
         self._timeout = launch.settings.timeout
@@ -68,7 +70,7 @@ class Contact:
             found = await find_hub.find(
                 self._rank, self._node, self._meeting, self._timeout
             )
-        await self._events.put(("meeting", found))
+        await self._events.put((Source.meeting, found))
 
     async def _be_found(self, record: Record) -> find_hub.Linked | find_hub.Broken:
         try:

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from dask_runner.hub import messages as m
 from dask_runner.hub.channel import BlockingChannel
+from dask_runner.linux import adopt_orphans
 from dask_runner.node import follower
 from dask_runner.node.child import Peer
+from dask_runner.node.events import Source
 from dask_runner.node.exits import Ended, is_stopped
-from dask_runner.node.orphans import LAST, adopt_orphans, die_in, end_orphans
+from dask_runner.node.orphans import LAST, die_in, end_orphans
 from dask_runner.resources.machine import take
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
     from dask_runner.errors import RunnerError
     from dask_runner.launch.launch import Launch
-    from dask_runner.node.child import Event
+    from dask_runner.node.events import Event
     from dask_runner.resources.machine import Snapshot
 
 #: Seconds for a follower to go, once it has its status.
@@ -102,11 +104,11 @@ class ThisProcess:
         adopt_orphans()
         loop = asyncio.get_running_loop()
         for number in follower.SIGNALS:
-            event = ("launched", m.Signalled(number))
+            event = (Source.launched, m.Signalled(number))
             loop.add_signal_handler(number, events.put_nowait, event)
         follower.hear_signals()
         if self._leader is not None:
-            meeting = self._meet(Peer("leader", events), self._leader)
+            meeting = self._meet(Peer(Source.leader, events), self._leader)
             self._meeting = asyncio.create_task(meeting)
 
     async def _meet(self, peer: Peer, leader: socket.socket) -> None:
@@ -198,7 +200,7 @@ class Follower:
         byte = await self._byte()
         self.running = False
         if self._events is not None:
-            self._events.put_nowait(("launched", Ended(0)))
+            self._events.put_nowait((Source.launched, Ended(0)))
         return byte
 
     async def _byte(self) -> int | None:
@@ -216,7 +218,7 @@ class Follower:
         if self._events is None:
             self._early.append(number)
         elif self.has_joined:
-            self._events.put_nowait(("launched", m.Signalled(number)))
+            self._events.put_nowait((Source.launched, m.Signalled(number)))
         else:
             # Nobody knows this rank: it would end alone.
             self._tell(m.Signalled(number, self._rank))
@@ -245,7 +247,7 @@ class Follower:
         for number in self._early:
             self._hear(number)
         if self.left.done():
-            events.put_nowait(("launched", Ended(0)))
+            events.put_nowait((Source.launched, Ended(0)))
 
     def hold(self, snapshot: Snapshot, last_words: str) -> None:
         """Tell it that its part is played.

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from dask_runner.hub import messages as m
 from dask_runner.meeting.record import RelayMeeting, UnusableError
 from dask_runner.mpi import world as mpi_world
-from dask_runner.node.child import Event, Process
+from dask_runner.node.child import Process
+from dask_runner.node.events import Event, Source
 from dask_runner.node.exits import Ended
 
 if TYPE_CHECKING:
@@ -20,12 +21,6 @@ if TYPE_CHECKING:
 
 #: Lines of what the MPI library said that the report of its failure shows.
 TAIL = 6
-
-#: How the version strings of libraries begin that can be ranks of a launcher.
-#: mpirun of Open MPI 5 (PRRTE) cannot start programs of Open MPI 4, which looks for
-#: its own daemon; the other way round it can.
-OPEN_MPI = ("Open MPI v",)
-OPEN_MPI_5 = ("Open MPI v5", "Open MPI v6")
 
 
 class MpiExchange:
@@ -41,7 +36,7 @@ class MpiExchange:
     def __init__(self, world: World, environ: Mapping[str, str]) -> None:
         self._world = world
         self._environ = environ
-        self._process = Process("broadcast", asyncio.Queue())
+        self._process = Process(Source.broadcast, asyncio.Queue())
         self._done = False
 
     async def __call__(self, text: str | None) -> str:
@@ -49,7 +44,7 @@ class MpiExchange:
         if importlib.util.find_spec("mpi4py") is None:
             raise UnusableError("mpi4py is not installed")
         events: asyncio.Queue[Event] = asyncio.Queue()
-        self._process = Process("broadcast", events)
+        self._process = Process(Source.broadcast, events)
         # What the MPI library prints would come once from each rank.
         with os.fdopen(os.memfd_create("broadcast"), "rb") as words:
             await self._process.start(
@@ -58,12 +53,7 @@ class MpiExchange:
                 f"/proc/self/fd/{words.fileno()}",
                 pass_fds=(*mpi_world.descriptors(self._environ), words.fileno()),
             )
-            spec = {
-                "text": text or "",
-                "size": self._world.size,
-                "libraries": _libraries(self._world, self._environ),
-            }
-            self._process.send(m.Run(spec))
+            self._process.send(m.Run({"text": text or "", "size": self._world.size}))
             _, answer = await events.get()
             said = words.read().decode(errors="replace").splitlines()
         self._done = True
@@ -96,10 +86,3 @@ def mpi_meeting(
         settle=exchange.settle,
         seconds=seconds,
     )
-
-
-def _libraries(world: World, environ: Mapping[str, str]) -> tuple[str, ...]:
-    """Return how the version of a fitting library may begin; empty for any."""
-    if world.launcher != "openmpi":
-        return ()
-    return OPEN_MPI_5 if "PRTE_LAUNCHED" in environ else OPEN_MPI

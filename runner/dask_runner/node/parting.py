@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dask_runner.errors import RunnerError, SignalledError
 from dask_runner.hub.report import say
 from dask_runner.launch.plan import Role
 from dask_runner.meeting.words import OverError, Word
+from dask_runner.node.events import Source
 
 if TYPE_CHECKING:
     from dask_runner.hub import messages as m
     from dask_runner.hub.service import Headquarters
     from dask_runner.launch.launch import Launch
     from dask_runner.node.contact import Contact
+    from dask_runner.node.events import Event
     from dask_runner.node.launcher_child import Launched
 
 #: Seconds in which a rank that has to end looks for the hub, to say it there.
@@ -47,7 +49,7 @@ class Parting:
     launched : Launched
         The process that the launcher started for it.
     events : asyncio.Queue
-        Gets ``("parting", Unheard)``.
+        Gets ``(Source.parting, Unheard)``.
     """
 
     def __init__(
@@ -56,7 +58,7 @@ class Parting:
         node: str,
         contact: Contact,
         launched: Launched,
-        events: asyncio.Queue[Any],
+        events: asyncio.Queue[Event],
     ) -> None:
         self._launch = launch
         self._rank = launch.world.rank
@@ -89,7 +91,7 @@ class Parting:
             async with asyncio.timeout(SAYS_IT_THERE):
                 await self._contact.made()
         except TimeoutError:
-            await self._events.put(("parting", Unheard(error, rank)))
+            await self._events.put((Source.parting, Unheard(error, rank)))
         except RunnerError:
             return  # which is an event of its own
         else:

@@ -33,6 +33,7 @@ from dask_runner.node.background import Crashed, Tasks
 from dask_runner.node.causes import problem
 from dask_runner.node.children import Crew
 from dask_runner.node.contact import Contact
+from dask_runner.node.events import Source
 from dask_runner.node.exits import Ended
 from dask_runner.node.find_hub import Broken, Linked
 from dask_runner.node.orphans import LAST
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from dask_runner.meeting.record import Meeting, Record
     from dask_runner.meeting.words import Words
     from dask_runner.node.agent_socket import Place
+    from dask_runner.node.events import Event
     from dask_runner.node.launcher_child import Launched
     from dask_runner.node.script import Client
 
@@ -85,7 +87,7 @@ class Rank:
         self,
         launch: Launch,
         meeting: Meeting,
-        events: asyncio.Queue[Any],
+        events: asyncio.Queue[Event],
         launched: Launched,
         above: Client | None = None,
     ) -> None:
@@ -93,7 +95,7 @@ class Rank:
         self._world = launch.world
         self._settings = launch.settings
         self._roles = launch.plan.roles(launch.world.rank)
-        self._events: asyncio.Queue[tuple[str, Any]] = events
+        self._events: asyncio.Queue[Event] = events
         self._launched = launched
         self._above = above
         self._node = socket.gethostname()
@@ -177,7 +179,7 @@ class Rank:
 
     def hear(self, message: m.Message) -> None:
         """Be told of another rank of the node, which the hub may not know."""
-        self._events.put_nowait(("node", message))
+        self._events.put_nowait((Source.node, message))
 
     # --- the beginning ------------------------------------------------------
 
@@ -252,9 +254,9 @@ class Rank:
         self._contact.broken(error)
         # All else is seen by rank 0 as well, which says it.
         self._status = error.status
-        if error.said:
+        if error.printed:
             return  # the leader's own, who plays for this rank
-        error.said = True
+        error.printed = True
         if self._headquarters is not None:
             self._headquarters.fail(error)
         elif isinstance(error, AssemblyError) and self._speaks:
@@ -493,54 +495,54 @@ class Rank:
             self._status = LostError.status
 
     _TABLE: Mapping[tuple[str, type], Callable[[Rank, Any], None]] = {
-        ("task", Crashed): _on_crashed,
-        ("meeting", Linked): _on_linked,
-        ("meeting", Broken): _on_broken,
-        ("link", m.Start): _on_start,
-        ("link", m.Complete): _for_the_scheduler,
-        ("link", m.WorkersLost): _for_the_scheduler,
-        ("link", m.Ready): _on_ready,
-        ("link", m.Signalled): _for_the_script,
-        ("link", m.Close): _on_close,
-        ("link", m.Finish): _on_finish,
-        ("link", Ended): _on_link_gone,
-        ("client", Ended): _on_client_ended,
-        ("above", m.ClientEnded): _for_the_hub,
-        ("above", Ended): _on_above_gone,
-        ("scheduler", m.SchedulerUp): _for_the_hub,
-        ("scheduler", m.SchedulerClosed): _on_scheduler_closed,
-        ("scheduler", m.Failed): _for_the_hub,
-        ("scheduler", Ended): _on_scheduler_ended,
-        ("agent", m.Forked): _on_forked,
-        ("agent", m.Declined): _on_declined,
-        ("agent", m.WorkersUp): _for_the_hub,
-        ("agent", m.WorkerDied): _for_the_hub,
-        ("agent", m.WorkerDown): _for_the_hub,
-        ("agent", m.WorkerBack): _for_the_hub,
-        ("agent", m.WorkerLeft): _for_the_hub,
-        ("agent", m.Note): _for_the_hub,
-        ("agent", m.Failed): _on_agent_failed,
-        ("agent", Ended): _on_agent_ended,
-        ("launched", m.Signalled): _on_signal,
-        ("launched", Ended): _on_launched_gone,
-        ("node", m.Absent): _on_absent,
-        ("node", m.Signalled): _on_signal,
-        ("parting", Unheard): _on_unheard,
-        ("leader", m.Leads): _on_leads,
-        ("leader", m.Close): _on_leader_ends,
-        ("leader", Ended): _on_leader_gone,
+        (Source.task, Crashed): _on_crashed,
+        (Source.meeting, Linked): _on_linked,
+        (Source.meeting, Broken): _on_broken,
+        (Source.link, m.Start): _on_start,
+        (Source.link, m.Complete): _for_the_scheduler,
+        (Source.link, m.WorkersLost): _for_the_scheduler,
+        (Source.link, m.Ready): _on_ready,
+        (Source.link, m.Signalled): _for_the_script,
+        (Source.link, m.Close): _on_close,
+        (Source.link, m.Finish): _on_finish,
+        (Source.link, Ended): _on_link_gone,
+        (Source.client, Ended): _on_client_ended,
+        (Source.above, m.ClientEnded): _for_the_hub,
+        (Source.above, Ended): _on_above_gone,
+        (Source.scheduler, m.SchedulerUp): _for_the_hub,
+        (Source.scheduler, m.SchedulerClosed): _on_scheduler_closed,
+        (Source.scheduler, m.Failed): _for_the_hub,
+        (Source.scheduler, Ended): _on_scheduler_ended,
+        (Source.agent, m.Forked): _on_forked,
+        (Source.agent, m.Declined): _on_declined,
+        (Source.agent, m.WorkersUp): _for_the_hub,
+        (Source.agent, m.WorkerDied): _for_the_hub,
+        (Source.agent, m.WorkerDown): _for_the_hub,
+        (Source.agent, m.WorkerBack): _for_the_hub,
+        (Source.agent, m.WorkerLeft): _for_the_hub,
+        (Source.agent, m.Note): _for_the_hub,
+        (Source.agent, m.Failed): _on_agent_failed,
+        (Source.agent, Ended): _on_agent_ended,
+        (Source.launched, m.Signalled): _on_signal,
+        (Source.launched, Ended): _on_launched_gone,
+        (Source.node, m.Absent): _on_absent,
+        (Source.node, m.Signalled): _on_signal,
+        (Source.parting, Unheard): _on_unheard,
+        (Source.leader, m.Leads): _on_leads,
+        (Source.leader, m.Close): _on_leader_ends,
+        (Source.leader, Ended): _on_leader_gone,
     }
 
     #: What is no news any more once the rank is closing.
     _LATE = frozenset(
         {
-            ("link", m.Ready),
-            ("link", m.Close),
-            ("scheduler", Ended),
-            ("agent", Ended),
-            ("launched", Ended),
-            ("leader", m.Close),
-            ("leader", Ended),
+            (Source.link, m.Ready),
+            (Source.link, m.Close),
+            (Source.scheduler, Ended),
+            (Source.agent, Ended),
+            (Source.launched, Ended),
+            (Source.leader, m.Close),
+            (Source.leader, Ended),
         }
     )
 

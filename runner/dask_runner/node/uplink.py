@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from dask_runner.hub import messages as m
 from dask_runner.hub.messages import ProtocolError
 from dask_runner.hub.server import between_pings
+from dask_runner.node.events import Source
 from dask_runner.node.exits import Ended
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from dask_runner.errors import RunnerError
     from dask_runner.hub.channel import Channel
-    from dask_runner.node.child import Event
+    from dask_runner.node.events import Event
 
 
 class Uplink:
@@ -26,7 +27,8 @@ class Uplink:
     channel : Channel
         To the hub, which knows the rank by its Hello.
     events : asyncio.Queue
-        Gets ``("link", message)`` for each message and ``("link", Ended)`` once.
+        Gets ``(Source.link, message)`` for each message and ``(Source.link,
+        Ended)`` once.
     silence : float
         Seconds without a sign of life after which the hub counts as gone.
 
@@ -63,11 +65,11 @@ class Uplink:
         try:
             while (message := await self._channel.receive()) is not None:
                 self._heard = True
-                await self._events.put(("link", message))
+                await self._events.put((Source.link, message))
         except ProtocolError:
             # Sealed by the hub, so a bug or another version: as good as gone.
             self._channel.close()
-        await self._events.put(("link", Ended(0)))
+        await self._events.put((Source.link, Ended(0)))
 
     async def beat(self, look_around: Callable[[float], None]) -> None:
         """Give and expect signs of life, and look around at each.

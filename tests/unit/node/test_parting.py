@@ -19,6 +19,7 @@ from dask_runner.meeting.record import RelayMeeting
 from dask_runner.meeting.words import OverError
 from dask_runner.node import parting
 from dask_runner.node.contact import Contact
+from dask_runner.node.events import Event, Source
 from dask_runner.node.launcher_child import ThisProcess
 from dask_runner.node.parting import Parting, Unheard
 from tests.unit.records import KEY, RECORD, WORD, published, world
@@ -66,7 +67,7 @@ class Play:
         self.words = FileWords(self.meeting, KEY, SIZE)
         if words:
             self.meeting.words = self.words
-        self.events: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
+        self.events: asyncio.Queue[Event] = asyncio.Queue()
         self.contact = Contact(launch, self.meeting, "c1", self.events)
         self.parting = Parting(
             launch, "c1", self.contact, launched or ThisProcess(), self.events
@@ -211,7 +212,7 @@ def test_a_hub_that_is_not_found_in_time_is_told_nothing(
     async def play() -> None:
         rank = Play(tmp_path)
         await rank.parting.soon(ERROR, 1)
-        assert rank.events.get_nowait() == ("parting", Unheard(ERROR, 1))
+        assert rank.events.get_nowait() == (Source.parting, Unheard(ERROR, 1))
 
     played(play())
 

@@ -75,7 +75,8 @@ RULES: tuple[Rule, ...] = (
         _kind("srun-none"),
         Verdict.INCOMPATIBLE,
         "{way.command} gives MPI no wire-up: every task is rank 0 of 1, with status 0",
-        "srun --mpi=pmix for Open MPI, srun --mpi=pmi2 for MPICH",
+        "srun --mpi=pmix for Open MPI, srun --mpi=pmi2 for MPICH; srun --mpi=list "
+        "tells what the site has",
     ),
     Rule(
         "Cray MPICH under Slurm on a Cray",

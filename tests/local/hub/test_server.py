@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from dask_runner.hub import handshake, listener
 from dask_runner.hub import messages as m
-from dask_runner.meeting.record import Record
-from tests.unit.stage import (
-    LOOPBACK,
-    PATIENCE,
-    Stage,
-    all_leave,
-    playing,
-    ready,
-)
+from tests.local.served import LOOPBACK, Served
+from tests.unit.stage import PATIENCE, all_leave, ready
+from tests.unit.stage import playing as playing_on
 
 if TYPE_CHECKING:
     import pytest
 
 
+playing = partial(playing_on, kind=Served)
+
+
 def test_who_does_not_begin_with_hello_is_refused() -> None:
-    async def play(stage: Stage) -> None:
+    async def play(stage: Served) -> None:
         rank = await stage.connect()
         rank.say(m.Ping())
         async with asyncio.timeout(PATIENCE):
@@ -37,7 +35,7 @@ def test_strangers_are_warned_of_once_and_do_no_harm(
 ) -> None:
     monkeypatch.setattr(handshake, "HANDSHAKE", 0.2)
 
-    async def play(stage: Stage) -> None:
+    async def play(stage: Served) -> None:
         for _ in range(20):
             reader, writer = await asyncio.open_connection(
                 LOOPBACK,
@@ -57,25 +55,15 @@ def test_silent_strangers_do_not_keep_the_ranks_out(
 ) -> None:
     monkeypatch.setattr(handshake, "HANDSHAKE", 0.5)
 
-    async def play(stage: Stage) -> None:
+    async def play(stage: Served) -> None:
         crowd = [
             await asyncio.open_connection(LOOPBACK, stage.port)
             for _ in range(listener.STRANGERS + 8)
         ]
-        record = Record(
-            "k",
-            "n",
-            "c1",
-            LOOPBACK,
-            stage.port,
-            stage.hub.secret.hex(),
-            "",
-            "",
-        )
         async with asyncio.timeout(PATIENCE):
             while True:
                 try:
-                    channel = await handshake.connect(record, 2)
+                    channel = await handshake.connect(stage.record(), 2)
                     break
                 except handshake.StrangerError:
                     continue
@@ -87,7 +75,7 @@ def test_silent_strangers_do_not_keep_the_ranks_out(
 
 
 def test_a_rank_that_sends_garbage_is_lost() -> None:
-    async def play(stage: Stage) -> None:
+    async def play(stage: Served) -> None:
         ranks = await ready(stage, 3)
         ranks[2].channel._writer.write(b"\0\0\0\2" + b"x" * 34)  # noqa: SLF001
         await stage.until(lambda: stage.said.warnings)
@@ -97,7 +85,7 @@ def test_a_rank_that_sends_garbage_is_lost() -> None:
 
 
 def test_a_message_that_no_rank_may_send_is_a_loss_and_no_crash() -> None:
-    async def play(stage: Stage) -> None:
+    async def play(stage: Served) -> None:
         ranks = await ready(stage, 3)
         ranks[2].say(m.Finish())
         await stage.until(lambda: stage.said.warnings)
@@ -109,7 +97,7 @@ def test_a_message_that_no_rank_may_send_is_a_loss_and_no_crash() -> None:
 
 
 def test_a_silent_rank_is_lost() -> None:
-    async def play(stage: Stage) -> None:
+    async def play(stage: Served) -> None:
         ranks = await ready(stage, 2)
 
         async def beat() -> None:

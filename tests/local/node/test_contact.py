@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,11 +13,12 @@ from dask_runner.launch import plan
 from dask_runner.launch.launch import Launch
 from dask_runner.launch.settings import settle
 from dask_runner.meeting.by_file import FileMeeting
-from dask_runner.meeting.record import Record
 from dask_runner.node import find_hub
 from dask_runner.node.contact import Contact
+from dask_runner.node.events import Event, Source
+from tests.local.served import LOOPBACK, Served
 from tests.unit.records import KEY, RECORD, published, world
-from tests.unit.stage import LOOPBACK, PATIENCE, Stage
+from tests.unit.stage import PATIENCE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,26 +26,24 @@ if TYPE_CHECKING:
 
 def contact(
     path: Path, timeout: float = PATIENCE
-) -> tuple[Contact, asyncio.Queue[tuple[str, Any]]]:
+) -> tuple[Contact, asyncio.Queue[Event]]:
     """Return rank 1's with a record in this file."""
     settings = settle({"timeout": timeout}, {})
     launch = Launch(world(rank=1, size=2), plan.make_plan(2, "shared"), settings, {})
-    events: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
+    events: asyncio.Queue[Event] = asyncio.Queue()
     return Contact(launch, FileMeeting([path], KEY), "c1", events), events
 
 
 async def met(path: Path) -> Contact:
     """Return rank 1's, once it has met a hub and that has left."""
-    stage = Stage(2, "shared")
+    stage = Served(2)
     await stage.open()
-    record = Record(
-        KEY, "n", "c1", LOOPBACK, stage.port, stage.hub.secret.hex(), "", ""
-    )
+    record = stage.record(KEY)
     await asyncio.to_thread(published, path, record)
     one, events = contact(path)
     await one.meet()
     source, found = await events.get()
-    assert (source, type(found)) == ("meeting", find_hub.Linked)
+    assert (source, type(found)) == (Source.meeting, find_hub.Linked)
     waiting = asyncio.create_task(one.made())
     one.linked(found)
     assert await waiting == one.known == record
@@ -73,7 +72,7 @@ def test_a_rank_that_finds_nothing_tells_all_who_wait_for_the_record(
         waiting = asyncio.create_task(one.made())
         await one.meet()
         source, found = await events.get()
-        assert (source, type(found)) == ("meeting", find_hub.Broken)
+        assert (source, type(found)) == (Source.meeting, find_hub.Broken)
         one.broken(found.error)
         with pytest.raises(AssemblyError, match="does not exist"):
             await waiting
