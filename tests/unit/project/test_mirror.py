@@ -57,6 +57,7 @@ ELSEWHERE = {
     "library/with_body": "local/test_library.py",
     "meeting/pmi_client": "unit/meeting/test_by_pmi.py",
     "meeting/private": "local/test_command.py",
+    "linux": "unit/test_linux.py",
     "mpi/abi/binding": "unit/mpi/abi/test_verdict.py",
     "mpi/abi/bounds": "unit/mpi/abi/test_layers.py",
     "mpi/abi/commands": "unit/mpi/abi/test_verdict.py",
