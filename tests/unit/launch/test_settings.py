@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import dask.config
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -172,8 +173,8 @@ def test_without_a_home_in_the_environment_that_of_the_user_is_looked_at(
 
     # Dask has been imported; that it is asked shows that the file was seen.
     (home / ".config/dask/my.yaml").write_text("runner: {}\n")
-    monkeypatch.setattr("dask.config.config", {"runner": {"timeout": 3}})
-    (found,) = configured({"DASK_ROOT_CONFIG": "/nowhere"}).items()
+    with dask.config.set({"runner": {"timeout": 3}}):
+        (found,) = configured({"DASK_ROOT_CONFIG": "/nowhere"}).items()
     assert found == ("timeout", Setting(3, "Dask's configuration, runner.timeout"))
 
 

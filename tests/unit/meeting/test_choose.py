@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dask_runner.errors import ConfigError
-from dask_runner.meeting import by_file as files
 from dask_runner.meeting.by_file import FileMeeting, node_meeting
 from dask_runner.meeting.choose import FirstUsable
 from dask_runner.meeting.record import (
@@ -122,7 +121,7 @@ def test_ranks_of_one_node_may_also_meet_among_the_temporary_files(
     file.touch()
     (tmp_path / "tmp").mkdir()
     monkeypatch.chdir("/proc")
-    monkeypatch.setattr(files.tempfile, "tempdir", str(tmp_path / "tmp"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
     meetings = [node_meeting(world(), {"HOME": str(file)}) for _ in range(2)]
 
     async def play() -> Record:
