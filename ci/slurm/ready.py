@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from docker.errors import APIError
 
-from ci.commands import execute
+from containers.commands import execute
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

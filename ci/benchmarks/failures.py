@@ -21,8 +21,8 @@ import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from ci.entry import ROOT
-from ci.slurm_cluster import HOME, Cluster
+from ci.slurm.cluster import HOME, Cluster
+from containers.entry import ROOT
 from tests.cluster.jobs import SIF, Jobs
 from tests.failures.cell import Cell
 from tests.failures.on_the_cluster import OnTheCluster

@@ -12,14 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ci.bench_contenders import CONTENDERS, OURS, PEERS, Contender
-from ci.bench_plot import draw
-from ci.bench_report import table
-from ci.bench_runs import home_calls, install, measure
-from ci.docker_engine import ensure, say
-from ci.entry import ROOT
-from ci.peers_image import ensure_peers
-from ci.slurm_cluster import Cluster
+from ci.benchmarks.contenders import CONTENDERS, OURS, PEERS, Contender
+from ci.benchmarks.peers import ensure_peers
+from ci.benchmarks.plot import draw
+from ci.benchmarks.report import table
+from ci.benchmarks.runs import home_calls, install, measure
+from ci.slurm.cluster import Cluster
+from containers.engine import ensure, say
+from containers.entry import ROOT
 from dask_runner.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 import docker
 from docker.errors import DockerException
 
-from ci.entry import CACHE
+from containers.entry import CACHE
 from dask_runner.errors import AssemblyError, ConfigError
 
 if TYPE_CHECKING:

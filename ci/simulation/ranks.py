@@ -1,4 +1,4 @@
-"""Fake ranks on loopback, many of them in one process (:mod:`ci.simulation`)."""
+"""Fake ranks on loopback, many of them in one process (:mod:`ci.simulation.hub`)."""
 
 from __future__ import annotations
 

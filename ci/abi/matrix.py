@@ -7,7 +7,7 @@
 brings a cluster up, shows the MPI runtimes of ci/mpi.py in its shared home, and asks
 ``dask-runner check`` inside the SIFs of build/ (or CLUSTER_IMAGES) about every
 launcher and every MPI. Then each pair is run, with four ranks, over two nodes under
-srun, by three programs (ci/abi_cells.py):
+srun, by three programs (ci/abi/cells.py):
 
 - one of MPI, whose ranks send 4 MiB to each other. A pair that check calls compatible
   and that is no world of four is wrong, and so is the opposite; `partial` says that it
@@ -37,11 +37,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ci import mpi
-from ci.abi_cells import HANGS, PROGRAMS, Cell, Program, summary, table
-from ci.commands import CommandTimeoutError
-from ci.docker_engine import tail
-from ci.entry import ROOT
-from ci.slurm_cluster import HOME, LOGIN, Cluster
+from ci.abi.cells import HANGS, PROGRAMS, Cell, Program, summary, table
+from ci.slurm.cluster import HOME, LOGIN, Cluster
+from containers.commands import CommandTimeoutError
+from containers.engine import tail
+from containers.entry import ROOT
 from dask_runner.errors import ConfigError
 from images.table import row, rows
 

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from docker.errors import NotFound
 
-from ci.commands import execute
+from containers.commands import execute
 from dask_runner.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
     from docker.models.containers import Container
 
-    from ci.slurm_cluster import Cluster
+    from ci.slurm.cluster import Cluster
 
 # A node's packets vanish without a word, as when a cable is cut; its own loopback
 # goes on. The established connections survive if it is mended soon enough.

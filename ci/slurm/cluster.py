@@ -18,15 +18,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from ci import cluster_parts as parts
-from ci.cluster_container import start_container
-from ci.cluster_node import Node
-from ci.cluster_ready import UP_SECONDS, trouble_until_ready
-from ci.commands import Completed, Running
-from ci.docker_engine import ensure, locked, say, tail
-from ci.entry import ROOT
-from ci.slurm_conf import slurm_conf
-from ci.slurm_image import ensure_slurm_image
+from ci.slurm import parts
+from ci.slurm.conf import slurm_conf
+from ci.slurm.container import start_container
+from ci.slurm.node import Node
+from ci.slurm.ready import UP_SECONDS, trouble_until_ready
+from containers.commands import Completed, Running
+from containers.engine import ensure, locked, say, tail
+from containers.entry import ROOT
+from containers.node_image import ensure_slurm_image
 from dask_runner.errors import AssemblyError, ConfigError
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ class Cluster:
         cwd : str
             Where it starts; the shared home by default.
         **options
-            More of :class:`ci.commands.Running`.
+            More of :class:`containers.commands.Running`.
         """
         return Running(
             self.node(node).container,

@@ -1,6 +1,6 @@
 """The image of the Slurm cluster's nodes, built anew only when its inputs change.
 
-Its tag is a hash of what it is made of: the folder ``ci/slurm``, the base image
+Its tag is a hash of what it is made of: the folder ``containers/node``, the base image
 and the mirror.
 """
 
@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING
 
 from docker.errors import ImageNotFound
 
-from ci.base_image import archive, build, ensure_base
-from ci.docker_engine import locked, say
-from ci.site import Site
+from containers.base_image import archive, build, ensure_base
+from containers.engine import locked, say
+from containers.site import Site
 
 if TYPE_CHECKING:
     import docker
     from docker.models.images import Image
 
 REPOSITORY = "dask-runner-slurm"
-CONTEXT = Path(__file__).parent / "slurm"
+CONTEXT = Path(__file__).parent / "node"
 
 
 def ensure_slurm_image(client: docker.DockerClient) -> Image:

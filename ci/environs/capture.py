@@ -2,8 +2,8 @@
 
 ::
 
-    python ci/capture_environ.py mpi [NAME…]      runtimes of ci/mpi.py, on this machine
-    python ci/capture_environ.py slurm [NAME…]    the cluster of ci/cluster, which is up
+    ci/capture_environ mpi [NAME…]      runtimes of ci/mpi.py, on this machine
+    ci/capture_environ slurm [NAME…]    the cluster of ci/cluster, which is up
 
 Only the files that a real run makes are written; the documented ones are kept by
 hand. What a file expects comes from what was asked for (the number of ranks on each
@@ -29,18 +29,16 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-ROOT = Path(__file__).resolve().parent.parent
-# In place of this folder, whose modules would hide others of the same name.
-sys.path[:1] = [str(ROOT), str(ROOT / "runner")]
-
-from ci import environ_cases, mpi  # noqa: E402 - found through the path above
-from dask_runner.errors import ConfigError  # noqa: E402
-from dask_runner.launch.detect import detect  # noqa: E402
+from ci import mpi
+from ci.environs import cases
+from containers.entry import ROOT
+from dask_runner.errors import ConfigError
+from dask_runner.launch.detect import detect
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from ci.environ_cases import Case
+    from ci.environs.cases import Case
 
 ENVIRONS = ROOT / "tests" / "data" / "environ"
 
@@ -97,9 +95,9 @@ with open(os.path.join(sys.argv[1], str(rank)), "w") as file:
 """
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Capture what was asked for."""
-    kinds: dict[str, Callable[[list[str]], None]] = {"mpi": _mpi, "slurm": _slurm}
+    kinds: dict[str, Callable[[Sequence[str]], None]] = {"mpi": _mpi, "slurm": _slurm}
     if not arguments or arguments[0] not in kinds:
         sys.stderr.write(f"{__doc__}\n")
         return 2
@@ -107,8 +105,8 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _mpi(names: list[str]) -> None:
-    for case in _chosen(environ_cases.MPI, names):
+def _mpi(names: Sequence[str]) -> None:
+    for case in _chosen(cases.MPI, names):
         # With mpi4py loaded by this Python, under the runtime's own mpiexec.
         runtime = mpi.runtime(case.family)
         mpiexec, flag, count = runtime.mpiexec(case.size)
@@ -134,13 +132,13 @@ def _mpi(names: list[str]) -> None:
         _write(case, texts, runtime.family.requirement, private)
 
 
-def _slurm(names: list[str]) -> None:
+def _slurm(names: Sequence[str]) -> None:
     # Late: it needs the Docker SDK, which the other kind does not.
-    from ci.slurm_cluster import Cluster  # noqa: PLC0415
+    from ci.slurm.cluster import Cluster  # noqa: PLC0415
 
     cluster = Cluster()
     slurm = cluster.run("srun --version").stdout.strip()
-    for case in _chosen(environ_cases.SLURM, names):
+    for case in _chosen(cases.SLURM, names):
         out = f"/home/user/capture/{case.name}"
         command = case.command.format(**_SAVE)
         # An empty environment, for the container's own variables say nothing.
@@ -160,7 +158,7 @@ def _slurm(names: list[str]) -> None:
         cluster.run(f"rm -rf {out}")
 
 
-def _chosen(cases: tuple[Case, ...], names: list[str]) -> Iterator[Case]:
+def _chosen(cases: tuple[Case, ...], names: Sequence[str]) -> Iterator[Case]:
     unknown = set(names) - {case.name for case in cases}
     if unknown:
         raise SystemExit(f"no such case: {', '.join(sorted(unknown))}")
@@ -240,7 +238,3 @@ def _public(match: re.Match[str]) -> str:
     if address.startswith("127."):
         return address
     return "192.0.2." + address.rpartition(".")[2]
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import signal
 import sys
-import termios
 import threading
-import tty
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, cast
+from typing import TYPE_CHECKING, Any, TextIO
 
-from ci.docker_engine import say
-from ci.slurm_cluster import HOME, LOGIN, NAME, USER, Cluster
+from ci.slurm.cluster import HOME, LOGIN, NAME, USER, Cluster
+from containers.engine import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from types import FrameType
 
-    from ci.commands import Running
+    from containers.commands import Running
 
 # What a person types at exec ends exec's command, not exec itself.
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -62,20 +59,17 @@ def execute(cluster: Cluster, options: argparse.Namespace) -> int:
         timeout=None,
         cwd=HOME if options.user == USER else "/root",
         env={"TERM": os.environ.get("TERM", "dumb")} if terminal else None,
-        stdin=True,
+        stdin=not terminal,
+        shown=True,
         tty=terminal,
-        sinks=(_unbuffered(sys.stdout), _unbuffered(sys.stderr)),
     )
+    if terminal:
+        # docker exec has the terminal, and every key goes through it.
+        return running.wait().returncode
     # A daemon, because a read from stdin cannot be called off.
     threading.Thread(target=_feed, args=(running, sys.stdin), daemon=True).start()
-    with _raw_terminal(running) if terminal else _forwarding(running):
+    with _forwarding(running):
         return running.wait().returncode
-
-
-def _unbuffered(stream: TextIO | None) -> BinaryIO:
-    # Bytes as they come; a buffer would complain of a closed pipe at the very end.
-    target = stream.fileno() if stream else os.devnull
-    return cast("BinaryIO", open(target, "wb", buffering=0, closefd=not stream))
 
 
 def _feed(running: Running, stdin: TextIO | None) -> None:
@@ -83,7 +77,7 @@ def _feed(running: Running, stdin: TextIO | None) -> None:
         while stdin and (data := os.read(stdin.fileno(), 2**16)):
             running.write(data)
         running.close_stdin()
-    except OSError:
+    except (OSError, ValueError):
         # The command ended without reading all of its input, as it may.
         return
 
@@ -102,24 +96,6 @@ def _forwarding(running: Running) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def _raw_terminal(running: Running) -> Iterator[None]:
-    """Let the command's terminal see every key, and follow the window's size."""
-
-    def resize(*_: object) -> None:
-        columns, rows = shutil.get_terminal_size()
-        running.resize(rows, columns)
-
-    before = termios.tcgetattr(sys.stdin)
-    signal.signal(signal.SIGWINCH, resize)
-    tty.setraw(sys.stdin)
-    try:
-        resize()
-        yield
-    finally:
-        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
 
 
 # Name, what it does, function.

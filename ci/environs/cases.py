@@ -1,4 +1,4 @@
-"""The runs whose environments are captured (ci/capture_environ.py): two tables."""
+"""The runs whose environments are captured (ci/capture_environ): two tables."""
 
 from __future__ import annotations
 

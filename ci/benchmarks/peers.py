@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from docker.errors import ImageNotFound
 
-from ci.base_image import archive, build
-from ci.docker_engine import ensure, locked, say
+from containers.base_image import archive, build
+from containers.engine import ensure, locked, say
 from images.docker_image import build_image
 from images.sif import build_sif
 from images.table import Row, rows

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from docker.errors import APIError
 
-from ci.base_image import archive
+from containers.base_image import archive
 from dask_runner.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ def start(module: str) -> NoReturn:
     Parameters
     ----------
     module : str
-        Full name of the module, for example ``ci.docker_engine``.
+        Full name of the module, for example ``containers.engine``.
     """
     if importlib.util.find_spec("docker") is None:
         _hand_over()

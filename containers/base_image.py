@@ -3,7 +3,7 @@
 ``debian:trixie-slim`` is used when the engine has it and pulled when a registry
 is reachable. Elsewhere debootstrap makes it from the distribution's packages and
 it gets the same name, so that one ``FROM debian:trixie-slim`` works everywhere.
-What the site needs (:mod:`ci.site`) is laid on top under that name.
+What the site needs (:mod:`containers.site`) is laid on top under that name.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from docker.errors import APIError, BuildError, ImageNotFound
 
-from ci.docker_engine import ensure, install, locked, say, tail
-from ci.site import Site
+from containers.engine import ensure, install, locked, say, tail
+from containers.site import Site
 from dask_runner.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -1,29 +1,27 @@
 """Commands inside a container: started, fed, watched, signalled, waited for.
 
-Every command runs under ``timeout`` inside its container, so that a deadline ends
-the command itself and not only the wait for it.
+They go through ``docker exec``, which knows streams and terminals. Every command runs
+under ``timeout`` inside its container, so that a deadline ends the command itself and
+not only the wait for it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import signal
-import socket
+import subprocess
 import threading
 import time
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, TYPE_CHECKING, cast
 
-from docker.errors import APIError
-
-from ci.docker_engine import tail
-from ci.exec_stream import STDERR, STDOUT, frames
+from containers.engine import tail
 from dask_runner.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import docker
     from docker.models.containers import Container
 
 # How long after its deadline a command may ignore SIGTERM.
@@ -98,10 +96,15 @@ class Running:
         Where it starts.
     stdin : bool
         Whether :meth:`write` will feed it; without, it reads end-of-file.
+    shown : bool
+        Its stdout and stderr are this process's, instead of being kept.
     tty : bool
-        Give it a terminal; stdout and stderr are then one stream.
-    sinks : tuple of two unbuffered binary streams, optional
-        Where its stdout and stderr go as they arrive, instead of being kept.
+        Give it this process's terminal, as stdin as well.
+
+    Raises
+    ------
+    ConfigError
+        If the container does not run.
     """
 
     def __init__(
@@ -114,72 +117,85 @@ class Running:
         env: Mapping[str, str] | None = None,
         cwd: str,
         stdin: bool = False,
+        shown: bool = False,
         tty: bool = False,
-        sinks: tuple[IO[bytes], IO[bytes]] | None = None,
     ) -> None:
         self.command = command
         self.timeout = timeout
         self._container = container
-        self._user = user
         self._pid_file = f"/run/commands/{secrets.token_hex(8)}"
-        self._kept = {STDOUT: bytearray(), STDERR: bytearray()}
-        self._sinks: dict[int, IO[bytes] | None] = dict(
-            zip((STDOUT, STDERR), sinks or (), strict=False)
-        )
         self._news = threading.Condition()
-        self._ended_at = 0.0
+        self._over = False
+        container.reload()
+        if container.status != "running":
+            raise ConfigError(
+                f"cannot run {command} in {container.name}: it is {container.status}",
+                "a node that runs",
+                "ci/cluster restore NODE, or ci/cluster up",
+            )
         argv = ["bash", "-c", command] if isinstance(command, str) else list(command)
         recorded = ["sh", "-c", _RECORD_PID, self._pid_file, *argv]
         limited = ["timeout", f"--kill-after={KILL_AFTER}", str(timeout), *recorded]
-        self._api = api = cast("docker.DockerClient", container.client).api
-        try:
-            self.id: str = api.exec_create(
-                container.id,
-                recorded if timeout is None else limited,
-                stdin=stdin,
-                tty=tty,
-                user=user,
-                workdir=cwd,
-                environment=_login(user) | dict(env or {}),
-            )["Id"]
-        except APIError as error:
-            raise ConfigError(
-                f"cannot run {command} in {container.name}: {error.explanation}",
-                "a node that runs",
-                "ci/cluster restore NODE, or ci/cluster up",
-            ) from None
+        environ = _login(user) | dict(env or {})
+        kept = None if shown or tty else subprocess.PIPE
         self._started_at = time.monotonic()
-        stream: Any = api.exec_start(self.id, tty=tty, socket=True)
-        # The SDK offers a reader; only the socket below it can be written to.
-        self._socket: socket.socket = getattr(stream, "_sock", stream)
-        self._socket.settimeout(None)
-        self._reader = threading.Thread(
-            target=self._read, args=(stream, tty), daemon=True
+        self._ended_at = 0.0
+        self._exec = subprocess.Popen(
+            [
+                "docker",
+                "exec",
+                *(["--interactive"] if stdin or tty else []),
+                *(["--tty"] if tty else []),
+                f"--user={user}",
+                f"--workdir={cwd}",
+                *(f"--env={name}={value}" for name, value in environ.items()),
+                str(container.id),
+                *(recorded if timeout is None else limited),
+            ],
+            stdin=None if tty else subprocess.PIPE if stdin else subprocess.DEVNULL,
+            stdout=kept,
+            stderr=kept,
+            # Ctrl-C reaches this process alone, which passes it on to the command; a
+            # terminal has to be read by its own process group.
+            process_group=None if tty else 0,
         )
-        self._reader.start()
+        self._kept = (bytearray(), bytearray())
+        self._readers = [
+            threading.Thread(target=self._read, args=(stream, into), daemon=True)
+            for stream, into in zip(
+                (self._exec.stdout, self._exec.stderr), self._kept, strict=True
+            )
+            if stream is not None
+        ]
+        for reader in self._readers:
+            reader.start()
+        self._waiter = threading.Thread(target=self._await, daemon=True)
+        self._waiter.start()
 
     @property
     def stdout(self) -> str:
         """What it printed so far."""
-        return self._kept[STDOUT].decode(errors="replace")
+        return self._kept[0].decode(errors="replace")
 
     @property
     def stderr(self) -> str:
         """What it complained about so far."""
-        return self._kept[STDERR].decode(errors="replace")
+        return self._kept[1].decode(errors="replace")
 
     @property
     def running(self) -> bool:
         """Whether it still runs."""
-        return self._reader.is_alive()
+        return not self._over
 
     def write(self, data: bytes) -> None:
         """Feed its stdin."""
-        self._socket.sendall(data)
+        stdin = cast("IO[bytes]", self._exec.stdin)
+        stdin.write(data)
+        stdin.flush()
 
     def close_stdin(self) -> None:
-        """Let it read end-of-file."""
-        self._socket.shutdown(socket.SHUT_WR)
+        """End its stdin."""
+        cast("IO[bytes]", self._exec.stdin).close()
 
     def signal(self, number: int, timeout: float = 10) -> None:
         """Send it a signal, as ``kill`` does from another terminal."""
@@ -191,15 +207,6 @@ class Running:
         if code:
             raise ProcessLookupError(f"cannot send {name} to {self.command}: {output}")
 
-    def resize(self, rows: int, columns: int) -> None:
-        """Tell its terminal the size of ours."""
-        try:
-            self._api.exec_resize(self.id, height=rows, width=columns)
-        except APIError:
-            # A quick command has ended before it learns the size.
-            if self._api.exec_inspect(self.id)["Running"]:
-                raise
-
     def wait_for(self, text: str, timeout: float) -> None:
         """Wait until it has printed a text, on stdout or stderr.
 
@@ -209,11 +216,11 @@ class Running:
             It has not within ``timeout`` seconds, or ended before.
         """
         with self._news:
-            seen = self._news.wait_for(
-                lambda: text in self.stdout or text in self.stderr or self._ended_at,
+            self._news.wait_for(
+                lambda: text in self.stdout or text in self.stderr or self._over,
                 timeout,
             )
-        if not seen or not (text in self.stdout or text in self.stderr):
+        if text not in self.stdout and text not in self.stderr:
             raise CommandTimeoutError(self._completed(-1), timeout)
 
     def wait(self) -> Completed:
@@ -225,10 +232,12 @@ class Running:
             The deadline ended it, or its container no longer answers.
         """
         patience = self.timeout and self.timeout + KILL_AFTER + LOST_AFTER
-        self._reader.join(patience)
-        if self._reader.is_alive():
+        self._waiter.join(patience)
+        if self._waiter.is_alive():
+            self._exec.kill()
             raise CommandTimeoutError(self._completed(-1), patience or 0)
-        completed = self._completed(self._status())
+        status = self._exec.returncode
+        completed = self._completed(128 - status if status < 0 else status)
         if (
             self.timeout
             and completed.returncode in ENDED_BY_TIMEOUT
@@ -237,50 +246,33 @@ class Running:
             raise CommandTimeoutError(completed, self.timeout)
         return completed
 
-    def _status(self) -> int:
-        # The stream may end an instant before the engine has the status.
-        deadline = time.monotonic() + LOST_AFTER
-        while time.monotonic() < deadline:
-            status = self._api.exec_inspect(self.id)["ExitCode"]
-            if status is not None:
-                return int(status)
-            time.sleep(0.01)
-        return 128 + signal.SIGKILL  # the container was killed under it
-
     def _completed(self, status: int) -> Completed:
         seconds = (self._ended_at or time.monotonic()) - self._started_at
         return Completed(self.command, status, self.stdout, self.stderr, seconds)
 
-    def _pour(self, number: int, data: bytes) -> None:
-        sink = self._sinks[number]
-        if sink is None:
-            return
-        try:
-            while data:
-                data = data[sink.write(data) :]
-        except BrokenPipeError:
-            # Nobody reads on: the command learns it as it would outside.
-            self._sinks[number] = None
-            threading.Thread(
-                target=self.signal, args=(signal.SIGPIPE,), daemon=True
-            ).start()
-
-    def _read(self, stream: Any, tty: bool) -> None:
-        try:
-            for number, data in frames(stream, tty=tty):
-                if self._sinks:
-                    self._pour(number, data)
-                    continue
+    def _read(self, stream: IO[bytes], into: bytearray) -> None:
+        with stream:
+            while data := cast("bytes", stream.read1(1 << 16)):  # type: ignore[attr-defined]
                 with self._news:
-                    self._kept[number] += data
+                    into += data
                     self._news.notify_all()
-        finally:
-            with self._news:
-                self._ended_at = time.monotonic()
-                self._news.notify_all()
-            # The SDK keeps the response beside the reader that it took out of it.
-            getattr(stream, "_response", stream).close()
-            self._socket.close()
+
+    def _await(self) -> None:
+        for reader in self._readers:
+            reader.join()
+        status = self._exec.wait()
+        self._ended_at = time.monotonic()
+        if self._exec.stdin is not None and not self._exec.stdin.closed:
+            # What was not read any more is nobody's.
+            with contextlib.suppress(BrokenPipeError):
+                self._exec.stdin.close()
+        if status == -signal.SIGPIPE:
+            # Nobody reads on: the command learns it as it would outside.
+            with contextlib.suppress(ProcessLookupError):  # it has ended as well
+                self.signal(signal.SIGPIPE)
+        with self._news:
+            self._over = True
+            self._news.notify_all()
 
 
 def execute(container: Container, command: Sequence[str]) -> tuple[int, str]:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from ci.bench_report import OURS
+from ci.benchmarks.report import OURS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

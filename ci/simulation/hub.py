@@ -25,7 +25,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ci.simulated_ranks import DEADLINE, KEY, be_ranks
+from ci.simulation.ranks import DEADLINE, KEY, be_ranks
+from containers.entry import ROOT
 from dask_runner.hub.cluster import Cluster
 from dask_runner.hub.report import Reporter
 from dask_runner.hub.server import PING, SILENCE, Hub
@@ -140,7 +141,7 @@ def _simulate(size: int, per_node: int, early: float) -> Result:
 def _processes(
     wanted: Sequence[tuple[str, dict[str, Any]]],
 ) -> Iterator[list[subprocess.Popen[str]]]:
-    script = Path(__file__).with_name("simulate_ranks")
+    script = ROOT / "ci" / "simulate_ranks"
     started = [
         subprocess.Popen(
             [sys.executable, str(script), "--role", f"{role} {json.dumps(values)}"],

@@ -10,18 +10,18 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ci.bench_contenders import JOBS, Contender
-from ci.commands import CommandTimeoutError
-from ci.slurm_cluster import LOGIN
+from ci.benchmarks.contenders import JOBS, Contender
+from ci.slurm.cluster import LOGIN
+from containers.commands import CommandTimeoutError
 
 if TYPE_CHECKING:
-    from ci.commands import Completed, Running
-    from ci.slurm_cluster import Cluster
+    from ci.slurm.cluster import Cluster
+    from containers.commands import Completed, Running
 
 HERE = Path(__file__).parent
 MEMORY = (HERE / "bench_memory.py").read_text()
 UID = "1000"
-#: What ci/bench_jobs/measured.py prints when its processes can be measured.
+#: What ci/benchmarks/jobs/measured.py prints when its processes can be measured.
 MEASURE_NOW = "bench: measure now"
 #: Seconds for the last processes of a job to vanish after it was cancelled.
 CLEAR_SECONDS = 60
@@ -69,7 +69,7 @@ class Run:
     stderr : int
         Lines on stderr.
     memory : dict
-        Bytes, as ``ci/bench_memory.py`` counts them, summed over the nodes.
+        Bytes, as ``ci/benchmarks/memory.py`` counts them, summed over the nodes.
     trouble : str
         What went wrong, if something did.
     """
@@ -94,7 +94,7 @@ class Run:
 def install(cluster: Cluster) -> None:
     """Put the programs of the benchmark into the shared home."""
     cluster.run(f"mkdir -p {JOBS}")
-    for path in (HERE / "bench_jobs").iterdir():
+    for path in (HERE / "jobs").iterdir():
         if path.is_file():
             cluster.write(f"{JOBS}/{path.name}", path.read_text())
 

@@ -1,4 +1,4 @@
-"""Apptainer as a tool: this machine's, or one in a container where there is none."""
+"""Apptainer and oras: this machine's, or those of a container where there are none."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import IO, TYPE_CHECKING, cast
 
 from requests.exceptions import RequestException
 
-from ci.docker_engine import tail
-from ci.slurm_image import ensure_slurm_image
+from containers.engine import tail
+from containers.node_image import ensure_slurm_image
 from dask_runner.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -37,21 +37,34 @@ def apptainer(
     gives: Mapping[str, Path] | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> str:
-    """Run ``apptainer COMMAND`` in a folder with some files; return what it prints.
+    """Run ``apptainer COMMAND``; see :func:`run`."""
+    line = ["apptainer", *command]
+    return run(client, line, takes=takes, gives=gives, environ=environ)
+
+
+def run(
+    client: docker.DockerClient,
+    line: Sequence[str],
+    *,
+    takes: Mapping[str, Path],
+    gives: Mapping[str, Path] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> str:
+    """Run a tool in a folder with some files; return what it prints.
 
     Parameters
     ----------
     client : docker.DockerClient
-        The engine, for a machine without Apptainer. Nothing is mounted, so it may be
+        The engine, for a machine without the tool. Nothing is mounted, so it may be
         on another machine; loopback is then that machine's.
-    command : sequence of str
-        Arguments, which name files without a folder.
+    line : sequence of str
+        The tool and its arguments, which name files without a folder.
     takes : mapping of str to path
         Name in the folder → file to copy there.
     gives : mapping of str to path, optional
         Name in the folder → where it goes when all went well.
     environ : mapping of str to str, optional
-        Further variables; secrets belong here, not in the arguments.
+        Further variables; secrets belong here or in a file, not in the arguments.
 
     Raises
     ------
@@ -59,36 +72,35 @@ def apptainer(
         It failed; the message has the end of its output.
     """
     gives, environ = gives or {}, environ or {}
-    if shutil.which("apptainer"):
-        status, output = _here(command, takes, gives, environ)
+    if shutil.which(line[0]):
+        status, output = _here(line, takes, gives, environ)
     else:
-        status, output = _in_container(client, command, takes, gives, environ)
+        status, output = _in_container(client, line, takes, gives, environ)
     if status:
         raise ConfigError(
-            f"apptainer {command[0]} ended with status {status}\n{tail(output)}",
-            "an Apptainer that can do this",
-            f"try it by hand: apptainer {' '.join(command)}",
+            f"{line[0]} {line[1]} ended with status {status}\n{tail(output)}",
+            f"{line[0]} with rights to do this",
+            f"try it by hand: {' '.join(line)}",
         )
     return output
 
 
 def _here(
-    command: Sequence[str],
+    line: Sequence[str],
     takes: Mapping[str, Path],
     gives: Mapping[str, Path],
     environ: Mapping[str, str],
 ) -> tuple[object, str]:
-    with tempfile.TemporaryDirectory(prefix="apptainer-") as directory:
+    with tempfile.TemporaryDirectory(prefix="tool-") as directory:
         folder = Path(directory)
         for name, path in takes.items():
             shutil.copyfile(path, folder / name)
         try:
             done = subprocess.run(
-                ["apptainer", *command],
+                list(line),
                 cwd=folder,
                 env=os.environ | dict(environ),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
+                capture_output=True,
                 text=True,
                 timeout=SECONDS,
                 check=False,
@@ -98,20 +110,20 @@ def _here(
         if not done.returncode:
             for name, path in gives.items():
                 shutil.move(folder / name, path)
-    return done.returncode, done.stdout
+    return done.returncode, done.stdout + done.stderr * bool(done.returncode)
 
 
 def _in_container(
     client: docker.DockerClient,
-    command: Sequence[str],
+    line: Sequence[str],
     takes: Mapping[str, Path],
     gives: Mapping[str, Path],
     environ: Mapping[str, str],
 ) -> tuple[object, str]:
     container: Container = client.containers.create(
         ensure_slurm_image(client),
-        list(command),
-        entrypoint="apptainer",
+        list(line[1:]),
+        entrypoint=line[0],
         user="user",
         working_dir=FOLDER,
         environment={"HOME": FOLDER, **environ},
@@ -131,7 +143,9 @@ def _in_container(
         if not status:
             for name, path in gives.items():
                 fetch(container, f"{FOLDER}/{name}", path)
-        return status, container.logs().decode(errors="replace")
+        # What it says of its progress is no part of its answer.
+        said = container.logs(stdout=True, stderr=bool(status))
+        return status, said.decode(errors="replace")
     finally:
         container.remove(force=True, v=True)
 
