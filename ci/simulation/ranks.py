@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dask_runner.hub import messages as m
 from dask_runner.hub.server import PING
 from dask_runner.meeting.by_file import FileMeeting
-from dask_runner.meeting.record import RelayMeeting
+from dask_runner.meeting.relay import RelayMeeting
 from dask_runner.node import find_hub
 
 if TYPE_CHECKING:

@@ -13,12 +13,13 @@ from dask_runner.hub.server import Hub
 from dask_runner.launch.slurm import end_time
 from dask_runner.meeting import tls as security
 from dask_runner.meeting.addresses import own_address
-from dask_runner.meeting.record import FIRST_POLL, LAST_POLL, Record
+from dask_runner.meeting.base import FIRST_POLL, LAST_POLL
+from dask_runner.meeting.record import Record
 
 if TYPE_CHECKING:
     from dask_runner.errors import RunnerError, SignalledError
     from dask_runner.launch.launch import Launch
-    from dask_runner.meeting.words import Words
+    from dask_runner.meeting.notice import Notices
 
 
 class Headquarters:
@@ -28,13 +29,13 @@ class Headquarters:
     ----------
     launch : Launch
         Rank 0's.
-    words : Words
-        Where ranks that cannot come leave words, and those that come too late look.
+    notices : Notices
+        Where ranks that cannot come leave notices, and those that come too late look.
     """
 
-    def __init__(self, launch: Launch, words: Words) -> None:
+    def __init__(self, launch: Launch, notices: Notices) -> None:
         self._launch = launch
-        self._words = words
+        self._notices = notices
         self._has_read = False
         settings = launch.settings
         report = Reporter(quiet=settings.quiet)
@@ -46,7 +47,7 @@ class Headquarters:
             report,
             launch.scheduler_address,
             end_time(launch.environ),
-            words=words.possible,
+            notices=notices.possible,
         )
         self._hub = Hub(self._cluster, report, settings.silence)
 
@@ -74,12 +75,12 @@ class Headquarters:
         )
 
     async def read(self) -> None:
-        """Look for words of ranks that cannot come, for as long as some may."""
+        """Look for notices of ranks that cannot come, for as long as some may."""
         pause = FIRST_POLL
-        while self._words.possible and self._cluster.may_come:
-            if (word := self._words.find()) is not None:
+        while self._notices.possible and self._cluster.may_come:
+            if (notice := self._notices.find()) is not None:
                 self._has_read = True
-                self._cluster.read(word, self._words.signed())
+                self._cluster.read(notice, self._notices.signed())
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, LAST_POLL)
 
@@ -98,7 +99,7 @@ class Headquarters:
 
     @property
     def cause(self) -> RunnerError | None:
-        """Why it has ended, where words lie or ranks may come that do not know it."""
+        """Why it has ended, where notices lie or ranks may come that do not know it."""
         due = self._has_read or self._cluster.may_come
         return self._cluster.cause if due else None
 

@@ -21,7 +21,7 @@ from dask_runner.launch.plan import Plan
 from dask_runner.launch.settings import Setting, Settings
 from dask_runner.launch.world import World
 from dask_runner.meeting.choose import choose
-from dask_runner.meeting.record import RelayMeeting
+from dask_runner.meeting.relay import RelayMeeting
 from dask_runner.node.events import Source
 from dask_runner.node.exits import Ended
 from dask_runner.node.launcher_child import ThisProcess

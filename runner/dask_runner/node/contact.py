@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dask_runner.launch.launch import Launch
-    from dask_runner.meeting.record import Meeting, Record
-    from dask_runner.meeting.words import Words
+    from dask_runner.meeting.base import Meeting
+    from dask_runner.meeting.notice import Notices
+    from dask_runner.meeting.record import Record
     from dask_runner.node.events import Event
 
 
@@ -156,7 +157,7 @@ class Contact:
             self.say(message)
 
     def hush(self) -> None:
-        """Forget what was kept: a word says why all end."""
+        """Forget what was kept: a notice says why all end."""
         self._unsaid.clear()
 
     @property
@@ -176,9 +177,9 @@ class Contact:
     # --- where there is no connection ---------------------------------------
 
     @property
-    def words(self) -> Words:
-        """Where those who do not meet leave words."""
-        return self._meeting.words
+    def notices(self) -> Notices:
+        """Where those who do not meet leave notices."""
+        return self._meeting.notices
 
     # --- the end ------------------------------------------------------------
 

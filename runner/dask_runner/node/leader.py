@@ -29,7 +29,7 @@ from dask_runner.launch.detect import detect
 from dask_runner.launch.options import PREFIX
 from dask_runner.launch.plan import Role
 from dask_runner.linux import peer
-from dask_runner.meeting.record import RelayMeeting
+from dask_runner.meeting.relay import RelayMeeting
 from dask_runner.node import follower
 from dask_runner.node.agent_socket import Place, guests, home, of_this_user
 from dask_runner.node.launcher_child import Follower, failed
@@ -152,7 +152,7 @@ class Host:
             if status is not None:
                 self._turn_away(status)
                 if not self._leader.has_met:
-                    self._leader.words.sign(self._ranks)
+                    self._leader.notices.sign(self._ranks)
         known = {
             task for task, process in self._followers.items() if process.has_joined
         }
@@ -335,7 +335,7 @@ class Host:
         meeting = RelayMeeting(
             self._hand_over,
             waits=lambda: self._leader.waits_for,
-            words=self._leader.words,
+            notices=self._leader.notices,
         )
         rank = Rank(launch, meeting, asyncio.Queue(), process)
         status = await rank.run()

@@ -8,7 +8,8 @@ import os
 from typing import TYPE_CHECKING
 
 from dask_runner.hub import messages as m
-from dask_runner.meeting.record import RelayMeeting, UnusableError
+from dask_runner.meeting.base import UnusableError
+from dask_runner.meeting.relay import RelayMeeting
 from dask_runner.mpi import world as mpi_world
 from dask_runner.node.child import Process
 from dask_runner.node.events import Event, Source

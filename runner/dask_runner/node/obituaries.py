@@ -1,7 +1,7 @@
 """What ``dask-runner -n`` does about the ends of its ranks: it is their launcher.
 
 A rank that has met the others is known to the hub, which sees its end. One that ends
-before leaves a word of it, if it still can; where it cannot, its launcher does.
+before leaves a notice of it, if it still can; where it cannot, its launcher does.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from dask_runner.errors import AssemblyError, RunnerError, SignalledError
 from dask_runner.hub.report import say
-from dask_runner.meeting.file_words import FileWords
-from dask_runner.meeting.words import Word
+from dask_runner.meeting.file_notices import FileNotices
+from dask_runner.meeting.notice import Notice
 from dask_runner.node.exits import Ended
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Obituaries:
     def __init__(self, world: World, meeting: FileMeeting, settings: Settings) -> None:
         self._world = world
         self._meeting = meeting
-        self._words = FileWords(meeting, world.key, world.size, lambda: True)
+        self._notices = FileNotices(meeting, world.key, world.size, lambda: True)
         self._settings = settings
         self._met = False
         self.passed_on: set[int] = set()
@@ -70,8 +70,8 @@ class Obituaries:
         return self._met
 
     def close(self) -> None:
-        """Leave no word behind: no rank is left that could read it."""
-        self._words.remove()
+        """Leave no notice behind: no rank is left that could read it."""
+        self._notices.remove()
 
     async def write(self, rank: int, process: asyncio.subprocess.Process) -> None:
         """Wait for the end of a rank; say what is to be said of it."""
@@ -94,7 +94,7 @@ class Obituaries:
     def _before_they_met(self, rank: int, ended: Ended) -> None:
         error = self._error(rank, ended)
         first = self._leave(rank, error, said=True)
-        # Who ends by itself says why; who was killed may have left a word before.
+        # Who ends by itself says why; who was killed may have left a notice before.
         if first and ended.status < 0 and not self.over.is_set():
             say(error if isinstance(error, SignalledError) else f"error: {error}")
         self._is_over(error.status)
@@ -120,5 +120,5 @@ class Obituaries:
 
     def _leave(self, rank: int, error: RunnerError, *, said: bool) -> bool | None:
         here = self._world.key, rank, socket.gethostname()
-        word = Word.of(error, *here, self._settings.timeout, said=said)
-        return self._words.leave(word)
+        notice = Notice.of(error, *here, self._settings.timeout, said=said)
+        return self._notices.leave(notice)

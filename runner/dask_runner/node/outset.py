@@ -1,4 +1,4 @@
-"""An error before there is a rank: said once for all, and left as a word for others.
+"""An error before there is a rank: said once for all, and left as a notice for others.
 
 Most of these are seen by all ranks alike, which then end by themselves. But a program
 may be started with other arguments on one node, or find another configuration there,
@@ -19,7 +19,7 @@ from dask_runner.hub.report import say
 from dask_runner.launch.detect import detect, prints_shared_errors
 from dask_runner.launch.settings import configured, settle
 from dask_runner.meeting.choose import choose
-from dask_runner.meeting.words import Word
+from dask_runner.meeting.notice import Notice
 from dask_runner.node.mpi_broadcast import mpi_meeting
 
 if TYPE_CHECKING:
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
     from dask_runner.launch.settings import Setting, Settings
     from dask_runner.launch.world import World
-    from dask_runner.meeting.words import Words
+    from dask_runner.meeting.notice import Notices
     from dask_runner.node.follower import Beside
 
-#: Options that tell where words lie, for how long, and whether one is due.
+#: Options that tell where notices lie, for how long, and whether one is due.
 _KEYS = ("scheduler_file", "timeout", "min_workers", "mpi_tasks")
 
 
@@ -54,16 +54,16 @@ def tell(
     launcher = str(given.get("launcher") or "auto")
     if _leader_knows(beside, error):
         return
-    first, words = None, None
+    first, notices = None, None
     if found := _place(environ, given, launcher):
-        world, settings, words = found
+        world, settings, notices = found
         if settings.min_workers is None or world.rank == 0:
             here = world.key, world.rank, socket.gethostname()
-            first = words.leave(Word.of(error, *here, settings.timeout))
+            first = notices.leave(Notice.of(error, *here, settings.timeout))
     if prints_shared_errors(environ, launcher) if first is None else first:
         say(f"error: {error}")
-    if words is not None:
-        asyncio.run(words.taken())
+    if notices is not None:
+        asyncio.run(notices.taken())
 
 
 def _leader_knows(beside: Beside, error: RunnerError) -> bool:
@@ -85,8 +85,8 @@ def _leader_knows(beside: Beside, error: RunnerError) -> bool:
 
 def _place(
     environ: Mapping[str, str], given: Mapping[str, Any], launcher: str
-) -> tuple[World, Settings, Words] | None:
-    """Return who this is, and where its launch leaves words, where that is known."""
+) -> tuple[World, Settings, Notices] | None:
+    """Return who this is, and where its launch leaves notices, where that is known."""
     try:
         world = detect(environ, launcher)
         if world is None:
@@ -95,7 +95,7 @@ def _place(
         meeting = choose(world, environ, settings, mpi_meeting)
     except RunnerError:
         return None  # it may well be the one that is to be said
-    return world, settings, meeting.words
+    return world, settings, meeting.notices
 
 
 def _settled(environ: Mapping[str, str], given: Mapping[str, Any]) -> Settings:

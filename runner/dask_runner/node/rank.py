@@ -28,7 +28,7 @@ from dask_runner.hub.report import say
 from dask_runner.hub.service import Headquarters
 from dask_runner.launch.detect import may_be_outlived
 from dask_runner.launch.plan import Role
-from dask_runner.meeting.words import OverError
+from dask_runner.meeting.notice import OverError
 from dask_runner.node.background import Crashed, Tasks
 from dask_runner.node.causes import problem
 from dask_runner.node.children import Crew
@@ -45,8 +45,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dask_runner.launch.launch import Launch
-    from dask_runner.meeting.record import Meeting, Record
-    from dask_runner.meeting.words import Words
+    from dask_runner.meeting.base import Meeting
+    from dask_runner.meeting.notice import Notices
+    from dask_runner.meeting.record import Record
     from dask_runner.node.agent_socket import Place
     from dask_runner.node.events import Event
     from dask_runner.node.launcher_child import Launched
@@ -168,9 +169,9 @@ class Rank:
         return self._contact.link is not None
 
     @property
-    def words(self) -> Words:
-        """Where its node leaves words."""
-        return self._contact.words
+    def notices(self) -> Notices:
+        """Where its node leaves notices."""
+        return self._contact.notices
 
     @property
     def waits_for(self) -> str:
@@ -191,9 +192,9 @@ class Rank:
             self._unfit = problem(error)
         self._prepared.set()
         if self._world.rank == 0:
-            if (word := self.words.find()) is not None:
-                raise OverError(word)
-            headquarters = Headquarters(self._launch, self.words)
+            if (notice := self.notices.find()) is not None:
+                raise OverError(notice)
+            headquarters = Headquarters(self._launch, self.notices)
             interface = None if self._unfit else self._settings.interface
             self._contact.record = await headquarters.open(interface)
             self._headquarters = headquarters
@@ -216,7 +217,7 @@ class Rank:
     def _give_up_soon(self, error: RunnerError) -> None:
         """Tell those that do not meet, if the hub is not there to do so."""
         rank = self._world.rank
-        if rank and self.words.possible and self._parting.is_missed(rank):
+        if rank and self.notices.possible and self._parting.is_missed(rank):
             self._tasks.start(self._parting.soon(error, rank))
 
     # --- events -------------------------------------------------------------
@@ -406,7 +407,7 @@ class Rank:
     def _on_absent(self, message: m.Absent) -> None:
         self._contact.say(message)
         rank = message.rank
-        tells = self.words.possible and rank >= 0 and self._parting.is_missed(rank)
+        tells = self.notices.possible and rank >= 0 and self._parting.is_missed(rank)
         if tells and self._contact.link is None:
             error = never_came(message, self._node, self._world.size)
             self._tasks.start(self._parting.soon(error, rank))
@@ -417,7 +418,7 @@ class Rank:
     def _on_leader_ends(self, message: m.Close) -> None:
         if self._contact.link is None:
             # It knows the cluster's end, or has said why it has none.
-            self.words.sign([self._world.rank])
+            self.notices.sign([self._world.rank])
             self._status = message.status
 
     def _on_leader_gone(self, ended: Ended) -> None:
@@ -435,7 +436,7 @@ class Rank:
             f"all {world.size} ranks",
             "look above, and in the accounting of the launcher, for what ended it",
         )
-        if self.words.possible or world.local_rank == 1:
+        if self.notices.possible or world.local_rank == 1:
             self._parting.now(error, 0)
         self._status = error.status
 
