@@ -19,7 +19,7 @@ from dask_runner.meeting.record_file import DIRECTORY, PRIVATE
 from dask_runner.resources.machine import NETWORK, kind_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 
     from dask_runner.launch.world import World
     from dask_runner.meeting.notice import Notices
@@ -35,6 +35,14 @@ OF_ONE = frozenset({"", "overlay", "fuse-overlayfs", "fuse.fuse-overlayfs"}) | {
     "rootfs",
     "tmpfs",
 }
+
+
+def pauses() -> Iterator[float]:
+    """Yield the seconds between looks: ever longer, and not the same on all nodes."""
+    pause = FIRST_POLL
+    while True:
+        yield pause * random.uniform(0.7, 1.3)  # noqa: S311
+        pause = min(pause * 1.5, LAST_POLL)
 
 
 class FileMeeting(Meeting):
@@ -115,9 +123,8 @@ class FileMeeting(Meeting):
         OverError
             If there is no record whose hub answers, but a notice of its launch's end.
         """
-        pause = FIRST_POLL
         began = time.monotonic()
-        while True:
+        for pause in pauses():
             if time.monotonic() > began + HOPELESS and not any(
                 path.exists() or record_file.usable(path.parent) for path in self._paths
             ):
@@ -133,8 +140,7 @@ class FileMeeting(Meeting):
                     self._trouble[path] = str(error)
             if (notice := self.notices.find()) is not None:
                 raise OverError(notice)
-            await asyncio.sleep(pause * random.uniform(0.7, 1.3))  # noqa: S311
-            pause = min(pause * 1.5, LAST_POLL)
+            await asyncio.sleep(pause)
 
     def has_begun(self) -> bool:
         """Say whether there is a record, and so something to meet by."""

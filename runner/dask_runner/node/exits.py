@@ -6,9 +6,13 @@ import os
 import signal
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from dask_runner.linux import process
 from dask_runner.resources.cgroups import oom_kills
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 #: In place of a status that nobody could read.
 UNKNOWN = 255
@@ -87,12 +91,23 @@ class Standing:
     ----------
     silence : float
         Seconds for which a process may stand still.
+    clock : callable
+        Tells the seconds.
+    stopped : callable
+        Says whether a process is stopped; by default what the kernel says.
     """
 
-    def __init__(self, silence: float) -> None:
+    def __init__(
+        self,
+        silence: float,
+        clock: Callable[[], float] = time.monotonic,
+        stopped: Callable[[int], bool] | None = None,
+    ) -> None:
         self._silence = silence
+        self._clock = clock
+        self._is_stopped = stopped or is_stopped
         self._stopped: dict[int, float] = {}
-        self._looked = time.monotonic()
+        self._looked = clock()
 
     def too_long(self, pids: set[int], every: float) -> list[int]:
         """Look at processes, as is done *every* so many seconds.
@@ -105,10 +120,12 @@ class Standing:
         list of int
             Those that have been standing for longer than the silence.
         """
-        now = time.monotonic()
+        now = self._clock()
         passed, self._looked = min(now - self._looked, 2 * every), now
         self._stopped = {
-            pid: self._stopped.get(pid, 0.0) + passed for pid in pids if is_stopped(pid)
+            pid: self._stopped.get(pid, 0.0) + passed
+            for pid in pids
+            if self._is_stopped(pid)
         }
         return [pid for pid, stood in self._stopped.items() if stood > self._silence]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from dask_runner.meeting import by_file as files
 from dask_runner.meeting.by_file import node_meeting
 from tests.unit.records import RECORD, nothing_left, world
 
@@ -24,7 +23,7 @@ def test_ranks_of_one_node_may_also_meet_among_the_temporary_files(
     file.touch()
     (tmp_path / "tmp").mkdir()
     monkeypatch.chdir("/proc")
-    monkeypatch.setattr(files.tempfile, "tempdir", str(tmp_path / "tmp"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
     meetings = [node_meeting(world(), {"HOME": str(file)}) for _ in range(2)]
 
     async def play() -> Record:
