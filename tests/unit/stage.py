@@ -152,13 +152,13 @@ class Stage:
     """The state of a cluster and the ranks that have connected to it."""
 
     def __init__(
-        self, size: int, layout: str, *, words: bool = False, **given: Any
+        self, size: int, layout: str, *, notices: bool = False, **given: Any
     ) -> None:
         self.said = Said()
         world = World("slurm", 0, size, None, None, "1", "slurm.1", "file")
         settings = settle({"timeout": PATIENCE, **given}, {})
         self.state = State(
-            world, plan.make_plan(size, layout), settings, self.said, words=words
+            world, plan.make_plan(size, layout), settings, self.said, notices=notices
         )
         self.silence = settings.silence
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from dask_runner.launch.plan import Plan
     from dask_runner.launch.settings import Settings
     from dask_runner.launch.world import World
-    from dask_runner.meeting.words import Word
+    from dask_runner.meeting.notice import Notice
 
 
 class Cluster:
@@ -55,8 +55,8 @@ class Cluster:
         A scheduler that runs elsewhere, for a plan without one.
     ends_at : float, optional
         When the launcher ends the job, in seconds since 1970.
-    words : bool
-        Whether words can be left for ranks that come too late.
+    notices : bool
+        Whether notices can be left for ranks that come too late.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Cluster:
         scheduler_address: str = "",
         ends_at: float | None = None,
         *,
-        words: bool = False,
+        notices: bool = False,
     ) -> None:
         self._world = world
         self._plan = plan
@@ -76,7 +76,7 @@ class Cluster:
         self._report = report
         self._roster = Roster(world.size, plan.workers)
         self._ending = Ending(
-            self._roster, plan.client, settings, report, ends_at, words=words
+            self._roster, plan.client, settings, report, ends_at, notices=notices
         )
         self._losses = Losses(report)
         self._agents = Agents(self._lost_its_agent)
@@ -114,7 +114,7 @@ class Cluster:
 
     @property
     def arrived(self) -> frozenset[int]:
-        """The ranks that have arrived, or have left word that they will not."""
+        """The ranks that have arrived, or have left a notice that they will not."""
         return self._roster.arrived
 
     @property
@@ -183,11 +183,11 @@ class Cluster:
         elif rank not in node.refused:
             raise ProtocolError(f"{message!r:.80} of rank {rank}, which is another's")
 
-    def read(self, word: Word, signed: Iterable[int]) -> None:
-        """Act on the word of a rank that cannot come, as who has signed it has done."""
+    def read(self, notice: Notice, signed: Iterable[int]) -> None:
+        """Act on the notice of a rank that cannot come, as its signers have done."""
         self._has_read = True
-        if self._roster.may_join(word.rank):
-            self._ending.over(word)
+        if self._roster.may_join(notice.rank):
+            self._ending.over(notice)
         for rank in signed:
             self._roster.excuse(rank)
         self._ending.changed()
@@ -200,9 +200,9 @@ class Cluster:
 
     @property
     def cause(self) -> RunnerError | None:
-        """Why it has ended, where words lie or ranks may come that do not know it."""
+        """Why it has ended, where notices lie or ranks may come that do not know it."""
         due = self._has_read or self.may_come
-        return self._ending.cause if due and self._ending.leaves_word else None
+        return self._ending.cause if due and self._ending.leaves_notice else None
 
     def gone(self, node: Node, why: str) -> None:
         """Act on the loss of a node, and of all its ranks with it."""

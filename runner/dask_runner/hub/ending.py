@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from dask_runner.hub.report import Reporter
     from dask_runner.hub.roster import Roster
     from dask_runner.launch.settings import Settings
-    from dask_runner.meeting.words import Word
+    from dask_runner.meeting.notice import Notice
 
 #: Seconds for all ranks to stop their processes once the cluster ends.
 STOP = 8.0
 #: Seconds for the ranks to leave once all have stopped.
 LEAVE = 2.0
 #: Seconds from the end for ranks that have not arrived, where those that come later
-#: find a word of it. They look for a record every second.
+#: find a notice of it. They look for a record every second.
 LATE = 3.0
 #: Signals that the script gets and that do not end the cluster by themselves.
 PASSED_ON = (signal.SIGUSR1, signal.SIGUSR2)
@@ -48,8 +48,8 @@ class Ending:
         Prints for the user.
     ends_at : float, optional
         When the launcher ends the job, in seconds since 1970.
-    words : bool
-        Whether words can be left for ranks that come too late.
+    notices : bool
+        Whether notices can be left for ranks that come too late.
 
     Attributes
     ----------
@@ -67,14 +67,14 @@ class Ending:
         report: Reporter,
         ends_at: float | None,
         *,
-        words: bool = False,
+        notices: bool = False,
     ) -> None:
         self._roster = roster
         self._client = client
         self._settings = settings
         self._report = report
         self._ends_at = ends_at
-        self._words = words
+        self._notices = notices
         self.status: int | None = None
         self.cause: RunnerError | None = None
         self._begun = False
@@ -173,11 +173,11 @@ class Ending:
             self._report.error(error)
             self._end_by(error)
 
-    def over(self, word: Word) -> None:
-        """End by the word of a rank that could not come."""
-        error = RunnerError(word.saw, word.needed, word.do)
-        error.status = word.status
-        if not word.said:
+    def over(self, notice: Notice) -> None:
+        """End by the notice of a rank that could not come."""
+        error = RunnerError(notice.saw, notice.needed, notice.do)
+        error.status = notice.status
+        if not notice.said:
             self.fail(error)
         elif self.status is None:
             self._end_by(error)
@@ -229,19 +229,19 @@ class Ending:
         return self.status
 
     @property
-    def leaves_word(self) -> bool:
-        """Whether ranks that come too late find a word of the end.
+    def leaves_notice(self) -> bool:
+        """Whether ranks that come too late find a notice of the end.
 
-        Where the script has begun without them, they need not come at all: a word
+        Where the script has begun without them, they need not come at all: a notice
         would lie there in vain.
         """
-        return self._words and not self._begun
+        return self._notices and not self._begun
 
     @property
     def _late_until(self) -> float:
         """Until when ranks are awaited that have not arrived."""
         last = self._began + float(self._settings.timeout)
-        if self.leaves_word:
+        if self.leaves_notice:
             return min(self._ended + LATE, last)
         # By a signal, and late ones get it as well; or nobody came in time.
         no_more = self._signal or isinstance(self.cause, AssemblyError)

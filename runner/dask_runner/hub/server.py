@@ -20,13 +20,14 @@ from dask_runner.hub.report import Reporter
 from dask_runner.launch.slurm import end_time
 from dask_runner.meeting import tls as security
 from dask_runner.meeting.addresses import own_address
-from dask_runner.meeting.record import FIRST_POLL, LAST_POLL, Record
+from dask_runner.meeting.base import FIRST_POLL, LAST_POLL
+from dask_runner.meeting.record import Record
 
 if TYPE_CHECKING:
     from dask_runner.hub.channel import Channel
     from dask_runner.hub.roster import Node
     from dask_runner.launch.launch import Launch
-    from dask_runner.meeting.words import Words
+    from dask_runner.meeting.notice import Notices
 
 #: Seconds between signs of life, each way, at most; and how many there are at least
 #: in the time of silence after which the other side counts as lost.
@@ -70,15 +71,15 @@ class Hub:
         self._silent: set[Node] = set()
 
     @classmethod
-    def of(cls, launch: Launch, words: Words) -> Self:
+    def of(cls, launch: Launch, notices: Notices) -> Self:
         """Make the hub of a launch.
 
         Parameters
         ----------
         launch : Launch
             Rank 0's.
-        words : Words
-            Where ranks that cannot come leave words.
+        notices : Notices
+            Where ranks that cannot come leave notices.
         """
         settings = launch.settings
         report = Reporter(quiet=settings.quiet)
@@ -90,7 +91,7 @@ class Hub:
             report,
             launch.scheduler_address,
             end_time(launch.environ),
-            words=words.possible,
+            notices=notices.possible,
         )
         return cls(cluster, report, settings.silence)
 
@@ -121,12 +122,12 @@ class Hub:
         self._listening = asyncio.create_task(self._listen_for_silence())
         return port
 
-    async def read(self, words: Words) -> None:
-        """Look for words of ranks that cannot come, for as long as some may."""
+    async def read(self, notices: Notices) -> None:
+        """Look for notices of ranks that cannot come, for as long as some may."""
         pause = FIRST_POLL
-        while words.possible and self.cluster.may_come:
-            if (word := words.find()) is not None:
-                self.cluster.read(word, words.signed())
+        while notices.possible and self.cluster.may_come:
+            if (notice := notices.find()) is not None:
+                self.cluster.read(notice, notices.signed())
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, LAST_POLL)
 

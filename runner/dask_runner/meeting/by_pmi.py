@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 from dask_runner.errors import LostError
 from dask_runner.launch.numbers import parse_digits_or_none, quoted
 from dask_runner.meeting import pmi_client
-from dask_runner.meeting.record import RelayMeeting, UnusableError
-from dask_runner.meeting.words import NoWords
+from dask_runner.meeting.base import UnusableError
+from dask_runner.meeting.notice import NoNotices
+from dask_runner.meeting.relay import RelayMeeting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from dask_runner.meeting.notice import Notice
     from dask_runner.meeting.pmi_client import Space
-    from dask_runner.meeting.words import Word
 
 #: Characters of a piece, where the launcher allows more: with all around it, a
 #: line of the length that MPICH's own clients send.
@@ -129,12 +130,12 @@ def pmi_meeting(
         waits=lambda: exchange.doing,
         settle=exchange.settle,
         seconds=seconds,
-        words=PmiWords(exchange),
+        notices=PmiNotices(exchange),
     )
 
 
-class PmiWords(NoWords):
-    """The last word of a rank is to its launcher: to end all.
+class PmiNotices(NoNotices):
+    """A rank that fails has its launcher end all, and leaves nothing else.
 
     Hydra ends all at once when a rank fails that has greeted it, but waits for the
     others of one that has not.
@@ -148,10 +149,10 @@ class PmiWords(NoWords):
         self._exchange = exchange
         self._status: int | None = None
 
-    def leave(self, word: Word, signed: Iterable[int] = ()) -> bool | None:
+    def leave(self, notice: Notice, signed: Iterable[int] = ()) -> bool | None:
         """Keep it until this rank has nothing more to do."""
         del signed
-        self._status = word.status
+        self._status = notice.status
         return None
 
     async def taken(self) -> None:
@@ -188,6 +189,6 @@ def _lost(error: pmi_client.PmiError) -> LostError:
     return LostError(
         f"the launcher's key-value space failed: {error}",
         "a launcher that serves its ranks until they have met (PMI-1)",
-        "look for its own words above; or let the ranks meet by a file: "
+        "look for its own messages above; or let the ranks meet by a file: "
         "--scheduler-file FILE",
     )

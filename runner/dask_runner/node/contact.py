@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from dask_runner.launch.launch import Launch
-    from dask_runner.meeting.record import Meeting, Record
-    from dask_runner.meeting.words import Words
+    from dask_runner.meeting.base import Meeting
+    from dask_runner.meeting.notice import Notices
+    from dask_runner.meeting.record import Record
     from dask_runner.node.events import Event
 
 
@@ -135,7 +136,7 @@ class RankContact(ABC):
         self.say(m.Failed(error.saw, error.needed, error.do, error.status))
 
     def hush(self) -> None:
-        """Forget what was kept: a word says why all end."""
+        """Forget what was kept: a notice says why all end."""
         self._unsaid.clear()
 
     @property
@@ -157,8 +158,8 @@ class RankContact(ABC):
 
     @property
     @abstractmethod
-    def words(self) -> Words:
-        """Where those who do not meet leave words."""
+    def notices(self) -> Notices:
+        """Where those who do not meet leave notices."""
 
     @property
     @abstractmethod
@@ -254,9 +255,9 @@ class Contact(RankContact):
             self.say(m.Note(str(error)))
 
     @property
-    def words(self) -> Words:
-        """Where those who do not meet leave words."""
-        return self._meeting.words
+    def notices(self) -> Notices:
+        """Where those who do not meet leave notices."""
+        return self._meeting.notices
 
     @property
     def trouble(self) -> str:
@@ -327,9 +328,9 @@ class SharedContact(RankContact):
         return ()
 
     @property
-    def words(self) -> Words:
-        """Where the leader leaves words."""
-        return self._leader.words
+    def notices(self) -> Notices:
+        """Where the leader leaves notices."""
+        return self._leader.notices
 
     @property
     def trouble(self) -> str:

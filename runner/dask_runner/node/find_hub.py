@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 from dask_runner.errors import AssemblyError, RunnerError
 from dask_runner.hub import handshake
 from dask_runner.hub import messages as m
-from dask_runner.meeting.record import waited
+from dask_runner.meeting.base import waited
 from dask_runner.resources.cpusets import in_list_format
 from dask_runner.resources.rank_share import knows_its_cpus
 
 if TYPE_CHECKING:
     from dask_runner.hub.channel import Channel
     from dask_runner.launch.world import World
-    from dask_runner.meeting.record import Meeting, Record
+    from dask_runner.meeting.base import Meeting
+    from dask_runner.meeting.record import Record
     from dask_runner.resources.machine import Snapshot
 
 #: Seconds for the first attempt to reach a hub that a record names, and for the

@@ -28,8 +28,9 @@ from dask_runner.hub.report import marked
 from dask_runner.launch.detect import detect
 from dask_runner.launch.options import PREFIX
 from dask_runner.launch.plan import Role
+from dask_runner.linux import peer
 from dask_runner.node import follower
-from dask_runner.node.agent_socket import Place, guests, home, of_this_user, peer
+from dask_runner.node.agent_socket import Place, guests, home, of_this_user
 from dask_runner.node.contact import SharedContact
 from dask_runner.node.launcher_child import Follower, failed
 from dask_runner.node.rank import Rank
@@ -151,7 +152,7 @@ class Host:
             if status is not None:
                 self._turn_away(status)
                 if not self._leader.contact.has_met:
-                    self._leader.contact.words.sign(self._ranks)
+                    self._leader.contact.notices.sign(self._ranks)
         known = {
             task for task, process in self._followers.items() if process.has_joined
         }

@@ -1,8 +1,8 @@
 """How a rank ends that has not joined: whom it tells, and who tells the user.
 
 The hub would tell all ranks, once. Without it the leader of the rank's node does that,
-if there is one that plays its part itself; else a word for those who look for the
-record (:mod:`dask_runner.meeting.words`).
+if there is one that plays its part itself; else a notice for those who look for the
+record (:mod:`dask_runner.meeting.notice`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from dask_runner.errors import RunnerError, SignalledError
 from dask_runner.hub.report import say
 from dask_runner.launch.plan import Role
-from dask_runner.meeting.words import OverError, Word
+from dask_runner.meeting.notice import Notice, OverError
 from dask_runner.node.events import Source
 
 if TYPE_CHECKING:
@@ -118,16 +118,16 @@ class Parting:
             return True
         if isinstance(error, OverError):
             contact.found(error)
-            contact.words.sign([self._rank])
-            return not error.word.said and self._rank == 0
-        word = self._word(error, rank)
-        contact.found(OverError(word))
+            contact.notices.sign([self._rank])
+            return not error.notice.said and self._rank == 0
+        notice = self._notice(error, rank)
+        contact.found(OverError(notice))
         asked = isinstance(error, SignalledError)
         if rank == self._rank and not asked and self._launched.fail(error):
             return False
         if not (asked or self.is_missed(rank)):
             return True
-        first = contact.words.leave(word, [self._rank])
+        first = contact.notices.leave(notice, [self._rank])
         if first is not None:
             contact.hush()
             return first
@@ -140,18 +140,18 @@ class Parting:
         roles = self._launch.plan.roles(rank)
         return rank == 0 or not fewer_will_do or roles != {Role.worker}
 
-    def _word(self, error: RunnerError, rank: int) -> Word:
+    def _notice(self, error: RunnerError, rank: int) -> Notice:
         launch = self._launch
         timeout = launch.settings.timeout
-        return Word.of(error, launch.world.key, rank, self._node, timeout)
+        return Notice.of(error, launch.world.key, rank, self._node, timeout)
 
     def leave_behind(self, cluster: Cluster) -> None:
         """Tell ranks that have not come yet how the cluster has ended (rank 0)."""
         if (cause := cluster.cause) is not None:
-            word = self._word(cause, self._rank)
-            self._contact.words.leave(word, cluster.arrived)
+            notice = self._notice(cause, self._rank)
+            self._contact.notices.leave(notice, cluster.arrived)
 
     async def over(self) -> None:
         """Wait until the others know of it, where they can, but not long."""
         if self._gave_up:
-            await self._contact.words.taken()
+            await self._contact.notices.taken()

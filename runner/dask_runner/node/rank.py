@@ -28,7 +28,7 @@ from dask_runner.hub.report import say
 from dask_runner.hub.server import Hub
 from dask_runner.launch.detect import may_be_outlived
 from dask_runner.launch.plan import Role
-from dask_runner.meeting.words import OverError
+from dask_runner.meeting.notice import OverError
 from dask_runner.node.background import Crashed, Tasks
 from dask_runner.node.causes import problem
 from dask_runner.node.children import Crew
@@ -174,13 +174,13 @@ class Rank:
         self._prepared.set()
         record = None
         if self._world.rank == 0:
-            if (word := self.contact.words.find()) is not None:
-                raise OverError(word)
-            hub = Hub.of(self._launch, self.contact.words)
+            if (notice := self.contact.notices.find()) is not None:
+                raise OverError(notice)
+            hub = Hub.of(self._launch, self.contact.notices)
             interface = None if self._unfit else self._settings.interface
             record = await hub.open(self._launch, interface)
             self._hub = hub
-            self._tasks.start(hub.read(self.contact.words))
+            self._tasks.start(hub.read(self.contact.notices))
         if self._unfit is None:
             self._tasks.start(self._read_program())
         else:
@@ -202,7 +202,7 @@ class Rank:
     def _give_up_soon(self, error: RunnerError) -> None:
         """Tell those that do not meet, if the hub is not there to do so."""
         rank = self._world.rank
-        if rank and self.contact.words.possible and self._parting.is_missed(rank):
+        if rank and self.contact.notices.possible and self._parting.is_missed(rank):
             self._tasks.start(self._parting.soon(error, rank))
 
     # --- events -------------------------------------------------------------
@@ -401,8 +401,8 @@ class Rank:
     def _on_absent(self, message: m.Absent) -> None:
         self.contact.tell(message)
         rank = message.rank
-        words = self.contact.words.possible and not self.contact.has_met
-        if words and rank >= 0 and self._parting.is_missed(rank):
+        notices = self.contact.notices.possible and not self.contact.has_met
+        if notices and rank >= 0 and self._parting.is_missed(rank):
             error = never_came(message, self._node, self._world.size)
             self._tasks.start(self._parting.soon(error, rank))
 
@@ -412,7 +412,7 @@ class Rank:
     def _on_leader_ends(self, message: m.Close) -> None:
         if not self.contact.has_met:
             # It knows the cluster's end, or has said why it has none.
-            self.contact.words.sign([self._world.rank])
+            self.contact.notices.sign([self._world.rank])
             self._status = message.status
 
     def _on_leader_gone(self, ended: Ended) -> None:
@@ -430,7 +430,7 @@ class Rank:
             f"all {world.size} ranks",
             "look above, and in the accounting of the launcher, for what ended it",
         )
-        if self.contact.words.possible or world.local_rank == 1:
+        if self.contact.notices.possible or world.local_rank == 1:
             self._parting.now(error, 0)
         self._status = error.status
 
