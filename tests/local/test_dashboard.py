@@ -264,7 +264,7 @@ def test_workers_pages_are_on_ports_where_the_user_says_so() -> None:
     same, services = ended.stdout.splitlines()
     assert same.startswith("True unix:"), ended
     assert re.search(r"'dashboard': \d+", services)
-    assert "all who reach these ports of the workers can read them" in ended.stderr
+    assert "anyone who reaches these ports of the workers can read them" in ended.stderr
 
 
 def test_a_python_below_a_command_is_told_as_a_script_is(

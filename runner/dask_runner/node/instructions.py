@@ -1,4 +1,4 @@
-"""What a rank's processes are told to do: from a Launch to plain data."""
+"""The instructions for a rank's processes: plain data, made from a Launch."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ if TYPE_CHECKING:
     from dask_runner.resources.worker_share import WorkerShare
 
 
-#: What is said of workers that have HTTP servers.
+#: The warning about workers that have HTTP servers.
 OPENED = (
-    "worker_options has dashboard_address: all who reach these ports of the workers "
-    "can read them"
+    "worker_options has dashboard_address: anyone who reaches these ports of the "
+    "workers can read them"
 )
 
 
 def host(settings: Settings, link_host: str) -> str:
-    """Return the address to listen at: the one by which the hub is reached.
+    """Return the address to listen at: the one by which this rank reaches the hub.
 
     Raises
     ------
     ConfigError
-        If the interface that the user named has none.
+        If the interface that the user named has no address.
     """
     found = of_interface(settings.interface) if settings.interface else link_host
-    # Dask takes it for a part of an address, which has a port behind a colon.
+    # Dask appends a colon and a port.
     return f"[{found}]" if ":" in found else found
 
 
@@ -50,11 +50,11 @@ def _protocol(settings: Settings) -> str:
 
 
 def scheduler(launch: Launch, link_host: str, tls: Mapping[str, str]) -> dict[str, Any]:
-    """Return what :mod:`dask_runner.programs.scheduler` is told."""
+    """Return the instructions for :mod:`dask_runner.programs.scheduler`."""
     settings, given = launch.settings, dict(launch.scheduler_options)
     own = {
         "protocol": _protocol(settings),
-        "dashboard_address": settings.dashboard_address,  # None: on no port
+        "dashboard_address": settings.dashboard_address,  # None: no port
         **_place(settings, link_host, given),
     }
     return {
@@ -68,7 +68,7 @@ def scheduler(launch: Launch, link_host: str, tls: Mapping[str, str]) -> dict[st
 def _place(
     settings: Settings, link_host: str, given: Mapping[str, Any]
 ) -> dict[str, str]:
-    """Say where to listen; Dask refuses a host beside the user's interface."""
+    """Return where to listen; Dask refuses a host together with an interface."""
     return {} if "interface" in given else {"host": host(settings, link_host)}
 
 
@@ -78,9 +78,9 @@ def client(
     environ: Mapping[str, str],
     text: bytes | None = None,
 ) -> dict[str, Any]:
-    """Return what :mod:`dask_runner.programs.client` is told.
+    """Return the instructions for :mod:`dask_runner.programs.client`.
 
-    *text* is that of a program that can be read only once.
+    *text* is the text of a program that can be read only once.
     """
     return {
         "text": None if text is None else base64.b64encode(text).decode(),
@@ -95,12 +95,12 @@ def client(
 def work(
     launch: Launch, snapshot: Snapshot, start: Start, link_host: str, directory: Path
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Return what :mod:`dask_runner.programs.nannies` is told, and warnings.
+    """Return the instructions for :mod:`dask_runner.programs.nannies`, and warnings.
 
     Raises
     ------
     ConfigError
-        If an option about the workers makes no sense here.
+        If an option about the workers is invalid on this node.
     """
     settings, world = launch.settings, launch.world
     local_rank = start.local_rank if world.local_rank is None else world.local_rank
@@ -136,7 +136,7 @@ def work(
         "modules": modules(launch),
         "common": {key: value for key, value in common.items() if value is not None},
         "options": dict(launch.worker_options),
-        # Who is restarted cannot be MPI's rank again.
+        # A worker that is started again cannot be MPI's rank again.
         "nanny": settings.nanny and not settings.mpi_tasks and not fleet,
         "mpi_ranks": world.size if settings.mpi_tasks else 0,
         "workers": each,
@@ -159,12 +159,13 @@ def _worker(name: int | str, share: WorkerShare) -> dict[str, Any]:
 
 
 def modules(launch: Launch) -> dict[str, Any]:
-    """Say where the user's modules may be: ``at`` the program, or in a directory.
+    """Return where the user's modules are.
 
-    A process that has looked there has ``added`` places to the path of its children.
-    What is found there is looked at in the processes that want it
-    (:mod:`dask_runner.programs.user_modules`): a path may lead to a file server that
-    does not answer.
+    ``at`` has the program, beside which they lie, or a directory. ``added`` has the
+    directories that a parent process has put on the path already. The processes that
+    need the modules look at these paths themselves
+    (:mod:`dask_runner.programs.user_modules`), because a path may lead to a file server
+    that does not answer.
     """
     program = launch.program
     command = program is not None and program.kind == "command"

@@ -1,8 +1,8 @@
-"""An error before there is a rank: said once for all, and left as a notice for others.
+"""Report an error that occurs before the rank runs: once, and to the other ranks.
 
-Most of these are seen by all ranks alike, which then end by themselves. But a program
-may be started with other arguments on one node, or find another configuration there,
-and the others would wait for it.
+Most such errors occur in all ranks alike, which then end by themselves. But one node
+may have other arguments or another configuration, and the other ranks would wait for
+it, so this rank leaves a notice.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from dask_runner.meeting.notice import Notices
     from dask_runner.node.follower import Beside
 
-#: Options that tell where notices lie, for how long, and whether one is due.
+#: Options that decide where notices lie, how long they last, and whether to leave one.
 _KEYS = ("scheduler_file", "timeout", "min_workers", "mpi_tasks")
 
 
@@ -40,7 +40,7 @@ def tell(
     given: Mapping[str, Any],
     beside: Beside,
 ) -> None:
-    """Say what ends this process, unless another rank does.
+    """Report the error that ends this process, unless another rank reports it.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def tell(
     given : mapping
         The options of the command line, as far as they are known.
     beside : Beside
-        The leader of the node, if there is one, tells the others.
+        The connection to the leader of the node, which can report it.
     """
     launcher = str(given.get("launcher") or "auto")
     if _leader_knows(beside, error):
@@ -67,7 +67,7 @@ def tell(
 
 
 def _leader_knows(beside: Beside, error: RunnerError) -> bool:
-    """Tell the leader of the node why this rank will not join, where there is one."""
+    """Send the error to the leader of the node; return False if there is none."""
     if beside.leader is None:
         return False
     with socket.socket(fileno=beside.leader.detach()) as leader:
@@ -86,7 +86,7 @@ def _leader_knows(beside: Beside, error: RunnerError) -> bool:
 def _place(
     environ: Mapping[str, str], given: Mapping[str, Any], launcher: str
 ) -> tuple[World, Settings, Notices] | None:
-    """Return who this is, and where its launch leaves notices, where that is known."""
+    """Return the World, the settings and the notices; None where they are not known."""
     try:
         world = detect(environ, launcher)
         if world is None:
@@ -94,12 +94,12 @@ def _place(
         settings = _settled(environ, given)
         meeting = choose(world, environ, settings, mpi_meeting)
     except RunnerError:
-        return None  # it may well be the one that is to be said
+        return None  # it may be the very error that is reported
     return world, settings, meeting.notices
 
 
 def _settled(environ: Mapping[str, str], given: Mapping[str, Any]) -> Settings:
-    """Choose what makes sense of the options; the others are what is wrong here."""
+    """Return the settings, with defaults for the options that are invalid."""
     chosen: dict[str, Any] = {}
     found: dict[str, Setting] = {}
     try:
