@@ -1,7 +1,7 @@
 """Notice when no worker is left, once the script has begun.
 
-A nanny restarts its worker each time it dies. If no worker stays alive, the script would
-wait without end.
+A nanny restarts its worker each time it dies. If no worker stays alive, the script
+would wait without end.
 """
 
 from __future__ import annotations

@@ -297,7 +297,7 @@ class BaseRunner:
         """Configure Dask in this process so that a bare ``Client()`` connects."""
         import dask  # noqa: PLC0415  slow; the user's program has loaded it
 
-        from dask_runner.programs.sitehook.standing import Link  # noqa: PLC0415
+        from dask_runner.programs.sitehook.for_client import Link  # noqa: PLC0415
 
         dask.config.set({"scheduler-address": self.scheduler_address})
         ready = self._session.ready

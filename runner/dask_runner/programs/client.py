@@ -49,7 +49,7 @@ def main() -> None:
     os.environ["DASK_SCHEDULER_ADDRESS"] = ready.address
     if spec["kind"] == "command":
         from dask_runner.programs.command import become  # noqa: PLC0415  for commands
-        from dask_runner.programs.sitehook.standing import DASHBOARD  # noqa: PLC0415
+        from dask_runner.programs.sitehook.for_client import DASHBOARD  # noqa: PLC0415
 
         os.environ[DASHBOARD] = ready.dashboard
         become(spec["target"], spec["args"], spec.get("report"))
@@ -69,7 +69,8 @@ def _default_client(
     import dask  # noqa: PLC0415
 
     from dask_runner.programs.dask_tls import as_security  # noqa: PLC0415
-    from dask_runner.programs.sitehook.standing import Link, connect  # noqa: PLC0415
+    from dask_runner.programs.default_client import connect  # noqa: PLC0415
+    from dask_runner.programs.sitehook.for_client import Link  # noqa: PLC0415
 
     # A Client() of the program, and of processes that it starts, finds the key files.
     dask.config.refresh()

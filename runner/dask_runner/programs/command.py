@@ -1,7 +1,7 @@
 """A user's program that is a command: this process becomes it.
 
-Every Python below the command loads ``dask_runner/programs/sitehook/sitecustomize.py``,
-so that ``.compute()`` without a client uses the cluster there as well.
+A ``Client()`` in a Python below the command connects by the variables that Dask reads.
+The site hook (``dask_runner/programs/sitehook``) adds what these cannot carry.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from dask_runner.hub.report import say
-from dask_runner.programs.sitehook.standing import VERSIONS, versions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,7 +48,6 @@ def environment(environ: Mapping[str, str]) -> dict[str, str]:
         **environ,
         "PYTHONPATH": os.pathsep.join(path if theirs != [""] else [hook]),
         SITEHOOK: hook,
-        VERSIONS: versions(),
     }
 
 
