@@ -50,7 +50,7 @@ class PmiExchange:
         self._over = False
 
     async def __call__(self, text: str | None) -> str:
-        """Give (rank 0) or receive (None) the record's text."""
+        """Send (rank 0) or receive (None) the record's text."""
         try:
             wire = pmi_client.wire(self._environ)
             if self._for_mpi:
@@ -92,7 +92,7 @@ class PmiExchange:
             return
 
     async def abort(self, status: int) -> None:
-        """Let the launcher end all ranks, unless they have met."""
+        """Have the launcher end all ranks, unless they have met."""
         if self._over:
             return
         try:

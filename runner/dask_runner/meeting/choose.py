@@ -89,11 +89,11 @@ class _Closed(NoMeeting):
     """No way at all."""
 
     async def publish(self, record: Record) -> None:
-        """Say so."""
+        """Refuse."""
         del record
         raise UnusableError("--mpi-tasks leaves MPI to the tasks")
 
     async def records(self) -> AsyncIterator[Record]:
-        """Say so."""
+        """Refuse."""
         raise UnusableError("--mpi-tasks leaves MPI to the tasks")
         yield  # a generator

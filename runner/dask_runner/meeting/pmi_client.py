@@ -50,7 +50,7 @@ class PmiError(Exception):
 
 
 class SilentError(PmiError):
-    """There is nobody who speaks PMI-1."""
+    """Nobody speaks PMI-1 here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ def another(wire: Wire) -> Wire:
 
 
 def restore(environ: Mapping[str, str]) -> None:
-    """Let the launcher's socket wait for answers again, as MPI expects of it."""
+    """Make the launcher's socket wait for answers again, as MPI expects of it."""
     inherited = descriptor(environ)
     assert inherited is not None  # noqa: S101  it has just been spoken over
     # What one does to a socket by a copy of its descriptor holds for all copies.
@@ -226,7 +226,7 @@ class Space:
         self.drop()
 
     async def abort(self, status: int) -> None:
-        """Let the launcher end all ranks with this status, also this one.
+        """Have the launcher end all ranks with this status, also this one.
 
         Raises
         ------

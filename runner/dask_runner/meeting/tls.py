@@ -121,7 +121,7 @@ def variables(directory: Path) -> dict[str, str]:
 def without(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the variables of a cluster without TLS, perhaps below one that has it."""
     if not environ.get(OURS):
-        return {}  # whoever asks for encryption is the user
+        return {}  # the user asks for encryption
     return {OURS: "", f"{_PREFIX}REQUIRE_ENCRYPTION": "False"}
 
 

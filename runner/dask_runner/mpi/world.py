@@ -39,7 +39,7 @@ def check(world: World, plan: Plan) -> None:
     if len(plan.workers) < world.size:
         raise ConfigError(
             f"--mpi-tasks, and {len(plan.workers)} of {world.size} ranks work: MPI "
-            "would wait for the others for ever",
+            "would wait for the others without end",
             "a worker in each rank",
             "add --layout shared",
         )

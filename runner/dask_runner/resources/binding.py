@@ -43,7 +43,7 @@ def bind(
     allocated: bool,
     look: Callable[[Sequence[int]], Topology] = take,
 ) -> Sourced[tuple[WorkerShare, ...]]:
-    """Give each worker the CPUs that it is bound to; see the rules above.
+    """Return the CPUs that each worker is bound to; see the rules above.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def bind(
 
 
 def why_not(share: RankShare, workers: int, *, allocated: bool) -> str:
-    """Say why the workers of a rank are not bound; "" if they are."""
+    """Return why the workers of a rank are not bound; "" if they are."""
     reasons = (
         (workers == 1, "one worker has all"),
         (bool(share.gpus.value.own), "the GPUs' driver knows what is near to them"),
@@ -107,7 +107,7 @@ def worker_sets(share: RankShare, workers: int, topology: Topology) -> Sourced[S
 
 
 def _by_node(topology: Topology, workers: int) -> list[list[int]]:
-    """Let no worker have cores of two NUMA nodes; none if there are too few."""
+    """Deal cores so that no worker has two NUMA nodes'; none if there are too few."""
     sizes = [sum(map(len, cores)) for _, cores in topology.nodes]
     if workers < len(sizes):
         return []
@@ -120,7 +120,7 @@ def _by_node(topology: Topology, workers: int) -> list[list[int]]:
 
 
 def _by_core(topology: Topology, workers: int) -> list[list[int]]:
-    """Let no two workers have threads of one core."""
+    """Deal cores so that no two workers have threads of one core."""
     cores = topology.cores
     return [_flat(nth_part(cores, place, workers)) for place in range(workers)]
 

@@ -82,7 +82,7 @@ def gpus(snapshot: Snapshot, local_size: int, local_rank: int = 0) -> Sourced[Gp
         if name in snapshot.environ
     }
     if len(lists) > 1:
-        # Whoever empties a device variable hides what Slurm lists.
+        # A user who empties a device variable hides what Slurm lists.
         lists.pop(_SLURMS, None)
     name = next((name for name, devices in lists.items() if devices), "")
     if not name:

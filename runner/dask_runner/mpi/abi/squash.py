@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from dask_runner.errors import ConfigError
 from dask_runner.mpi.abi.bounds import MOST_DEPTH, MOST_PATH
 from dask_runner.mpi.abi.streams import Broken
-from dask_runner.mpi.visible import visible
+from dask_runner.mpi.printable import printable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -196,14 +196,14 @@ def _failed(path: Path, status: int, errors: BinaryIO) -> ConfigError:
     lines = errors.read().decode(errors="replace").strip().splitlines()
     said = lines[-1] if lines else "nothing inside"
     return ConfigError(
-        visible(f"unsquashfs {path} ended with status {status}: {said}"),
+        printable(f"unsquashfs {path} ended with status {status}: {said}"),
         "a whole image, and room in the temporary directory",
         f"TMPDIR=/some/disk dask-runner check {path}",
     )
 
 
 def _open_up(top: Path) -> None:
-    """Let us into all directories, so that all can be read, and removed afterwards.
+    """Give ourselves access to all directories, to read and later to remove them.
 
     (What cannot be removed, some versions of tempfile chmod, the target of a link
     included: CVE-2023-6597.)

@@ -54,7 +54,7 @@ _LED_ASTRAY = (
 
 @contextmanager
 def unbroken() -> Iterator[None]:
-    """Tell damage as what it is: for blocks that unpack, and do little else."""
+    """Raise an error that names the damage: for blocks that do little but unpack."""
     try:
         yield
     except _LED_ASTRAY as error:
@@ -102,11 +102,11 @@ class _Bounded:
         self._left = MOST_HEADERS
 
     def expect_content(self) -> None:
-        """Let pass what is read from now on, bit by bit."""
+        """Pass on what is read from now on, piece by piece."""
         self._left = None
 
     def close(self) -> None:
-        """Do nothing: whoever has opened the file closes it."""
+        """Do nothing: the function that has opened the file closes it."""
 
     def _count(self, size: int) -> None:
         if self._left is not None:
@@ -116,7 +116,7 @@ class _Bounded:
 
     @staticmethod
     def _forwards(here: int, place: int) -> None:
-        # As a size below 0 would have it, for ever.
+        # A size below 0 would make this endless.
         if place < here:
             raise tarfile.ReadError("an entry that leads backwards")
 
@@ -204,7 +204,7 @@ class Forward(_Bounded):
 def members(
     source: Direct | Forward, budget: Budget
 ) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
-    """Give what is in a tar file, one after the other, in an :func:`unbroken` block."""
+    """Yield the members of a tar file, one by one, in an :func:`unbroken` block."""
     with tarfile.open(
         fileobj=cast("BinaryIO", source),
         mode="r:",
