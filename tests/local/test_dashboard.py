@@ -144,7 +144,7 @@ def test_a_path_that_is_too_long_for_a_socket_does_not_matter(
     ("address", "link", "readers"),
     [
         ("127.0.0.1:0", r"http://127\.0\.0\.1:(\d+)/status", r"every account on \S+"),
-        (":0", r"http://\S+:(\d+)/status", r"all who reach \S+:\d+"),
+        (":0", r"http://\S+:(\d+)/status", r"anyone who reaches \S+:\d+"),
     ],
 )
 def test_a_port_is_opened_where_the_user_says_and_the_line_says_to_whom(

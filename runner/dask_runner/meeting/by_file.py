@@ -15,7 +15,7 @@ from dask_runner.meeting import record_file
 from dask_runner.meeting.base import FIRST_POLL, LAST_POLL, Meeting
 from dask_runner.meeting.notice import NoNotices, OverError
 from dask_runner.meeting.record import BadRecordError, Record
-from dask_runner.meeting.record_file import DIRECTORY, PRIVATE
+from dask_runner.meeting.record_directory import LOCAL_PREFIX, RECORDS
 from dask_runner.resources.machine import NETWORK, kind_of
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class FileMeeting(Meeting):
             await asyncio.sleep(pause)
 
     def has_begun(self) -> bool:
-        """Say whether there is a record, and so something to meet by."""
+        """Return whether there is a record, and so something to meet by."""
         for path in self._paths:
             with contextlib.suppress(OSError, BadRecordError):
                 self._read(path)
@@ -179,7 +179,7 @@ class FileMeeting(Meeting):
         if self._written:
             self.notices.sweep()
         for path in self._written:
-            # What is gone, replaced, or has other records beside it stays so.
+            # It may be gone or replaced, or its directory may hold other records.
             with contextlib.suppress(OSError, BadRecordError):
                 record_file.remove(path, self._is_ours)
         self._written = []
@@ -252,7 +252,9 @@ def node_meeting(world: World, environ: Mapping[str, str]) -> FileMeeting:
     working directory can be written; it comes last, because Apptainer may give
     each rank one of its own (``--contain``).
     """
-    temporary = Path(tempfile.gettempdir()) / f"{PRIVATE}{world.key}" / "record.json"
+    temporary = (
+        Path(tempfile.gettempdir()) / f"{LOCAL_PREFIX}{world.key}" / "record.json"
+    )
     paths = [*_shared(world, environ), temporary]
     return FileMeeting(paths, world.key, _on_this_node)
 
@@ -261,7 +263,7 @@ def _shared(world: World, environ: Mapping[str, str]) -> list[Path]:
     name = f"{world.key}.json"
     places = []
     if environ.get("HOME"):
-        places.append(Path(environ["HOME"]) / DIRECTORY)
+        places.append(Path(environ["HOME"]) / RECORDS)
     with contextlib.suppress(FileNotFoundError):  # it is gone, which has been said
-        places.append(Path.cwd() / DIRECTORY)
+        places.append(Path.cwd() / RECORDS)
     return [place / name for place in places]

@@ -5,7 +5,7 @@
     KEY.over    the notice, a line of JSON
                 the ranks that know of it, a line for each that says so: 0,2-3
 
-Each rank that ends by a notice signs it, and who sees that all have signed removes it.
+Each rank that ends by a notice signs it; one that sees that all have signed removes it.
 Ranks wait for each other's signatures for a moment: some launchers end all when the
 first one has. What stays after that is for ranks that are still to come; where one
 never does, the user's next launch removes it.
@@ -19,7 +19,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from dask_runner.meeting import record_file
+from dask_runner.meeting import record_directory, record_file
 from dask_runner.meeting.base import FIRST_POLL, LAST_POLL
 from dask_runner.meeting.notice import BadNoticeError, Notice
 from dask_runner.meeting.record import BadRecordError
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 #: How the names of the files end.
 ENDING = ".over"
 
-#: Seconds for which a rank that has signed waits for the others: who looks for a
-#: record sees the notice in half of it (``LAST_POLL``).
+#: Seconds for which a rank that has signed waits for the others: a rank that looks for
+#: a record sees the notice in half of it (``LAST_POLL``).
 STAY = 3.0
 
 #: There is no notice, or none to believe: as good as silence.
@@ -160,7 +160,7 @@ class FileNotices:
     def sweep(self) -> None:
         """Remove notices of launches whose ranks wait for nobody any more."""
         for directory in {path.parent for path in self._paths}:
-            if directory.name != record_file.DIRECTORY:
+            if directory.name != record_directory.RECORDS:
                 continue
             for path in sorted(directory.glob(f"*{ENDING}")):
                 # It is somebody else's, or half-written; or others are beside it.

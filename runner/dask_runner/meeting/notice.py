@@ -1,9 +1,10 @@
 """Notices: why a launch is over, for ranks that look for the hub in vain.
 
-Who fails before it has met the others cannot tell them over the hub, and a rank that
-comes when the hub is gone finds nobody to ask. So a notice stays where the ranks look
-for each other (:mod:`dask_runner.meeting.file_notices`), and who finds it ends at once,
-with its status. It counts only where there is no hub: one that answers knows better.
+A rank that fails before it has met the others cannot tell them over the hub, and a rank
+that comes when the hub is gone finds nobody to ask. So a notice stays where the ranks
+look for each other (:mod:`dask_runner.meeting.file_notices`), and a rank that finds it
+ends at once, with its status. It counts only where there is no hub: one that answers
+knows better.
 """
 
 from __future__ import annotations
@@ -151,7 +152,7 @@ class Notices(Protocol):
 
 
 class NoNotices:
-    """There is no such place, or no need of one.
+    """No such place exists, or none is needed.
 
     An mpiexec ends all ranks when one fails, at once and by itself.
     """
@@ -159,23 +160,23 @@ class NoNotices:
     possible = False
 
     def find(self) -> Notice | None:
-        """There is none."""
+        """Return None."""
         return None
 
     def signed(self) -> frozenset[int]:
-        """Nobody knows of any."""
+        """Return nobody."""
         return frozenset()
 
     def leave(self, notice: Notice, signed: Iterable[int] = ()) -> bool | None:
-        """Nobody would read it."""
+        """Return None: nobody would read it."""
         del notice, signed
         return None
 
     def sign(self, ranks: Iterable[int]) -> None:
-        """There is nothing to sign."""
+        """Do nothing."""
 
     async def taken(self) -> None:
-        """There is nothing to wait for."""
+        """Do nothing."""
 
     def sweep(self) -> None:
-        """There is nothing to remove."""
+        """Do nothing."""

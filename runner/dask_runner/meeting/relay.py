@@ -24,7 +24,7 @@ class HandOver(Protocol):
     """A collective broadcast from rank 0."""
 
     async def __call__(self, text: str | None) -> str:
-        """Give (rank 0) or receive (None) the record's text.
+        """Send (rank 0) or receive (None) the record's text.
 
         Raises
         ------

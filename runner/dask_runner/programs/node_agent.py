@@ -29,7 +29,7 @@ from dask_runner.node.directory import left_by
 from dask_runner.node.exits import Ended, Standing, ended
 from dask_runner.programs import forks, lifeline
 from dask_runner.programs.nannies import Workers, kill, own_class
-from dask_runner.resources.custody import Held
+from dask_runner.resources.private_directory import HeldDirectory
 
 if TYPE_CHECKING:
     import socket
@@ -77,7 +77,7 @@ class Agent:
         siblings: Mapping[int, str],
     ) -> None:
         self._place = place
-        self._private = Held.at(place.private)
+        self._private = HeldDirectory.at(place.private)
         self._variables = variables
         self._siblings = siblings
         self._silence = silence
@@ -110,7 +110,7 @@ class Agent:
             if why := self._why_not(work.spec):
                 channel.send(m.Declined(why))
             else:
-                private = Held.at(work.spec["place"]["private"])
+                private = HeldDirectory.at(work.spec["place"]["private"])
                 await self._found.wait()
                 if await self._look_after(work.spec, channel):
                     await stay(channel)
@@ -225,7 +225,7 @@ class Agent:
             meeting.withdraw()
         self._private.remove()
         for path in left_by(Path(self._place.private)) if all_of_it else ():
-            Held.at(path).remove()
+            HeldDirectory.at(path).remove()
 
 
 def _configure() -> None:

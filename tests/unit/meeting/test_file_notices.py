@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dask_runner.errors import ConfigError
-from dask_runner.meeting import file_notices, record_file
+from dask_runner.meeting import file_notices, record_directory
 from dask_runner.meeting.by_file import FileMeeting
 from dask_runner.meeting.file_notices import FileNotices
 from dask_runner.meeting.notice import OverError
@@ -38,7 +38,7 @@ def meeting(
 
 
 def own(directory: Path) -> Path:
-    return directory / record_file.DIRECTORY
+    return directory / record_directory.RECORDS
 
 
 # --- who finds it -----------------------------------------------------------

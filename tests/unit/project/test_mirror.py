@@ -54,6 +54,7 @@ ELSEWHERE = {
     "library/top": "local/test_library.py",
     "library/with_body": "local/test_library.py",
     "meeting/pmi_client": "unit/meeting/test_by_pmi.py",
+    "meeting/record_directory": "unit/meeting/test_record_file.py",
     "meeting/private": "local/test_command.py",
     "linux": "unit/test_linux.py",
     "mpi/abi/binding": "unit/mpi/abi/test_verdict.py",
