@@ -64,6 +64,11 @@ class Hello(Message):
 
 
 @dataclass(frozen=True)
+class Welcome(Message):
+    """The hub has taken the node's proof: its first message."""
+
+
+@dataclass(frozen=True)
 class Refused(Message):
     """The hub takes no such rank: there is none, or it is here already."""
 

@@ -346,7 +346,7 @@ class Crew:
 
 def _material(record: Record) -> dict[str, list[str]]:
     """Return what our own processes are given as text: files could be changed."""
-    return {"material": [record.certificate, record.private_key]}
+    return {"material": list(record.for_dask)}
 
 
 def has_nannies(settings: Settings) -> bool:

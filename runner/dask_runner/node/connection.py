@@ -126,7 +126,7 @@ class Connection:
                 self._heard = True
                 self._pass_on(message)
         except ProtocolError:
-            # Sealed by the hub, so a bug or another version: as good as gone.
+            # Said by the hub, so a bug or another version: as good as gone.
             self._channel.close()
         finally:
             self._end()

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dask_runner.errors import AssemblyError, RunnerError
-from dask_runner.hub import handshake
 from dask_runner.hub import messages as m
+from dask_runner.hub import mutual_tls
 from dask_runner.meeting.base import waited
 from dask_runner.resources.cpusets import in_list_format
 from dask_runner.resources.rank_share import knows_its_cpus
@@ -64,8 +64,8 @@ async def reach(record: Record) -> Linked | Broken:
     """Link rank 0 itself with its hub."""
     for _ in range(TRIES):
         try:
-            return Linked(record, await handshake.connect(record, ATTEMPT))
-        except (OSError, TimeoutError, handshake.StrangerError):
+            return Linked(record, await mutual_tls.connect(record, ATTEMPT))
+        except (OSError, TimeoutError, mutual_tls.StrangerError):
             # It is there, but a flood of strangers stands before its door.
             await asyncio.sleep(AGAIN)
     return Broken(
@@ -95,9 +95,9 @@ async def _first_that_answers(meeting: Meeting) -> Linked:
     patience = ATTEMPT
     async for record in meeting.records():
         try:
-            return Linked(record, await handshake.connect(record, patience))
+            return Linked(record, await mutual_tls.connect(record, patience))
         except TimeoutError:
             patience = min(2 * patience, LONGEST)
-        except (OSError, handshake.StrangerError):
+        except (OSError, mutual_tls.StrangerError):
             continue  # a stale record: the meeting says so if time runs out
     raise AssertionError("a meeting offers records for ever")
