@@ -39,17 +39,17 @@ class Agents:
     def explained(self, member: Member, why: RunnerError) -> None:
         """Note what a rank says of itself, for those whose agent is its own."""
         if member.hello.leads:
-            self._why.setdefault(member.group, why)
-            for one in self._asking.pop(member.group, []):
-                self._tell(one, self._why[member.group])
+            self._why.setdefault(member.node.group, why)
+            for one in self._asking.pop(member.node.group, []):
+                self._tell(one, self._why[member.node.group])
 
     def missed(self, member: Member) -> None:
         """Note that the agent of a rank is gone, which is another's."""
-        if why := self._why.get(member.group):
+        if why := self._why.get(member.node.group):
             self._tell(member, why)
             return
-        self._asking.setdefault(member.group, []).append(member)
-        later(WORD, self._nobody_knows, member.group)
+        self._asking.setdefault(member.node.group, []).append(member)
+        later(WORD, self._nobody_knows, member.node.group)
 
     def _nobody_knows(self, group: Group) -> None:
         for one in self._asking.pop(group, []):

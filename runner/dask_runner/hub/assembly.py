@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from dask_runner.errors import AssemblyError
@@ -63,6 +64,7 @@ class Assembly:
         self.ready = False
         self._complete = False
         self._impatient = False
+        self._joined: set[str] = set()
 
     def scheduler_up(self, message: m.SchedulerUp) -> None:
         """Let the ranks start their workers."""
@@ -71,21 +73,33 @@ class Assembly:
             later(NEIGHBOURS, self._wait_no_longer)
         self.advance()
 
-    def advance(self, node: str | None = None) -> None:
-        """Tell everyone, or the ranks of one node, what has become possible."""
+    def joined(self, host: str) -> None:
+        """Do the same for a host that a rank has joined, once for all that come now."""
+        if not self._joined:
+            asyncio.get_running_loop().call_soon(self._advance_the_joined)
+        self._joined.add(host)
+
+    def _advance_the_joined(self) -> None:
+        hosts, self._joined = self._joined, set()
+        # Until all are there, one that comes changes nothing but for its own host.
+        for host in (None,) if self._roster.assembled else hosts:
+            self.advance(host)
+
+    def advance(self, host: str | None = None) -> None:
+        """Tell everyone, or the ranks of one host, what has become possible."""
         if self._ending.status is not None or self.scheduler is None:
             self._ending.changed()
             return
-        for each in self._roster.waiting(node):
-            for member, start in self._roster.start(
+        for each in self._roster.waiting(host):
+            for node, starts in self._roster.start(
                 each, self.scheduler.address, impatient=self._impatient
             ):
-                member.channel.send(start)
-        host = self._roster.member(self._plan.scheduler)
+                node.channel.send(starts)
+        zero = self._roster.member(self._plan.scheduler)
         client = self._roster.member(self._plan.client)
-        if host is not None and not self._complete and self._enough():
+        if zero is not None and not self._complete and self._enough():
             self._complete = True
-            host.channel.send(m.Complete())
+            zero.tell(m.Complete())
         if client is not None and not self.ready and self._enough():
             self.ready = True
             link = self._report.ready(
@@ -93,11 +107,9 @@ class Assembly:
                 self._roster.registered,
                 [member for member in self._roster.members if member.complete],
                 self.scheduler,
-                host.node if host else "",
+                zero.node.name if zero else "",
             )
-            client.channel.send(
-                m.Ready(self.scheduler.address, link, self._roster.registered)
-            )
+            client.tell(m.Ready(self.scheduler.address, link, self._roster.registered))
             self._ending.client_begins()
             self._wait_no_longer()
         self._ending.changed()
@@ -121,7 +133,7 @@ class Assembly:
             return AssemblyError(
                 f"{ranks_in_words(missing)} of {roster.size} did not arrive "
                 f"within {seconds}",
-                f"all ranks, each able to reach {zero.node if zero else 'rank 0'}",
+                f"all ranks, each able to reach {zero.node.name if zero else 'rank 0'}",
                 "look for errors of these tasks above; give more time with "
                 "--timeout, or begin with fewer by --min-workers",
             )

@@ -117,7 +117,7 @@ class Ending:
         elif number not in PASSED_ON:
             self._end_script(number)
         elif self._begun and (client := self._roster.member(self._client)):
-            client.channel.send(m.Signalled(number))
+            client.tell(m.Signalled(number))
 
     def _end_script(self, number: int) -> None:
         """Let the script end by a signal, in its grace; the second time at once."""
@@ -127,7 +127,7 @@ class Ending:
         if client is None or again:
             self.close(128 + number)
         else:
-            client.channel.send(m.Signalled(number))
+            client.tell(m.Signalled(number))
             later(self._settings.grace, self.close, 128 + number)
 
     def asked_to_end(self, error: SignalledError) -> None:
@@ -197,8 +197,8 @@ class Ending:
             self.cause.status = status
         if self._begun:
             self._report.ended(status, self.seconds)
-        for member in self._roster.members:
-            member.channel.send(m.Close(status))
+        for node in self._roster.nodes:
+            node.channel.send(m.Close(status))
         self.changed()
 
     # --- until all have left ------------------------------------------------
@@ -222,8 +222,8 @@ class Ending:
         if not roster.assembled:
             everyone = self._until(lambda: roster.assembled and not roster.staying)
             await _within(max(self._late_until - time.monotonic(), 0.0), everyone)
-        for member in roster.members:
-            member.channel.send(m.Finish())
+        for node in roster.nodes:
+            node.channel.send(m.Finish())
         await _within(LEAVE, self._until(lambda: roster.only(0)))
         assert self.status is not None  # noqa: S101  awaited above
         return self.status

@@ -36,7 +36,7 @@ class Losses:
 
     def add(self, member: Member, why: object) -> None:
         """Take note of one, and why it is lost; it is told of in a moment."""
-        self.note(member.rank, member.node, why)
+        self.note(member.rank, member.node.name, why)
 
     def note(self, rank: int, node: str, why: object) -> None:
         """Do the same for a rank that was never there."""

@@ -26,29 +26,90 @@ class Message:
         Message.kinds[cls.__name__] = cls
 
 
-# --- a rank to the hub ------------------------------------------------------
+# --- a node and the hub -----------------------------------------------------
+#
+# One connection speaks for all the ranks that a node's leader plays. What concerns
+# one of them travels in an OfRank, either way.
+
+
+@dataclass(frozen=True)
+class NodeHello(Message):
+    """A node says where it is, before anything else.
+
+    ``home`` names the agent that its ranks may have in common, with those of other
+    nodes on the same host as well.
+    """
+
+    name: str
+    home: str = ""
 
 
 @dataclass(frozen=True)
 class Hello(Message):
-    """A rank says who and where it is.
+    """A rank of the node has come.
 
     ``local_size`` is 0 where its launcher told it neither that nor its local rank;
-    ``home`` names the agent that the ranks of its node may have in common, and
-    ``leads`` says whether that is its own. ``cpus`` are those that it may use, and
-    ``asks`` says that it has to know the others' to tell its share. ``mpi`` is the
-    MPI that its programs would load, empty where none is known.
+    ``leads`` says whether the node's agent is its own. ``cpus`` are those that it may
+    use, and ``asks`` says that it has to know the others' to tell its share. ``mpi`` is
+    the MPI that its programs would load, empty where none is known.
     """
 
     rank: int
-    node: str
     local_rank: int = 0
     local_size: int = 0
-    home: str = ""
     leads: bool = False
     cpus: str = ""
     asks: bool = False
     mpi: str = ""
+
+
+@dataclass(frozen=True)
+class Refused(Message):
+    """The hub takes no such rank: there is none, or it is here already."""
+
+    rank: int
+
+
+@dataclass(frozen=True)
+class OfRank(Message):
+    """What a rank of the node says, or is told."""
+
+    rank: int
+    message: Message
+
+
+@dataclass(frozen=True)
+class Gone(Message):
+    """A rank of the node is lost, and the others go on."""
+
+    rank: int
+    why: str
+
+
+@dataclass(frozen=True)
+class Starts(Message):
+    """The scheduler is up, so ranks of the node may start their workers.
+
+    ``starting`` are these ranks. ``here`` are all ranks on the same host, in order,
+    with the CPUs that each may use in ``masks``, which is empty if not all are known.
+    ``leader`` is the one whose agent they may share, or -1.
+    """
+
+    address: str
+    starting: list[int]
+    here: list[int]
+    leader: int = -1
+    masks: list[str] = field(default_factory=list)
+
+    def of(self, rank: int) -> Start:
+        """Return what this means for one of them."""
+        borrows = self.leader not in (-1, rank)
+        return Start(
+            self.address, self.here.index(rank), len(self.here), borrows, self.masks
+        )
+
+
+# --- a rank to the hub ------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -142,7 +203,7 @@ class Failed(Message):
 
 @dataclass(frozen=True)
 class Absent(Message):
-    """Another rank of this node will not join: what it did, and its status.
+    """A rank on the node's host will not join: what it did, and its status.
 
     It is -1 for the one with the local rank 0 where its number is not known. The other
     parts are those of its error, if it told one.
@@ -169,7 +230,7 @@ class Note(Message):
 
 @dataclass(frozen=True)
 class Bye(Message):
-    """A rank has stopped its client and its workers."""
+    """All ranks of the node have stopped their clients and workers."""
 
 
 # --- the hub to a rank ------------------------------------------------------
@@ -177,7 +238,7 @@ class Bye(Message):
 
 @dataclass(frozen=True)
 class Start(Message):
-    """The scheduler is up, so workers may start.
+    """The scheduler is up, so workers may start: a rank's part of ``Starts``.
 
     ``local_rank`` and ``local_size`` are counted by node name; ``borrows`` says that
     the agent of the rank's node is another rank's. ``masks`` are the CPUs that each
@@ -245,7 +306,7 @@ class Ping(Message):
 class Signalled(Message):
     """A rank got this signal; or: the client is to get it.
 
-    ``rank`` is the one that got it, if it is another than the one that says so.
+    ``rank`` is the one that got it, if it has not joined and its leader says so.
     """
 
     number: int
@@ -309,7 +370,11 @@ class Relay(Message):
 
 def encode(message: Message) -> bytes:
     """Write a message as JSON."""
-    return json.dumps([type(message).__name__, vars(message)]).encode()
+    return json.dumps([type(message).__name__, vars(message)], default=_plain).encode()
+
+
+def _plain(message: Message) -> list[Any]:
+    return [type(message).__name__, vars(message)]
 
 
 def decode(payload: bytes) -> Message:
@@ -321,15 +386,22 @@ def decode(payload: bytes) -> Message:
         If it is not JSON, not a known message, or has wrong fields.
     """
     try:
-        name, values = json.loads(payload)
-        wanted = _fields(name)
-        if values.keys() != wanted.keys() or not all(
-            _is(value, wanted[key]) for key, value in values.items()
-        ):
-            raise ProtocolError(f"{name} with wrong fields: {values!r:.60}")
-        return Message.kinds[name](**values)
+        return _read(json.loads(payload))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ProtocolError(f"not a message: {payload[:60]!r}") from error
+
+
+def _read(value: Any) -> Message:
+    name, values = value
+    wanted = _fields(name)
+    if values.keys() != wanted.keys():
+        raise ProtocolError(f"{name} with other fields: {values!r:.60}")
+    for key, kind in wanted.items():
+        if kind == "Message":
+            values[key] = _read(values[key])
+        elif not _is(values[key], kind):
+            raise ProtocolError(f"{name} with wrong fields: {values!r:.60}")
+    return Message.kinds[name](**values)
 
 
 @cache
@@ -338,6 +410,9 @@ def _fields(name: str) -> dict[str, str]:
 
 
 def _is(value: object, kind: str) -> bool:
-    if isinstance(value, list) and kind == "list[str]":
-        return all(type(one) is str for one in value)
+    if isinstance(value, list) and kind in _LISTS:
+        return all(type(one) is _LISTS[kind] for one in value)
     return type(value).__name__ == kind.partition("[")[0]
+
+
+_LISTS = {"list[str]": str, "list[int]": int}

@@ -86,7 +86,7 @@ class Reporter:
             f"ready after {seconds:.1f} s: {_many(workers, 'worker')} with "
             f"{_many(sum(member.nthreads for member in members), 'thread')} and "
             f"{f'{memory / 2**30:.1f} GiB' if limited else 'no memory limit'} on "
-            f"{_many(len({member.node for member in members}), 'node')}"
+            f"{_many(len({member.node.name for member in members}), 'node')}"
         )
         from dask_runner.hub.dashboard import told  # noqa: PLC0415  on rank 0 alone
 

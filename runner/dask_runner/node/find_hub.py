@@ -46,17 +46,13 @@ class Broken:
     error: RunnerError
 
 
-def hello(
-    world: World, node: str, snapshot: Snapshot, home: str, *, leads: bool, mpi: str
-) -> m.Hello:
-    """Return what a rank says first: who and where it is, and what it may use."""
+def hello(world: World, snapshot: Snapshot, *, leads: bool, mpi: str) -> m.Hello:
+    """Return what a rank says first: which it is, and what it may use."""
     local_size = world.local_size or 0
     return m.Hello(
         world.rank,
-        node,
         world.local_rank or 0,
         local_size,
-        home,
         leads,
         in_list_format(snapshot.cpus),
         bool(local_size) and not knows_its_cpus(snapshot, local_size),

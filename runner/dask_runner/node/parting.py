@@ -19,9 +19,9 @@ from dask_runner.node.events import Source
 
 if TYPE_CHECKING:
     from dask_runner.hub import messages as m
-    from dask_runner.hub.service import Headquarters
+    from dask_runner.hub.cluster import Cluster
     from dask_runner.launch.launch import Launch
-    from dask_runner.node.contact import Contact
+    from dask_runner.node.contact import RankContact
     from dask_runner.node.events import Event
     from dask_runner.node.launcher_child import Launched
 
@@ -45,7 +45,7 @@ class Parting:
     launch : Launch
     node : str
         The name of its node.
-    contact : Contact
+    contact : RankContact
     launched : Launched
         The process that the launcher started for it.
     events : asyncio.Queue
@@ -56,7 +56,7 @@ class Parting:
         self,
         launch: Launch,
         node: str,
-        contact: Contact,
+        contact: RankContact,
         launched: Launched,
         events: asyncio.Queue[Event],
     ) -> None:
@@ -75,7 +75,7 @@ class Parting:
         return SignalledError(name, message.number, "before the ranks had met")
 
     async def soon(
-        self, error: RunnerError, rank: int, message: m.Message | None = None
+        self, error: RunnerError, rank: int, message: m.Signalled | None = None
     ) -> None:
         """Let a rank end in a moment, unless the hub is found.
 
@@ -84,7 +84,7 @@ class Parting:
         error : RunnerError
         rank : int
             Whose it is: this one's, or one's of its node.
-        message : Message, optional
+        message : Signalled, optional
             What the hub is told; otherwise somebody else does that.
         """
         try:
@@ -96,7 +96,7 @@ class Parting:
             return  # which is an event of its own
         else:
             if message is not None:
-                self._contact.say(message)
+                self._contact.tell(message)
 
     def now(self, error: RunnerError, rank: int | None = None) -> int:
         """Let this rank end because of an error, which may be another's of its node.
@@ -114,14 +114,14 @@ class Parting:
     def _is_to_say(self, error: RunnerError, rank: int) -> bool:
         """Tell the other ranks; return whether it is this one that tells the user."""
         contact = self._contact
-        if contact.link is not None:
+        if contact.has_met:
             return True
         if isinstance(error, OverError):
-            contact.broken(error)
+            contact.found(error)
             contact.notices.sign([self._rank])
             return not error.notice.said and self._rank == 0
         notice = self._notice(error, rank)
-        contact.broken(OverError(notice))
+        contact.found(OverError(notice))
         asked = isinstance(error, SignalledError)
         if rank == self._rank and not asked and self._launched.fail(error):
             return False
@@ -145,11 +145,11 @@ class Parting:
         timeout = launch.settings.timeout
         return Notice.of(error, launch.world.key, rank, self._node, timeout)
 
-    def leave_behind(self, headquarters: Headquarters) -> None:
-        """Let ranks that have not come yet know how the cluster has ended (rank 0)."""
-        if (cause := headquarters.cause) is not None:
+    def leave_behind(self, cluster: Cluster) -> None:
+        """Tell ranks that have not come yet how the cluster has ended (rank 0)."""
+        if (cause := cluster.cause) is not None:
             notice = self._notice(cause, self._rank)
-            self._contact.notices.leave(notice, headquarters.arrived)
+            self._contact.notices.leave(notice, cluster.arrived)
 
     async def over(self) -> None:
         """Wait until the others know of it, where they can, but not long."""
