@@ -279,7 +279,7 @@ class BaseRunner:
             return False
         if self.exchange is None and world.meeting in ("mpi", "pmi"):
             with self._deadline("MPI_Init"):
-                self.exchange = here.exchange(world.size)
+                self.exchange = here.exchange(os.environ, world.size)
         return self.exchange is not None
 
     @property

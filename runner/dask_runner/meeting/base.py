@@ -1,4 +1,4 @@
-"""How the ranks find rank 0: what every way by which the record travels can do.
+"""What every way can do by which the record travels from rank 0 to the others.
 
 Rank 0 publishes the record; the others look for it until they have spoken to the hub
 that it names.
@@ -32,7 +32,8 @@ class UnusableError(Exception):
 class Meeting(ABC):
     """A way for the record to travel from rank 0 to the others.
 
-    Three members make one; the others are what a way does that leaves nothing behind.
+    Each way has three members of its own; the others have defaults, for one that leaves
+    nothing behind.
     """
 
     #: Whether every rank has to come itself, as to a broadcast of MPI.
@@ -77,12 +78,12 @@ class Meeting(ABC):
 
 
 class NoMeeting(Meeting):
-    """There is one rank, which knows its own hub."""
+    """One rank has nobody to meet: it knows its own hub."""
 
     trouble = "there is nobody to meet"
 
     async def publish(self, record: Record) -> None:
-        """Nobody looks for it."""
+        """Do nothing: nobody looks for it."""
 
     async def records(self) -> AsyncIterator[Record]:
         """Offer nothing."""

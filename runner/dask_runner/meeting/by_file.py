@@ -179,7 +179,7 @@ class FileMeeting(Meeting):
         if self._written:
             self.notices.sweep()
         for path in self._written:
-            # What is gone, replaced, or has other records beside it stays so.
+            # It may be gone or replaced, or its directory may hold other records.
             with contextlib.suppress(OSError, BadRecordError):
                 record_file.remove(path, self._is_ours)
         self._written = []

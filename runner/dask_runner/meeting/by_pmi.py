@@ -78,7 +78,7 @@ class PmiExchange:
         return text
 
     async def settle(self) -> None:
-        """Take leave of the launcher where MPI has not: it calls that a failure."""
+        """Say ``finalize`` if MPI has not: the launcher takes silence for a failure."""
         if not self._owes_leave:
             return
         self._owes_leave = False
@@ -88,7 +88,7 @@ class PmiExchange:
             )
             await space.finalize()
         except pmi_client.PmiError:
-            # MPI has, and the launcher has closed its end.
+            # MPI has done so, and the launcher has closed its end.
             return
 
     async def abort(self, status: int) -> None:
@@ -101,7 +101,7 @@ class PmiExchange:
             )
             await space.abort(status)
         except pmi_client.PmiError:
-            # It is gone, or will see that this rank has left without its leave.
+            # The launcher is gone, or will see that this rank ends without finalize.
             return
 
     def drop(self) -> None:

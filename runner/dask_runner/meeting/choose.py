@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     ByMpi = Callable[[World, Mapping[str, str], float], Meeting]
 
-#: Rendezvous of launchers of MPI programs, which end all ranks when one fails.
+#: Ways to meet under launchers of MPI programs, which end all ranks when one fails.
 _MPIS = ("mpi", "pmi")
 
 
@@ -86,7 +86,7 @@ def _under_mpiexec(
 
 
 class _Closed(NoMeeting):
-    """No way at all."""
+    """No way to meet is left."""
 
     async def publish(self, record: Record) -> None:
         """Refuse."""

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 #: How the names of the files end.
 ENDING = ".over"
 
-#: Seconds for which a rank that has signed waits for the others: who looks for a
-#: record sees the notice in half of it (``LAST_POLL``).
+#: Seconds for which a rank that has signed waits for the others: a rank that looks for
+#: a record sees the notice in half of it (``LAST_POLL``).
 STAY = 3.0
 
 #: There is no notice, or none to believe: as good as silence.

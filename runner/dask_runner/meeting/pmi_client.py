@@ -10,7 +10,7 @@ Hydra of MPICH 3.4, 4.0, 4.2, 4.3 and 5.0, gforker, and Intel MPI 2021.18:
 
 - what one rank puts is sure to be seen by others after a barrier, and not
   before (Hydra before 4.3 and Intel's answer from a copy);
-- a value of ``vallen_max`` characters or more may be cut without a word;
+- a value of ``vallen_max`` characters or more may be cut silently;
 - after ``finalize`` the launcher closes its end, so that the socket serves once:
   neither MPI nor another cluster can use it later; without, a second ``init`` is
   answered as the first was;
@@ -221,7 +221,7 @@ class Space:
         await self._answer("barrier_out", "the end of a barrier", patient=True)
 
     async def finalize(self) -> None:
-        """Take leave; the socket is of no use after it."""
+        """Say ``finalize``; the socket is of no use after it."""
         await self._ask("finalize", "", "finalize_ack")
         self.drop()
 
@@ -243,7 +243,7 @@ class Space:
             self.drop()
 
     def drop(self) -> None:
-        """Close the socket, without taking leave."""
+        """Close the socket without ``finalize``."""
         self._writer.close()
 
     async def _ask(self, command: str, words: str, answer: str) -> dict[str, str]:

@@ -27,7 +27,7 @@ _OTHERS_WRITE = 0o022
 
 
 def is_own(directory: Path) -> bool:
-    """Whether its name is one that we make up; any other is the user's choice."""
+    """Return whether its name is one of ours; any other is the user's choice."""
     return directory.name == RECORDS or directory.name.startswith(LOCAL_PREFIX)
 
 

@@ -36,7 +36,7 @@ class TakenError(BadRecordError):
 
 
 def lay(path: Path, text: str) -> bool:
-    """Write it as :func:`write` does where nothing has its name; say whether.
+    """Write a file as :func:`write` does if none of its name exists; return whether.
 
     Raises
     ------
@@ -51,7 +51,7 @@ def lay(path: Path, text: str) -> bool:
 
 
 def append(path: Path, text: str) -> None:
-    """Add to what it says, in one piece.
+    """Add text at its end, in one piece.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def append(path: Path, text: str) -> None:
 
 
 def age(path: Path) -> float:
-    """Return for how many seconds it has not been written to.
+    """Return the seconds since a file was last written.
 
     By the clock of the file system, since those of two nodes may differ by hours.
 
@@ -89,7 +89,7 @@ def age(path: Path) -> float:
 def write(
     path: Path, text: str, move: Callable[[int, str, str], None] | None = None
 ) -> None:
-    """Write it aside, mode 0600, and move it into place; make its directory.
+    """Write a file aside, mode 0600, and move it into place; make its directory.
 
     Raises
     ------
@@ -117,7 +117,7 @@ def write(
 
 
 def read(path: Path) -> str:
-    """Return what it says.
+    """Return a file's text.
 
     Raises
     ------
@@ -131,7 +131,7 @@ def read(path: Path) -> str:
 
 
 def remove(path: Path, is_ours: Callable[[str], bool]) -> None:
-    """Remove it if *is_ours* says so of its text; its directory, if it was made for it.
+    """Remove a file whose text *is_ours*, and its directory if that is empty and ours.
 
     Raises
     ------
@@ -149,7 +149,7 @@ def remove(path: Path, is_ours: Callable[[str], bool]) -> None:
 
 
 def usable(directory: Path) -> bool:
-    """Whether a record could be written there by somebody with our rights."""
+    """Return whether this account could write a record there."""
     while not directory.exists():
         directory = directory.parent
     if not os.access(directory, os.W_OK | os.X_OK):
@@ -171,7 +171,7 @@ def _move_where_nothing_is(directory: int, aside: str, name: str) -> None:
     except FileExistsError as error:
         raise TakenError("is there already") from error
     except OSError:
-        # A file system without hard links (vfat, many a FUSE): a look has to do.
+        # A file system without hard links (vfat, many of FUSE): look for it instead.
         if name in os.listdir(directory):
             raise TakenError("is there already") from None
         _move(directory, aside, name)

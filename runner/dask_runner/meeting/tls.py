@@ -34,8 +34,8 @@ def material() -> tuple[str, str]:
     """Make a self-signed certificate and its private key.
 
     All processes of the cluster share them, as with
-    :meth:`distributed.Security.temporary`: who holds the key belongs to the
-    cluster. The curve is P-256 because an RSA key takes a tenth of a second, and
+    :meth:`distributed.Security.temporary`: a process that holds the key belongs to
+    the cluster. The curve is P-256 because an RSA key takes a tenth of a second, and
     every rank would wait for it.
 
     Returns

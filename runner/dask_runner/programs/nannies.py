@@ -149,7 +149,7 @@ class Workers:
 
             # In the main thread, which MPI wants to see at its end again; there is
             # nothing to be done meanwhile.
-            world.begin(work["mpi_ranks"])
+            world.begin(os.environ, work["mpi_ranks"])
         started = [work["fleet"]] if work["fleet"] else work["workers"]
         await asyncio.gather(
             *(

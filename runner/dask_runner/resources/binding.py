@@ -98,7 +98,7 @@ def worker_sets(share: RankShare, workers: int, topology: Topology) -> Sourced[S
         The CPUs of each worker.
     """
     least = share.cpus.value // workers
-    dealt = (way(topology, workers) for way in WAYS)
+    dealt = (way(topology, workers) for way in DEALS)
     sets = next(one for one in dealt if one and min(map(len, one)) >= least)
     cores, nodes = len(topology.cores), [number for number, _ in topology.nodes]
     source = f"{len(share.mask)} CPUs on {cores} cores of NUMA node"
@@ -130,8 +130,8 @@ def _by_cpu(topology: Topology, workers: int) -> list[list[int]]:
     return [list(nth_part(every, place, workers)) for place in range(workers)]
 
 
-#: Ways to deal, the best first; the last one always fits.
-WAYS: tuple[Callable[[Topology, int], list[list[int]]], ...] = (
+#: How CPUs can be dealt, the best first; the last one always fits.
+DEALS: tuple[Callable[[Topology, int], list[list[int]]], ...] = (
     _by_node,
     _by_core,
     _by_cpu,

@@ -5,7 +5,7 @@ them, each rank gets a part; where there are more ranks than GPUs, neighbours
 share one. A worker keeps sight of the others' GPUs, behind its own, so that peer
 to peer transfers work; it never starts workers on them. Two runtimes need care:
 
-- Level Zero pays no heed to the order in ``ZE_AFFINITY_MASK``, so there a worker
+- Level Zero ignores the order in ``ZE_AFFINITY_MASK``, so there a worker
   sees its own GPUs alone.
 - HIP numbers by ``CUDA_VISIBLE_DEVICES`` what ``ROCR_VISIBLE_DEVICES`` has left, so
   that of two rotated lists one would undo the other. Where both are set, the first

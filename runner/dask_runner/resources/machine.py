@@ -3,8 +3,8 @@
 Everything that :mod:`dask_runner.resources.rank_share`,
 :mod:`dask_runner.resources.worker_share` and :mod:`dask_runner.resources.scratch`
 decide, they decide from a :class:`Snapshot`; this module is the only one of them that
-touches the system. It decides nothing: texts are kept as they were read, absurd ones
-too.
+touches the system. It decides nothing: texts are kept as they were read, even absurd
+ones.
 """
 
 from __future__ import annotations

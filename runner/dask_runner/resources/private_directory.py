@@ -28,7 +28,7 @@ TRIES = 100
 
 _TEMPORARY = ("/var/tmp", "/tmp")  # noqa: S108  exposure() looks at them
 
-#: User numbers that there are (user_namespaces(7)): a namespace of all hides none.
+#: How many user ids exist (user_namespaces(7)): a namespace that maps all hides none.
 _ALL_USERS = 2**32 - 1
 
 _OVERFLOW = Path("/proc/sys/kernel/overflowuid")
@@ -55,7 +55,7 @@ def exposure(directory: str | Path) -> str:
         if found.st_uid not in {0, os.geteuid()} and not _is_hidden(found.st_uid):
             return f"{one} belongs to uid {found.st_uid}"
         if found.st_uid == os.geteuid() and not mode & 0o011:
-            # Nobody else comes further than this.
+            # No other account gets beyond this directory.
             return ""
         if mode & stat.S_ISVTX:
             continue
@@ -125,7 +125,7 @@ class HeldDirectory:
 
     @classmethod
     def at(cls, path: str | Path) -> Self:
-        """Hold one that is there; nothing, if it is gone already."""
+        """Hold one that exists; nothing if it is gone already."""
         try:
             return cls(os.open(path, os.O_RDONLY | os.O_DIRECTORY))
         except OSError:

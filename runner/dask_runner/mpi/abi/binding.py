@@ -185,7 +185,7 @@ def _strangers(library: Library, image: Facts) -> list[str]:
 
 
 def _has(image: Facts, name: str) -> bool:
-    # libz.so.1.2.13 of the host is libz.so.1 to who asks for it.
+    # libz.so.1.2.13 of the host is found under the name libz.so.1.
     stem = name.partition(".so")[0] + ".so."
     return any(each.startswith(stem) for each in image.loadable)
 

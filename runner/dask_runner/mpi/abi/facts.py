@@ -91,7 +91,7 @@ class Module:
 
 
 @dataclass(frozen=True, slots=True)
-class Launcher:
+class Mpiexec:
     """One mpiexec.
 
     Attributes
@@ -146,7 +146,7 @@ class Facts:
         The one that a program gets by itself comes first.
     modules : tuple of Module
         mpi4py's.
-    launchers : tuple of Launcher
+    launchers : tuple of Mpiexec
     slurm : Slurm or None
     fabrics : frozenset of str
         Names of the rows of :data:`dask_runner.mpi.abi.fabrics.FABRICS` for which
@@ -167,7 +167,7 @@ class Facts:
     glibc: tuple[int, ...] = ()
     libraries: tuple[Library, ...] = ()
     modules: tuple[Module, ...] = ()
-    launchers: tuple[Launcher, ...] = ()
+    launchers: tuple[Mpiexec, ...] = ()
     slurm: Slurm | None = None
     fabrics: frozenset[str] = frozenset()
     providers: frozenset[str] = frozenset()

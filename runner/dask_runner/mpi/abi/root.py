@@ -1,4 +1,4 @@
-"""A file system as a process whose root it were would see it."""
+"""A file system as a process would see it whose root it is."""
 
 from __future__ import annotations
 

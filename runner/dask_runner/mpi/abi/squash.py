@@ -1,7 +1,7 @@
 """Images that are, or hold, a squashfs: SIF above all, which unsquashfs unpacks.
 
-It is a program of the machine that takes a stranger's image, so it is asked first what
-it would write; and what it has written is looked at as any directory of a stranger's.
+unsquashfs is a program of this machine that is given a stranger's image. So it is first
+asked what it would write, and what it has written is read as a stranger's directory.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ def _accept(found: re.Match[bytes] | None, kinds: dict[bytes, bytes]) -> None:
     kind, path = found["kind"], found["path"]
     names = [path]
     if kind == b"l":
-        # One arrow is usual, and which of several is the link's, the list leaves open.
+        # One arrow is usual; of several, the list does not say which is the link's.
         parts = path.split(_ARROW)
         names = [_ARROW.join(parts[:number]) for number in range(1, len(parts))]
         if not names:

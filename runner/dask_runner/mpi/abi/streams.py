@@ -1,4 +1,4 @@
-"""Bytes of an image, of which nothing is taken for granted."""
+"""Bytes of an image: any may be wrong."""
 
 from __future__ import annotations
 
@@ -31,11 +31,10 @@ _ZSTD = b"\x28\xb5\x2f\xfd"
 
 
 class Broken(Exception):  # noqa: N818  what is told of an image, no error of ours
-    """An image is not what it should be; the text says how."""
+    """An image is damaged; the text says how."""
 
 
-# What tarfile and the decompressors raise where content leads them astray, as their
-# sources tell.
+# What tarfile and the decompressors raise for damaged content, as their sources say.
 _LED_ASTRAY = (
     tarfile.TarError,
     gzip.BadGzipFile,
@@ -149,7 +148,7 @@ class Direct(_Bounded):
 
 
 class Forward(_Bounded):
-    """A tar file that comes bit by bit.
+    """A tar file that is read piece by piece.
 
     Parameters
     ----------
@@ -251,7 +250,7 @@ class Window(io.RawIOBase):
         return self._at
 
     def seek(self, place: int, whence: int = os.SEEK_SET) -> int:
-        """Go elsewhere, as in any file."""
+        """Move to a place, as in any file."""
         origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}
         if origin[whence] + place < 0:
             raise ValueError("a place before the beginning")

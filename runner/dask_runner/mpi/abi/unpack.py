@@ -99,7 +99,7 @@ def _files(path: Path, top: Path, ends: ExitStack) -> Disk | Layers:
 
 
 def _plain(file: BinaryIO, top: Path, ends: ExitStack, budget: Budget) -> BinaryIO:
-    """Return a file's content that is not compressed: it is gone to and fro in it."""
+    """Return a file's content uncompressed, so that one can seek in it."""
     chunks = unpacked(file)
     if chunks is None:
         return file
