@@ -184,7 +184,7 @@ class Cluster:
             raise ProtocolError(f"{message!r:.80} of rank {rank}, which is another's")
 
     def read(self, notice: Notice, signed: Iterable[int]) -> None:
-        """Act on the notice of a rank that cannot join; excuse the ranks that read it."""
+        """Act on a rank's notice that it cannot join; excuse the ranks that read it."""
         self._has_read = True
         if self._roster.may_join(notice.rank):
             self._ending.over(notice)
