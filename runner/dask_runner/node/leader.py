@@ -263,7 +263,7 @@ class Leader:
             self._died(rank)
 
     def _died(self, rank: int) -> None:
-        """Report a rank that ended without a message; the hub knows if it had joined."""
+        """Report a rank that ended without a message; the hub ignores a joined one."""
         self._leader.hear(m.Absent(rank, "died before it joined"))
 
     def _world(self, introduction: Introduction) -> World | None:
