@@ -48,8 +48,8 @@ def leave_signals_to_the_top() -> None:
     """Ignore signals that the top process handles.
 
     Slurm sends a signal to every process of a step. The top process decides what
-    follows, and reports it over the lifeline. This sets a handler and not SIG_IGN, so that a
-    program that a task starts has the default again.
+    follows, and reports it over the lifeline. This sets a handler and not SIG_IGN, so
+    that a program that a task starts has the default again.
     """
     for number in FOR_THE_TOP:
         signal.signal(number, _nothing)
