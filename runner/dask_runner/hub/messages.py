@@ -7,9 +7,10 @@ are plain JSON values, and a message with other fields or types is refused.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, fields
-from functools import cache
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from dask_runner.hub.typed_json import read, write
 
 
 class ProtocolError(Exception):
@@ -266,13 +267,6 @@ class Leads(Message):
 
 
 @dataclass(frozen=True)
-class Run(Message):
-    """What a process is to do, as plain data (see the process's module)."""
-
-    spec: dict[str, Any]
-
-
-@dataclass(frozen=True)
 class Found(Message):
     """The rank has found the hub; the variables that the cluster sets for Dask.
 
@@ -309,7 +303,7 @@ class Relay(Message):
 
 def encode(message: Message) -> bytes:
     """Write a message as JSON."""
-    return json.dumps([type(message).__name__, vars(message)]).encode()
+    return write([type(message).__name__, message]).encode()
 
 
 def decode(payload: bytes) -> Message:
@@ -322,22 +316,6 @@ def decode(payload: bytes) -> Message:
     """
     try:
         name, values = json.loads(payload)
-        wanted = _fields(name)
-        if values.keys() != wanted.keys() or not all(
-            _is(value, wanted[key]) for key, value in values.items()
-        ):
-            raise ProtocolError(f"{name} with wrong fields: {values!r:.60}")
-        return Message.kinds[name](**values)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        return read(Message.kinds[name], values)
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise ProtocolError(f"not a message: {payload[:60]!r}") from error
-
-
-@cache
-def _fields(name: str) -> dict[str, str]:
-    return {one.name: str(one.type) for one in fields(Message.kinds[name])}
-
-
-def _is(value: object, kind: str) -> bool:
-    if isinstance(value, list) and kind == "list[str]":
-        return all(type(one) is str for one in value)
-    return type(value).__name__ == kind.partition("[")[0]

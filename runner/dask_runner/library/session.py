@@ -23,8 +23,9 @@ from dask_runner.library.with_body import Body, end_with
 from dask_runner.meeting import pmi_client
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
+    from dask_runner.library.instructions import RunTop
     from dask_runner.mpi.here import Exchange
 
 #: Seconds beyond the grace for the rank's processes to end after the body.
@@ -56,12 +57,12 @@ class Session:
         self._body = Body()
         self._leaving = False
 
-    def enter(self, spec: Mapping[str, Any], exchange: Exchange | None) -> None:
+    def enter(self, run: RunTop, exchange: Exchange | None) -> None:
         """Start the rank's part; return in the client, when all is ready.
 
         Parameters
         ----------
-        spec : mapping
+        run : RunTop
             What the top process is told.
         exchange : callable, optional
             How this process carries the record, if it has a way.
@@ -76,8 +77,8 @@ class Session:
         # No MPI here has taken the launcher's socket, so the ranks meet over it.
         launcher = pmi_client.descriptor(os.environ) if exchange is None else None
         self._top, self._channel = _start([] if launcher is None else [launcher])
-        _keep_watch(self._top, spec)
-        self._channel.send(m.Run(dict(spec)))
+        _keep_watch(self._top, run)
+        self._channel.send(run)
         # A broadcast by MPI would not hear them, and is ended by its launcher.
         top = self._top if exchange is None else None
         with _passing_signals_on(top):
@@ -87,7 +88,7 @@ class Session:
         while True:
             message = channel.receive()
             if isinstance(message, m.Relay):
-                assert exchange is not None  # noqa: S101  the spec says so
+                assert exchange is not None  # noqa: S101  RunTop says so
                 channel.send(m.Relay(exchange(message.record or None)))
             elif isinstance(message, m.Ready):
                 self.ready = message
@@ -189,11 +190,11 @@ def _passing_signals_on(top: subprocess.Popen[bytes] | None) -> Iterator[None]:
             signal.signal(number, _DEFAULTS[number])
 
 
-def _keep_watch(top: subprocess.Popen[bytes], spec: Mapping[str, Any]) -> None:
+def _keep_watch(top: subprocess.Popen[bytes], run: RunTop) -> None:
     """End a top process that stands still, and this one with its launcher."""
     threading.Thread(
         target=end_with,
-        args=(top, spec["settings"]["silence"]),
-        kwargs={"launched": may_be_outlived(spec["world"]["launcher"])},
+        args=(top, run.settings["silence"]),
+        kwargs={"launched": may_be_outlived(run.world.launcher)},
         daemon=True,
     ).start()

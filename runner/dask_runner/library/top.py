@@ -1,9 +1,8 @@
 """A rank's top process for the library's way in, below the user's process.
 
 The user's process may be busy for minutes without giving up the interpreter, so
-the hub and the lifelines live here. Gets ``Run`` with a World, a Plan and
-settings; relays the record where the process above carries it; says
-``Ready`` and ``Close``; its exit status is the rank's.
+the hub and the lifelines live here. Gets ``RunTop``; relays the record where the
+process above carries it; says ``Ready`` and ``Close``; its exit status is the rank's.
 """
 
 from __future__ import annotations
@@ -17,9 +16,8 @@ from dask_runner.errors import RunnerError
 from dask_runner.hub import messages as m
 from dask_runner.hub.report import say
 from dask_runner.launch.launch import Launch
-from dask_runner.launch.plan import Plan
 from dask_runner.launch.settings import Setting, Settings
-from dask_runner.launch.world import World
+from dask_runner.library.instructions import RunTop
 from dask_runner.meeting.choose import choose
 from dask_runner.meeting.record import RelayMeeting
 from dask_runner.node.events import Source
@@ -90,29 +88,26 @@ class Above:
 
 async def _play() -> int:
     channel = await lifeline.channel()
-    spec = (await lifeline.expect(channel, m.Run)).spec
+    run = await lifeline.expect(channel, RunTop)
     events: asyncio.Queue[Event] = asyncio.Queue()
     above = Above(channel, events)
     listening = asyncio.create_task(above.listen())
-    world = World(**spec["world"])
-    settings = Settings(
-        {key: Setting(v, "call") for key, v in spec["settings"].items()}
-    )
+    settings = Settings({key: Setting(v, "call") for key, v in run.settings.items()})
     launch = Launch(
-        world,
-        Plan(spec["scheduler"], spec["client"], tuple(spec["workers"])),
+        run.world,
+        run.plan,
         settings,
         os.environ,
-        scheduler_options=spec["scheduler_options"],
-        worker_options=spec["worker_options"],
-        worker_name=spec["worker_name"],
-        script=spec["script"],
-        scheduler_address=spec["scheduler_address"],
+        scheduler_options=run.scheduler_options,
+        worker_options=run.worker_options,
+        worker_name=run.worker_name,
+        script=run.script,
+        scheduler_address=run.scheduler_address,
     )
-    if spec["relay"]:
+    if run.relay:
         meeting: Any = RelayMeeting(above.hand_over)
     else:
-        meeting = choose(world, os.environ, settings, mpi_meeting)
+        meeting = choose(run.world, os.environ, settings, mpi_meeting)
     status = await Rank(launch, meeting, events, ThisProcess(), above).run()
     listening.cancel()
     return status

@@ -2,8 +2,8 @@
 
 MPI stays out of the top process: no library in it, no rank that the launcher
 waits for in MPI_Finalize, and a deadline that is kept by ending this process.
-Gets ``Run`` with ``text`` (rank 0: the record; else empty) and ``size``; answers
-``Relay``, or ``Failed`` where MPI cannot be used by any rank.
+Gets ``RunBroadcast``; answers ``Relay``, or ``Failed`` where MPI cannot be used by
+any rank.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sys
 from dask_runner.errors import ConfigError
 from dask_runner.hub import messages as m
 from dask_runner.mpi import refusals
+from dask_runner.node.instructions import RunBroadcast
 from dask_runner.programs import lifeline
 
 UNUSABLE = 69
@@ -24,10 +25,10 @@ def main() -> None:
     channel = lifeline.blocking_channel()
     _print_into(sys.argv[2])
     run = channel.receive()
-    if not isinstance(run, m.Run):
+    if not isinstance(run, RunBroadcast):
         raise SystemExit(0)
     try:
-        record = _broadcast(run.spec["text"], run.spec["size"])
+        record = _broadcast(run.text, run.size)
     except ConfigError as error:
         channel.send(m.Failed(error.saw, error.needed, error.do, UNUSABLE))
     else:

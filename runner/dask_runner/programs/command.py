@@ -14,13 +14,13 @@ from dask_runner.hub.report import say
 from dask_runner.programs.sitehook.standing import VERSIONS, versions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 #: Names the directory: a Python without this variable only passes through it.
 SITEHOOK = "DASKRUNNER_SITEHOOK"
 
 
-def become(command: str, args: list[str], report: str | None = None) -> NoReturn:
+def become(command: str, args: Sequence[str], report: str | None = None) -> NoReturn:
     """Replace this process by the command.
 
     Raises

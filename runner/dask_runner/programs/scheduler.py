@@ -1,8 +1,7 @@
 """The Dask scheduler, in a process of its own, forked by the agent.
 
-Gets ``Run`` with what :func:`dask_runner.node.instructions.scheduler` made and answers
-``SchedulerUp`` or ``Failed``. Serves the dashboard from ``Complete`` on, and forgets
-the workers of ``WorkersLost``.
+Gets ``RunScheduler`` and answers ``SchedulerUp`` or ``Failed``. Serves the dashboard
+from ``Complete`` on, and forgets the workers of ``WorkersLost``.
 Ends at ``Finish``, at the end of its lifeline, or when a client shuts the cluster
 down (then it says ``SchedulerClosed``).
 """
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import dask.config
 
 from dask_runner.hub import messages as m
+from dask_runner.node.instructions import RunScheduler
 from dask_runner.programs import lifeline, user_modules
 from dask_runner.programs.listening import Scheduler
 from dask_runner.resources import open_files
@@ -48,9 +48,9 @@ def main() -> None:
 async def _serve() -> None:
     channel = await lifeline.channel()
     lifeline.log_to_file(sys.argv[2])
-    spec = (await lifeline.expect(channel, m.Run)).spec
-    lifeline.configure(spec["environ"])
-    user_modules.look_in(spec["modules"], user_modules.SERVER)
+    run = await lifeline.expect(channel, RunScheduler)
+    lifeline.configure(run.environ)
+    user_modules.look_in(run.modules, user_modules.SERVER)
     # Dask derives from it how many connections it keeps to workers.
     open_files.allow_many_files()
     open_files.give_back()
@@ -58,13 +58,13 @@ async def _serve() -> None:
     # Dask then takes another port, and our line about the dashboard names it.
     warnings.filterwarnings("ignore", "Port .* is already in use", UserWarning)
     # Without bokeh Dask serves no dashboard and warns.
-    dashboard = spec["dashboard"] and importlib.util.find_spec("bokeh") is not None
-    private = Path(sys.argv[2]).parent if spec["dashboard"] else None
+    dashboard = run.dashboard and importlib.util.find_spec("bokeh") is not None
+    private = Path(sys.argv[2]).parent if run.dashboard else None
     try:
         scheduler = Scheduler(
             private,
             dashboard=False,  # later: nobody looks yet, and all workers wait for us
-            **lifeline.secured(spec["options"], spec["material"]),
+            **lifeline.secured(run.options, run.keys),
         )
         await scheduler
     except Exception as error:  # noqa: BLE001  whatever the options make of it
@@ -75,7 +75,8 @@ async def _serve() -> None:
     pages = (scheduler.pages, scheduler.readers) if dashboard else ()
     channel.send(m.SchedulerUp(scheduler.address, *pages))
 
-    begin = partial(_serve_dashboard, scheduler, spec) if dashboard else _nothing
+    prefix = run.options.get("http_prefix", "/")
+    begin = partial(_serve_dashboard, scheduler, prefix) if dashboard else _nothing
     told = asyncio.ensure_future(
         _told_to_finish(channel, begin, partial(_lose, scheduler))
     )
@@ -121,7 +122,7 @@ async def _nothing() -> None:
     """Serve no dashboard."""
 
 
-async def _serve_dashboard(scheduler: Scheduler, spec: dict[str, Any]) -> None:
+async def _serve_dashboard(scheduler: Scheduler, prefix: str) -> None:
     """Add to the scheduler's HTTP server what its own ``dashboard=True`` would.
 
     Importing bokeh takes half a second, in a thread: the scheduler is at work. Yet the
@@ -142,7 +143,7 @@ async def _serve_dashboard(scheduler: Scheduler, spec: dict[str, Any]) -> None:
         scheduler.http_application,
         scheduler.http_server,
         scheduler,
-        prefix=spec["options"].get("http_prefix", "/"),
+        prefix=prefix,
     )
 
 

@@ -20,6 +20,8 @@ from dask_runner.resources import open_files
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from dask_runner.node.instructions import Modules
+
 
 @dataclass(frozen=True)
 class Placed:
@@ -35,7 +37,7 @@ class Placed:
         The CPUs that it may use.
     directory, log : str
         Its working directory and its log.
-    modules : mapping
+    modules : Modules
         Where the user's modules are.
     others : mapping
         Variables of the rank whose agent it was forked from, which its own rank does
@@ -48,7 +50,7 @@ class Placed:
     cpus: tuple[int, ...]
     directory: str
     log: str
-    modules: Mapping[str, Any]
+    modules: Modules
     others: Mapping[str, str | None]
     files: int
 
