@@ -20,11 +20,12 @@ from contextlib import closing
 from subprocess import SubprocessError
 from typing import TYPE_CHECKING
 
-from ci import docker_engine, mpi
-from ci.base_image import ensure_base
-from ci.docker_engine import say
-from ci.site import Site
-from ci.slurm_image import ensure_slurm_image
+from ci import mpi
+from containers import engine
+from containers.base_image import ensure_base
+from containers.engine import say
+from containers.node_image import ensure_slurm_image
+from containers.site import Site
 from dask_runner.errors import RunnerError
 from images.docker_image import build_image
 from images.sif import build_sif
@@ -45,7 +46,7 @@ def fetch_runtimes() -> None:
 
 def build_images() -> None:
     """Start the engine and build all images, two at a time where both can be."""
-    with closing(docker_engine.ensure()) as client, ThreadPoolExecutor() as pool:
+    with closing(engine.ensure()) as client, ThreadPoolExecutor() as pool:
         ensure_base(client, Site.of(os.environ))
         nodes = pool.submit(build_nodes_image)
         first, *others = (row(name) for name in ROWS)
@@ -58,7 +59,7 @@ def build_images() -> None:
 
 def build_nodes_image() -> None:
     """Build the image of the cluster's nodes, with a connection of its own."""
-    with closing(docker_engine.ensure()) as client:
+    with closing(engine.ensure()) as client:
         ensure_slurm_image(client)
 
 

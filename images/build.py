@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ci.docker_engine import ensure, say
+from containers.engine import ensure, say
 from images.docker_image import build_derived, build_image
 from images.sif import FOLDER, build_sif
 from images.sizes import sizes, table

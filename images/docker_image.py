@@ -6,10 +6,10 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from ci.base_image import BASE, archive, build, ensure_base
-from ci.docker_engine import locked, say, tail
-from ci.entry import ROOT
-from ci.site import Site
+from containers.base_image import BASE, archive, build, ensure_base
+from containers.engine import locked, say, tail
+from containers.entry import ROOT
+from containers.site import Site
 from dask_runner.errors import ConfigError
 from images.scripts import measure_abi
 

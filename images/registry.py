@@ -12,11 +12,11 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ci.docker_engine import say
+from containers.engine import say
 from dask_runner.errors import ConfigError
-from images.apptainer import apptainer
-from images.referrer import CYCLONEDX, File, Repository
+from images.attachments import CYCLONEDX, File, Repository
 from images.signing import verify
+from images.tools import apptainer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -185,7 +185,7 @@ def push(
             file = File(f"{exact}.cdx.json", CYCLONEDX, bill.encode())
             for kind in NAMES:
                 digest = pushed[f"{registry.repository(kind)}:{exact}"]
-                Repository(registry, kind).attach(digest, file)
+                Repository(client, registry, kind).attach(digest, file)
                 say(f"attached its bill of materials to {digest}")
     return pushed
 

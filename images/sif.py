@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, cast
 
 from requests.exceptions import RequestException
 
-from ci.docker_engine import locked, say, tail
-from ci.entry import ROOT
-from ci.slurm_image import ensure_slurm_image
+from containers.engine import locked, say, tail
+from containers.entry import ROOT
+from containers.node_image import ensure_slurm_image
 from dask_runner.errors import ConfigError
-from images.apptainer import fetch
 from images.table import REPOSITORY
+from images.tools import fetch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

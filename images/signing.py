@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from ci.docker_engine import say
+from containers.engine import say
 from dask_runner.errors import ConfigError
-from images.apptainer import apptainer
+from images.tools import apptainer
 
 if TYPE_CHECKING:
     import docker

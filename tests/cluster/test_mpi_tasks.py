@@ -2,7 +2,7 @@
 
 import pytest
 
-from ci.abi_cells import TASKS
+from ci.abi.cells import TASKS
 from tests.cluster.jobs import SIF, SINGLETONS, Jobs, told
 
 # Each starts its daemon on the other node by srun, which nodes without ssh need;

@@ -86,7 +86,7 @@ def contained(image: Any, tmp_path: Path, worker: str) -> Iterator[Contained]:
 @pytest.fixture(scope="session")
 def serve(engine: Any) -> Iterator[Callable[..., Server]]:
     """Start a registry server: ``serve(OPEN)``, or with more files in it."""
-    from ci.base_image import archive, build  # noqa: PLC0415  needs the Docker SDK
+    from containers.base_image import archive, build  # noqa: PLC0415  needs the Docker SDK
 
     context = archive({"Dockerfile": RECIPE.encode()})
     image = build(engine, context, "dask-runner-registry")

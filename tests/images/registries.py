@@ -10,7 +10,7 @@ from typing import Any
 
 USER, PASSWORD = "builder", "not a good one"
 #: What those print who ask without one.
-REFUSED = r"no basic auth credentials|unauthorized|denied"
+REFUSED = r"no basic auth credentials|basic credential not found|[Uu]nauthorized|denied"
 BILL = '{"bomFormat": "CycloneDX"}'
 READY_SECONDS = 30
 

@@ -1,4 +1,7 @@
-"""A stage for plays: a hub, and ranks that speak the real protocol over loopback."""
+"""A stage for plays: the state of a cluster, and ranks that speak to it in memory.
+
+What the hub's server adds, connections, is in ``tests/local/hub``.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +9,19 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from dask_runner.hub import handshake
 from dask_runner.hub import messages as m
 from dask_runner.hub.cluster import Cluster as State
 from dask_runner.hub.report import Reporter
-from dask_runner.hub.server import Hub
 from dask_runner.launch import plan
 from dask_runner.launch.settings import settle
 from dask_runner.launch.world import World
-from dask_runner.meeting.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
     from dask_runner.errors import RunnerError
-    from dask_runner.hub.channel import Channel
+    from dask_runner.hub.roster import Member
 
-LOOPBACK = "127.0.0.1"
 PATIENCE = 5.0
 
 
@@ -45,10 +44,53 @@ class Said(Reporter):
         self.errors.append(str(error))
 
 
-class FakeRank:
-    """A rank as the hub sees it."""
+class Line:
+    """A rank's end of a connection that is made of nothing.
 
-    def __init__(self, channel: Channel) -> None:
+    What is sent is heard at once, by the state of the cluster; what that sends waits
+    until the rank receives it.
+    """
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._member: Member | None = None
+        self._open = True
+        self._received: asyncio.Queue[m.Message | None] = asyncio.Queue()
+
+    def send(self, message: m.Message) -> None:
+        """Let the cluster hear it: the first message is how a rank joins."""
+        message = m.decode(m.encode(message))
+        if self._member is not None:
+            self._state.hear(self._member, message)
+            return
+        assert isinstance(message, m.Hello)
+        self._member = self._state.join(message, _HubsEnd(self._received))  # type: ignore[arg-type]
+        if self._member is None:
+            self._received.put_nowait(None)
+
+    async def receive(self) -> m.Message | None:
+        return await self._received.get()
+
+    def close(self) -> None:
+        if self._open and self._member is not None:
+            self._state.gone(self._member, "no connection any more")
+        self._open = False
+
+
+class _HubsEnd:
+    """The other end: all that a cluster does with a connection."""
+
+    def __init__(self, sent: asyncio.Queue[m.Message | None]) -> None:
+        self._sent = sent
+
+    def send(self, message: m.Message) -> None:
+        self._sent.put_nowait(m.decode(m.encode(message)))
+
+
+class FakeRank:
+    """A rank as the hub sees it: a :class:`Line`, or a real connection."""
+
+    def __init__(self, channel: Any) -> None:
         self.channel = channel
 
     def say(self, message: m.Message) -> None:
@@ -71,7 +113,7 @@ class FakeRank:
 
 
 class Stage:
-    """A hub and the ranks that have connected to it."""
+    """The state of a cluster and the ranks that have connected to it."""
 
     def __init__(
         self, size: int, layout: str, *, words: bool = False, **given: Any
@@ -82,27 +124,16 @@ class Stage:
         self.state = State(
             world, plan.make_plan(size, layout), settings, self.said, words=words
         )
-        self.hub = Hub(self.state, self.said, settings.silence)
-        self.port = 0
-        self._ranks: list[FakeRank] = []
+        self.silence = settings.silence
 
     async def open(self) -> None:
-        self.port = await self.hub.open(LOOPBACK)
         self.finished = asyncio.create_task(self.state.finished())
 
     async def shut(self) -> None:
         self.finished.cancel()
-        await self.hub.shut()
-        for rank in self._ranks:
-            await rank.channel.closed()
 
     async def connect(self) -> FakeRank:
-        record = Record(
-            "k", "n", "c1", LOOPBACK, self.port, self.hub.secret.hex(), "", ""
-        )
-        rank = FakeRank(await handshake.connect(record, PATIENCE))
-        self._ranks.append(rank)
-        return rank
+        return FakeRank(Line(self.state))
 
     async def rank(self, number: int, node: str = "c1", **more: Any) -> FakeRank:
         rank = await self.connect()
@@ -131,20 +162,20 @@ def workers(rank: int) -> m.WorkersUp:
 
 
 def playing(
-    size: int, layout: str = "shared", **given: Any
-) -> Callable[[Callable[[Stage], Coroutine[Any, Any, None]]], None]:
+    size: int, layout: str = "shared", kind: type[Stage] = Stage, **given: Any
+) -> Callable[[Callable[[Any], Coroutine[Any, Any, None]]], None]:
     """Run a play with a cluster of so many ranks."""
 
     @asynccontextmanager
     async def staged() -> AsyncIterator[Stage]:
-        stage = Stage(size, layout, **given)
+        stage = kind(size, layout, **given)
         await stage.open()
         try:
             yield stage
         finally:
             await stage.shut()
 
-    def run(play: Callable[[Stage], Coroutine[Any, Any, None]]) -> None:
+    def run(play: Callable[[Any], Coroutine[Any, Any, None]]) -> None:
         async def main() -> None:
             async with staged() as cluster:
                 await play(cluster)

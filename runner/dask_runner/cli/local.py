@@ -16,6 +16,7 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING
 
+from dask_runner import linux
 from dask_runner.launch.detect import detect
 from dask_runner.launch.own_variables import DIRECTORY_VARIABLE
 from dask_runner.meeting.private import (
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from dask_runner.launch.settings import Settings
-
-_PR_SET_PDEATHSIG = 1  # prctl(2)
 
 #: Seconds for the ranks to end by themselves once rank 0 has, or a first one that has
 #: met nobody; and again after a SIGTERM, for those that do not know of it.
@@ -57,9 +56,7 @@ def follow(environ: Mapping[str, str]) -> None:
     above = os.getppid()
     if not is_child_of_launcher(environ):
         return
-    import ctypes  # noqa: PLC0415  for local ranks only
-
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    linux.die_with_parent(signal.SIGTERM)
     if os.getppid() != above:  # gone before we asked
         signal.raise_signal(signal.SIGTERM)
 

@@ -15,14 +15,13 @@ import asyncio
 import hashlib
 import os
 import socket
-import struct
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from dask_runner.linux import identity, peer, read
 from dask_runner.node.follower import claim, has_own_user
-from dask_runner.resources.cgroups import read
 from dask_runner.resources.gpus import GPU_VARIABLES
 from dask_runner.resources.rank_share import UNLIMITED
 
@@ -47,8 +46,6 @@ AGAIN = 0.02
 
 #: CPU numbers that a kernel may have (NR_CPUS of the largest builds).
 MOST_CPUS = 8192
-
-_CREDENTIALS = struct.Struct("3i")  # pid, uid, gid: unix(7), SO_PEERCRED
 
 
 def home(world: World, environ: Mapping[str, str]) -> str:
@@ -127,16 +124,6 @@ async def connect(name: str) -> socket.socket | None:
     return sock
 
 
-def peer(sock: Any) -> tuple[int, int]:
-    """Return process id and user of the process at the other end (unix(7)).
-
-    The process id is 0 for one that this process cannot see.
-    """
-    told = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    pid, user, _ = _CREDENTIALS.unpack(told)
-    return pid, user
-
-
 def of_this_user(sock: Any) -> bool:
     """Say whether the process at the other end has this one's user."""
     return has_own_user() and peer(sock)[1] == os.geteuid()
@@ -178,7 +165,7 @@ class Place:
             list(snapshot.cpus),
             str(here),
             str(private),
-            [_identity(here), _identity(private)],
+            [identity(here), identity(private)],
             [
                 f"{one.resource} {one.group if one.own else ''} {one.file} {one.text}"
                 for one in snapshot.limits
@@ -197,7 +184,7 @@ class Place:
             return "another memory or CPU limit"
         if self.devices != agent.devices:
             return "other GPUs"
-        seen = [_identity(Path(self.directory)), _identity(Path(self.private))]
+        seen = [identity(Path(self.directory)), identity(Path(self.private))]
         if seen != self.identity:
             return "directories that it does not see"
         if not set(self.cpus) <= reachable():
@@ -220,11 +207,3 @@ def _is_none(limit: str) -> bool:
     return limit.startswith(("max", "-1")) or (
         limit.isdigit() and int(limit) >= UNLIMITED
     )
-
-
-def _identity(path: Path) -> list[int]:
-    try:
-        found = path.stat()
-    except OSError:
-        return []
-    return [found.st_dev, found.st_ino]

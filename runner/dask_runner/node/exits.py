@@ -6,15 +6,12 @@ import os
 import signal
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
-from dask_runner.resources.cgroups import oom_kills, read
+from dask_runner.linux import process
+from dask_runner.resources.cgroups import oom_kills
 
 #: In place of a status that nobody could read.
 UNKNOWN = 255
-
-#: Places in /proc/PID/stat, counted from the state (proc(5): fields 22 and 52).
-_BEGAN, _STATUS = 19, 49
 
 
 def signal_name(number: int) -> str:
@@ -118,12 +115,14 @@ class Standing:
 
 def is_stopped(pid: int) -> bool:
     """Say whether a process is stopped by a signal (state T, proc(5))."""
-    return _stat(pid)[:1] == ["T"]
+    found = process(pid)
+    return found is not None and found.state == "T"
 
 
 def birth(pid: int) -> str:
     """Return when a process began, which tells it from a later one of its number."""
-    return _stat(pid)[_BEGAN] if len(_stat(pid)) > _BEGAN else ""
+    found = process(pid)
+    return found.began if found else ""
 
 
 def ended(pid: int, born: str) -> int | None:
@@ -132,14 +131,9 @@ def ended(pid: int, born: str) -> int | None:
     Its status can be read for as long as nobody has waited for it, and is
     :data:`UNKNOWN` afterwards. *born* is its :func:`birth`.
     """
-    stat = _stat(pid)
-    if len(stat) <= _STATUS or stat[_BEGAN] != born:
+    found = process(pid)
+    if found is None or found.status is None or found.began != born:
         return UNKNOWN
-    if stat[0] in {"Z", "X"}:
-        return os.waitstatus_to_exitcode(int(stat[_STATUS]))
+    if found.state in {"Z", "X"}:
+        return os.waitstatus_to_exitcode(found.status)
     return None
-
-
-def _stat(pid: int) -> list[str]:
-    # 4711 (name with spaces and parentheses) S 1 ...
-    return read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from dask_runner.hub import messages as m
 from dask_runner.hub.channel import BlockingChannel
+from dask_runner.linux import adopt_orphans
 from dask_runner.node import follower
 from dask_runner.node.child import Peer
 from dask_runner.node.events import Source
 from dask_runner.node.exits import Ended, is_stopped
-from dask_runner.node.orphans import LAST, adopt_orphans, die_in, end_orphans
+from dask_runner.node.orphans import LAST, die_in, end_orphans
 from dask_runner.resources.machine import take
 
 if TYPE_CHECKING:

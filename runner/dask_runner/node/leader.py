@@ -28,9 +28,10 @@ from dask_runner.hub.report import marked
 from dask_runner.launch.detect import detect
 from dask_runner.launch.options import PREFIX
 from dask_runner.launch.plan import Role
+from dask_runner.linux import peer
 from dask_runner.meeting.record import RelayMeeting
 from dask_runner.node import follower
-from dask_runner.node.agent_socket import Place, guests, home, of_this_user, peer
+from dask_runner.node.agent_socket import Place, guests, home, of_this_user
 from dask_runner.node.launcher_child import Follower, failed
 from dask_runner.node.rank import Rank
 from dask_runner.resources.machine import take

@@ -7,15 +7,12 @@ import functools
 import os
 import signal
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dask_runner.resources.cgroups import read
+from dask_runner import linux
 
 if TYPE_CHECKING:
     from collections.abc import Container
-
-_PR_SET_CHILD_SUBREAPER = 36
 
 #: Where old systems have timers.
 RT = "librt.so.1"
@@ -64,11 +61,6 @@ def die_in(seconds: int) -> None:
     libc.timer_settime(timer, 0, ctypes.byref(_Times(0, 0, seconds, 0)), None)
 
 
-def adopt_orphans() -> None:
-    """Become the parent of what our processes leave behind (prctl(2))."""
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
-
-
 def end_orphans(but: Container[int] = ()) -> None:
     """Kill and reap every child that is left, until there is none *but* these.
 
@@ -77,7 +69,7 @@ def end_orphans(but: Container[int] = ()) -> None:
     process, and complains. The resource tracker of multiprocessing ends by itself
     when all others have, and removes what a killed one has left in /dev/shm.
     """
-    while children := [child for child in _children() if child not in but]:
+    while children := [child for child in linux.children() if child not in but]:
         others = [child for child in children if not _tracks_resources(child)]
         for child in others:
             os.kill(child, signal.SIGKILL)
@@ -100,19 +92,4 @@ def _end_in_time(child: int) -> None:
 
 
 def _tracks_resources(pid: int) -> bool:
-    return "multiprocessing.resource_tracker" in read(Path(f"/proc/{pid}/cmdline"))
-
-
-def _children() -> list[int]:
-    ours = os.getpid()
-    names = (entry.name for entry in Path("/proc").iterdir())
-    return [int(name) for name in names if name.isdecimal() and _parent(name) == ours]
-
-
-def _parent(pid: str) -> int:
-    try:
-        # 4711 (name with spaces and parentheses) S 1 ...
-        text = Path(f"/proc/{pid}/stat").read_text()
-        return int(text.rpartition(")")[2].split()[1])
-    except (OSError, IndexError):
-        return 0
+    return "multiprocessing.resource_tracker" in linux.command_line(pid)

@@ -29,6 +29,7 @@ import warnings
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from dask_runner import linux
 from dask_runner.hub import messages as m
 from dask_runner.hub.channel import BlockingChannel, open_channel
 from dask_runner.node.agent_socket import Place
@@ -51,7 +52,7 @@ def main() -> None:
     own.set_inheritable(False)
     open_files.adopt(plan["files"])
     with lifeline.told(own):
-        fork.call_it("dask-agent")
+        linux.name_process("dask-agent")
         _import_in_peace()
         forked: dict[int, str] = {}
         sibling = _fork_siblings(plan, own, forked)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import ctypes
 import importlib.util
 import os
 import pkgutil
@@ -21,6 +20,7 @@ from importlib.machinery import BuiltinImporter, SourceFileLoader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dask_runner import linux
 from dask_runner.hub import messages as m
 from dask_runner.hub.report import say
 from dask_runner.node.instructions import RunClient
@@ -31,14 +31,12 @@ from dask_runner.resources import open_files
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-_PR_SET_PDEATHSIG = 1
-
 
 def main() -> None:
     """Wait for the cluster, then become the user's program."""
     # The program may be anything, and may never look at a lifeline: let the
-    # kernel end it with the top process (prctl(2)).
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # kernel end it with the top process.
+    linux.die_with_parent(signal.SIGKILL)
     lifeline.hear_signals()
     open_files.put_back()
     channel = lifeline.blocking_channel()

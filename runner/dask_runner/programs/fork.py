@@ -8,23 +8,17 @@ loop when it forks.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import os
 import sys
 from typing import TYPE_CHECKING
 
+from dask_runner import linux
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dask_runner.node.child import Sibling
-
-_PR_SET_NAME = 15
-
-
-def call_it(name: str) -> None:
-    """Name this process as ``ps -o comm`` shows it (at most 15 characters)."""
-    ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode(), 0, 0, 0)
 
 
 @contextlib.contextmanager
@@ -127,4 +121,4 @@ def become(sibling: Sibling) -> None:
         os.dup2(sibling.stdin, 0)
         os.close(sibling.stdin)
     sys.argv = [sibling.name, str(sibling.lifeline), sibling.log]
-    call_it(f"dask-{sibling.name}")
+    linux.name_process(f"dask-{sibling.name}")

@@ -25,6 +25,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from dask_runner import linux
 from dask_runner.node.child import deaf_at_first
 from dask_runner.node.exits import UNKNOWN, Ended, birth, ended
 from dask_runner.programs import fork, lifeline
@@ -286,7 +287,7 @@ def stop() -> None:
 
 def serve(listener: int, alive: int) -> NoReturn:
     """Be the fork server."""
-    fork.call_it("dask-forkserver")
+    linux.name_process("dask-forkserver")
     try:
         multiprocessing.forkserver.main(listener, alive, [])
     finally:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dask_runner import linux
 from dask_runner.programs import dask_tls, fork, lifeline, openblas, user_modules
 from dask_runner.resources import open_files
 
@@ -56,7 +57,7 @@ class Placed:
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Take the place, and make the worker."""
-        fork.call_it("dask-worker")
+        linux.name_process("dask-worker")
         fork.users_stderr()
         if life := asyncio.current_task():
             # What goes wrong in Dask after a worker's end, or because it cannot begin,

@@ -15,14 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dask_runner.linux import Mount, mounted, process, read
 from dask_runner.resources import custody
 from dask_runner.resources.cgroups import (
     Limit,
-    Mount,
     is_below,
     limits_of,
-    mounts_of,
-    read,
 )
 
 if TYPE_CHECKING:
@@ -182,9 +180,10 @@ def take(
     Snapshot
     """
     base = Path(root)
-    mounts = mounts_of(read(base / "proc/self/mountinfo"))
+    mounts = mounted(base / "proc")
     own = _affinity(pid)
-    parent = _parent(base, pid) if pid else os.getppid()
+    of = process(pid, base / "proc") if pid else None
+    parent = (of.parent if of else 0) if pid else os.getppid()
     return Snapshot(
         cpus=own,
         parent_cpus=_affinity(parent),
@@ -201,12 +200,6 @@ def take(
         directories=tuple(_directories(environ, local_directory, mounts)),
         environ={k: environ[k] for k in VARIABLES if k in environ},
     )
-
-
-def _parent(base: Path, pid: int) -> int:
-    # 4711 (name with spaces and parentheses) S 1 ...
-    fields = read(base / f"proc/{pid}/stat").rpartition(")")[2].split()
-    return int(fields[1]) if fields else 0
 
 
 def _affinity(pid: int) -> tuple[int, ...]:
@@ -291,8 +284,7 @@ def _trouble(directory: Path) -> str:
 
 def kind_of(path: Path) -> str:
     """Return the type of the file system that a path is on, "" where unknown."""
-    mounts = mounts_of(read(Path("/proc/self/mountinfo")))
-    return _kind(str(path.resolve()), mounts)
+    return _kind(str(path.resolve()), mounted())
 
 
 def _kind(path: str, mounts: tuple[Mount, ...]) -> str:

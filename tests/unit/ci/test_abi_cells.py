@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from ci.abi_cells import DASK, MPI, TASKS, Cell, summary, table
+from ci.abi.cells import DASK, MPI, TASKS, Cell, summary, table
 
 GOOD = Cell(
     "openmpi",

@@ -6,8 +6,6 @@ import asyncio
 import json
 import os
 import shutil
-import subprocess
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -20,10 +18,7 @@ from dask_runner.meeting.record import with_address
 from tests.unit.records import KEY, RECORD, found, nothing_left, published, world
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
-
-    from tests.conftest import Require
 
 
 # --- writing ----------------------------------------------------------------
@@ -106,42 +101,6 @@ def test_a_link_in_the_place_of_the_file_is_replaced_and_not_followed(
     published(path)
     assert other.read_text() == "precious"
     assert found(path) == RECORD
-
-
-@contextmanager
-def small_disk(path: Path, require: Require) -> Iterator[None]:
-    path.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4k", "none", str(path)]
-    with require("leave to mount a small disk", "unit"):
-        done = subprocess.run(mount, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise OSError(done.stderr.strip())
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", str(path)], check=True)
-
-
-def test_a_full_disk_is_an_error_and_leaves_no_half_file(
-    tmp_path: Path, require: Require
-) -> None:
-    disk = tmp_path / "disk"
-    with small_disk(disk, require):
-        (disk / "full").write_bytes(b"x" * 4096)
-        with pytest.raises(ConfigError, match="No space"):
-            published(disk / "record.json")
-        assert [item.name for item in disk.iterdir()] == ["full"]
-
-
-def test_what_was_made_for_a_record_that_does_not_fit_is_gone_again(
-    tmp_path: Path, require: Require
-) -> None:
-    disk = tmp_path / "disk"
-    with small_disk(disk, require):
-        (disk / "full").write_bytes(b"x" * 4096)
-        with pytest.raises(ConfigError, match="No space"):
-            published(disk / "a" / files.DIRECTORY / "record.json")
-        assert [item.name for item in disk.iterdir()] == ["full"]
 
 
 @pytest.mark.parametrize(

@@ -309,11 +309,3 @@ def test_a_file_is_not_taken_for_the_launchers_socket() -> None:
 def test_what_names_no_launcher_is_said(environ: dict[str, str]) -> None:
     with pytest.raises(pmi_client.SilentError, match=r"PMI_FD|PMI_PORT"):
         pmi_client.wire(environ)
-
-
-def test_a_port_where_nobody_listens_is_said() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    environ = {"PMI_PORT": f"127.0.0.1:{port}", "PMI_ID": "0"}
-    with pytest.raises(UnusableError, match="leads to nobody"):
-        asyncio.run(PmiExchange(environ)(TEXT))

@@ -16,13 +16,11 @@ from dask_runner.meeting.by_file import FileMeeting
 from dask_runner.meeting.file_words import FileWords
 from dask_runner.meeting.words import OverError
 from tests.unit.records import KEY, RECORD, WORD, nothing_left, published
-from tests.unit.users import NOBODY, ordinary
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.conftest import Require
 
 SIZE = 4
 NAME = f"{KEY}.over"
@@ -249,13 +247,6 @@ def test_the_clock_of_a_node_does_not_matter(
     assert [path.name for path in tmp_path.iterdir()] == [NAME]
 
 
-def test_where_nothing_can_be_written_the_clock_of_the_node_has_to_do() -> None:
-    with ordinary() as directory:
-        words(directory).leave(WORD)
-        directory.chmod(0o500)
-        assert words(directory).find() == WORD
-
-
 def test_half_a_signature_is_none(tmp_path: Path) -> None:
     words(tmp_path, size=20).leave(WORD)
     with (tmp_path / NAME).open("a") as file:
@@ -338,16 +329,6 @@ def test_what_is_no_word_of_ours_is_not_believed_and_replaced(
 
     assert words(tmp_path).leave(WORD) is True
     assert words(tmp_path).find() == WORD
-
-
-def test_a_word_of_somebody_else_is_not_believed(
-    tmp_path: Path, require: Require
-) -> None:
-    words(tmp_path).leave(WORD)
-    with require("root, to give a file away", "unit"):
-        os.chown(tmp_path / NAME, NOBODY, NOBODY)
-
-    assert words(tmp_path).find() is None
 
 
 def test_a_directory_in_its_place_is_no_word(tmp_path: Path) -> None:
