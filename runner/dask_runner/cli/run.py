@@ -1,4 +1,4 @@
-"""The pipeline, for the command line: environ → World → Plan → cluster → status."""
+"""``dask-runner run``: from the environment to World, Plan, cluster and exit status."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def run(
     args: Sequence[str],
     beside: Beside,
 ) -> int:
-    """Play this process's part in the cluster; return its exit status.
+    """Run this process as a rank of the cluster; return its exit status.
 
     Parameters
     ----------
@@ -42,23 +42,22 @@ def run(
     settings : Settings
     environ : mapping
     args : sequence of str
-        The arguments of ``dask-runner``, for ranks that it starts itself and for
-        messages.
+        The arguments of ``dask-runner``, for local ranks and for messages.
     beside : Beside
-        What this process has to do with the other ranks of its node.
+        The connections to the other ranks of the node.
     """
     world = detect(environ, settings.launcher, args)
     if world is None and (settings.nranks or 1) > 1:
         client = make_plan(settings.nranks, settings.layout).client
         assert client is not None  # noqa: S101  every layout has one
         opened = {client: program.descriptors}
-        ranks = local.launch(settings.nranks, settings, args, environ, opened)
+        ranks = local.run_ranks(settings.nranks, settings, args, environ, opened)
         return asyncio.run(ranks)
     if world is None:
         if settings.launcher == "auto" and settings.nranks is None:
             lost_launcher.refuse(environ, surroundings.look(environ))
         world = World.alone()
-        beside.leader = None  # it is not of that launch
+        beside.leader = None  # a rank that is alone has none
     plan = make_plan(world.size, settings.layout)
     launch = Launch(world, plan, settings, environ, program)
     return asyncio.run(_live(launch, args, beside))

@@ -1,8 +1,9 @@
-"""A rank's top process for the library's way in, below the user's process.
+"""A rank's top process in the library's way in: a child of the user's process.
 
-The user's process may be busy for minutes without giving up the interpreter, so
-the hub and the lifelines live here. Gets ``RunTop``; relays the record where the
-process above carries it; says ``Ready`` and ``Close``; its exit status is the rank's.
+The user's process may compute for minutes without releasing the interpreter lock, so
+the hub and the lifelines run here. The top process receives ``RunTop``, and sends
+``Ready`` and ``Close``. It passes the record to the user's
+process where that one broadcasts it. Its exit status is the rank's.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from dask_runner.node.events import Event
 
 
-class Above:
+class UserProcess:
     """The user's process, as its rank sees it."""
 
     def __init__(self, channel: Channel, events: asyncio.Queue[Event]) -> None:
@@ -44,7 +45,7 @@ class Above:
         self.why = ""
 
     async def listen(self) -> None:
-        """Turn what it says into events."""
+        """Put the messages of the user's process into the queue of events."""
         while (message := await self._channel.receive()) is not None:
             if isinstance(message, m.Relay):
                 await self._relays.put(message)
@@ -56,26 +57,26 @@ class Above:
         await self._events.put((Source.above, Ended(0)))
 
     async def hand_over(self, text: str | None) -> str:
-        """Let it broadcast the record."""
+        """Have the user's process broadcast the record; return the record."""
         self._channel.send(m.Relay(text or ""))
         return (await self._relays.get()).record
 
     @property
     def running(self) -> bool:
-        """Whether it is there and in the body of the ``with``."""
+        """Whether the body of the ``with`` runs."""
         return not self._over.is_set()
 
     def send(self, message: m.Message) -> None:
-        """Send it a message."""
+        """Send a message to the user's process."""
         self._channel.send(message)
 
     def signal(self, number: int) -> None:
-        """Send it a signal, unless it has gone on by itself."""
+        """Send a signal to the user's process, if it is in the body."""
         if self.running and os.getppid() == self.pid:
             os.kill(self.pid, number)
 
     async def stop(self, patience: float, *, ask: m.Message | None) -> None:
-        """Ask it to leave the body; after *patience* end it."""
+        """Ask the user's process to leave the body; kill it after *patience*."""
         if not self.running:
             return
         self._channel.send(ask or m.Close(0))
@@ -90,8 +91,8 @@ async def _play() -> int:
     channel = await lifeline.channel()
     run = await lifeline.expect(channel, RunTop)
     events: asyncio.Queue[Event] = asyncio.Queue()
-    above = Above(channel, events)
-    listening = asyncio.create_task(above.listen())
+    user = UserProcess(channel, events)
+    listening = asyncio.create_task(user.listen())
     settings = Settings({key: Setting(v, "call") for key, v in run.settings.items()})
     launch = Launch(
         run.world,
@@ -105,16 +106,16 @@ async def _play() -> int:
         scheduler_address=run.scheduler_address,
     )
     if run.relay:
-        meeting: Any = RelayMeeting(above.hand_over)
+        meeting: Any = RelayMeeting(user.hand_over)
     else:
         meeting = choose(run.world, os.environ, settings, mpi_meeting)
-    status = await Rank(launch, meeting, events, ThisProcess(), above).run()
+    status = await Rank(launch, meeting, events, ThisProcess(), user).run()
     listening.cancel()
     return status
 
 
 def main() -> int:
-    """Play the rank; return its status."""
+    """Run the rank; return its exit status."""
     try:
         return asyncio.run(_play())
     except RunnerError as error:
