@@ -8,6 +8,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from hypothesis import strategies as st
 
+from dask_runner.hub.messages import Message, OfRank
+
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
@@ -27,6 +29,9 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
     """Return a strategy for values of that type."""
     if kind in SIMPLE:
         return SIMPLE[kind]
+    if kind is Message:
+        kinds = [one for one in Message.kinds.values() if one is not OfRank]
+        return st.sampled_from(kinds).flatmap(values)
     if is_dataclass(kind):
         hints = get_type_hints(kind)
         return st.builds(

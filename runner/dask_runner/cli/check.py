@@ -13,7 +13,7 @@ from dask_runner.mpi.abi.findings import Verdict
 from dask_runner.mpi.abi.root import Root
 from dask_runner.mpi.abi.unpack import opened
 from dask_runner.mpi.abi.verdict import compare
-from dask_runner.mpi.visible import visible
+from dask_runner.mpi.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -203,7 +203,7 @@ def text(report: Report) -> str:
         "  (dask-runner itself needs no MPI; this is about MPI programs in the image)"
     )
     # Names and versions in it come from an image, which may be a stranger's.
-    return "\n".join(map(visible, lines))
+    return "\n".join(map(printable, lines))
 
 
 def _system(title: str, facts: Facts) -> list[str]:
@@ -227,7 +227,7 @@ def _system(title: str, facts: Facts) -> list[str]:
     ]
     rows += [f"not read: {note}" for note in facts.notes]
     return [
-        f"{title if not at else '':<7}{visible(row, _MOST_CHARACTERS)}"
+        f"{title if not at else '':<7}{printable(row, _MOST_CHARACTERS)}"
         for at, row in enumerate(rows)
     ]
 

@@ -23,12 +23,12 @@ from dask_runner.meeting.private import (
     is_child_of_launcher,
     private_meeting,
 )
-from dask_runner.meeting.record_file import PRIVATE
+from dask_runner.meeting.record_directory import LOCAL_PREFIX
 from dask_runner.node.causes import problem
 from dask_runner.node.follower import hear_signals
 from dask_runner.node.obituaries import Obituaries
 from dask_runner.node.orphans import end_orphans
-from dask_runner.resources import custody
+from dask_runner.resources import private_directory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -80,7 +80,9 @@ async def run_ranks(
     opened : mapping
         Descriptors that the shell left open for the program, by rank.
     """
-    directory = tempfile.mkdtemp(prefix=PRIVATE, dir=custody.temporary())
+    directory = tempfile.mkdtemp(
+        prefix=LOCAL_PREFIX, dir=private_directory.for_temporary_files()
+    )
     common = {
         **environ,
         "DASKRUNNER_SIZE": str(nranks),

@@ -13,6 +13,7 @@ from dask_runner.launch.plan import make_plan
 from dask_runner.launch.world import World
 from dask_runner.meeting.choose import choose
 from dask_runner.mpi import lost_launcher, surroundings
+from dask_runner.node.contact import Contact
 from dask_runner.node.launcher_child import ThisProcess
 from dask_runner.node.leader import Host
 from dask_runner.node.mpi_broadcast import mpi_meeting
@@ -69,7 +70,8 @@ async def _live(launch: Launch, args: Sequence[str], beside: Beside) -> int:
     if beside.leader is not None:
         leader = socket.socket(fileno=beside.leader.detach())
         beside.leader = None
-    rank = Rank(launch, meeting, asyncio.Queue(), ThisProcess(leader))
+    contact = Contact(launch, meeting, socket.gethostname())
+    rank = Rank(launch, contact, asyncio.Queue(), ThisProcess(leader))
     if beside.door is None:
         return await rank.run()
     host = Host(rank, launch, args, collective=meeting.collective)

@@ -1,13 +1,15 @@
 """Dataclasses as JSON, and back: a value has exactly the types that its fields have.
 
 The types may be plain ones, dataclasses of this package, ``list[X]``,
-``tuple[X, ...]``, ``dict[str, X]``, unions of these, and ``Any``.
+``tuple[X, ...]``, ``dict[str, X]``, unions of these, and ``Any``. Where a class has a
+table ``kinds`` of its subclasses, by name, any of these will do, and has its name with
+it.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache, partial
 from types import UnionType
@@ -24,11 +26,12 @@ def write(value: Any) -> str:
     return json.dumps(value, default=_plain)
 
 
-def _plain(value: Any) -> dict[str, Any]:
+def _plain(value: Any) -> Any:
     # A user's object among Dask's options would arrive as something else.
     if not type(value).__module__.startswith(f"{PACKAGE}."):
         raise TypeError(f"not a value that JSON has: {value!r:.60}")
-    return {one.name: getattr(value, one.name) for one in fields(value)}
+    plain = {one.name: getattr(value, one.name) for one in fields(value)}
+    return [type(value).__name__, plain] if hasattr(value, "kinds") else plain
 
 
 def read(kind: type[T], value: object) -> T:
@@ -47,6 +50,8 @@ def read(kind: type[T], value: object) -> T:
 def _reader(kind: Any) -> Reader:
     make, origin = cast("Callable[..., Any]", kind), get_origin(kind)
     inner = [_reader(one) for one in get_args(kind) if one is not ...]
+    if "kinds" in getattr(kind, "__dict__", {}):
+        return partial(_named, kind.kinds)
     if is_dataclass(kind):
         hints = get_type_hints(kind)
         readers = {one.name: _reader(hints[one.name]) for one in fields(kind)}
@@ -64,6 +69,11 @@ def _object(make: Callable[..., Any], readers: dict[str, Reader], value: Any) ->
     if _exactly(dict, value).keys() != readers.keys():
         raise TypeError(f"other fields: {', '.join(value):.60}")
     return make(**{name: reader(value[name]) for name, reader in readers.items()})
+
+
+def _named(kinds: Mapping[str, type], value: Any) -> Any:
+    name, plain = _exactly(list, value)
+    return _reader(kinds[name])(plain)
 
 
 def _one_of(readers: list[Reader], value: Any) -> Any:

@@ -278,7 +278,7 @@ class BaseRunner:
             return False
         if self.exchange is None and world.meeting in ("mpi", "pmi"):
             with self._deadline("MPI_Init"):
-                self.exchange = here.exchange(world.size)
+                self.exchange = here.exchange(os.environ, world.size)
         return self.exchange is not None
 
     @property
@@ -296,7 +296,7 @@ class BaseRunner:
         """Configure Dask in this process so that a bare ``Client()`` connects."""
         import dask  # noqa: PLC0415  slow; the user's program has loaded it
 
-        from dask_runner.programs.sitehook.standing import Link  # noqa: PLC0415
+        from dask_runner.programs.sitehook.for_client import Link  # noqa: PLC0415
 
         dask.config.set({"scheduler-address": self.scheduler_address})
         ready = self._session.ready

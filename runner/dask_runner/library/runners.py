@@ -6,6 +6,7 @@ they share.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from dask_runner.errors import ConfigError
@@ -70,14 +71,14 @@ class MPIRunner(BaseRunner):
         if found is not None and found.size == comm.size and found.rank == comm.rank:
             return found
         if found is not None and self._whole:
-            here.refuse_other_world(found.size, comm)
+            here.refuse_other_world(environ, found.size, comm)
         return World("mpi", comm.rank, comm.size, None, None, "mpi", "mpi", "mpi")
 
     def _communicator(self) -> Comm:
         if self._comm is None:
             try:
                 with self._deadline("MPI_Init"):
-                    self._comm = here.begin()
+                    self._comm = here.begin(os.environ)
             except here.UNUSABLE as error:
                 raise ConfigError(
                     f"mpi4py does not work: {error}",

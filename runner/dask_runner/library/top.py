@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,8 @@ from dask_runner.launch.launch import Launch
 from dask_runner.launch.settings import Setting, Settings
 from dask_runner.library.instructions import RunTop
 from dask_runner.meeting.choose import choose
-from dask_runner.meeting.record import RelayMeeting
+from dask_runner.meeting.relay import RelayMeeting
+from dask_runner.node.contact import Contact
 from dask_runner.node.events import Source
 from dask_runner.node.exits import Ended
 from dask_runner.node.launcher_child import ThisProcess
@@ -109,7 +111,8 @@ async def _play() -> int:
         meeting: Any = RelayMeeting(user.hand_over)
     else:
         meeting = choose(run.world, os.environ, settings, mpi_meeting)
-    status = await Rank(launch, meeting, events, ThisProcess(), user).run()
+    contact = Contact(launch, meeting, socket.gethostname())
+    status = await Rank(launch, contact, events, ThisProcess(), user).run()
     listening.cancel()
     return status
 

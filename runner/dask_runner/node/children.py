@@ -123,14 +123,12 @@ class Crew:
         if siblings or self.leads or works_alone:
             await self._start_agent(siblings)
 
-    def hello(self, node_name: str) -> m.Hello:
+    def hello(self) -> m.Hello:
         """Return what the rank says first at the hub."""
         assert self._snapshot is not None  # noqa: S101  taken before all else
         return find_hub.hello(
             self._launch.world,
-            node_name,
             self._snapshot,
-            self.home,
             leads=self.leads,
             # The snapshot has not the variable that names a bound one.
             mpi=image.library(self._launch.environ),

@@ -1,4 +1,4 @@
-"""What a rank's processes are told to do: from a Launch to instructions."""
+"""The instructions for a rank's processes, made from a Launch."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ if TYPE_CHECKING:
     from dask_runner.resources.machine import Snapshot
 
 
-#: What is said of workers that have HTTP servers.
+#: The warning about workers that have HTTP servers.
 OPENED = (
-    "worker_options has dashboard_address: all who reach these ports of the workers "
-    "can read them"
+    "worker_options has dashboard_address: anyone who reaches these ports of the "
+    "workers can read them"
 )
 
 
 def host(settings: Settings, link_host: str) -> str:
-    """Return the address to listen at: the one by which the hub is reached.
+    """Return the address to listen at: the one by which this rank reaches the hub.
 
     Raises
     ------
     ConfigError
-        If the interface that the user named has none.
+        If the interface that the user named has no address.
     """
     found = of_interface(settings.interface) if settings.interface else link_host
-    # Dask takes it for a part of an address, which has a port behind a colon.
+    # Dask appends a colon and a port.
     return f"[{found}]" if ":" in found else found
 
 
@@ -61,11 +61,11 @@ def _protocol(settings: Settings) -> str:
 def scheduler(
     launch: Launch, link_host: str, environ: Mapping[str, str], record: Record
 ) -> RunScheduler:
-    """Return what the scheduler is told; *environ* are the cluster's variables."""
+    """Return the instructions for the scheduler; *environ* is for Dask."""
     settings, given = launch.settings, dict(launch.scheduler_options)
     own = {
         "protocol": _protocol(settings),
-        "dashboard_address": settings.dashboard_address,  # None: on no port
+        "dashboard_address": settings.dashboard_address,  # None: no port
         **_listens(settings, link_host, given),
     }
     return RunScheduler(
@@ -80,7 +80,7 @@ def scheduler(
 def _listens(
     settings: Settings, link_host: str, given: Mapping[str, Any]
 ) -> dict[str, str]:
-    """Say where to listen; Dask refuses a host beside the user's interface."""
+    """Return where to listen; Dask refuses a host together with an interface."""
     return {} if "interface" in given else {"host": host(settings, link_host)}
 
 
@@ -94,9 +94,9 @@ def client(
     environ: Mapping[str, str],
     text: bytes | None = None,
 ) -> RunClient:
-    """Return what the client is told.
+    """Return the instructions for the client.
 
-    *text* is that of a program that can be read only once.
+    *text* is the text of a program that can be read only once.
     """
     encoded = None if text is None else base64.b64encode(text).decode()
     return RunClient(program, encoded, dict(environ), settings.report)
@@ -110,12 +110,12 @@ def workers(
     link_host: str,
     record: Record,
 ) -> tuple[RunWorkers, tuple[str, ...]]:
-    """Return what the agent is told of the rank's workers, and warnings.
+    """Return the instructions for the rank's workers, and warnings.
 
     Raises
     ------
     ConfigError
-        If an option about the workers makes no sense here.
+        If an option about the workers is invalid on this node.
     """
     settings, world = launch.settings, launch.world
     local_rank = start.local_rank if world.local_rank is None else world.local_rank
@@ -169,12 +169,12 @@ def workers(
 
 def has_nannies(settings: Settings) -> bool:
     """Say whether nannies of ours look after the workers."""
-    # Who is restarted cannot be MPI's rank again.
+    # A worker that is started again cannot be MPI's rank again.
     return bool(settings.nanny) and not settings.mpi_tasks and not is_fleet(settings)
 
 
 def modules(launch: Launch) -> Modules:
-    """Say where the user's modules may be."""
+    """Return where the user's modules are."""
     program = launch.program
     command = program is not None and program.kind == "command"
     if program is None and launch.script:

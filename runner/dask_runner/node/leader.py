@@ -1,10 +1,10 @@
 """The leader of a node plays the parts of its followers.
 
 A follower (:mod:`dask_runner.node.follower`) tells what it is. Where the leader would
-do for it what it would do itself, the leader plays its part: a :class:`~dask_runner.
-rank.Rank` of its own in this process, with its own link to the hub, its own World and
-environment, and the workers from the node's agent. All others are sent away, and play
-their parts themselves.
+do for it what it would do itself, the leader plays its part: a
+:class:`~dask_runner.node.rank.Rank` in this process, with its own World and
+environment, the node's connection to the hub, and the workers from the node's agent.
+All others are sent away, and play their parts themselves, each a node of one rank.
 
 Either way the connection stays, and tells the leader if the rank dies before the hub
 knows it: the leader is the only one who can tell the others.
@@ -29,9 +29,9 @@ from dask_runner.launch.detect import detect
 from dask_runner.launch.options import PREFIX
 from dask_runner.launch.plan import Role
 from dask_runner.linux import peer
-from dask_runner.meeting.record import RelayMeeting
 from dask_runner.node import follower
 from dask_runner.node.agent_socket import Place, guests, home, of_this_user
+from dask_runner.node.contact import SharedContact
 from dask_runner.node.launcher_child import Follower, failed
 from dask_runner.node.rank import Rank
 from dask_runner.resources.machine import take
@@ -151,8 +151,8 @@ class Host:
         with self._door:
             if status is not None:
                 self._turn_away(status)
-                if not self._leader.has_met:
-                    self._leader.words.sign(self._ranks)
+                if not self._leader.contact.has_met:
+                    self._leader.contact.notices.sign(self._ranks)
         known = {
             task for task, process in self._followers.items() if process.has_joined
         }
@@ -332,22 +332,14 @@ class Host:
         process.hold(snapshot, self._last_words(world))
         process.beside = self._leader.directory.name
         launch = replace(self._launch, world=world, environ=introduction.environ)
-        meeting = RelayMeeting(
-            self._hand_over,
-            waits=lambda: self._leader.waits_for,
-            words=self._leader.words,
-        )
-        rank = Rank(launch, meeting, asyncio.Queue(), process)
+        contact = SharedContact(world.rank, self._leader.contact)
+        rank = Rank(launch, contact, asyncio.Queue(), process)
         status = await rank.run()
         if process.running:
             process.end(status)
             await process.gone()
         elif not process.has_joined and process.left.result() is None:
             self._died(world.rank)
-
-    async def _hand_over(self, text: str | None) -> str:
-        del text
-        return (await self._leader.record()).dump()
 
     def _last_words(self, world: World) -> str:
         """Return what a follower says if the leader is lost."""

@@ -19,7 +19,7 @@ from dask_runner.hub import messages as m
 from dask_runner.hub.channel import BlockingChannel, Channel, open_channel
 from dask_runner.node.causes import in_words, refused, root
 from dask_runner.node.child import FOR_THE_TOP
-from dask_runner.resources.custody import Held
+from dask_runner.resources.private_directory import HeldDirectory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -295,7 +295,7 @@ def run(main: Any, *, tidy: bool = False) -> None:
     if the top process has been killed and cannot.
     """
     top = os.getppid()
-    private = Held.at(Path(sys.argv[2]).parent) if tidy else Held(-1)
+    private = HeldDirectory.at(Path(sys.argv[2]).parent) if tidy else HeldDirectory(-1)
     leave_signals_to_the_top()
     try:
         with logged():

@@ -24,7 +24,7 @@ from dask_runner.hub import messages as m
 from dask_runner.launch.options import BY_KEY
 from dask_runner.programs import lifeline, user_modules
 from dask_runner.programs.listening import WithoutPort
-from dask_runner.programs.watched import FAST, WatchedNanny, pause
+from dask_runner.programs.watched import FAST_RESTARTS, WatchedNanny, pause
 from dask_runner.programs.worker import Placed
 from dask_runner.resources import open_files
 
@@ -149,7 +149,7 @@ class Workers:
 
             # In the main thread, which MPI wants to see at its end again; there is
             # nothing to be done meanwhile.
-            world.begin(work.mpi_ranks)
+            world.begin(os.environ, work.mpi_ranks)
         started = [work.fleet] if work.fleet else work.workers
         await asyncio.gather(*(self._up(kind, one) for one in started))
 
@@ -196,7 +196,7 @@ class Workers:
             saw = what.saw.removeprefix(f"worker {name} ")
             self._channel.send(m.WorkerDown(name, saw, what.needed, what.do))
             self._servers.remove(nanny)
-            deaths = max(nanny.deaths, FAST) + 1
+            deaths = max(nanny.deaths, FAST_RESTARTS) + 1
             await asyncio.sleep(pause(deaths))
             nanny = make(deaths=deaths)
             self._servers.append(nanny)

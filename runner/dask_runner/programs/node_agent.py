@@ -30,7 +30,7 @@ from dask_runner.node.exits import Ended, Standing, ended
 from dask_runner.node.instructions import RunWorkers
 from dask_runner.programs import forks, lifeline
 from dask_runner.programs.nannies import Workers, kill, own_class
-from dask_runner.resources.custody import Held
+from dask_runner.resources.private_directory import HeldDirectory
 
 if TYPE_CHECKING:
     import socket
@@ -79,7 +79,7 @@ class Agent:
         siblings: Mapping[int, str],
     ) -> None:
         self._place = place
-        self._private = Held.at(place.private)
+        self._private = HeldDirectory.at(place.private)
         self._variables = variables
         self._siblings = siblings
         self._silence = silence
@@ -112,7 +112,7 @@ class Agent:
             if why := self._why_not(work):
                 channel.send(m.Declined(why))
             else:
-                private = Held.at(work.place.private)
+                private = HeldDirectory.at(work.place.private)
                 await self._found.wait()
                 if await self._look_after(work, channel):
                     await stay(channel)
@@ -227,7 +227,7 @@ class Agent:
             meeting.withdraw()
         self._private.remove()
         for path in left_by(Path(self._place.private)) if all_of_it else ():
-            Held.at(path).remove()
+            HeldDirectory.at(path).remove()
 
 
 def _configure() -> None:

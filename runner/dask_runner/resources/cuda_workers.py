@@ -25,7 +25,7 @@ CUDA_WORKERS = ("dask_cuda.CUDAWorker", "dask_cuda.cuda_worker.CUDAWorker")
 
 
 def is_fleet(settings: Settings) -> bool:
-    """Say whether the class of the workers is one of these."""
+    """Return whether the class of the workers is one of these."""
     return settings.worker_class in CUDA_WORKERS
 
 

@@ -52,7 +52,7 @@ def test_an_agent_that_is_late_is_waited_for() -> None:
 
     async def play() -> object:
         connecting = asyncio.create_task(agent_socket.connect(name))
-        await asyncio.sleep(3 * agent_socket.AGAIN)
+        await asyncio.sleep(3 * agent_socket.RETRY_SECONDS)
         busy.accept()[0].close()
         return await connecting
 

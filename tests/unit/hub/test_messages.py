@@ -61,6 +61,11 @@ def test_a_message_with_other_fields_is_refused(
         '["ClientEnded", {"status": 1}]',
         '["WorkersUp", {"names": "ab", "nthreads": 1, "memory": 0}]',
         '["WorkersUp", {"names": [1], "nthreads": 1, "memory": 0}]',
+        '["OfRank", {"rank": 1, "message": "Ping"}]',
+        '["OfRank", {"rank": 1, "message": ["Ping", {"rank": 1}]}]',
+        '["OfRank", {"rank": true, "message": ["Ping", {}]}]',
+        '["Starts", {"address": "", "starting": [true], "here": [], "leader": 1, \
+"masks": []}]',
         '["Message", {}]',
         '["__class__", {}]',
         '["Ping", {}, 1]',
