@@ -168,7 +168,7 @@ def workers(
 
 
 def has_nannies(settings: Settings) -> bool:
-    """Say whether nannies of ours look after the workers."""
+    """Return whether the agent's nannies watch the workers."""
     # A worker that is started again cannot be MPI's rank again.
     return bool(settings.nanny) and not settings.mpi_tasks and not is_fleet(settings)
 
