@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 from dask_runner.errors import ConfigError, UsageError
 from dask_runner.mpi.abi import inventory
 from dask_runner.mpi.abi.elf import numbers
-from dask_runner.mpi.abi.facts import SONAMES, Library
+from dask_runner.mpi.abi.facts import Library
 from dask_runner.mpi.abi.findings import Finding, Verdict, Way
 from dask_runner.mpi.abi.judge import judge, ways
 from dask_runner.mpi.abi.root import Root
-from dask_runner.mpi.abi.vendors import VENDORS
+from dask_runner.mpi.abi.vendors import SONAMES, VENDORS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -25,7 +25,7 @@ from dask_runner.hub.ending import PASSED_ON, Ending, later
 from dask_runner.hub.losses import Losses, never_came
 from dask_runner.hub.roster import Roster
 from dask_runner.hub.workforce import Workforce
-from dask_runner.mpi import refusals
+from dask_runner.mpi import families
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -136,12 +136,12 @@ class Cluster:
 
     def _compare_mpi(self, newest: Member) -> None:
         """End a job whose ranks would load MPIs of two families."""
-        family = refusals.family(newest.hello.mpi)
+        family = families.of(newest.hello.mpi)
         if not family or self._mpi_families.setdefault(family, newest) is not newest:
             return
         try:
             libraries = {one.rank: one.hello.mpi for one in self._roster.members}
-            refusals.two_families(libraries)
+            families.refuse_two(libraries)
         except ConfigError as error:
             self.fail(error)
 

@@ -7,8 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dask_runner.mpi.abi.facts import SONAMES
-from dask_runner.mpi.abi.vendors import VENDORS
+from dask_runner.mpi.abi.vendors import SONAMES, VENDORS
 from dask_runner.mpi.container_settings import CONTAINER_SETTINGS
 
 if TYPE_CHECKING:

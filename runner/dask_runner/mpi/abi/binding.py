@@ -6,10 +6,10 @@ import re
 from typing import TYPE_CHECKING
 
 from dask_runner.mpi.abi.commands import SHARED_PREFIXES, command
-from dask_runner.mpi.abi.facts import SONAMES
 from dask_runner.mpi.abi.findings import Cell, Finding, Verdict
 from dask_runner.mpi.abi.judge import best_way
 from dask_runner.mpi.abi.loading import families, modules, symbols
+from dask_runner.mpi.abi.vendors import SONAMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -5,13 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-#: MPI's three binary interfaces, by the names that mpi4py uses.
-OPENMPI, MPICH, MPIABI = "openmpi", "mpich", "mpiabi"
-
-#: The name under which programs of a family ask for their MPI library.
-SONAMES = {OPENMPI: "libmpi.so.40", MPICH: "libmpi.so.12", MPIABI: "libmpi_abi.so.1"}
-
-
 # lib, lib64, lib/x86_64-linux-gnu, lib/release
 _LIB = re.compile(r"(.*)/lib(64)?(/[^/]+)?$")
 

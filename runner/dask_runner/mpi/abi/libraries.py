@@ -12,8 +12,8 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from dask_runner.mpi.abi.elf import NotELFError, numbers
-from dask_runner.mpi.abi.facts import MPIABI, OPENMPI, Library, prefix
-from dask_runner.mpi.abi.vendors import VENDORS
+from dask_runner.mpi.abi.facts import Library, prefix
+from dask_runner.mpi.abi.vendors import MPIABI, OPENMPI, VENDORS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -2,10 +2,11 @@
 
 import pytest
 
-from dask_runner.mpi.abi.facts import MPICH, OPENMPI, Facts, Library, Mpiexec, Slurm
+from dask_runner.mpi.abi.facts import Facts, Library, Mpiexec, Slurm
 from dask_runner.mpi.abi.findings import Verdict, Way
 from dask_runner.mpi.abi.judge import judge, ways
 from dask_runner.mpi.abi.rules import RULES
+from dask_runner.mpi.abi.vendors import MPICH, OPENMPI
 
 PMI1, PMI2, PMIX = frozenset({"pmi1"}), frozenset({"pmi2"}), frozenset({"pmix"})
 

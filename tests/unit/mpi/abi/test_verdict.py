@@ -4,16 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from dask_runner.mpi.abi.facts import (
-    MPICH,
-    OPENMPI,
-    Facts,
-    Library,
-    Module,
-    Mpiexec,
-    Slurm,
-)
+from dask_runner.mpi.abi.facts import Facts, Library, Module, Mpiexec, Slurm
 from dask_runner.mpi.abi.findings import Verdict
+from dask_runner.mpi.abi.vendors import MPICH, OPENMPI
 from dask_runner.mpi.abi.verdict import Report, compare
 
 CALLS = frozenset({"MPI_Init", "MPI_Send", "MPI_Recv"})
