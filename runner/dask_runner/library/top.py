@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from dask_runner.launch.settings import Setting, Settings
 from dask_runner.launch.world import World
 from dask_runner.meeting.choose import choose
 from dask_runner.meeting.relay import RelayMeeting
+from dask_runner.node.contact import Contact
 from dask_runner.node.events import Source
 from dask_runner.node.exits import Ended
 from dask_runner.node.launcher_child import ThisProcess
@@ -113,7 +115,8 @@ async def _play() -> int:
         meeting: Any = RelayMeeting(user.hand_over)
     else:
         meeting = choose(world, os.environ, settings, mpi_meeting)
-    status = await Rank(launch, meeting, events, ThisProcess(), user).run()
+    contact = Contact(launch, meeting, socket.gethostname())
+    status = await Rank(launch, contact, events, ThisProcess(), user).run()
     listening.cancel()
     return status
 

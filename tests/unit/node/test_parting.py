@@ -68,7 +68,7 @@ class Play:
         if notices:
             self.meeting.post_notices(self.notices)
         self.events: asyncio.Queue[Event] = asyncio.Queue()
-        self.contact = Contact(launch, self.meeting, "c1", self.events)
+        self.contact = Contact(launch, self.meeting, "c1")
         self.parting = Parting(
             launch, "c1", self.contact, launched or ThisProcess(), self.events
         )
@@ -146,7 +146,7 @@ def test_what_another_rank_of_the_node_ends_by_is_left_in_its_name(
 ) -> None:
     async def play() -> None:
         rank = Play(tmp_path)
-        rank.contact.say(m.Absent(2, "died before it joined"))
+        rank.contact.tell(m.Absent(2, "died before it joined"))
         rank.parting.now(ERROR, 2)
         left = rank.notices.find()
         assert left is not None
@@ -207,7 +207,7 @@ def test_under_a_launcher_that_ends_all_each_says_its_error_and_no_signal(
 def test_a_hub_that_is_not_found_in_time_is_told_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parting, "SAYS_IT_THERE", 0.05)
+    monkeypatch.setattr(parting, "WAIT_FOR_HUB_SECONDS", 0.05)
 
     async def play() -> None:
         rank = Play(tmp_path)
@@ -224,7 +224,7 @@ def test_who_learns_meanwhile_that_it_is_over_gives_up_for_that_alone(
         rank = Play(tmp_path)
         soon = asyncio.create_task(rank.parting.soon(ERROR, 1))
         await asyncio.sleep(0)
-        rank.contact.broken(OverError(NOTICE))
+        rank.contact.found(OverError(NOTICE))
         await soon
         assert rank.events.empty()
 
