@@ -7,9 +7,10 @@ message with other fields or types is refused.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, fields
-from functools import cache
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from dask_runner.hub.typed_json import read, write
 
 
 class ProtocolError(Exception):
@@ -330,13 +331,6 @@ class Leads(Message):
 
 
 @dataclass(frozen=True)
-class Run(Message):
-    """The instructions for a process, as plain data (see the process's module)."""
-
-    spec: dict[str, Any]
-
-
-@dataclass(frozen=True)
 class Found(Message):
     """The rank has found the hub: the variables that the cluster sets for Dask.
 
@@ -373,15 +367,11 @@ class Relay(Message):
 
 def encode(message: Message) -> bytes:
     """Return a message as JSON."""
-    return json.dumps([type(message).__name__, vars(message)], default=_plain).encode()
-
-
-def _plain(message: Message) -> list[Any]:
-    return [type(message).__name__, vars(message)]
+    return write(message).encode()
 
 
 def decode(payload: bytes) -> Message:
-    """Return the message in a JSON text.
+    """Read a message.
 
     Raises
     ------
@@ -389,33 +379,6 @@ def decode(payload: bytes) -> Message:
         If the text is not JSON, no known message, or one with wrong fields.
     """
     try:
-        return _read(json.loads(payload))
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        return read(Message, json.loads(payload))
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise ProtocolError(f"not a message: {payload[:60]!r}") from error
-
-
-def _read(value: Any) -> Message:
-    name, values = value
-    wanted = _fields(name)
-    if values.keys() != wanted.keys():
-        raise ProtocolError(f"{name} with other fields: {values!r:.60}")
-    for key, kind in wanted.items():
-        if kind == "Message":
-            values[key] = _read(values[key])
-        elif not _is(values[key], kind):
-            raise ProtocolError(f"{name} with wrong fields: {values!r:.60}")
-    return Message.kinds[name](**values)
-
-
-@cache
-def _fields(name: str) -> dict[str, str]:
-    return {one.name: str(one.type) for one in fields(Message.kinds[name])}
-
-
-def _is(value: object, kind: str) -> bool:
-    if isinstance(value, list) and kind in _LISTS:
-        return all(type(one) is _LISTS[kind] for one in value)
-    return type(value).__name__ == kind.partition("[")[0]
-
-
-_LISTS = {"list[str]": str, "list[int]": int}

@@ -20,14 +20,13 @@ from dask_runner.launch.plan import Role
 from dask_runner.meeting.addresses import of_interface
 from dask_runner.mpi import image
 from dask_runner.mpi import world as mpi_world
-from dask_runner.node import agent_socket, find_hub, instructions, program
+from dask_runner.node import agent_socket, find_hub, instruct, program
 from dask_runner.node.child import Peer, Process, Sibling
 from dask_runner.node.directory import Workplace
 from dask_runner.node.events import Source
 from dask_runner.node.exits import Standing
 from dask_runner.node.orphans import LAST
 from dask_runner.resources import open_files
-from dask_runner.resources.cuda_workers import is_fleet
 from dask_runner.resources.scratch import scratch
 
 if TYPE_CHECKING:
@@ -35,9 +34,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dask_runner.launch.launch import Launch
-    from dask_runner.launch.settings import Settings
     from dask_runner.meeting.record import Record
     from dask_runner.node.events import Event
+    from dask_runner.node.instructions import RunWorkers
     from dask_runner.node.launcher_child import Launched
     from dask_runner.node.script import Client
     from dask_runner.resources.machine import Snapshot
@@ -80,7 +79,7 @@ class Crew:
         self._roles = launch.plan.roles(launch.world.rank)
         self._snapshot: Snapshot | None = None
         self._place: Workplace | None = None
-        self._work: m.Run | None = None
+        self._work: RunWorkers | None = None
         self._standing = Standing(launch.settings.silence)
         self._found = m.Found({})
         self.agent: Peer = Process(Source.agent, events)
@@ -88,7 +87,6 @@ class Crew:
         self.client: Client = above or Process(Source.client, events)
         self._program = launch.program if Role.client in self._roles else None
         self._opened = list(self._program.descriptors) if self._program else []
-        self._material: dict[str, list[str]] = {}
         self._linked = asyncio.Event()
         #: Set when the client, if there is one, has its instructions.
         self.knows_its_program = asyncio.Event()
@@ -187,7 +185,7 @@ class Crew:
             "launchers": launchers,
             "added": list(added),
             "silence": self._launch.settings.silence,
-            "nannies": has_nannies(self._launch.settings),
+            "nannies": instruct.has_nannies(self._launch.settings),
             "preload_modules": list(self._launch.settings.preload_modules),
             "files": open_files.given(),
         }
@@ -239,9 +237,8 @@ class Crew:
         self._found = m.Found(tls, text, list(files))
         self.agent.send(self._found)
         if Role.scheduler in self._roles:
-            spec = instructions.scheduler(self._launch, host, tls)
-            self.scheduler.send(m.Run(spec | _material(record)))
-        self._material = _material(record)
+            run = instruct.scheduler(self._launch, host, tls, record)
+            self.scheduler.send(run)
         self._linked.set()
 
     async def read_program(self) -> None:
@@ -260,8 +257,8 @@ class Crew:
                     os.close(descriptor)
             await self._linked.wait()
             settings, environ = self._launch.settings, self._found.environ
-            spec = instructions.client(self._program, settings, environ, text)
-            self.client.send(m.Run(spec | self._material))
+            run = instruct.client(self._program, settings, environ, text)
+            self.client.send(run)
         self.knows_its_program.set()
 
     async def work(self, start: m.Start, record: Record, host: str) -> tuple[str, ...]:
@@ -272,18 +269,10 @@ class Crew:
         ConfigError
             If an option about the workers is invalid on this node.
         """
-        tls = self.place.tls(record)
         assert self._snapshot is not None  # noqa: S101  taken before all else
-        spec, warnings = instructions.work(
-            self._launch, self._snapshot, start, host, self.place.path
+        self._work, warnings = instruct.workers(
+            self._launch, self._snapshot, self.place, start, host, record
         )
-        spec |= {
-            "place": self.own_place.plain(),
-            "log": self.place.log("worker"),
-            "environ": self.place.environment(tls),
-            **_material(record),
-        }
-        self._work = m.Run(spec)
         sock = await agent_socket.connect(self.home) if start.borrows else None
         if sock is None:
             await self.work_alone()
@@ -343,17 +332,6 @@ class Crew:
         process = self.scheduler if forked.name == "scheduler" else self.client
         assert isinstance(process, Process)  # noqa: S101  this rank has asked for it
         process.born(forked.pid)
-
-
-def _material(record: Record) -> dict[str, list[str]]:
-    """Return the keys as text for Dask's processes: files could be changed."""
-    return {"material": [record.certificate, record.private_key]}
-
-
-def has_nannies(settings: Settings) -> bool:
-    """Return whether the agent's nannies watch the workers."""
-    # A worker that is started again cannot be MPI's rank again.
-    return bool(settings.nanny) and not settings.mpi_tasks and not is_fleet(settings)
 
 
 def _stdin_is_unusable() -> bool:

@@ -12,7 +12,7 @@ import socket
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dask_runner.errors import ConfigError, RunnerError
 from dask_runner.hub import messages as m
@@ -22,7 +22,11 @@ from dask_runner.node.child import FOR_THE_TOP
 from dask_runner.resources.private_directory import HeldDirectory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
+
+    from dask_runner.node.instructions import Keys
+
+T = TypeVar("T", bound=m.Message)
 
 #: Signals that the library's own processes have no handlers for.
 BLOCKED = (signal.SIGUSR1, signal.SIGUSR2)
@@ -60,7 +64,7 @@ def _nothing(number: int, frame: object) -> None:
     """Handle a signal by doing nothing."""
 
 
-async def expect(lifeline: Channel, kind: type[Any]) -> Any:
+async def expect(lifeline: Channel, kind: type[T]) -> T:
     """Wait for a message of one kind; others, and the end, end the program."""
     message = await lifeline.receive()
     if not isinstance(message, kind):
@@ -157,14 +161,14 @@ def configure(environ: Mapping[str, str]) -> None:
     dask.config.refresh()
 
 
-def secured(options: Mapping[str, Any], material: Sequence[str]) -> dict[str, Any]:
+def secured(options: Mapping[str, Any], keys: Keys) -> dict[str, Any]:
     """Return what a server of Dask's is made with: the keys as text, if there are any.
 
     The configuration names files, for programs that are started here.
     """
     from dask_runner.programs.dask_tls import as_security  # noqa: PLC0415  has Dask
 
-    own = as_security(*material)
+    own = as_security(keys.certificate, keys.private_key)
     return {**({"security": own} if own else {}), **options}
 
 

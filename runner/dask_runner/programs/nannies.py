@@ -22,7 +22,6 @@ from distributed.worker_memory import parse_memory_limit
 from dask_runner.errors import ConfigError, LostError, RunnerError
 from dask_runner.hub import messages as m
 from dask_runner.launch.options import BY_KEY
-from dask_runner.node.agent_socket import Place
 from dask_runner.programs import lifeline, user_modules
 from dask_runner.programs.listening import WithoutPort
 from dask_runner.programs.watched import FAST_RESTARTS, WatchedNanny, pause
@@ -30,11 +29,13 @@ from dask_runner.programs.worker import Placed
 from dask_runner.resources import open_files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from distributed.process import AsyncProcess
 
     from dask_runner.hub.channel import Channel
+    from dask_runner.node.instructions import RunWorkers
+    from dask_runner.resources.worker_share import NamedWorker
 
 logger = logging.getLogger("distributed")
 
@@ -74,8 +75,7 @@ class Workers:
 
     Parameters
     ----------
-    work : mapping
-        What :func:`dask_runner.node.instructions.work` made.
+    work : RunWorkers
     channel : Channel
         To the rank.
     inherited : frozenset of str
@@ -83,7 +83,7 @@ class Workers:
     """
 
     def __init__(
-        self, work: Mapping[str, Any], channel: Channel, inherited: frozenset[str]
+        self, work: RunWorkers, channel: Channel, inherited: frozenset[str]
     ) -> None:
         self._work = work
         self._inherited = inherited
@@ -141,32 +141,22 @@ class Workers:
 
     async def _start(self) -> None:
         work = self._work
-        alone = user_modules.SERVER if work["nanny"] else user_modules.WORKER
-        user_modules.look_in(work["modules"], alone)
-        kind = import_term(work["worker_class"])
-        if work["mpi_ranks"]:
+        alone = user_modules.SERVER if work.nanny else user_modules.WORKER
+        user_modules.look_in(work.modules, alone)
+        kind = import_term(work.worker_class)
+        if work.mpi_ranks:
             from dask_runner.mpi import world  # noqa: PLC0415  few need it
 
             # In the main thread, which MPI wants to see at its end again; there is
             # nothing to be done meanwhile.
-            world.begin(os.environ, work["mpi_ranks"])
-        started = [work["fleet"]] if work["fleet"] else work["workers"]
-        await asyncio.gather(
-            *(
-                self._up(
-                    kind,
-                    lifeline.secured(
-                        {**work["common"], **one, **work["options"]}, work["material"]
-                    ),
-                )
-                for one in started
-            )
-        )
+            world.begin(os.environ, work.mpi_ranks)
+        started = [work.fleet] if work.fleet else work.workers
+        await asyncio.gather(*(self._up(kind, one) for one in started))
 
-    async def _up(self, kind: Any, options: dict[str, Any]) -> None:
+    async def _up(self, kind: Any, worker: NamedWorker) -> None:
         """Start one; again, if it is killed meanwhile. Keep it from then on."""
         for tries in range(1, AGAIN + 2):
-            server = self._server(kind, dict(options))
+            server = self._server(kind, worker)
             self._servers.append(server)
             try:
                 await server
@@ -184,7 +174,7 @@ class Workers:
                 self._servers.remove(server)
             else:
                 if isinstance(server, WatchedNanny):
-                    self._keep(partial(self._server, kind), options, server)
+                    self._keep(partial(self._server, kind, worker), server)
                 return
 
     def _keep(self, *what: Any) -> None:
@@ -193,7 +183,7 @@ class Workers:
         task.add_done_callback(self._keeping.discard)
 
     async def _start_again_and_again(
-        self, make: Callable[..., Any], options: dict[str, Any], nanny: WatchedNanny
+        self, make: Callable[..., Any], nanny: WatchedNanny
     ) -> None:
         """Put another nanny in the place of one that could not start its worker."""
         while True:
@@ -208,7 +198,7 @@ class Workers:
             self._servers.remove(nanny)
             deaths = max(nanny.deaths, FAST_RESTARTS) + 1
             await asyncio.sleep(pause(deaths))
-            nanny = make(dict(options), deaths=deaths)
+            nanny = make(deaths=deaths)
             self._servers.append(nanny)
             try:
                 await nanny
@@ -216,30 +206,31 @@ class Workers:
                 logger.warning("worker %s: %r", name, error)
                 nanny.lost = _reason(nanny) or nanny.lost or error
 
-    def _server(self, kind: Any, options: dict[str, Any], deaths: int = 0) -> Any:
+    def _server(self, kind: Any, worker: NamedWorker, deaths: int = 0) -> Any:
         work = self._work
-        variables = {**work["environ"], **options.pop("env", {})}
-        bound = options.pop("cpus", ())
-        if not work["nanny"]:
+        own = {**work.common, **self._keywords(worker)}
+        options = lifeline.secured(own, work.keys)
+        more = options.pop("env", None) or {}
+        variables = {**work.environ, **worker.environ, **more}
+        if not work.nanny:
             os.environ.update(variables)
             open_files.give_back()
-            return self._without_ports(kind, work["scheduler"], **options)
+            return self._without_ports(kind, work.scheduler, **options)
         if isinstance(kind, type) and issubclass(kind, Nanny):
             options["env"] = variables
-            return self._without_ports(kind, work["scheduler"], **options)
-        place = Place(**work["place"])
+            return self._without_ports(kind, work.scheduler, **options)
         kind = Placed(
             kind if self._ports else WithoutPort(kind),
-            tuple(bound or place.cpus),
-            place.directory,
-            work["log"],
-            user_modules.for_workers(work["modules"]),
+            worker.cpus or tuple(work.place.cpus),
+            work.place.directory,
+            work.log,
+            user_modules.for_workers(work.modules),
             _in_place_of(self._inherited - variables.keys()),
             open_files.given(),
         )
         with dask.config.set(SELDOM):
             return WatchedNanny(
-                work["scheduler"],
+                work.scheduler,
                 worker_class=kind,
                 env=variables,
                 tell=self._channel.send,
@@ -247,10 +238,19 @@ class Workers:
                 **options,
             )
 
+    def _keywords(self, worker: NamedWorker) -> dict[str, Any]:
+        """Return what Dask is told of one; the user has the last word."""
+        return {
+            "name": worker.name,
+            "nthreads": worker.nthreads,
+            "memory_limit": worker.memory_limit,
+            **self._work.options,
+        }
+
     @property
     def _ports(self) -> bool:
         """Whether the user wants HTTP servers of the workers, on ports."""
-        return self._work["options"].get("dashboard_address") is not None
+        return self._work.options.get("dashboard_address") is not None
 
     def _without_ports(self, kind: Any, *args: Any, **options: Any) -> Any:
         """Make a worker, a nanny or a fleet of them of the user's class."""
@@ -267,7 +267,7 @@ class Workers:
         work = self._work
         error = start.exception()
         if error is None:
-            workers = [{**worker, **work["options"]} for worker in work["workers"]]
+            workers = [self._keywords(worker) for worker in work.workers]
             limits = [
                 parse_memory_limit(one["memory_limit"], one["nthreads"], logger=logger)
                 for one in workers
@@ -277,7 +277,7 @@ class Workers:
                 sum(worker["nthreads"] for worker in workers),
                 sum(limit or 0 for limit in limits) if all(limits) else 0,
             )
-        what = f"workers of the class {work['worker_class']}"
+        what = f"workers of the class {work.worker_class}"
         return lifeline.did_not_start(what, error, OPTIONS)
 
 
@@ -299,9 +299,9 @@ def _reason(nanny: WatchedNanny, tries: int = 1) -> RunnerError | None:
     )
 
 
-def own_class(work: Mapping[str, Any]) -> bool:
+def own_class(work: RunWorkers) -> bool:
     """Say whether the workers or nannies are of a class of the user's."""
-    return bool(work["worker_class"] != BY_KEY["worker_class"].default)
+    return bool(work.worker_class != BY_KEY["worker_class"].default)
 
 
 def _in_place_of(variables: Iterable[str]) -> dict[str, str | None]:

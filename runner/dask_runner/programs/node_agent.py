@@ -1,6 +1,6 @@
 """Whose workers an agent looks after: its own rank's, and those of others of the node.
 
-A rank sends ``Run`` with its workers when the scheduler is up, and may get ``Declined``
+A rank sends ``RunWorkers`` when the scheduler is up, and may get ``Declined``
 if this agent cannot speak for it; what else it gets is said in
 :mod:`dask_runner.programs.nannies`. After ``Close`` it gets ``Bye``, and the agent
 stays, to see whether the rank itself comes to its end, until it says ``Close`` again.
@@ -14,7 +14,7 @@ import multiprocessing
 import os
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dask.config
 
@@ -24,9 +24,10 @@ from dask_runner.hub.messages import ProtocolError
 from dask_runner.hub.server import between_pings
 from dask_runner.meeting.by_file import FileMeeting
 from dask_runner.meeting.record import Record
-from dask_runner.node.agent_socket import Place, guests
+from dask_runner.node.agent_socket import guests
 from dask_runner.node.directory import left_by
 from dask_runner.node.exits import Ended, Standing, ended
+from dask_runner.node.instructions import RunWorkers
 from dask_runner.programs import forks, lifeline
 from dask_runner.programs.nannies import Workers, kill, own_class
 from dask_runner.resources.private_directory import HeldDirectory
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dask_runner.hub.channel import Channel
+    from dask_runner.node.agent_socket import Place
 
 
 #: Seconds for scheduler and client to end by themselves where the rank is gone.
@@ -105,28 +107,28 @@ class Agent:
                 work = await channel.receive()
             except ProtocolError:
                 return
-            if not isinstance(work, m.Run):
+            if not isinstance(work, RunWorkers):
                 return
-            if why := self._why_not(work.spec):
+            if why := self._why_not(work):
                 channel.send(m.Declined(why))
             else:
-                private = HeldDirectory.at(work.spec["place"]["private"])
+                private = HeldDirectory.at(work.place.private)
                 await self._found.wait()
-                if await self._look_after(work.spec, channel):
+                if await self._look_after(work, channel):
                     await stay(channel)
                 # A rank that is gone cannot remove it, one that is there has no use
                 # for it any more.
                 await asyncio.to_thread(private.remove)
 
-    def _why_not(self, work: Mapping[str, Any]) -> str:
-        if not work["nanny"]:
+    def _why_not(self, work: RunWorkers) -> str:
+        if not work.nanny:
             return "workers without a nanny"
-        if self._variables - work["environ"].keys() and own_class(work):
+        if self._variables - work.environ.keys() and own_class(work):
             # A nanny of the user's makes its worker itself.
             return "other variables, and a class of the user's own"
-        return Place(**work["place"]).why_not(self._place)
+        return work.place.why_not(self._place)
 
-    async def _look_after(self, work: Mapping[str, Any], channel: Channel) -> bool:
+    async def _look_after(self, work: RunWorkers, channel: Channel) -> bool:
         """Return whether the rank said that it ends."""
         workers = Workers(work, channel, self._variables)
         self._workers.add(workers)
@@ -164,8 +166,8 @@ class Agent:
             self._found.set()
             message = await channel.receive()
         there = isinstance(message, m.Close)
-        if isinstance(message, m.Run):
-            there = await self._look_after(message.spec, channel)
+        if isinstance(message, RunWorkers):
+            there = await self._look_after(message, channel)
         lost = not (there and await stay(channel))
         if lost:
             # At once: where the rank was a container's first process, the image goes.

@@ -79,7 +79,7 @@ ELSEWHERE = {
     "mpi/world": "unit/launch/test_numbers.py",
     "node/children": "local/test_program_kinds.py",
     "node/events": "unit/node/test_parting.py",
-    "node/instructions": "unit/programs/test_user_modules.py",
+    "node/instruct": "unit/programs/test_user_modules.py",
     "node/launcher_child": "unit/node/test_parting.py",
     "node/leader": "local/test_followers.py",
     "node/mpi_broadcast": "local/test_mpi_library.py",
