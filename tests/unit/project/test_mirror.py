@@ -84,7 +84,6 @@ ELSEWHERE = {
     "node/leader": "local/test_followers.py",
     "node/mpi_broadcast": "local/test_mpi_library.py",
     "node/early_errors": "local/test_notices.py",
-    "node/rank": "local/test_deaths.py",
     "programs/agent": "local/test_node_agent.py",
     "programs/broadcast": "local/test_mpi_library.py",
     "programs/client": "local/test_program_kinds.py",
