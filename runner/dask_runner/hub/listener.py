@@ -3,9 +3,9 @@
 A node that proves to hold the cluster's key gets in. All others are strangers, and
 there may be many: a port scan, a program that took the port for another's, somebody's
 flood. So that they cost nothing but a knock, only so many are held at a time as there
-may be ranks, and at least :data:`STRANGERS`; when one more comes, the one that has waited
-longest goes, of those from the address that has sent most. What they send is read
-no further than a handshake of TLS can be long, and no longer than that may take.
+may be ranks, and at least :data:`STRANGERS`; when one more comes, the one that has
+waited longest goes, of those from the address that has sent most. What they send is
+read no further than a handshake of TLS can be long, and no longer than one may take.
 """
 
 from __future__ import annotations
