@@ -31,6 +31,7 @@ HUB = mutual_tls.context(CERTIFICATE, KEY, server=True)
 #: Another cluster's: the names in it are the same.
 OTHER = tls.material()
 LOOPBACK = "127.0.0.1"
+PATIENCE = 20.0
 
 Answer = Callable[[socket.socket], Awaitable[None]]
 Behave = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -42,7 +43,7 @@ def record(port: int, material: tuple[str, str] = (CERTIFICATE, KEY)) -> Record:
 
 @pytest.fixture(autouse=True)
 def _short_handshakes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mutual_tls, "HANDSHAKE", 0.5)
+    monkeypatch.setattr(mutual_tls, "HANDSHAKE", 2.0)
 
 
 @asynccontextmanager
@@ -100,7 +101,7 @@ def reached(
     """Connect, as a node does, to a server that answers like this."""
 
     async def play() -> None:
-        async with listening(answer) as port, asyncio.timeout(5):
+        async with listening(answer) as port, asyncio.timeout(PATIENCE):
             channel = await mutual_tls.connect(record(port, material), seconds)
             await channel.closed()
 
@@ -117,7 +118,7 @@ def test_both_ends_with_the_key_speak_to_each_other() -> None:
         await channel.closed()
 
     async def play() -> m.Message | None:
-        async with listening(hub) as port, asyncio.timeout(5):
+        async with listening(hub) as port, asyncio.timeout(PATIENCE):
             channel: Channel = await mutual_tls.connect(record(port), 2)
             channel.send(m.NodeHello("c1"))
             answer = await channel.receive()
@@ -140,7 +141,7 @@ def test_what_is_said_is_not_to_be_read_on_the_way() -> None:
                 there, back = await asyncio.open_connection(LOOPBACK, port)
                 await asyncio.gather(pump(reader, back), pump(there, writer))
 
-            async with listening(as_a_stream(tap)) as tapped, asyncio.timeout(5):
+            async with listening(as_a_stream(tap)) as tapped, asyncio.timeout(PATIENCE):
                 channel = await mutual_tls.connect(record(tapped), 2)
                 channel.send(m.NodeHello("a-name-to-be-seen"))
                 assert await channel.receive() == m.Note("another-to-be-seen")
@@ -172,7 +173,7 @@ def test_a_byte_that_is_changed_on_the_way_ends_the_connection() -> None:
         await channel.closed()
 
     async def play() -> None:
-        async with listening(hub) as port, asyncio.timeout(5):
+        async with listening(hub) as port, asyncio.timeout(PATIENCE):
             channel = await mutual_tls.connect(record(port), 2)
             # A record of TLS that no key of this connection has made.
             sock = channel._writer.get_extra_info("socket")  # noqa: SLF001
@@ -301,7 +302,7 @@ def refused(talk: Callable[[int], Awaitable[None]]) -> str:
             else:
                 verdict.set_result("")
 
-        async with listening(hub) as port, asyncio.timeout(5):
+        async with listening(hub) as port, asyncio.timeout(PATIENCE):
             await talk(port)
             return await verdict
 
@@ -396,7 +397,7 @@ def test_a_node_that_leaves_does_not_wait_for_a_hub_that_stands_still() -> None:
             channel.abort()
 
     async def play() -> float:
-        async with listening(hub) as port, asyncio.timeout(5):
+        async with listening(hub) as port, asyncio.timeout(PATIENCE):
             channel = await mutual_tls.connect(record(port), 2)
             began = asyncio.get_running_loop().time()
             await channel.closed()
