@@ -204,7 +204,6 @@ class Process(Peer):
         self,
         environ: Mapping[str, str],
         log: str,
-        *arguments: str,
         stdin: int | None = subprocess.DEVNULL,
         pass_fds: Sequence[int] = (),
     ) -> None:
@@ -219,7 +218,6 @@ class Process(Peer):
                 f"dask_runner.programs.{self.name}",
                 str(theirs.fileno()),
                 log,
-                *arguments,
                 env=dict(environ),
                 stdin=stdin,
                 pass_fds=(theirs.fileno(), *pass_fds),
