@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, cast
 
-from containers.engine import tail
+from containers.engine import command_line, tail
 from dask_runner.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ KILL_AFTER = 5
 LOST_AFTER = 15
 # Status of timeout(1) when it had to end the command, by SIGTERM or SIGKILL.
 ENDED_BY_TIMEOUT = (124, 128 + signal.SIGKILL)
+# Docker waits after the first of these for the others before it passes it on. Its own
+# choice, Ctrl-P and Ctrl-Q, is what people type at a shell.
+DETACH_KEYS = "ctrl-^,ctrl-^,ctrl-^"
 # Records its own pid, then becomes the command.
 _RECORD_PID = 'echo $$ >"$0" && exec "$@"'
 _SIGNAL = """\
@@ -142,10 +145,10 @@ class Running:
         self._ended_at = 0.0
         self._exec = subprocess.Popen(
             [
-                "docker",
+                *command_line(),
                 "exec",
                 *(["--interactive"] if stdin or tty else []),
-                *(["--tty"] if tty else []),
+                *(["--tty", f"--detach-keys={DETACH_KEYS}"] if tty else []),
                 f"--user={user}",
                 f"--workdir={cwd}",
                 *(f"--env={name}={value}" for name, value in environ.items()),

@@ -62,6 +62,26 @@ def answering() -> docker.DockerClient | None:
     return client
 
 
+def command_line() -> list[str]:
+    """Return how a ``docker`` command begins that talks to the SDK's engine.
+
+    Without an address, the command would follow the user's current context
+    (``docker context use``), which the SDK does not know.
+
+    Raises
+    ------
+    ConfigError
+        There is no such command.
+    """
+    if shutil.which("docker") is None:
+        raise ConfigError(
+            "no command docker on the PATH",
+            "Docker's command-line client, beside an engine",
+            "install it: the package docker-cli, docker-ce-cli or docker.io",
+        )
+    return ["docker", f"--host={os.environ.get('DOCKER_HOST') or f'unix://{SOCKET}'}"]
+
+
 def _listens() -> bool:
     """Say whether a client is worth a try; one that fails leaks its socket."""
     if "DOCKER_HOST" in os.environ:

@@ -1,6 +1,6 @@
 """What the processes of a job take, for the Python of a node; prints JSON.
 
-    python3 bench_memory.py UID PID...
+    python3 memory.py UID PID...
 
 PSS of /proc/PID/smaps_rollup (proc(5)): a page that N processes share counts one
 Nth in each, so that sums mean something. In bytes:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from containers.commands import Completed, Running
 
 HERE = Path(__file__).parent
-MEMORY = (HERE / "bench_memory.py").read_text()
+MEMORY = (HERE / "memory.py").read_text()
 UID = "1000"
 #: What ci/benchmarks/jobs/measured.py prints when its processes can be measured.
 MEASURE_NOW = "bench: measure now"
