@@ -131,7 +131,7 @@ UNKNOWN = """\
 import os, socket, time
 from distributed import Client
 from dask_runner import BaseRunner
-from dask_runner.world import World
+from dask_runner.launch.world import World
 
 PORT = 50_321
 
