@@ -56,7 +56,7 @@ with client.get_executor() as executor:
 #: Prints which worker computed; "nobody" if it was the program itself.
 WHO = """\
 import dask, sys
-from distributed import get_worker
+from distributed import Client, get_worker
 
 @dask.delayed(pure=False)
 def who():
@@ -69,7 +69,8 @@ def here(_=None):
     return str(who().compute())
 
 if __name__ == "__main__":
-    print(here(), *sys.argv[1:])
+    with Client():
+        print(here(), *sys.argv[1:])
 """
 
 

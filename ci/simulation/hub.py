@@ -2,11 +2,11 @@
 
 ``ci/simulate_ranks 100 1000 10000`` starts, for each size, one process that is
 rank 0's hub (:class:`~dask_runner.hub.server.Hub` and
-:class:`~dask_runner.hub.cluster.Cluster` as they are) and a few that play all ranks:
-one of each node looks for the record in a directory and tells the others, all
-shake hands, say what ranks say, and answer what the hub tells them. Only Dask is
-missing: a fake rank's workers are up at once. What is measured is what the protocol
-costs the hub.
+:class:`~dask_runner.hub.cluster.Cluster` as they are) and a few that play all nodes:
+the leader of each looks for the record in a directory, shakes hands, says what the
+node and its ranks say, and answers what the hub tells them. Only Dask is missing: a
+fake rank's workers are up at once. What is measured is what the protocol costs the
+hub.
 """
 
 from __future__ import annotations
@@ -185,7 +185,7 @@ async def _hub(
     cluster = Cluster(world, plan.make_plan(size, "shared"), settings, report)
     hub = Hub(cluster, report, SILENCE)
     host = LOOPBACK
-    port = await hub.open(host)
+    port = await hub.listen(host)
     before = _memory()
     await asyncio.sleep(early)
     record = Record(KEY, "0" * 32, "node0", host, port, hub.secret.hex(), "", "")

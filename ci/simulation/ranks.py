@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from dask_runner.hub import messages as m
 from dask_runner.hub.server import PING
 from dask_runner.meeting.by_file import FileMeeting
-from dask_runner.meeting.record import RelayMeeting
 from dask_runner.node import find_hub
 
 if TYPE_CHECKING:
@@ -19,9 +18,6 @@ if TYPE_CHECKING:
     from dask_runner.meeting.record import Record
 
 KEY = "simulation"
-#: Ranks of a process that shake hands at a time: thousands of real ones answer the
-#: hub at once, but one process for them all would keep it waiting.
-AT_ONCE = asyncio.Semaphore(500)
 #: Seconds for one size.
 DEADLINE = 600.0
 
@@ -49,50 +45,43 @@ async def _ranks(
         for node in range(first // per_node, -(-end // per_node)):
             leads = node * per_node
             members = range(leads, min(leads + per_node, size))
-            record: asyncio.Future[Record] = asyncio.Future()
-            for rank in members:
-                group.create_task(_rank(rank, members, record, Path(directory)))
+            group.create_task(_node(members, Path(directory)))
 
 
-async def _rank(
-    rank: int, members: range, record: asyncio.Future[Record], place: Path
-) -> None:
-    leads = rank == members[0]
+async def _node(members: range, place: Path) -> None:
     node = f"node{members[0]}"
-    if leads:
-        meeting = CountedMeeting([place / "record.json"], KEY)
-        found = await find_hub.find(rank, node, meeting, DEADLINE)
-    else:
-        found = await _follow(rank, node, await record)
+    meeting = CountedMeeting([place / "record.json"], KEY)
+    found = await find_hub.find(members[0], node, meeting, DEADLINE)
     if isinstance(found, find_hub.Broken):
         raise found.error
-    if leads:
-        record.set_result(found.record)
-    channel = found.channel
-    channel.send(
+    hellos = [
         m.Hello(
             rank,
-            node,
-            local_rank=rank - members[0],
+            local_rank=number,
             local_size=len(members),
-            home=f"dask-runner-{node}",
-            leads=leads,
+            leads=number == 0,
             cpus="0-127",
         )
-    )
-    await _live(rank, channel, place)
+        for number, rank in enumerate(members)
+    ]
+    found.channel.send(m.NodeHello(node, f"dask-runner-{node}"), *hellos)
+    await _live(members, found.channel, place)
 
 
-async def _live(rank: int, channel: Channel, place: Path) -> None:
-    if rank == 0:
-        channel.send(m.SchedulerUp("tcp://127.0.0.1:1"))
+async def _live(members: range, channel: Channel, place: Path) -> None:
+    if 0 in members:
+        channel.send(m.OfRank(0, m.SchedulerUp("tcp://127.0.0.1:1")))
     beating = asyncio.create_task(_beat(channel))
+    waiting = None
     try:
         while (message := await channel.receive()) is not None:
             match message:
-                case m.Start():
-                    channel.send(m.WorkersUp([str(rank)], 1, 0))
-                case m.Ready():
+                case m.Starts():
+                    # Each rank's, as real ones would be, and not all in one.
+                    for rank in message.starting:
+                        up = m.WorkersUp([str(rank)], 1, 0)
+                        channel.send(m.OfRank(rank, up))
+                case m.OfRank(0, m.Ready()):
                     (place / "ready").touch()
                     waiting = asyncio.create_task(_end_when_told(channel, place))
                 case m.Close():
@@ -101,19 +90,9 @@ async def _live(rank: int, channel: Channel, place: Path) -> None:
                     break
     finally:
         beating.cancel()
-        if rank == 0:
+        if waiting is not None:
             waiting.cancel()
         await channel.closed()
-
-
-async def _follow(
-    rank: int, node: str, record: Record
-) -> find_hub.Linked | find_hub.Broken:
-    async def hand_over(text: str | None) -> str:
-        return text or record.dump()
-
-    async with AT_ONCE:
-        return await find_hub.find(rank, node, RelayMeeting(hand_over), DEADLINE)
 
 
 async def _beat(channel: Channel) -> None:
@@ -126,4 +105,4 @@ async def _end_when_told(channel: Channel, place: Path) -> None:
     while not (place / "end").exists():  # noqa: ASYNC110  as above
         await asyncio.sleep(0.01)
     (place / "ended").touch()
-    channel.send(m.ClientEnded(0, ""))
+    channel.send(m.OfRank(0, m.ClientEnded(0, "")))

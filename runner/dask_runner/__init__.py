@@ -11,6 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from dask_runner.launch.world import World
     from dask_runner.library.dask_mpi import execute, initialize
     from dask_runner.library.runners import (
         BaseRunner,
@@ -28,6 +29,7 @@ __all__ = [
     "Runner",
     "SLURMRunner",
     "SlurmRunner",
+    "World",
     "__version__",
     "execute",
     "initialize",
@@ -39,6 +41,7 @@ _MODULES = {
     "Runner": "library.runners",
     "SLURMRunner": "library.runners",
     "SlurmRunner": "library.runners",
+    "World": "launch.world",
     "execute": "library.dask_mpi",
     "initialize": "library.dask_mpi",
 }

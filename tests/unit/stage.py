@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
     from dask_runner.errors import RunnerError
-    from dask_runner.hub.roster import Member
+    from dask_runner.hub.roster import Node
 
 PATIENCE = 5.0
 
@@ -45,35 +45,37 @@ class Said(Reporter):
 
 
 class Line:
-    """A rank's end of a connection that is made of nothing.
+    """A node's end of a connection that is made of nothing.
 
     What is sent is heard at once, by the state of the cluster; what that sends waits
-    until the rank receives it.
+    until the node receives it.
     """
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self._member: Member | None = None
+        self._node: Node | None = None
         self._open = True
         self._received: asyncio.Queue[m.Message | None] = asyncio.Queue()
 
     def send(self, message: m.Message) -> None:
-        """Let the cluster hear it: the first message is how a rank joins."""
+        """Let the cluster hear it: the first message is how a node is connected."""
         message = m.decode(m.encode(message))
-        if self._member is not None:
-            self._state.hear(self._member, message)
+        if self._node is not None:
+            self._state.hear(self._node, message)
             return
-        assert isinstance(message, m.Hello)
-        self._member = self._state.join(message, _HubsEnd(self._received))  # type: ignore[arg-type]
-        if self._member is None:
-            self._received.put_nowait(None)
+        assert isinstance(message, m.NodeHello)
+        self._node = self._state.connect(message, _HubsEnd(self._received))  # type: ignore[arg-type]
 
     async def receive(self) -> m.Message | None:
         return await self._received.get()
 
+    def waiting(self) -> list[m.Message | None]:
+        """Return what has been sent and not received."""
+        return [self._received.get_nowait() for _ in range(self._received.qsize())]
+
     def close(self) -> None:
-        if self._open and self._member is not None:
-            self._state.gone(self._member, "no connection any more")
+        if self._open and self._node is not None:
+            self._state.gone(self._node, "no connection any more")
         self._open = False
 
 
@@ -87,8 +89,12 @@ class _HubsEnd:
         self._sent.put_nowait(m.decode(m.encode(message)))
 
 
-class FakeRank:
-    """A rank as the hub sees it: a :class:`Line`, or a real connection."""
+#: What a node says, and not one of its ranks.
+OF_NODES = (m.NodeHello, m.Hello, m.OfRank, m.Gone, m.Absent, m.Bye, m.Ping)
+
+
+class FakeNode:
+    """A node as the hub sees it: a :class:`Line`, or a real connection."""
 
     def __init__(self, channel: Any) -> None:
         self.channel = channel
@@ -112,17 +118,47 @@ class FakeRank:
         self.channel.close()
 
 
+class FakeRank(FakeNode):
+    """A rank that is a node of its own."""
+
+    def __init__(self, channel: Any, rank: int) -> None:
+        super().__init__(channel)
+        self.rank = rank
+
+    def say(self, message: m.Message) -> None:
+        of_node = isinstance(message, OF_NODES) or (
+            isinstance(message, m.Signalled) and message.rank >= 0
+        )
+        super().say(message if of_node else m.OfRank(self.rank, message))
+
+    async def hears(self, kind: type[Any]) -> Any:
+        async with asyncio.timeout(PATIENCE):
+            while (message := await self.channel.receive()) is not None:
+                for_rank = self._for_rank(message)
+                if isinstance(for_rank, kind):
+                    return for_rank
+        raise AssertionError(f"the hub hung up before {kind.__name__}")
+
+    def _for_rank(self, message: m.Message) -> m.Message:
+        match message:
+            case m.OfRank(self.rank, of_rank):
+                return of_rank
+            case m.Starts() if self.rank in message.starting:
+                return message.of(self.rank)
+        return message
+
+
 class Stage:
     """The state of a cluster and the ranks that have connected to it."""
 
     def __init__(
-        self, size: int, layout: str, *, words: bool = False, **given: Any
+        self, size: int, layout: str, *, notices: bool = False, **given: Any
     ) -> None:
         self.said = Said()
         world = World("slurm", 0, size, None, None, "1", "slurm.1", "file")
         settings = settle({"timeout": PATIENCE, **given}, {})
         self.state = State(
-            world, plan.make_plan(size, layout), settings, self.said, words=words
+            world, plan.make_plan(size, layout), settings, self.said, notices=notices
         )
         self.silence = settings.silence
 
@@ -132,13 +168,21 @@ class Stage:
     async def shut(self) -> None:
         self.finished.cancel()
 
-    async def connect(self) -> FakeRank:
-        return FakeRank(Line(self.state))
+    async def connect(self) -> Any:
+        """Return a channel with the hub."""
+        return Line(self.state)
 
-    async def rank(self, number: int, node: str = "c1", **more: Any) -> FakeRank:
-        rank = await self.connect()
-        rank.say(m.Hello(number, node, **{"local_size": 1, **more}))
-        return rank
+    async def node(self, *ranks: m.Hello, name: str = "c1", home: str = "") -> FakeNode:
+        node = FakeNode(await self.connect())
+        for message in (m.NodeHello(name, home), *ranks):
+            node.say(message)
+        return node
+
+    async def rank(
+        self, number: int, node: str = "c1", *, home: str = "", **more: Any
+    ) -> FakeRank:
+        hello = m.Hello(number, **{"local_size": 1, **more})
+        return FakeRank((await self.node(hello, name=node, home=home)).channel, number)
 
     async def ranks(self, *numbers: int) -> list[FakeRank]:
         return [await self.rank(number) for number in numbers]

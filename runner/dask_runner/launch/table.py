@@ -222,22 +222,6 @@ LAUNCHERS: tuple[Launcher, ...] = (
         foreign=_prterun_is_foreign,
     ),
     Launcher(
-        name="jsm",
-        title="jsrun of LSF",
-        why_here="after Open MPI, whose variables it also sets; mpirun inside jsrun is"
-        " recognised by what only mpirun sets",
-        marks=("JSM_NAMESPACE_RANK",),
-        rank=("JSM_NAMESPACE_RANK",),
-        size=("JSM_NAMESPACE_SIZE",),
-        local_rank=("JSM_NAMESPACE_LOCAL_RANK",),
-        local_size=("JSM_NAMESPACE_LOCAL_SIZE",),
-        job_id=("LSB_JOBID",),
-        key=(("LSB_JOBID", ""), ("LSB_JOBINDEX", ""), ("PMIX_NAMESPACE", "")),
-        meeting="file",
-        start="jsrun -n 4 dask-runner script.py",
-        hint="start the ranks with jsrun",
-    ),
-    Launcher(
         name="flux",
         title="Flux",
         why_here="its instances run inside Slurm or LSF jobs; before PMI, whose"
@@ -303,6 +287,23 @@ LAUNCHERS: tuple[Launcher, ...] = (
         start="mpirun_rsh -np 4 -hostfile hosts dask-runner script.py",
         hint="start the ranks with mpirun_rsh",
         is_mpiexec=True,
+    ),
+    Launcher(
+        name="jsm",
+        title="jsrun of LSF",
+        why_here="after Flux, whose instances it starts, and after Open MPI, whose"
+        " variables it also sets; mpirun inside jsrun is recognised by what only mpirun"
+        " sets",
+        marks=("JSM_NAMESPACE_RANK",),
+        rank=("JSM_NAMESPACE_RANK",),
+        size=("JSM_NAMESPACE_SIZE",),
+        local_rank=("JSM_NAMESPACE_LOCAL_RANK",),
+        local_size=("JSM_NAMESPACE_LOCAL_SIZE",),
+        job_id=("LSB_JOBID",),
+        key=(("LSB_JOBID", ""), ("LSB_JOBINDEX", ""), ("PMIX_NAMESPACE", "")),
+        meeting="file",
+        start="jsrun -n 4 dask-runner script.py",
+        hint="start the ranks with jsrun",
     ),
     Launcher(
         name="slurm",

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dask_runner.mpi.abi.vendors import SONAMES, VENDORS
 from dask_runner.mpi.container_settings import CONTAINER_SETTINGS
 
 if TYPE_CHECKING:
@@ -25,8 +26,9 @@ def facts(file: Path = FACTS) -> dict[str, Any] | None:
     return found
 
 
-#: How libmpi is called by the family, as far as a name tells it.
-_FAMILIES = {".so.40": "Open MPI", ".so.12": "MPICH"}
+#: What a library is taken for by its name alone: of each family, the vendor from which
+#: the others derive comes last.
+_BY_NAME = {SONAMES[vendor.family]: vendor.name for vendor in VENDORS}
 
 
 def library(environ: Mapping[str, str], file: Path = FACTS) -> str:
@@ -37,9 +39,9 @@ def library(environ: Mapping[str, str], file: Path = FACTS) -> str:
     """
     named = environ.get("MPI4PY_LIBMPI", "")
     if named:
-        ends = (name for end, name in _FAMILIES.items() if end in Path(named).name)
-        family = next(ends, "")
-        return family and f"{family} ({named})"
+        _, _, version = Path(named).name.partition(".so.")
+        vendor = _BY_NAME.get(f"libmpi.so.{version.partition('.')[0]}", "")
+        return vendor and f"{vendor} ({named})"
     mpi = (facts(file) or {}).get("mpi", {})
     vendor, version = mpi.get("vendor", ""), mpi.get("version", "")
     if vendor == "MPICH":

@@ -6,13 +6,12 @@ library calls itself. Both get their verdicts from :mod:`dask_runner.mpi.abi.rul
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dask_runner.mpi.abi.facts import Library
 from dask_runner.mpi.abi.findings import Way
-from dask_runner.mpi.abi.vendors import VENDORS
+from dask_runner.mpi.abi.vendors import titled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,18 +62,9 @@ def way(environ: Mapping[str, str]) -> Way | None:
 
 
 def library(title: str) -> Library | None:
-    """Return the library that calls itself so; None for none and for unknown ones.
-
-    Parameters
-    ----------
-    title : str
-        ``MPI.Get_library_version()``, or what :func:`dask_runner.mpi.image.library`
-        says of one that is not loaded.
-    """
-    for vendor in VENDORS:
-        match = re.match(vendor.title, title)
-        if match:
-            return Library(
-                "", vendor.family, vendor.name, match[1] or "", pmi=vendor.pmi
-            )
-    return None
+    """Return the library that calls itself so; None for none and for unknown ones."""
+    known = titled(title)
+    if known is None:
+        return None
+    vendor, version = known
+    return Library("", vendor.family, vendor.name, version, pmi=vendor.pmi)

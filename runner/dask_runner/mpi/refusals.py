@@ -1,14 +1,13 @@
 """MPI that would hang, abort or fall apart: refused, with its cause and a way out.
 
 :func:`before_init` is asked before MPI_Init, :func:`other_library` where the library
-may be another family's, :func:`other_world` after MPI_Init, and :func:`two_families`
-where ranks have told what they run. Which launcher starts which library is not said
-here: :mod:`dask_runner.mpi.abi.rules` has one table for these and for ``check``.
+may be another family's, and :func:`other_world` after MPI_Init. Which launcher starts
+which library is not said here: :mod:`dask_runner.mpi.abi.rules` has one table for these
+and for ``check``.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,9 +15,9 @@ from dask_runner.errors import ConfigError
 from dask_runner.launch.numbers import parse_digits_or_none
 from dask_runner.mpi import pair
 from dask_runner.mpi.abi.elf import numbers
-from dask_runner.mpi.abi.facts import OPENMPI
 from dask_runner.mpi.abi.findings import Verdict
 from dask_runner.mpi.abi.judge import judge
+from dask_runner.mpi.abi.vendors import OPENMPI
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -186,42 +185,4 @@ def other_world(environ: Environ, ranks: int, world: int, title: str) -> None:
         f"the launcher started {ranks} ranks, but MPI sees a world of {world}: {cause}",
         _NEEDED,
         f"{do}; look at what fits with dask-runner check",
-    )
-
-
-def family(title: str) -> str:
-    """Return the family of an MPI that calls itself so; empty for an unknown one."""
-    library = pair.library(title)
-    return library.family if library else ""
-
-
-def two_families(libraries: Mapping[int, str]) -> None:
-    """Refuse ranks of one job that run MPIs of two families, and name them.
-
-    Parameters
-    ----------
-    libraries : mapping of int to str
-        By rank, as :func:`dask_runner.mpi.image.library` says it.
-
-    Raises
-    ------
-    ConfigError
-    """
-    families: dict[str, list[int]] = {}
-    for rank, title in sorted(libraries.items()):
-        if family(title):
-            families.setdefault(family(title), []).append(rank)
-    if len(families) < 2:  # noqa: PLR2004
-        return
-    shown = {
-        name: ", ".join(map(str, ranks[:4])) + (" …" if len(ranks) > 4 else "")  # noqa: PLR2004
-        for name, ranks in families.items()
-    }
-    odd = min(families, key=lambda name: len(families[name]))
-    version = Counter(libraries[rank] for rank in families[odd]).most_common(1)[0][0]
-    raise ConfigError(
-        "one job has MPIs of two families: "
-        + "; ".join(f"{name} in rank {ranks}" for name, ranks in shown.items()),
-        "one image for all ranks, and the same MPI bound into it on all nodes",
-        f"look for what differs on these ranks' nodes: {version.splitlines()[0]}",
     )

@@ -1,7 +1,7 @@
 """What a process can see of where it is, beside its environment.
 
 Read once, before MPI is loaded; :mod:`dask_runner.mpi.refusals` and
-:mod:`dask_runner.mpi.lost_launcher` say what does not do.
+:mod:`dask_runner.mpi.lost_launcher` decide what is refused.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Surroundings:
     bound : tuple of str
         MPI libraries of directories in LD_LIBRARY_PATH.
     terminal : bool
-        Whether somebody types at this process.
+        Whether this process's standard input is a terminal.
     """
 
     ancestors: tuple[str, ...] = ()

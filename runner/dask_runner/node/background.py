@@ -1,4 +1,4 @@
-"""What runs beside the events, and is an event itself when it fails."""
+"""Background tasks of a rank: a task that fails becomes an event."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Crashed:
-    """A task of ours has failed, by a mistake of ours."""
+    """A background task has failed, because of a mistake in this program."""
 
     error: BaseException
 
 
 class Tasks:
-    """Tasks, kept for as long as they run.
+    """The background tasks of a rank, kept for as long as they run.
 
     Parameters
     ----------
@@ -35,13 +35,13 @@ class Tasks:
         self._running: set[asyncio.Task[Any]] = set()
 
     def start(self, coroutine: Coroutine[Any, Any, Any]) -> None:
-        """Let it run from now on."""
+        """Run a coroutine as a background task."""
         task = asyncio.create_task(coroutine)
         self._running.add(task)
         task.add_done_callback(self._done)
 
     async def cancel(self) -> None:
-        """End all, and wait until they have ended."""
+        """Cancel all tasks, and wait until they have ended."""
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""What happens to a rank: an event is where it comes from, and what it is."""
+"""The events of a rank: each is a source, and what happened there."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 class Source(StrEnum):
     """Where an event comes from.
 
-    Of processes, it is also the name of their module in :mod:`dask_runner.programs`,
-    and of their logs.
+    For a process, it is also the name of its module in :mod:`dask_runner.programs` and
+    of its log.
     """
 
-    # The hub, over the rank's connection; the meeting with it; the end without it.
+    # The connection to the hub; the meeting; an end that the hub does not report.
     link = "link"
     meeting = "meeting"
     parting = "parting"
-    # Processes of the rank, and the user's, where that has the client.
+    # The rank's processes; above: the user's process with a runner in Python.
     agent = "agent"
     scheduler = "scheduler"
     client = "client"
@@ -27,7 +27,7 @@ class Source(StrEnum):
     launched = "launched"
     leader = "leader"
     node = "node"
-    # A task of this process that has failed.
+    # A background task of this process that has failed.
     task = "task"
 
 

@@ -1,7 +1,7 @@
-"""What ``dask-runner -n`` does about the ends of its ranks: it is their launcher.
+"""How ``dask-runner -n``, as the launcher, reports the ends of its ranks.
 
-A rank that has met the others is known to the hub, which sees its end. One that ends
-before leaves a word of it, if it still can; where it cannot, its launcher does.
+The hub sees the end of a rank that has joined. A rank that fails before it joins leaves
+a notice for the others; if it was killed, its launcher leaves the notice.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from dask_runner.errors import AssemblyError, RunnerError, SignalledError
 from dask_runner.hub.report import say
-from dask_runner.meeting.file_words import FileWords
-from dask_runner.meeting.words import Word
+from dask_runner.meeting.file_notices import FileNotices
+from dask_runner.meeting.notice import Notice
 from dask_runner.node.exits import Ended
 
 if TYPE_CHECKING:
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
 #: Signals that ask a rank to end.
 ASKS = (signal.SIGTERM, signal.SIGINT)
 
-#: Seconds between looks for the record, by which the ranks meet.
-LOOK = 0.05
+#: Seconds between checks for the record.
+CHECK_SECONDS = 0.05
 
 
 class Obituaries:
-    """Tells the others of a rank's end, where it is the end of all.
+    """Reports the end of a rank to the others, where it ends all of them.
 
     Parameters
     ----------
     world : World
-        One of the ranks'.
+        The World of any rank.
     meeting : FileMeeting
         How they meet.
     settings : Settings
@@ -43,17 +43,17 @@ class Obituaries:
     Attributes
     ----------
     passed_on : set of int
-        Signals that all ranks have got from here.
+        Signals that the launcher has forwarded to all ranks.
     over : asyncio.Event
-        Set when rank 0 has ended, or a rank before any had met.
+        Set when rank 0 has ended, or a rank before the ranks had met.
     status : int
-        The launch's, then.
+        The status of the launch, once it is over.
     """
 
     def __init__(self, world: World, meeting: FileMeeting, settings: Settings) -> None:
         self._world = world
         self._meeting = meeting
-        self._words = FileWords(meeting, world.key, world.size, lambda: True)
+        self._notices = FileNotices(meeting, world.key, world.size, lambda: True)
         self._settings = settings
         self._met = False
         self.passed_on: set[int] = set()
@@ -61,20 +61,20 @@ class Obituaries:
         self.status = 0
 
     async def watch(self) -> None:
-        """Note when the ranks begin to meet."""
-        while not self._has_met():  # noqa: ASYNC110  a file tells nobody
-            await asyncio.sleep(LOOK)
+        """Wait until the ranks begin to meet."""
+        while not self._has_met():  # noqa: ASYNC110  a file sends no event
+            await asyncio.sleep(CHECK_SECONDS)
 
     def _has_met(self) -> bool:
         self._met = self._met or self._meeting.has_begun()
         return self._met
 
     def close(self) -> None:
-        """Leave no word behind: no rank is left that could read it."""
-        self._words.remove()
+        """Remove the notice: no rank is left that could read it."""
+        self._notices.remove()
 
     async def write(self, rank: int, process: asyncio.subprocess.Process) -> None:
-        """Wait for the end of a rank; say what is to be said of it."""
+        """Wait for the end of a rank, and report it if need be."""
         ended = Ended(await process.wait())
         if self._has_met() or not ended.status:
             self._after_they_met(rank, ended)
@@ -86,7 +86,7 @@ class Obituaries:
     def _after_they_met(self, rank: int, ended: Ended) -> None:
         if rank:
             if ended.status and self._settings.min_workers is None:
-                # It may not have met rank 0, which knows.
+                # The rank may have failed before it joined; the hub knows.
                 self._leave(rank, self._error(rank, ended), said=False)
         elif ended.status < 0 and -ended.status not in self.passed_on:
             say(f"error: rank 0 on {socket.gethostname()} {ended}")
@@ -94,7 +94,8 @@ class Obituaries:
     def _before_they_met(self, rank: int, ended: Ended) -> None:
         error = self._error(rank, ended)
         first = self._leave(rank, error, said=True)
-        # Who ends by itself says why; who was killed may have left a word before.
+        # A rank that ends by itself prints its error; one that was killed cannot. It
+        # may have left a notice before.
         if first and ended.status < 0 and not self.over.is_set():
             say(error if isinstance(error, SignalledError) else f"error: {error}")
         self._is_over(error.status)
@@ -120,5 +121,5 @@ class Obituaries:
 
     def _leave(self, rank: int, error: RunnerError, *, said: bool) -> bool | None:
         here = self._world.key, rank, socket.gethostname()
-        word = Word.of(error, *here, self._settings.timeout, said=said)
-        return self._words.leave(word)
+        notice = Notice.of(error, *here, self._settings.timeout, said=said)
+        return self._notices.leave(notice)

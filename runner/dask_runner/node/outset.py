@@ -1,8 +1,8 @@
-"""An error before there is a rank: said once for all, and left as a word for others.
+"""Report an error that occurs before the rank runs: once, and to the other ranks.
 
-Most of these are seen by all ranks alike, which then end by themselves. But a program
-may be started with other arguments on one node, or find another configuration there,
-and the others would wait for it.
+Most such errors occur in all ranks alike, which then end by themselves. But one node
+may have other arguments or another configuration, and the other ranks would wait for
+it, so this rank leaves a notice.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dask_runner.hub.report import say
 from dask_runner.launch.detect import detect, prints_shared_errors
 from dask_runner.launch.settings import configured, settle
 from dask_runner.meeting.choose import choose
-from dask_runner.meeting.words import Word
+from dask_runner.meeting.notice import Notice
 from dask_runner.node.mpi_broadcast import mpi_meeting
 
 if TYPE_CHECKING:
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
     from dask_runner.launch.settings import Setting, Settings
     from dask_runner.launch.world import World
-    from dask_runner.meeting.words import Words
+    from dask_runner.meeting.notice import Notices
     from dask_runner.node.follower import Beside
 
-#: Options that tell where words lie, for how long, and whether one is due.
+#: Options that decide where notices lie, how long they last, and whether to leave one.
 _KEYS = ("scheduler_file", "timeout", "min_workers", "mpi_tasks")
 
 
@@ -40,7 +40,7 @@ def tell(
     given: Mapping[str, Any],
     beside: Beside,
 ) -> None:
-    """Say what ends this process, unless another rank does.
+    """Report the error that ends this process, unless another rank reports it.
 
     Parameters
     ----------
@@ -49,25 +49,25 @@ def tell(
     given : mapping
         The options of the command line, as far as they are known.
     beside : Beside
-        The leader of the node, if there is one, tells the others.
+        The connection to the leader of the node, which can report it.
     """
     launcher = str(given.get("launcher") or "auto")
     if _leader_knows(beside, error):
         return
-    first, words = None, None
+    first, notices = None, None
     if found := _place(environ, given, launcher):
-        world, settings, words = found
+        world, settings, notices = found
         if settings.min_workers is None or world.rank == 0:
             here = world.key, world.rank, socket.gethostname()
-            first = words.leave(Word.of(error, *here, settings.timeout))
+            first = notices.leave(Notice.of(error, *here, settings.timeout))
     if prints_shared_errors(environ, launcher) if first is None else first:
         say(f"error: {error}")
-    if words is not None:
-        asyncio.run(words.taken())
+    if notices is not None:
+        asyncio.run(notices.taken())
 
 
 def _leader_knows(beside: Beside, error: RunnerError) -> bool:
-    """Tell the leader of the node why this rank will not join, where there is one."""
+    """Send the error to the leader of the node; return False if there is none."""
     if beside.leader is None:
         return False
     with socket.socket(fileno=beside.leader.detach()) as leader:
@@ -85,8 +85,8 @@ def _leader_knows(beside: Beside, error: RunnerError) -> bool:
 
 def _place(
     environ: Mapping[str, str], given: Mapping[str, Any], launcher: str
-) -> tuple[World, Settings, Words] | None:
-    """Return who this is, and where its launch leaves words, where that is known."""
+) -> tuple[World, Settings, Notices] | None:
+    """Return the World, the settings and the notices; None where they are not known."""
     try:
         world = detect(environ, launcher)
         if world is None:
@@ -94,12 +94,12 @@ def _place(
         settings = _settled(environ, given)
         meeting = choose(world, environ, settings, mpi_meeting)
     except RunnerError:
-        return None  # it may well be the one that is to be said
-    return world, settings, meeting.words
+        return None  # it may be the very error that is reported
+    return world, settings, meeting.notices
 
 
 def _settled(environ: Mapping[str, str], given: Mapping[str, Any]) -> Settings:
-    """Choose what makes sense of the options; the others are what is wrong here."""
+    """Return the settings, with defaults for the options that are invalid."""
     chosen: dict[str, Any] = {}
     found: dict[str, Setting] = {}
     try:

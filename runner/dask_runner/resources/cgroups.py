@@ -178,5 +178,5 @@ def _climb(
 
 
 def is_below(path: str, root: str) -> bool:
-    """Tell whether a path is another one or lies below it."""
+    """Return whether a path is another one or lies below it."""
     return root in ("/", path) or path.startswith(root + "/")

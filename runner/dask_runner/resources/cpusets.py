@@ -1,4 +1,4 @@
-"""Sets of CPUs: as Linux writes them, and dealt out to those who share them."""
+"""Sets of CPUs: as Linux writes them, and dealt out to the ranks that share them."""
 
 from __future__ import annotations
 

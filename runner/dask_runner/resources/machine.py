@@ -3,8 +3,8 @@
 Everything that :mod:`dask_runner.resources.rank_share`,
 :mod:`dask_runner.resources.worker_share` and :mod:`dask_runner.resources.scratch`
 decide, they decide from a :class:`Snapshot`; this module is the only one of them that
-touches the system. It decides nothing: texts are kept as they were read, absurd ones
-too.
+touches the system. It decides nothing: texts are kept as they were read, even absurd
+ones.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dask_runner.linux import Mount, mounted, process, read
-from dask_runner.resources import custody
+from dask_runner.resources import private_directory
 from dask_runner.resources.cgroups import (
     Limit,
     is_below,
@@ -57,7 +57,7 @@ VARIABLES = (
 )
 
 # File systems that a rank must not even look at before it is asked to: a dead
-# server would hold the look-up for ever.
+# server would hold the look-up without end.
 NETWORK = frozenset(
     {
         "9p",
@@ -264,7 +264,7 @@ def _directory(
         if trouble := _trouble(there):
             return Directory(path, source, kind, 0, trouble)
         stat = os.statvfs(there)
-        others = custody.others(there)
+        others = private_directory.exposure(there)
     except (OSError, RuntimeError, ValueError) as error:
         return Directory(path, source, kind, 0, f"cannot be used: {error}")
     problem = ""

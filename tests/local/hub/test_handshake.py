@@ -115,12 +115,12 @@ def test_both_ends_with_the_secret_speak_to_each_other() -> None:
 
         async with listening(hub) as port, asyncio.timeout(5):
             channel: Channel = await handshake.connect(record(port), 2)
-            channel.send(m.Hello(1, "c1", local_size=1))
+            channel.send(m.NodeHello("c1"))
             answer = await channel.receive()
             await channel.closed()
         return heard[0], answer
 
-    assert asyncio.run(play()) == (m.Hello(1, "c1", local_size=1), m.Finish())
+    assert asyncio.run(play()) == (m.NodeHello("c1"), m.Finish())
 
 
 async def _nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -63,7 +63,7 @@ class Entrance:
                     channel = await handshake.connect(record, PATIENCE)
                 except (OSError, handshake.StrangerError):
                     continue
-                channel.send(m.Hello(1, "c1", local_size=1))
+                channel.send(m.NodeHello("c1"))
                 assert await channel.receive() == m.Ping()
                 await channel.closed()
                 return tries

@@ -21,10 +21,10 @@ playing = partial(playing_on, kind=Served)
 
 def test_who_does_not_begin_with_hello_is_refused() -> None:
     async def play(stage: Served) -> None:
-        rank = await stage.connect()
-        rank.say(m.Ping())
+        channel = await stage.connect()
+        channel.send(m.Ping())
         async with asyncio.timeout(PATIENCE):
-            assert await rank.channel.receive() is None
+            assert await channel.receive() is None
         assert "Hello" in stage.said.warnings[0]
 
     playing(2)(play)

@@ -25,16 +25,22 @@ FRAMES = st.lists(
         [
             m.encode(message)
             for message in (
-                m.Hello(0, "c1", local_size=1),
-                m.Hello(1, "c1", local_size=0),
+                m.NodeHello("c1", "agent"),
+                m.Hello(0, 0, 1, leads=True),
+                m.Hello(1),
                 m.Ping(),
                 m.Bye(),
-                m.WorkersUp(["0"], 1, 0),
-                m.SchedulerUp("tcp://127.0.0.1:1", "http://nonsense", "all"),
-                m.ClientEnded(3, ""),
-                m.Signalled(15),
-                m.Failed("saw", "needed", "do", 69),
-                m.Start("tcp://127.0.0.1:1", 0, 1),
+                m.OfRank(0, m.WorkersUp(["0"], 1, 0)),
+                m.OfRank(0, m.SchedulerUp("tcp://127.0.0.1:1", "http://nonsense")),
+                m.OfRank(0, m.ClientEnded(3, "")),
+                m.OfRank(1, m.Signalled(15)),
+                m.OfRank(1, m.Failed("saw", "needed", "do", 69)),
+                m.OfRank(1, m.AgentGone("is gone", own=False)),
+                m.OfRank(0, m.Close(0)),
+                m.Signalled(15, 1),
+                m.Absent(1, "died"),
+                m.Gone(0, "its process is gone"),
+                m.Starts("tcp://127.0.0.1:1", [0], [0]),
                 m.Close(0),
             )
         ]
@@ -55,7 +61,7 @@ def test_no_sequence_of_sealed_messages_breaks_the_hub(
         )
         async with asyncio.timeout(PATIENCE):
             for frames in (one, two):
-                channel = (await stage.connect()).channel
+                channel = await stage.connect()
                 for frame in frames:
                     channel._writer.write(  # noqa: SLF001  any payload at all
                         struct.pack(">I", len(frame))
@@ -76,9 +82,9 @@ def test_who_has_the_secret_and_says_nothing_is_sent_away(
     monkeypatch.setattr(server, "HELLO", 0.2)
 
     async def play(stage: Served) -> None:
-        rank = await stage.connect()
+        channel = await stage.connect()
         async with asyncio.timeout(PATIENCE):
-            assert await rank.channel.receive() is None
+            assert await channel.receive() is None
         assert stage.said.warnings == [
             f"refused a connection from {LOOPBACK}: no Hello came"
         ]

@@ -51,5 +51,5 @@ def test_what_was_made_for_a_record_that_does_not_fit_is_gone_again(
     with small_disk(disk, require):
         (disk / "full").write_bytes(b"x" * 4096)
         with pytest.raises(ConfigError, match="No space"):
-            published(disk / "a" / files.DIRECTORY / "record.json")
+            published(disk / "a" / files.RECORDS / "record.json")
         assert [item.name for item in disk.iterdir()] == ["full"]

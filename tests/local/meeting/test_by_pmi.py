@@ -7,8 +7,8 @@ import socket
 
 import pytest
 
+from dask_runner.meeting.base import UnusableError
 from dask_runner.meeting.by_pmi import PmiExchange
-from dask_runner.meeting.record import UnusableError
 
 
 def test_a_port_where_nobody_listens_is_said() -> None:

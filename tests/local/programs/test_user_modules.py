@@ -29,6 +29,7 @@ def call(other, name):
 PROCESS = """\
 import pickle, sys, types
 import library
+from dask_runner.node.instructions import Modules
 from dask_runner.programs import user_modules
 
 directory, role, name = sys.argv[1:]
@@ -36,7 +37,7 @@ dask = types.ModuleType("distributed.part")
 dask.__file__ = library.__file__
 exec(compile(open(library.__file__).read(), dask.__file__, "exec"), vars(dask))
 
-found = {"at": [directory], "command": role == "command", "added": []}
+found = Modules((directory,), role == "command")
 user_modules.look_in(found, role)
 # As it comes to a worker: who loads what was sent asks for the user.
 pickle._loads(b"chelpers\\nask\\n.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import dask.config
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -162,7 +163,19 @@ def test_a_settings_object_has_options_and_nothing_else() -> None:
 def test_a_home_that_cannot_be_read_has_no_files(tmp_path: Path) -> None:
     (tmp_path / "home").touch()
     assert configured(environ(tmp_path / "home")) == {}
-    assert configured({"DASK_ROOT_CONFIG": "/nowhere"}) is not None
+
+
+def test_without_a_home_in_the_environment_that_of_the_user_is_looked_at(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(home))
+    assert configured({"DASK_ROOT_CONFIG": "/nowhere"}) == {}
+
+    # Dask has been imported; that it is asked shows that the file was seen.
+    (home / ".config/dask/my.yaml").write_text("runner: {}\n")
+    with dask.config.set({"runner": {"timeout": 3}}):
+        (found,) = configured({"DASK_ROOT_CONFIG": "/nowhere"}).items()
+    assert found == ("timeout", Setting(3, "Dask's configuration, runner.timeout"))
 
 
 def test_deeply_nested_text_in_a_variable_is_text(home: Path) -> None:

@@ -141,7 +141,7 @@ def test_a_home_that_cannot_be_written_makes_the_working_directory_the_place(
     monkeypatch.chdir(tmp_path)
     meeting = file_meeting(world(), {"HOME": "/proc"}, None)
     asyncio.run(meeting.publish(RECORD))
-    assert meeting.files == (str(tmp_path / files.DIRECTORY / f"{KEY}.json"),)
+    assert meeting.files == (str(tmp_path / files.RECORDS / f"{KEY}.json"),)
     meeting.withdraw()
     assert nothing_left(tmp_path)
 
@@ -150,7 +150,7 @@ def test_a_home_that_cannot_be_written_makes_the_working_directory_the_place(
 
 
 def test_the_file_and_a_directory_of_ours_are_removed(tmp_path: Path) -> None:
-    published(tmp_path / files.DIRECTORY / "record.json").withdraw()
+    published(tmp_path / files.RECORDS / "record.json").withdraw()
     assert nothing_left(tmp_path)
 
 
@@ -160,7 +160,7 @@ def test_a_directory_of_the_users_is_kept(tmp_path: Path) -> None:
 
 
 def test_a_directory_that_was_replaced_meanwhile_is_kept(tmp_path: Path) -> None:
-    directory = tmp_path / files.DIRECTORY
+    directory = tmp_path / files.RECORDS
     meeting = published(directory / "record.json")
     directory.rename(tmp_path / "away")
     directory.mkdir()
@@ -169,7 +169,7 @@ def test_a_directory_that_was_replaced_meanwhile_is_kept(tmp_path: Path) -> None
 
 
 def test_the_file_of_another_cluster_is_kept(tmp_path: Path) -> None:
-    path = tmp_path / files.DIRECTORY / "record.json"
+    path = tmp_path / files.RECORDS / "record.json"
     first = published(path)
     published(path, replace(RECORD, nonce="another"))
     first.withdraw()
@@ -193,7 +193,7 @@ def test_that_the_file_is_gone_already_is_no_error(tmp_path: Path) -> None:
 def test_clusters_that_come_and_go_in_one_directory_do_not_trip_each_other(
     tmp_path: Path,
 ) -> None:
-    directory = tmp_path / files.DIRECTORY
+    directory = tmp_path / files.RECORDS
 
     def come_and_go(name: str) -> None:
         for _ in range(100):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import pytest
 
-from dask_runner.meeting import by_file as files
-from dask_runner.meeting.by_file import FileMeeting
+from dask_runner.meeting.by_file import FileMeeting, pauses
 from tests.unit.records import KEY, RECORD, found, published
 
 if TYPE_CHECKING:
@@ -121,17 +121,10 @@ def test_a_stale_record_is_offered_again_until_a_new_one_takes_its_place(
     assert "c1 (127.0.0.1:40000) that does not answer" in trouble
 
 
-def test_looks_become_rarer_so_that_many_nodes_do_not_hammer_a_file_system(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pauses: list[float] = []
+def test_looks_become_rarer_so_that_many_nodes_do_not_hammer_a_file_system() -> None:
+    seconds = list(islice(pauses(), 40))
 
-    async def sleep(seconds: float) -> None:
-        pauses.append(seconds)
-        if len(pauses) > 40:
-            raise TimeoutError
-
-    monkeypatch.setattr(files.asyncio, "sleep", sleep)
-    assert "does not exist" in str(found(tmp_path / "record.json"))
-    assert pauses[0] < 0.05
-    assert all(0.5 < pause < 2 for pause in pauses[-20:])
+    assert seconds[0] < 0.05
+    assert all(0.5 < pause < 2 for pause in seconds[-20:])
+    # Nodes that began together do not stay together.
+    assert seconds != list(islice(pauses(), 40))

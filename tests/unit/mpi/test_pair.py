@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from dask_runner.mpi import image, pair
-from dask_runner.mpi.abi.facts import MPICH, OPENMPI
 from dask_runner.mpi.abi.findings import Way
+from dask_runner.mpi.abi.vendors import MPICH, OPENMPI
 from tests.unit.environs import environ
 
 WAYS = {

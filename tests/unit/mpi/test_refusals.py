@@ -144,12 +144,3 @@ def test_any_other_library_may_try_mpi_init(
 
 def test_a_world_of_all_ranks_is_right() -> None:
     refusals.other_world(STEP, 4, 4, OPENMPI_5)
-
-
-def test_two_families_in_one_job_are_refused_by_rank() -> None:
-    with pytest.raises(ConfigError) as caught:
-        refusals.two_families(dict.fromkeys(range(6), OPENMPI_5) | {6: MPICH_4})
-
-    assert "openmpi in rank 0, 1, 2, 3 …; mpich in rank 6" in caught.value.saw
-    assert "4.3.2" in caught.value.do
-    refusals.two_families({0: OPENMPI_4, 1: OPENMPI_5, 2: "", 3: "of nobody"})

@@ -55,43 +55,39 @@ def test_nothing_is_known_of_a_process_that_is_not_there() -> None:
 
 
 class Clock:
-    """A monotonic clock that is set by hand."""
+    """A clock that is set by hand."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = 0.0
-        monkeypatch.setattr(exits.time, "monotonic", lambda: self.now)
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
-def test_what_stands_still_for_longer_than_the_silence_is_found(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    clock = Clock(monkeypatch)
-    monkeypatch.setattr(exits, "is_stopped", lambda pid: pid == 7)
-    standing = exits.Standing(10)
+def test_what_stands_still_for_longer_than_the_silence_is_found() -> None:
+    clock = Clock()
+    standing = exits.Standing(10, clock, {7}.__contains__)
     for now, found in ((5, []), (10, []), (15, [7])):
         clock.now = now
         assert standing.too_long({7, 8}, 5) == found
 
 
-def test_what_goes_on_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock(monkeypatch)
+def test_what_goes_on_begins_anew() -> None:
+    clock = Clock()
     stopped = {7}
-    monkeypatch.setattr(exits, "is_stopped", lambda pid: pid in stopped)
-    standing = exits.Standing(6)
+    standing = exits.Standing(6, clock, lambda pid: pid in stopped)
     for now in (5, 10, 15):
         clock.now = now
         if now == 10:
             stopped.clear()
         assert standing.too_long({7}, 5) == []
         stopped.add(7)
+    clock.now = 20
+    assert standing.too_long({7}, 5) == [7]
 
 
-def test_the_time_in_which_the_whole_job_was_suspended_does_not_count(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    clock = Clock(monkeypatch)
-    monkeypatch.setattr(exits, "is_stopped", {7}.__contains__)
-    standing = exits.Standing(30)
+def test_the_time_in_which_the_whole_job_was_suspended_does_not_count() -> None:
+    clock = Clock()
+    standing = exits.Standing(30, clock, {7}.__contains__)
     clock.now = 3600
     assert standing.too_long({7}, 5) == []
 

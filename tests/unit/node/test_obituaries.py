@@ -10,9 +10,9 @@ import pytest
 
 from dask_runner.launch.settings import settle
 from dask_runner.meeting.by_file import FileMeeting
-from dask_runner.meeting.file_words import FileWords
+from dask_runner.meeting.file_notices import FileNotices
 from dask_runner.node.obituaries import Obituaries
-from tests.unit.records import KEY, RECORD, WORD, world
+from tests.unit.records import KEY, NOTICE, RECORD, world
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +41,7 @@ class Play:
 
     def __init__(self, place: Path, **given: Any) -> None:
         self.meeting = FileMeeting([place / "record.json"], KEY)
-        self.words = FileWords(self.meeting, KEY, SIZE)
+        self.notices = FileNotices(self.meeting, KEY, SIZE)
         self.obituaries = Obituaries(
             world(size=SIZE), self.meeting, settle({"nranks": SIZE, **given}, {})
         )
@@ -100,9 +100,9 @@ def test_a_rank_that_ends_before_they_have_met_ends_all(
     said = capsys.readouterr().err
     assert says.format(socket.gethostname()) in said
     assert bool(said) == bool(says)
-    word = launch.words.find()
-    assert word is not None
-    assert (word.rank, word.status, word.said) == (rank, ends_with, True)
+    notice = launch.notices.find()
+    assert notice is not None
+    assert (notice.rank, notice.status, notice.said) == (rank, ends_with, True)
     launch.obituaries.close()
     assert not list(tmp_path.iterdir())
 
@@ -112,12 +112,12 @@ def test_what_a_rank_has_said_itself_is_not_said_again(
 ) -> None:
     async def play() -> int:
         launch = Play(tmp_path)
-        launch.words.leave(WORD)
-        await launch.end(2, WORD.status)
+        launch.notices.leave(NOTICE)
+        await launch.end(2, NOTICE.status)
         launch.close()
         return launch.obituaries.status
 
-    assert asyncio.run(play()) == WORD.status
+    assert asyncio.run(play()) == NOTICE.status
     assert not capsys.readouterr().err
 
 
@@ -132,10 +132,10 @@ def test_once_they_meet_the_hub_says_what_the_end_of_a_rank_means(
         launch.close()
         return launch
 
-    word = asyncio.run(play()).words.find()
+    notice = asyncio.run(play()).notices.find()
     # Rank 0 says it, if that rank has not come to it before.
-    assert word is not None
-    assert not word.said
+    assert notice is not None
+    assert not notice.said
     assert not capsys.readouterr().err
 
 
@@ -149,7 +149,7 @@ def test_the_cluster_begins_with_fewer_where_the_user_wants_that(
         launch.close()
         return launch
 
-    assert asyncio.run(play()).words.find() is None
+    assert asyncio.run(play()).notices.find() is None
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
-"""What an MPI library is, told from its file and the files beside it.
+"""What an MPI library is, found from its file and the files beside it.
 
 A version is a string of its own in the file, PMI kinds are what it is linked to
-or words of the protocol; nothing is asked of the library itself, because asking
-would be loading. What cannot be told stays empty, and the rules then say so.
+or words of the protocol. The library itself is not asked, because that would load it.
+What is not found stays empty, and the rules then say so.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from dask_runner.mpi.abi.elf import NotELFError, numbers
-from dask_runner.mpi.abi.facts import MPIABI, OPENMPI, Library, prefix
-from dask_runner.mpi.abi.vendors import VENDORS
+from dask_runner.mpi.abi.facts import Library, prefix
+from dask_runner.mpi.abi.vendors import MPIABI, OPENMPI, VENDORS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,8 +14,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dask_runner.mpi.abi.elf import numbers
-from dask_runner.mpi.abi.facts import MPICH, OPENMPI
 from dask_runner.mpi.abi.findings import Rule, Verdict
+from dask_runner.mpi.abi.vendors import MPICH, OPENMPI
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,10 +1,18 @@
-"""The vendors of MPI libraries: by what each is known, and what it speaks."""
+"""The vendors of MPI libraries: by what each is known, and what it speaks.
+
+Every leader and rank 0 load this as they start, so it needs no other module of ours.
+"""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
-from dask_runner.mpi.abi.facts import MPICH, OPENMPI
+#: MPI's three binary interfaces, by the names that mpi4py uses.
+OPENMPI, MPICH, MPIABI = "openmpi", "mpich", "mpiabi"
+
+#: The name under which programs of a family ask for their MPI library.
+SONAMES = {OPENMPI: "libmpi.so.40", MPICH: "libmpi.so.12", MPIABI: "libmpi_abi.so.1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,3 +95,19 @@ VENDORS = (
         frozenset({"pmi1"}),
     ),
 )
+
+
+def titled(title: str) -> tuple[Vendor, str] | None:
+    """Return whose a library is that calls itself so, and its version, if it says one.
+
+    Parameters
+    ----------
+    title : str
+        ``MPI.Get_library_version()``, or what :func:`dask_runner.mpi.image.library`
+        says of one that is not loaded.
+    """
+    for vendor in VENDORS:
+        match = re.match(vendor.title, title)
+        if match:
+            return vendor, match[1] or ""
+    return None

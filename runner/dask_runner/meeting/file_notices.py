@@ -1,11 +1,11 @@
-"""Last words in files, beside the record by which the ranks meet.
+"""Notices in files, beside the record by which the ranks meet.
 
 ::
 
-    KEY.over    the word, a line of JSON
+    KEY.over    the notice, a line of JSON
                 the ranks that know of it, a line for each that says so: 0,2-3
 
-Each rank that ends by a word signs it, and who sees that all have signed removes it.
+Each rank that ends by a notice signs it; one that sees that all have signed removes it.
 Ranks wait for each other's signatures for a moment: some launchers end all when the
 first one has. What stays after that is for ranks that are still to come; where one
 never does, the user's next launch removes it.
@@ -19,9 +19,10 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from dask_runner.meeting import record_file
-from dask_runner.meeting.record import FIRST_POLL, LAST_POLL, BadRecordError
-from dask_runner.meeting.words import BadWordError, Word
+from dask_runner.meeting import record_directory, record_file
+from dask_runner.meeting.base import FIRST_POLL, LAST_POLL
+from dask_runner.meeting.notice import BadNoticeError, Notice
+from dask_runner.meeting.record import BadRecordError
 from dask_runner.resources.cpusets import from_list_format, in_list_format
 
 if TYPE_CHECKING:
@@ -33,21 +34,21 @@ if TYPE_CHECKING:
 #: How the names of the files end.
 ENDING = ".over"
 
-#: Seconds for which a rank that has signed waits for the others: who looks for a
-#: record sees the word in half of it (``LAST_POLL``).
+#: Seconds for which a rank that has signed waits for the others: a rank that looks for
+#: a record sees the notice in half of it (``LAST_POLL``).
 STAY = 3.0
 
-#: There is no word, or none to believe: as good as silence.
-_SILENCE = (OSError, BadRecordError, BadWordError)
+#: There is no notice, or none to believe: as good as silence.
+_SILENCE = (OSError, BadRecordError, BadNoticeError)
 
 
-class FileWords:
-    """Words in the directories in which the ranks look for a record.
+class FileNotices:
+    """Notices in the directories in which the ranks look for a record.
 
     Parameters
     ----------
     meeting : FileMeeting
-        A word is left in each of its directories, until one reaches all ranks.
+        A notice is left in each of its directories, until one reaches all ranks.
     key : str
         The launch's.
     size : int
@@ -73,8 +74,8 @@ class FileWords:
         self._kept = kept
         self._signed: list[Path] = []
 
-    def find(self) -> Word | None:
-        """Return the first word to believe."""
+    def find(self) -> Notice | None:
+        """Return the first notice to believe."""
         for path in self._paths:
             with contextlib.suppress(*_SILENCE):
                 return self._read(path)[0]
@@ -88,15 +89,15 @@ class FileWords:
                 signed |= self._read(path)[1]
         return signed
 
-    def leave(self, word: Word, signed: Iterable[int] = ()) -> bool | None:
+    def leave(self, notice: Notice, signed: Iterable[int] = ()) -> bool | None:
         """Leave it in each directory that takes it."""
-        signed = {word.rank, *signed}
+        signed = {notice.rank, *signed}
         if self.find() is not None:
             self.sign(signed)
             return False
         if signed >= self._all:
             return True  # nobody is left who could read it
-        text = f"{word.dump()}{in_list_format(signed)}\n"
+        text = f"{notice.dump()}{in_list_format(signed)}\n"
         for path in self._paths:
             if self._lay(path, text):
                 self._signed.append(path)
@@ -111,13 +112,13 @@ class FileWords:
         try:
             if record_file.lay(path, text):
                 return True
-            with contextlib.suppress(BadRecordError, BadWordError):
+            with contextlib.suppress(BadRecordError, BadNoticeError):
                 self._read(path)
                 return False
             # It counts no more, or somebody has laid it to be in the way.
             record_file.write(path, text)
         except (OSError, BadRecordError):
-            # Where no word can be left, there is no record to look for either.
+            # Where no notice can be left, there is no record to look for either.
             return False
         return True
 
@@ -157,9 +158,9 @@ class FileWords:
                 record_file.remove(path, self._is_ours)
 
     def sweep(self) -> None:
-        """Remove words of launches whose ranks wait for nobody any more."""
+        """Remove notices of launches whose ranks wait for nobody any more."""
         for directory in {path.parent for path in self._paths}:
-            if directory.name != record_file.DIRECTORY:
+            if directory.name != record_directory.RECORDS:
                 continue
             for path in sorted(directory.glob(f"*{ENDING}")):
                 # It is somebody else's, or half-written; or others are beside it.
@@ -168,23 +169,23 @@ class FileWords:
                     record_file.remove(path, partial(_is_over, age))
 
     def _is_ours(self, text: str) -> bool:
-        return Word.load(text).key == self._key
+        return Notice.load(text).key == self._key
 
-    def _read(self, path: Path) -> tuple[Word, frozenset[int]]:
-        """Return the word, and who has signed it."""
+    def _read(self, path: Path) -> tuple[Notice, frozenset[int]]:
+        """Return the notice, and who has signed it."""
         text = record_file.read(path)
-        word = Word.load(text)
-        if word.key != self._key:
-            raise BadWordError(f"belongs to another launch ({word.key})")
-        if record_file.age(path) > word.seconds:
-            raise BadWordError("counts no more")
+        notice = Notice.load(text)
+        if notice.key != self._key:
+            raise BadNoticeError(f"belongs to another launch ({notice.key})")
+        if record_file.age(path) > notice.seconds:
+            raise BadNoticeError("counts no more")
         signed: set[int] = set()
         # What follows the last end of a line is being written.
         for line in text.split("\n")[1:-1]:
             with contextlib.suppress(ValueError):
                 signed.update(from_list_format(line))
-        return word, frozenset(signed)
+        return notice, frozenset(signed)
 
 
 def _is_over(age: float, text: str) -> bool:
-    return age > Word.load(text).seconds
+    return age > Notice.load(text).seconds

@@ -1,8 +1,8 @@
-"""Who else could take a directory of ours away, and how one is removed all the same.
+"""Directories that no other account can take away, and how one is removed all the same.
 
-Who owns a directory, or may write into one that is not sticky, can rename what lies
-in it, whoever owns that, and lay something else under its name. So much is decided by
-each directory on the way from the root.
+The owner of a directory can rename what lies in it, whoever owns that, and lay
+something else under its name; so can all that may write into one that is not sticky.
+Each directory on the way from the root counts.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ _LIST = "system.posix_acl_access"
 #: within microseconds.
 TRIES = 100
 
-_TEMPORARY = ("/var/tmp", "/tmp")  # noqa: S108  others() looks at them
+_TEMPORARY = ("/var/tmp", "/tmp")  # noqa: S108  exposure() looks at them
 
-#: User numbers that there are (user_namespaces(7)): a namespace of all hides none.
+#: How many user ids exist (user_namespaces(7)): a namespace that maps all hides none.
 _ALL_USERS = 2**32 - 1
 
 _OVERFLOW = Path("/proc/sys/kernel/overflowuid")
 _MAP = Path("/proc/self/uid_map")
 
 
-def others(directory: str | Path) -> str:
+def exposure(directory: str | Path) -> str:
     """Return why another account could rename what lies in a directory; "" if none can.
 
     Parameters
@@ -55,7 +55,7 @@ def others(directory: str | Path) -> str:
         if found.st_uid not in {0, os.geteuid()} and not _is_hidden(found.st_uid):
             return f"{one} belongs to uid {found.st_uid}"
         if found.st_uid == os.geteuid() and not mode & 0o011:
-            # Nobody else comes further than this.
+            # No other account gets beyond this directory.
             return ""
         if mode & stat.S_ISVTX:
             continue
@@ -66,7 +66,7 @@ def others(directory: str | Path) -> str:
     return ""
 
 
-def temporary() -> str:
+def for_temporary_files() -> str:
     """Return a directory for temporary files that others cannot take away.
 
     The usual one, where there is no better.
@@ -74,7 +74,7 @@ def temporary() -> str:
     usual = tempfile.gettempdir()
     for directory in (usual, *_TEMPORARY):
         with contextlib.suppress(OSError):
-            if not others(directory) and os.access(directory, os.W_OK | os.X_OK):
+            if not exposure(directory) and os.access(directory, os.W_OK | os.X_OK):
                 return directory
     return usual
 
@@ -111,7 +111,7 @@ def _is_ours_alone(directory: Path, gid: int) -> bool:
     )
 
 
-class Held:
+class HeldDirectory:
     """A directory known by its descriptor, so that no other can take its place.
 
     Parameters
@@ -125,7 +125,7 @@ class Held:
 
     @classmethod
     def at(cls, path: str | Path) -> Self:
-        """Hold one that is there; nothing, if it is gone already."""
+        """Hold one that exists; nothing if it is gone already."""
         try:
             return cls(os.open(path, os.O_RDONLY | os.O_DIRECTORY))
         except OSError:
@@ -174,7 +174,7 @@ class Held:
         """Remove it with all that is in it, wherever it is by now."""
         if self.descriptor < 0:
             return
-        # Whoever else removes the same may be faster.
+        # Another process may remove the same, and be faster.
         with contextlib.suppress(OSError):
             _empty(self.descriptor)
             name = Path(f"/proc/self/fd/{self.descriptor}").readlink()

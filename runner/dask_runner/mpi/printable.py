@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-def visible(text: str, most: int = 0) -> str:
+def printable(text: str, most: int = 0) -> str:
     r"""Return text in which all that a terminal might act upon is written out.
 
     An escape becomes ``\x1b``, a line's end ``\n``, a mark that turns the direction

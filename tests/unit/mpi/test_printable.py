@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dask_runner.mpi.visible import visible
+from dask_runner.mpi.printable import printable
 
 
 @pytest.mark.parametrize(
@@ -22,16 +22,16 @@ from dask_runner.mpi.visible import visible
     ],
 )
 def test_what_a_terminal_would_act_upon_is_written_out(text: str, shown: str) -> None:
-    assert visible(text) == shown
+    assert printable(text) == shown
 
 
 @given(st.text(st.characters(), max_size=50) | st.binary().map(repr))
 def test_all_of_it_can_be_printed_and_stays_as_it_is(text: str) -> None:
-    assert visible(text).isprintable()
-    assert visible(visible(text)) == visible(text)
-    assert visible(json.dumps(text)).isprintable()
+    assert printable(text).isprintable()
+    assert printable(printable(text)) == printable(text)
+    assert printable(json.dumps(text)).isprintable()
 
 
 def test_a_long_text_is_cut() -> None:
-    assert visible("a" * 20, 5) == "aaaaa …"
-    assert visible("a" * 5, 5) == "aaaaa"
+    assert printable("a" * 20, 5) == "aaaaa …"
+    assert printable("a" * 5, 5) == "aaaaa"

@@ -1,4 +1,4 @@
-"""Last words, by which all ranks of a launch end: nobody else can leave one."""
+"""Notices, by which all ranks of a launch end: nobody else can leave one."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dask_runner.meeting.by_file import FileMeeting
-from dask_runner.meeting.file_words import FileWords
+from dask_runner.meeting.file_notices import FileNotices
+from dask_runner.meeting.notice import Notice
 from dask_runner.meeting.record import Record
-from dask_runner.meeting.words import Word
 from tests.attacks.stranger import STRANGER, attack
 
 if TYPE_CHECKING:
@@ -33,9 +33,9 @@ os.chmod(sys.argv[1], int(sys.argv[3]))
 ADD = 'open(sys.argv[1], "a").write("0-9\\n")'
 
 
-def word(status: int) -> Word:
+def notice(status: int) -> Notice:
     saw = "rank 1 on c2 failed"
-    return Word(KEY, 1, "c2", status, saw, "", "", 600.0)
+    return Notice(KEY, 1, "c2", status, saw, "", "", 600.0)
 
 
 @pytest.fixture
@@ -47,8 +47,8 @@ def shared() -> Iterator[Path]:
     shutil.rmtree(directory)
 
 
-def words(directory: Path, size: int = 3) -> FileWords:
-    return FileWords(meeting(directory), KEY, size)
+def notices(directory: Path, size: int = 3) -> FileNotices:
+    return FileNotices(meeting(directory), KEY, size)
 
 
 def meeting(directory: Path) -> FileMeeting:
@@ -58,7 +58,7 @@ def meeting(directory: Path) -> FileMeeting:
 async def found(directory: Path) -> Record:
     """Look for the record as a rank does that another one lets wait."""
     place = meeting(directory)
-    place.words = words(directory)
+    place.post_notices(notices(directory))
     publish = asyncio.get_running_loop().call_later(
         0.2, lambda: asyncio.ensure_future(meeting(directory).publish(RECORD))
     )
@@ -71,51 +71,51 @@ async def found(directory: Path) -> Record:
 
 @pytest.mark.parametrize("mode", [0o600, 0o644, 0o666], ids=oct)
 @pytest.mark.attack(
-    "leaves word in your job's name that it has failed, where its ranks meet",
-    "nothing: a word that is not yours ends no rank",
+    "leaves a notice that your job has failed, where its ranks meet",
+    "nothing: ranks ignore a notice that is not yours",
 )
-def test_a_word_of_another_account_ends_nobody(shared: Path, mode: int) -> None:
-    done = attack(LAY, shared / NAME, word(143).dump(), mode)
+def test_a_notice_of_another_account_ends_nobody(shared: Path, mode: int) -> None:
+    done = attack(LAY, shared / NAME, notice(143).dump(), mode)
     assert not done.returncode, done.stderr
     assert (shared / NAME).stat().st_uid == STRANGER
 
     assert asyncio.run(found(shared)) == RECORD
-    assert words(shared).find() is None
+    assert notices(shared).find() is None
 
 
 @pytest.mark.attack(
-    "lays a file or a link where your job's ranks would leave word that one has failed",
-    "nothing: the word takes its place, and what the link leads to stays as it is",
+    "puts a file or a link where your job's ranks would leave a notice",
+    "nothing: the notice replaces it, and the link's target stays as it is",
 )
-def test_what_lies_in_the_way_keeps_no_word_back(shared: Path, tmp_path: Path) -> None:
+def test_what_lies_in_the_way_keeps_no_notice_off(shared: Path, tmp_path: Path) -> None:
     mine = tmp_path / "mine"
-    mine.write_text(word(1).dump())
+    mine.write_text(notice(1).dump())
     mine.chmod(0o600)
     before = mine.read_text()
     done = attack("os.symlink(*sys.argv[1:])", mine, shared / NAME)
     assert not done.returncode, done.stderr
-    assert words(shared).find() is None
-    words(shared).sign([0])
+    assert notices(shared).find() is None
+    notices(shared).sign([0])
 
-    assert words(shared).leave(word(78)) is True
+    assert notices(shared).leave(notice(78)) is True
 
-    left = words(shared).find()
+    left = notices(shared).find()
     assert left is not None
     assert left.status == 78
     assert mine.read_text() == before
 
 
 @pytest.mark.attack(
-    "signs your ranks' word in their place, so that it goes before all have read it",
-    "nothing: it can be neither read nor written by others",
+    "signs a notice in a rank's place, so that it is removed before all have read it",
+    "nothing: others can neither read nor write it",
 )
-def test_nobody_else_can_sign_a_word(shared: Path) -> None:
-    words(shared).leave(word(78))
+def test_nobody_else_can_sign_a_notice(shared: Path) -> None:
+    notices(shared).leave(notice(78))
 
     for code in (ADD, "print(open(sys.argv[1]).read())"):
         done = attack(code, shared / NAME)
         assert "PermissionError" in done.stderr
         assert not done.stdout
 
-    assert words(shared).signed() == {1}
+    assert notices(shared).signed() == {1}
     assert (shared / NAME).stat().st_mode & 0o777 == 0o600

@@ -1,9 +1,10 @@
-"""Last words: why a launch is over, for ranks that look for the hub in vain.
+"""Notices: why a launch is over, for ranks that look for the hub in vain.
 
-Who fails before it has met the others cannot tell them over the hub, and a rank that
-comes when the hub is gone finds nobody to ask. So a word stays where the ranks look
-for each other (:mod:`dask_runner.meeting.file_words`), and who finds it ends at once,
-with its status. It counts only where there is no hub: one that answers knows better.
+A rank that fails before it has met the others cannot tell them over the hub, and a rank
+that comes when the hub is gone finds nobody to ask. So a notice stays where the ranks
+look for each other (:mod:`dask_runner.meeting.file_notices`), and a rank that finds it
+ends at once, with its status. It counts only where there is no hub: one that answers
+knows better.
 """
 
 from __future__ import annotations
@@ -21,18 +22,18 @@ if TYPE_CHECKING:
 _STATUSES = 256
 
 
-class BadWordError(Exception):
-    """What was found is no word to believe; the text says why."""
+class BadNoticeError(Exception):
+    """What was found is no notice to believe; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
+class Notice:
     """Why the launch is over.
 
     Attributes
     ----------
     key : str
-        The World's: a word of another launch is not for us.
+        The World's: a notice of another launch is not for us.
     rank : int
         Whose it is.
     node : str
@@ -67,8 +68,8 @@ class Word:
         seconds: float,
         *,
         said: bool = True,
-    ) -> Word:
-        """Return the word of a rank that ends by an error."""
+    ) -> Notice:
+        """Return the notice of a rank that ends by an error."""
         parts = error.saw, error.needed, error.do
         return cls(key, rank, node, error.status, *parts, float(seconds), said)
 
@@ -77,60 +78,60 @@ class Word:
         return json.dumps(asdict(self)) + "\n"
 
     @classmethod
-    def load(cls, text: str) -> Word:
+    def load(cls, text: str) -> Notice:
         """Read what :meth:`dump` wrote, which may have other lines behind it.
 
         Raises
         ------
-        BadWordError
+        BadNoticeError
             If the text is anything else.
         """
         line, end, _ = text.partition("\n")
         try:
-            word = cls(**json.loads(line if end else ""))
+            notice = cls(**json.loads(line if end else ""))
         except (ValueError, TypeError, RecursionError) as error:
-            raise BadWordError("is half-written or no word of ours") from error
+            raise BadNoticeError("is half-written or no notice of ours") from error
         for field in fields(cls):
-            if type(getattr(word, field.name)).__name__ != field.type:
-                raise BadWordError(f"has a wrong value for {field.name!r}")
-        if not 0 <= word.status < _STATUSES:
-            raise BadWordError(f"names the status {word.status}")
-        return word
+            if type(getattr(notice, field.name)).__name__ != field.type:
+                raise BadNoticeError(f"has a wrong value for {field.name!r}")
+        if not 0 <= notice.status < _STATUSES:
+            raise BadNoticeError(f"names the status {notice.status}")
+        return notice
 
 
 class OverError(RunnerError):
-    """A word was found, or left by this rank itself.
+    """A notice was found, or left by this rank itself.
 
     Parameters
     ----------
-    word : Word
+    notice : Notice
     """
 
-    def __init__(self, word: Word) -> None:
-        super().__init__(word.saw, word.needed, word.do)
-        self.status = word.status
-        self.word = word
+    def __init__(self, notice: Notice) -> None:
+        super().__init__(notice.saw, notice.needed, notice.do)
+        self.status = notice.status
+        self.notice = notice
 
 
-class Words(Protocol):
-    """The place where the ranks of one launch leave words."""
+class Notices(Protocol):
+    """The place where the ranks of one launch leave notices."""
 
     @property
     def possible(self) -> bool:
         """Whether there is one."""
 
-    def find(self) -> Word | None:
-        """Return the word that lies there, if one does."""
+    def find(self) -> Notice | None:
+        """Return the notice that lies there, if one does."""
 
     def signed(self) -> frozenset[int]:
         """Return the ranks that know of it."""
 
-    def leave(self, word: Word, signed: Iterable[int] = ()) -> bool | None:
-        """Leave a word; where one lies already, sign that.
+    def leave(self, notice: Notice, signed: Iterable[int] = ()) -> bool | None:
+        """Leave a notice; where one lies already, sign that.
 
         Parameters
         ----------
-        word : Word
+        notice : Notice
         signed : iterable of int
             Ranks that know of it, beside the one whose it is.
 
@@ -141,41 +142,41 @@ class Words(Protocol):
         """
 
     def sign(self, ranks: Iterable[int]) -> None:
-        """Note that these ranks know of the word; remove it if it was the last."""
+        """Note that these ranks know of the notice; remove it if it was the last."""
 
     async def taken(self) -> None:
         """Wait until all have signed what this rank has signed, but not long."""
 
     def sweep(self) -> None:
-        """Remove words of other launches that count no more."""
+        """Remove notices of other launches that count no more."""
 
 
-class NoWords:
-    """There is no such place, or no need of one.
+class NoNotices:
+    """No such place exists, or none is needed.
 
     An mpiexec ends all ranks when one fails, at once and by itself.
     """
 
     possible = False
 
-    def find(self) -> Word | None:
-        """There is none."""
+    def find(self) -> Notice | None:
+        """Return None."""
         return None
 
     def signed(self) -> frozenset[int]:
-        """Nobody knows of any."""
+        """Return nobody."""
         return frozenset()
 
-    def leave(self, word: Word, signed: Iterable[int] = ()) -> bool | None:
-        """Nobody would read it."""
-        del word, signed
+    def leave(self, notice: Notice, signed: Iterable[int] = ()) -> bool | None:
+        """Return None: nobody would read it."""
+        del notice, signed
         return None
 
     def sign(self, ranks: Iterable[int]) -> None:
-        """There is nothing to sign."""
+        """Do nothing."""
 
     async def taken(self) -> None:
-        """There is nothing to wait for."""
+        """Do nothing."""
 
     def sweep(self) -> None:
-        """There is nothing to remove."""
+        """Do nothing."""

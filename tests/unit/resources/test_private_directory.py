@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from dask_runner.resources import custody
-from dask_runner.resources.custody import Held, others
+from dask_runner.resources import private_directory
+from dask_runner.resources.private_directory import HeldDirectory, exposure
 
 SOMEBODY = 12346
 
@@ -33,7 +33,7 @@ def ours() -> Iterator[Path]:
 
 @pytest.mark.parametrize("place", ["/", "/tmp", "/var/tmp", "/usr"])
 def test_roots_own_directories_are_nobody_elses(place: str) -> None:
-    assert others(place) == ""
+    assert exposure(place) == ""
 
 
 def test_the_group_that_each_user_has_for_themselves_is_no_other(
@@ -49,18 +49,18 @@ def test_the_group_that_each_user_has_for_themselves_is_no_other(
     monkeypatch.setattr(grp, "getgrgid", of)
     os.chown(ours, -1, user.pw_gid)
     ours.chmod(0o775)
-    assert others(ours) == ""
+    assert exposure(ours) == ""
     members.append(user.pw_name)
-    assert others(ours) == ""
+    assert exposure(ours) == ""
     members.append("somebody")
-    assert "can be written by group" in others(ours)
+    assert "can be written by group" in exposure(ours)
     members.clear()
     name[0] = "users"
-    assert "can be written by group" in others(ours)
+    assert "can be written by group" in exposure(ours)
 
 
 def test_a_directory_is_removed_wherever_it_is_by_now(tmp_path: Path) -> None:
-    held, made = Held.make(str(tmp_path), "ours-")
+    held, made = HeldDirectory.make(str(tmp_path), "ours-")
     assert made.stat().st_mode & 0o777 == 0o700
     (held.path / "log").write_text("x")
     (held.path / "deep" / "er").mkdir(parents=True)
@@ -75,8 +75,8 @@ def test_a_directory_is_removed_wherever_it_is_by_now(tmp_path: Path) -> None:
 
 
 def test_what_is_gone_already_is_removed_without_a_word(tmp_path: Path) -> None:
-    Held.at(tmp_path / "none").remove()
-    held, made = Held.make(str(tmp_path), "ours-")
+    HeldDirectory.at(tmp_path / "none").remove()
+    held, made = HeldDirectory.make(str(tmp_path), "ours-")
     made.rmdir()
     held.remove()
     assert not list(tmp_path.iterdir())
@@ -105,7 +105,7 @@ def test_who_is_slower_than_somebody_else_begins_anew(
         return made
 
     monkeypatch.setattr(tempfile, "mkdtemp", slow)
-    held, made = Held.make(str(tmp_path), "ours-")
+    held, made = HeldDirectory.make(str(tmp_path), "ours-")
     assert not tricks
     assert os.path.samestat(made.lstat(), os.fstat(held.descriptor))
     held.remove()
@@ -120,7 +120,7 @@ def test_who_is_always_slower_says_so(
     (made / "laid").touch()
     monkeypatch.setattr(tempfile, "mkdtemp", lambda **_: str(made))
     with pytest.raises(PermissionError, match="somebody else takes away"):
-        Held.make(str(tmp_path), "ours-")
+        HeldDirectory.make(str(tmp_path), "ours-")
     assert (made / "laid").exists()
 
 
@@ -129,6 +129,6 @@ def test_temporary_files_are_put_where_others_cannot_take_them_away(
 ) -> None:
     ours.chmod(0o777)
     monkeypatch.setattr(tempfile, "tempdir", str(ours))
-    assert custody.temporary() in {"/var/tmp", "/tmp"}
+    assert private_directory.for_temporary_files() in {"/var/tmp", "/tmp"}
     ours.chmod(0o755)
-    assert custody.temporary() == str(ours)
+    assert private_directory.for_temporary_files() == str(ours)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dask_runner.resources import custody
-from dask_runner.resources.custody import others
+from dask_runner.resources import private_directory
+from dask_runner.resources.private_directory import exposure
 from tests.users import NOBODY, ordinary
 
 if TYPE_CHECKING:
@@ -67,17 +67,17 @@ def test_the_mode_of_each_directory_on_the_way_counts(
     give(ours, -1, SOMEBODY)
     ours.chmod(mode)
     expected = f"{ours} {word}" if word else ""
-    assert others(ours) == expected
-    assert others(below) == expected
+    assert exposure(ours) == expected
+    assert exposure(below) == expected
 
 
 def test_what_nobody_else_can_enter_is_ours_whatever_its_modes_are() -> None:
     with ordinary() as private:
         (private / "open").mkdir()
         (private / "open").chmod(0o777)
-        assert others(private / "open") == ""
+        assert exposure(private / "open") == ""
         private.chmod(0o711)
-        assert "can be written by all" in others(private / "open")
+        assert "can be written by all" in exposure(private / "open")
 
 
 def test_links_are_resolved_first(ours: Path, tmp_path: Path, give: Give) -> None:
@@ -85,7 +85,7 @@ def test_links_are_resolved_first(ours: Path, tmp_path: Path, give: Give) -> Non
     theirs.mkdir()
     give(theirs, SOMEBODY)
     (tmp_path / "link").symlink_to(theirs)
-    assert others(tmp_path / "link") == f"{theirs} belongs to uid {SOMEBODY}"
+    assert exposure(tmp_path / "link") == f"{theirs} belongs to uid {SOMEBODY}"
 
 
 def test_a_directory_of_another_user_is_theirs_at_any_depth(
@@ -94,18 +94,18 @@ def test_a_directory_of_another_user_is_theirs_at_any_depth(
     below = ours / "a" / "b"
     below.mkdir(parents=True)
     give(ours, SOMEBODY)
-    assert others(below) == f"{ours} belongs to uid {SOMEBODY}"
+    assert exposure(below) == f"{ours} belongs to uid {SOMEBODY}"
 
 
 def test_users_that_a_container_does_not_know_are_taken_for_root(
     ours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, give: Give
 ) -> None:
     give(ours, NOBODY)
-    assert others(ours) == f"{ours} belongs to uid {NOBODY}"
+    assert exposure(ours) == f"{ours} belongs to uid {NOBODY}"
     (tmp_path / "uid_map").write_text("         0       1000          1\n")
-    monkeypatch.setattr(custody, "_MAP", tmp_path / "uid_map")
-    custody._hides_users.cache_clear()  # noqa: SLF001
+    monkeypatch.setattr(private_directory, "_MAP", tmp_path / "uid_map")
+    private_directory._hides_users.cache_clear()  # noqa: SLF001
     try:
-        assert others(ours) == ""
+        assert exposure(ours) == ""
     finally:
-        custody._hides_users.cache_clear()  # noqa: SLF001
+        private_directory._hides_users.cache_clear()  # noqa: SLF001
