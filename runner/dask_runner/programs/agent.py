@@ -72,9 +72,9 @@ def main() -> None:
 
 
 def _fork_siblings(run: RunAgent, own: socket.socket, forked: dict[int, str]) -> str:
-    """Fork them all; return in each its name, and "" in the agent.
+    """Fork all siblings; return a sibling's name in that process, "" in the agent.
 
-    *forked* gets the process id of each, and when it began.
+    *forked* gets the process ID of each, and when it began.
     """
     for sibling in run.siblings:
         pid = fork.fork()
@@ -95,8 +95,8 @@ def _import_in_peace() -> None:
 
 
 def import_shared() -> None:
-    """Import what scheduler, client, nannies and workers have in common."""
-    import distributed.nanny  # noqa: PLC0415  after the lifeline: it takes a while
+    """Import the modules that scheduler, client, nannies and workers share."""
+    import distributed.nanny  # noqa: PLC0415  slow, and the lifeline comes first
     import distributed.scheduler  # noqa: PLC0415
     import distributed.worker  # noqa: PLC0415, F401
 
@@ -109,7 +109,7 @@ def import_shared() -> None:
     keep_in_memory()
 
 
-#: What Dask's worker imports no sooner than it is made.
+#: Modules that Dask only imports when it makes a worker.
 LATE = (
     "multiprocessing.popen_forkserver",
     "multiprocessing.synchronize",
@@ -118,7 +118,7 @@ LATE = (
 
 
 def _do_once_for_all() -> None:
-    """Do what every worker would begin with, so that its forks have done it."""
+    """Do the work that each worker would begin with, once for all forks."""
     import dask.config  # noqa: PLC0415  loaded already
     import dask.multiprocessing  # noqa: PLC0415
     import distributed.versions  # noqa: PLC0415
@@ -127,18 +127,17 @@ def _do_once_for_all() -> None:
 
     for module in LATE:
         importlib.import_module(module)
-    # Compiles the patterns of all routes, which are kept (re).
+    # This compiles the patterns of all routes, which the module re keeps.
     RoutingApplication(
         get_handlers(None, dask.config.get("distributed.worker.http.routes"))
     )
-    # Loads numpy.random where there is NumPy; each fork seeds it anew.
+    # This loads numpy.random if NumPy is installed; each fork seeds it again.
     dask.multiprocessing.default_initializer()
-    # Reads the metadata of ten packages, and keeps what it found.
+    # This reads the metadata of ten packages, and keeps it.
     distributed.versions.get_versions()
     # The first context loads OpenSSL's configuration.
     ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    # Last: until a class is registered, it is kept which abstract classes are
-    # those of the values (abc).
+    # This comes last, because abc keeps its results until a class is registered.
     dask.config.refresh()
 
 
@@ -147,7 +146,7 @@ def _leave_to(
     run: RunAgent,
     own: socket.socket,
 ) -> None:
-    """Keep nothing that is the agent's or another sibling's."""
+    """Close what belongs to the agent or another sibling, and become *sibling*."""
     own.close()
     if run.socket >= 0:
         os.close(run.socket)
@@ -161,7 +160,7 @@ def _leave_to(
 
 
 def _prepare_workers(run: RunAgent, own: socket.socket) -> None:
-    """Load what the user wants shared, and fork the fork server."""
+    """Import the modules that workers share, and fork the fork server."""
     _import_for_workers(run.imports)
     foreign = [own.fileno(), *run.launchers]
     foreign += [run.socket] * (run.socket >= 0)
@@ -171,7 +170,7 @@ def _prepare_workers(run: RunAgent, own: socket.socket) -> None:
         forks.try_semaphores()
     forks.keep(sys.argv[2], run.imports, environ, foreign)
     if not run.nannies:
-        # Here are the workers: what their tasks print is for the user.
+        # The workers run in this process, and their tasks print to the user's stderr.
         os.dup2(fork.users(), 2)
 
 
@@ -189,7 +188,8 @@ def _import_for_workers(imports: Imports) -> None:
         if value is not None:
             os.environ.setdefault(name, str(value))
     openblas.heed(os.environ)
-    # Of a node that is busy, told to a user who did nothing wrong; forks have it too.
+    # Dask warns of this on a busy node, where the user can do nothing. Forks inherit
+    # it.
     warnings.filterwarnings("ignore", "Creating scratch directories", UserWarning)
     with fork.without_collecting():
         _do_once_for_all()
@@ -220,7 +220,7 @@ async def _live(
     variables: frozenset[str],
     forked: Mapping[int, str],
 ) -> None:
-    """Look after the workers of this rank, and of all that ask for it."""
+    """Run the workers of this rank, and of all ranks that ask for it."""
     from dask_runner.programs.node_agent import Agent  # noqa: PLC0415  has Dask
 
     agent = Agent(run.place, run.silence, variables, forked)
