@@ -83,7 +83,7 @@ ELSEWHERE = {
     "node/launcher_child": "unit/node/test_parting.py",
     "node/leader": "local/test_followers.py",
     "node/mpi_broadcast": "local/test_mpi_library.py",
-    "node/outset": "local/test_notices.py",
+    "node/early_errors": "local/test_notices.py",
     "programs/agent": "local/test_node_agent.py",
     "programs/broadcast": "local/test_mpi_library.py",
     "programs/client": "local/test_program_kinds.py",
