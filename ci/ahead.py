@@ -1,14 +1,13 @@
-"""Fetch and build all that the slow tests need, while the quick ones run.
+"""Fetch and build what the slow tests need, while the quick ones run.
 
 ::
 
     python -m ci.ahead
 
-brings about, as far as they are missing, the MPI runtimes, the engine, the base
-image, the cluster's image, the image of this checkout and its SIF. A test that
-comes to need one of them waits for the lock under which it is made, or makes it
-itself and then says why it cannot be made. So whatever fails here ends this program
-with its reason, and nothing else.
+makes what is missing of the MPI runtimes, the engine, the base image, the cluster's
+image, the image of this checkout and its SIF. A test that needs one of them waits for
+its lock, or makes it itself and reports why that fails. A failure here ends this
+program, with its reason, and no test.
 """
 
 from __future__ import annotations
@@ -34,8 +33,7 @@ from images.table import row
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# The images that the tests run; others are built by `make image`. The SIF is of the
-# first.
+# The images that the tests run; the SIF is made of the first.
 ROWS = ("openmpi", "mpich")
 
 
@@ -45,7 +43,7 @@ def fetch_runtimes() -> None:
 
 
 def build_images() -> None:
-    """Start the engine and build all images, two at a time where both can be."""
+    """Start the engine and build all images, two at a time where that is possible."""
     with closing(engine.ensure()) as client, ThreadPoolExecutor() as pool:
         ensure_base(client, Site.of(os.environ))
         nodes = pool.submit(build_nodes_image)
@@ -64,7 +62,7 @@ def build_nodes_image() -> None:
 
 
 def tried(task: Callable[[], None]) -> bool:
-    """Do a task; say what came of it."""
+    """Do a task, print its outcome, and return whether it worked."""
     try:
         task()
     except (RunnerError, OSError, SubprocessError) as error:
@@ -75,7 +73,7 @@ def tried(task: Callable[[], None]) -> bool:
 
 
 def main() -> int:
-    """Do all tasks at the same time."""
+    """Do all tasks at the same time; return 1 if one failed."""
     with ThreadPoolExecutor() as pool:
         return int(not all(list(pool.map(tried, (fetch_runtimes, build_images)))))
 

@@ -1,9 +1,9 @@
-"""The base image of every image here, pulled or made from packages.
+"""Provide the base image of all images here: pull it, or make it from packages.
 
-``debian:trixie-slim`` is used when the engine has it and pulled when a registry
-is reachable. Elsewhere debootstrap makes it from the distribution's packages and
-it gets the same name, so that one ``FROM debian:trixie-slim`` works everywhere.
-What the site needs (:mod:`containers.site`) is laid on top under that name.
+``debian:trixie-slim`` is used if the engine has it, and pulled if a registry is
+reachable. If not, debootstrap makes it from the distribution's packages, under the same
+name, so that one ``FROM debian:trixie-slim`` works everywhere. A layer on top, under
+the same name again, holds the site's settings (:mod:`containers.site`).
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     from docker.models.images import Image
 
 BASE = "debian:trixie-slim"
-# An unreachable registry may swallow packets; an air-gapped site should not
-# wait for minutes to learn what it knows.
+# A firewall may drop packets silently; an air-gapped site should not wait for minutes
+# each time.
 PULL_SECONDS = 60
 LABEL = "dask-runner.site"
 PROGRAMS = {"debootstrap": "debootstrap"}
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-# What Debian's own slim image leaves out, so that both are alike.
+# Debian's own slim image leaves the same out.
 SLIM = """\
 path-exclude /usr/share/doc/*
 path-include /usr/share/doc/*/copyright
@@ -46,7 +46,7 @@ path-exclude /usr/share/locale/*
 path-exclude /usr/share/info/*
 path-exclude /usr/share/lintian/*
 """
-# And what it sets: no translations, no kept archives, no services at install.
+# And sets the same: no translations, no archives kept, no services started.
 APT = """\
 Acquire::Languages "none";
 DPkg::Post-Invoke { "rm -f /var/cache/apt/archives/*.deb || true"; };
@@ -75,10 +75,10 @@ def ensure_base(client: docker.DockerClient, site: Site) -> Image:
         image = _present(client)
         if image is None:
             image = _pulled(client) or _bootstrapped(client, site)
-        # A shell that says nothing about the site works with what is there.
+        # If the environment says nothing about the site, the image stays as it is.
         if not site.files() or image.labels.get(LABEL) == site.fingerprint():
             return image
-        return _dressed(client, site)
+        return _with_site_files(client, site)
 
 
 def build(
@@ -153,7 +153,7 @@ def _pulled(client: docker.DockerClient) -> Image | None:
         except APIError as error:
             outcome.append(error)
 
-    # The SDK's own time limit is per read, and would not end a pull that drips.
+    # The SDK limits the time of each read, not that of the whole pull.
     thread = threading.Thread(target=pull, daemon=True)
     thread.start()
     thread.join(PULL_SECONDS)
@@ -179,8 +179,7 @@ def _bootstrapped(client: docker.DockerClient, site: Site) -> Image:
                 "trixie",
                 str(root),
                 site.mirror,
-                # An older debootstrap does not know trixie by name; sid's rules
-                # are its rules.
+                # An older debootstrap has no script named trixie; sid's is the same.
                 "/usr/share/debootstrap/scripts/sid",
             ],
             stdout=subprocess.PIPE,
@@ -207,7 +206,7 @@ def _slim(root: Path, site: Site) -> None:
     (root / "etc/apt/sources.list").unlink()
     sources = root / "etc/apt/sources.list.d/debian.sources"
     sources.write_text(site.sources())
-    # debootstrap copies this machine's; the engine writes its own.
+    # debootstrap copied this machine's; the engine writes others.
     (root / "etc/resolv.conf").unlink(missing_ok=True)
     (root / "etc/hostname").unlink(missing_ok=True)
 
@@ -233,7 +232,7 @@ def _imported(client: docker.DockerClient, root: Path) -> Image:
     return client.images.get(BASE)
 
 
-def _dressed(client: docker.DockerClient, site: Site) -> Image:
+def _with_site_files(client: docker.DockerClient, site: Site) -> Image:
     say(f"adding this site's package settings to {BASE}")
     files = site.files()
     dockerfile = f"FROM {BASE}\nLABEL {LABEL}={site.fingerprint()}\nADD site.tar /\n"

@@ -1,8 +1,8 @@
-"""Commands inside a container: started, fed, watched, signalled, waited for.
+"""Run commands in a container: feed, watch and signal them, wait for their end.
 
-They go through ``docker exec``, which knows streams and terminals. Every command runs
-under ``timeout`` inside its container, so that a deadline ends the command itself and
-not only the wait for it.
+``docker exec`` does the streams and the terminal. A command with a deadline runs under
+``timeout`` in the container, so that the deadline ends the command itself and not only
+the wait for it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, cast
 
-from containers.engine import tail
+from containers.engine import command_line, tail
 from dask_runner.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -26,10 +26,13 @@ if TYPE_CHECKING:
 
 # How long after its deadline a command may ignore SIGTERM.
 KILL_AFTER = 5
-# Beyond both, the container itself must be frozen or gone.
+# After this many seconds more, the container itself must be frozen or gone.
 LOST_AFTER = 15
 # Status of timeout(1) when it had to end the command, by SIGTERM or SIGKILL.
 ENDED_BY_TIMEOUT = (124, 128 + signal.SIGKILL)
+# Docker waits after the first of these for the others before it passes it on. Its own
+# choice, Ctrl-P and Ctrl-Q, is what people type at a shell.
+DETACH_KEYS = "ctrl-^,ctrl-^,ctrl-^"
 # Records its own pid, then becomes the command.
 _RECORD_PID = 'echo $$ >"$0" && exec "$@"'
 _SIGNAL = """\
@@ -61,7 +64,7 @@ class Completed:
 
 
 class CommandTimeoutError(Exception):
-    """A command that was ended at its deadline; ``completed`` has its output."""
+    """A command reached its deadline and was ended; ``completed`` has its output."""
 
     def __init__(self, completed: Completed, timeout: float) -> None:
         super().__init__(completed, timeout)
@@ -83,28 +86,28 @@ class Running:
     Parameters
     ----------
     container : docker.models.containers.Container
-        Where.
+        The container to run it in.
     command : str or sequence of str
         A line for bash, or a program with its arguments.
     user : str
-        As whom.
+        The account to run it as.
     timeout : float or None
         Seconds until the command is ended; None for never.
     env : mapping of str to str, optional
-        Variables beside those of a login.
+        Variables to add to those of a login.
     cwd : str
-        Where it starts.
+        Its working directory.
     stdin : bool
-        Whether :meth:`write` will feed it; without, it reads end-of-file.
+        Whether :meth:`write` feeds it; if not, its stdin is empty.
     shown : bool
-        Its stdout and stderr are this process's, instead of being kept.
+        Whether its stdout and stderr are this process's; if not, they are kept.
     tty : bool
-        Give it this process's terminal, as stdin as well.
+        Whether it gets this process's terminal, as stdin as well.
 
     Raises
     ------
     ConfigError
-        If the container does not run.
+        The container is not running, or there is no docker command.
     """
 
     def __init__(
@@ -142,10 +145,10 @@ class Running:
         self._ended_at = 0.0
         self._exec = subprocess.Popen(
             [
-                "docker",
+                *command_line(),
                 "exec",
                 *(["--interactive"] if stdin or tty else []),
-                *(["--tty"] if tty else []),
+                *(["--tty", f"--detach-keys={DETACH_KEYS}"] if tty else []),
                 f"--user={user}",
                 f"--workdir={cwd}",
                 *(f"--env={name}={value}" for name, value in environ.items()),
@@ -155,8 +158,8 @@ class Running:
             stdin=None if tty else subprocess.PIPE if stdin else subprocess.DEVNULL,
             stdout=kept,
             stderr=kept,
-            # Ctrl-C reaches this process alone, which passes it on to the command; a
-            # terminal has to be read by its own process group.
+            # In a group of its own it gets no Ctrl-C: this process gets it and sends
+            # it to the command. Only the terminal's own group may read the terminal.
             process_group=None if tty else 0,
         )
         self._kept = (bytearray(), bytearray())
@@ -174,12 +177,12 @@ class Running:
 
     @property
     def stdout(self) -> str:
-        """What it printed so far."""
+        """Its stdout so far."""
         return self._kept[0].decode(errors="replace")
 
     @property
     def stderr(self) -> str:
-        """What it complained about so far."""
+        """Its stderr so far."""
         return self._kept[1].decode(errors="replace")
 
     @property
@@ -188,13 +191,13 @@ class Running:
         return not self._over
 
     def write(self, data: bytes) -> None:
-        """Feed its stdin."""
+        """Write to its stdin."""
         stdin = cast("IO[bytes]", self._exec.stdin)
         stdin.write(data)
         stdin.flush()
 
     def close_stdin(self) -> None:
-        """End its stdin."""
+        """Close its stdin."""
         cast("IO[bytes]", self._exec.stdin).close()
 
     def signal(self, number: int, timeout: float = 10) -> None:
@@ -213,7 +216,7 @@ class Running:
         Raises
         ------
         CommandTimeoutError
-            It has not within ``timeout`` seconds, or ended before.
+            It did not print it within ``timeout`` seconds, or ended before it did.
         """
         with self._news:
             self._news.wait_for(
@@ -224,7 +227,7 @@ class Running:
             raise CommandTimeoutError(self._completed(-1), timeout)
 
     def wait(self) -> Completed:
-        """Wait for its end, which its own deadline bounds.
+        """Wait for its end; its own deadline limits the wait.
 
         Raises
         ------
@@ -263,11 +266,12 @@ class Running:
         status = self._exec.wait()
         self._ended_at = time.monotonic()
         if self._exec.stdin is not None and not self._exec.stdin.closed:
-            # What was not read any more is nobody's.
+            # The command ended without reading all of its stdin.
             with contextlib.suppress(BrokenPipeError):
                 self._exec.stdin.close()
         if status == -signal.SIGPIPE:
-            # Nobody reads on: the command learns it as it would outside.
+            # Whatever read our output is gone. Outside a container the command itself
+            # would get this signal.
             with contextlib.suppress(ProcessLookupError):  # it has ended as well
                 self.signal(signal.SIGPIPE)
         with self._news:

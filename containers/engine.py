@@ -1,14 +1,13 @@
-"""A Docker engine that answers: the one that runs, or one started here.
+"""Find a Docker engine that answers, or start one.
 
-Where none answers and this is root on Debian or Ubuntu, the distribution's
-``docker.io`` is installed and ``dockerd`` started in the background. What was
-started is on record in ``.cache/engine.json``; ``stop`` ends that one only.
+If none answers, root on Debian or Ubuntu gets the distribution's ``docker.io``
+installed and ``dockerd`` started in the background. ``.cache/engine.json`` records the
+engine that was started here; ``stop`` ends that one only.
 """
 
 from __future__ import annotations
 
 import argparse
-import fcntl
 import json
 import os
 import platform
@@ -19,36 +18,36 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import docker
 from docker.errors import DockerException
 
+from containers import lock
 from containers.entry import CACHE
 from dask_runner.errors import AssemblyError, ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
 RECORD = CACHE / "engine.json"
 LOG = CACHE / "engine.log"
 SOCKET = Path("/var/run/docker.sock")
 START_SECONDS = 60
 STOP_SECONDS = 60
-# Long enough for an engine that unpacks an image meanwhile, and far below the
-# SDK's own minute.
+# An engine that unpacks an image answers within this time; the SDK waits a minute.
 PING_SECONDS = 10
-# The program that must be on the PATH, and the package that brings it. Newer
-# releases split the command-line client off; people want it beside the engine.
+# The program that must be on the PATH, and the package that has it. In newer releases
+# the command-line client is a package of its own.
 PROGRAMS = {"dockerd": "docker.io", "iptables": "iptables", "docker": "docker-cli"}
 
 
 def answering() -> docker.DockerClient | None:
     """Return a client of the engine that answers, or None.
 
-    ``DOCKER_HOST`` and its relatives are honoured, as by the ``docker`` command.
+    ``DOCKER_HOST``, ``DOCKER_TLS_VERIFY`` and ``DOCKER_CERT_PATH`` count.
     """
     if not _listens():
         return None
@@ -62,8 +61,28 @@ def answering() -> docker.DockerClient | None:
     return client
 
 
+def command_line() -> list[str]:
+    """Return how a ``docker`` command begins that talks to the SDK's engine.
+
+    Without an address, the command would follow the user's current context
+    (``docker context use``), which the SDK does not know.
+
+    Raises
+    ------
+    ConfigError
+        There is no such command.
+    """
+    if shutil.which("docker") is None:
+        raise ConfigError(
+            "no command docker on the PATH",
+            "Docker's command-line client, beside an engine",
+            "install it: the package docker-cli, docker-ce-cli or docker.io",
+        )
+    return ["docker", f"--host={os.environ.get('DOCKER_HOST') or f'unix://{SOCKET}'}"]
+
+
 def _listens() -> bool:
-    """Say whether a client is worth a try; one that fails leaks its socket."""
+    """Say whether something listens: the SDK leaks a socket where nothing does."""
     if "DOCKER_HOST" in os.environ:
         return True
     with socket.socket(socket.AF_UNIX) as probe:
@@ -99,12 +118,12 @@ def ensure() -> docker.DockerClient:
             "ask for it (usually the group docker), or name an engine of your own "
             "with DOCKER_HOST",
         )
-    _refuse_foreign_ground()
+    _require_root_on_debian()
     with locked("engine"):
         if client := answering():
             return client
         install(PROGRAMS)
-        # With systemd the package has started the service by itself.
+        # With systemd, installing the package has started the engine.
         return answering() or _start()
 
 
@@ -146,12 +165,12 @@ def install(programs: dict[str, str]) -> None:
     Raises
     ------
     ConfigError
-        When not root on Debian or Ubuntu, or when apt-get fails.
+        This is not root on Debian or Ubuntu, or apt-get fails.
     """
     missing = [program for program in programs if shutil.which(program) is None]
     if not missing:
         return
-    _refuse_foreign_ground()
+    _require_root_on_debian()
     say(f"installing for {', '.join(missing)}")
     _apt("update", "-q")
     wanted = [programs[program] for program in missing]
@@ -161,33 +180,20 @@ def install(programs: dict[str, str]) -> None:
         text=True,
         check=False,
     ).stdout.splitlines()
-    # A package that this release does not know is part of another one there.
+    # A release without a package of this name has the program in one of the others.
     packages = [name for name in wanted if f"Package: {name}" in known]
     _apt("install", "-q", "-y", "--no-install-recommends", *packages)
 
 
 def say(line: str) -> None:
-    """Tell the reader what is being done, on stderr."""
+    """Print a line about progress on stderr."""
     sys.stderr.write(f"{line}\n")
     sys.stderr.flush()
 
 
-@contextmanager
-def locked(name: str) -> Iterator[None]:
-    """Hold the checkout's lock of that name, so that two runs do not collide."""
-    path = CACHE / f"{name}.lock"
-    try:
-        CACHE.mkdir(exist_ok=True)
-        lock = path.open("w")
-    except OSError as error:
-        raise ConfigError(
-            f"{path} cannot be written: {error.strerror}",
-            "a checkout that you may write to",
-            "work in a clone of your own",
-        ) from None
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+def locked(name: str) -> AbstractContextManager[None]:
+    """Return the checkout's lock of a name."""
+    return lock.locked(CACHE / f"{name}.lock")
 
 
 def tail(text: str, lines: int = 20) -> str:
@@ -195,7 +201,7 @@ def tail(text: str, lines: int = 20) -> str:
     return "\n".join(f"    {line}" for line in text.splitlines()[-lines:])
 
 
-def _refuse_foreign_ground() -> None:
+def _require_root_on_debian() -> None:
     try:
         release = platform.freedesktop_os_release()
     except OSError:
@@ -231,8 +237,8 @@ def _apt(*arguments: str) -> None:
 
 def _start() -> docker.DockerClient:
     say(f"starting dockerd, log in {LOG}")
-    # By a shell that ends at once: the engine outlives this process, and is not its
-    # child to wait for.
+    # A shell that ends at once starts it: the engine outlives this process and must not
+    # be its child.
     shell = subprocess.run(
         ["sh", "-c", 'dockerd </dev/null >"$1" 2>&1 & echo $!', "sh", str(LOG)],
         stdout=subprocess.PIPE,
@@ -267,7 +273,7 @@ def _started_at(pid: int) -> str | None:
     """Return the kernel's start time of a process, which no other pid shares."""
     try:
         with open(f"/proc/{pid}/stat") as stat:  # noqa: PTH123 - a kernel file
-            # The name in parentheses may hold spaces; field 22 counts after it.
+            # The name in parentheses may hold spaces, so fields count from its end.
             return stat.read().rpartition(")")[2].split()[19]
     except FileNotFoundError:
         return None

@@ -1,6 +1,6 @@
-"""What the executables of this folder share: find the SDK, report errors.
+"""Start a tool of the checkout: find the Docker SDK, run the tool, report errors.
 
-Standard library only, because the Python that starts an executable may be any.
+Any Python may start a tool, so this module imports the standard library alone.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ this Python ({sys.executable}) has no Docker SDK
 
 
 def start(module: str) -> NoReturn:
-    """Run ``main`` of a module of this folder and exit with its status.
+    """Run a module's ``main`` and exit with its status.
 
-    A Python without the Docker SDK hands over to the checkout's ``.venv``.
+    A Python without the Docker SDK is replaced by that of the checkout's ``.venv``.
 
     Parameters
     ----------
@@ -42,8 +42,8 @@ def start(module: str) -> NoReturn:
     except importlib.import_module("docker.errors").APIError as error:
         refusal = errors.LostError(
             f"the engine refuses: {error.explanation or error}",
-            "a command that fits the state that its containers are in",
-            "see it with docker ps -a; ci/README.md, when something is wrong",
+            "containers that are in the state that the command expects",
+            "look at them with docker ps -a, and at the end of ci/README.md",
         )
         sys.stderr.write(f"{refusal}\n")
         status = refusal.status
@@ -53,10 +53,10 @@ def start(module: str) -> NoReturn:
 
 
 def _hand_over() -> NoReturn:
-    """Replace this process by the same one under ``.venv``, or say what to do."""
+    """Run the same command with the Python of ``.venv``, or say what to do."""
     python = ROOT / ".venv" / "bin" / "python"
-    # A virtual environment's python links to the base one, so prefixes tell
-    # them apart where resolved paths would not.
+    # The python of a virtual environment is a link to the base one: their prefixes
+    # differ, their resolved paths do not.
     if not os.access(python, os.X_OK) or Path(sys.prefix) == ROOT / ".venv":
         sys.stderr.write(_MISSING_SDK + "\n")
         raise SystemExit(78)

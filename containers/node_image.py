@@ -1,7 +1,7 @@
-"""The image of the Slurm cluster's nodes, built anew only when its inputs change.
+"""Build the image of the Slurm cluster's nodes, when its inputs have changed.
 
-Its tag is a hash of what it is made of: the folder ``containers/node``, the base image
-and the mirror.
+Its tag is a hash of its inputs: the folder ``containers/node``, the base image and the
+mirror. The image also has Apptainer and oras, for machines without them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ CONTEXT = Path(__file__).parent / "node"
 
 
 def ensure_slurm_image(client: docker.DockerClient) -> Image:
-    """Return the nodes' image for the checkout as it stands, built if need be."""
+    """Return the nodes' image of this checkout; build it if it is not there."""
     site = Site.of(os.environ)
     base = ensure_base(client, site)
     context = archive(

@@ -1,7 +1,7 @@
-"""What differs from site to site: mirrors, package index, proxy, private CA.
+"""The site's settings: mirrors, package index, proxy, private certificate authority.
 
-Everything comes from the calling environment; ci/README.md has the table. The
-base image carries it to where builds need it, so that no Dockerfile has to.
+They all come from the environment; ci/README.md has the table. The base image holds
+them, so that no Dockerfile has to.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
 DEBIAN_MIRROR = "http://deb.debian.org/debian"
 DEBIAN_SECURITY_MIRROR = "http://deb.debian.org/debian-security"
-# The first that is set names the bundle. What pip trusts outside is what it
-# has to trust inside.
+# The first that is set names the bundle: pip in a build trusts what pip here trusts.
 CA_BUNDLE = ("CA_BUNDLE", "PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
 # PIP_INDEX_URL becomes index-url in the image's pip.conf, and so on.
 PIP = (
@@ -28,10 +27,9 @@ PIP = (
     "PIP_TRUSTED_HOST",
     "PIP_DEFAULT_TIMEOUT",
 )
-# Docker passes these to every RUN of a build and keeps them out of the image.
+# Docker gives these to every RUN of a build, and does not store them in the image.
 PROXY = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy")
-# Another name than ca-certificates.crt, which the package of that name
-# overwrites as soon as anything installs it.
+# Not ca-certificates.crt, which installing the package of that name overwrites.
 BUNDLE_IN_IMAGE = "/etc/ssl/site-ca.pem"
 
 _SOURCES = """\
@@ -45,22 +43,21 @@ Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What the calling environment says about where packages come from.
+    """Where packages come from, as the environment says.
 
     Attributes
     ----------
     mirror, security_mirror : str
-        Debian's archive and its security archive; an empty security mirror
-        means that there is none.
+        Debian's archive and its security archive; the latter is empty if there is none.
     own_mirror : bool
-        Whether the environment names a mirror, so that a base image that was
-        pulled has to be pointed at it.
+        Whether the environment names a mirror; a pulled base image then gets its
+        address.
     bundle : bytes
-        Certificates to trust, in PEM; empty for those the image has.
+        Certificates to trust, in PEM; empty to trust those of the image.
     pip : dict of str to str
         pip's settings, named as in pip.conf.
     proxy : dict of str to str
-        Proxy variables, for builds only.
+        Proxy variables, for builds alone.
     """
 
     mirror: str
@@ -97,10 +94,9 @@ class Site:
         )
 
     def files(self) -> dict[str, bytes]:
-        """Return what the base image needs of this, by path in the image.
+        """Return the files that the base image gets, by path in the image.
 
-        Empty where the environment says nothing: the base image is then used
-        as it is.
+        There are none if the environment sets nothing.
         """
         files: dict[str, bytes] = {}
         pip = dict(self.pip)
@@ -127,7 +123,7 @@ class Site:
         return "\n".join(stanzas)
 
     def fingerprint(self) -> str:
-        """Return a hash of :meth:`files`, by which an image knows its site."""
+        """Return a hash of :meth:`files`; the base image has it as a label."""
         digest = hashlib.sha256()
         for path, content in sorted(self.files().items()):
             digest.update(f"{path}\0{len(content)}\0".encode() + content)
@@ -149,6 +145,6 @@ def _bundle(environ: Mapping[str, str]) -> bytes:
 
 
 def _folded(value: str) -> str:
-    """Put a list's items on lines of their own, as pip.conf wants them."""
+    """Put the items of a list on a line each, the form that pip.conf takes."""
     items = value.split()
     return value if len(items) == 1 else "\n    " + "\n    ".join(items)

@@ -1,8 +1,8 @@
-"""Attach a file to what was pushed: an OCI artifact that refers to it, by ``oras``.
+"""Attach a file to an image or SIF in a registry, with ``oras``.
 
-As the OCI distribution specification (1.1) has it: a manifest with a ``subject``. A
-registry that knows these lists them itself; for one that does not, oras keeps a list
-under a tag made of the subject's digest.
+The file becomes an OCI artifact whose manifest has the other one as its ``subject``
+(OCI distribution specification 1.1). A registry that knows subjects lists the artifacts
+of each; for one that does not, oras keeps the list under a tag made of the digest.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 CYCLONEDX = "application/vnd.cyclonedx+json"
 
-#: Without it, oras writes the time of day, and the same file attached twice would be
+#: Without it, oras writes the current time, and the same file attached twice would be
 #: two artifacts.
 ALWAYS = "org.opencontainers.image.created=1970-01-01T00:00:00Z"
 
@@ -37,7 +37,7 @@ _LOGIN = "login.json"
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """What is attached: a name, a media type, and the content."""
+    """A file to attach: its name, media type and content."""
 
     name: str
     type: str
@@ -50,8 +50,9 @@ class Repository:
     Parameters
     ----------
     client : docker.DockerClient
-        The engine, for a machine without oras.
+        The engine, used if this machine has no oras.
     registry : Registry
+        The registry.
     kind : str
         "image" or "sif".
     """
@@ -69,7 +70,7 @@ class Repository:
         Raises
         ------
         ConfigError
-            The registry refuses, or is not there.
+            The registry refuses, or does not answer.
         """
         with self._files({file.name: file.content}) as takes:
             self._oras(
@@ -87,7 +88,7 @@ class Repository:
         Raises
         ------
         ConfigError
-            The registry refuses, or is not there.
+            The registry refuses, or does not answer.
         """
         with self._files({}) as takes:
             told = self._oras(
@@ -125,7 +126,7 @@ class Repository:
 
     @contextmanager
     def _files(self, files: dict[str, bytes]) -> Iterator[dict[str, Path]]:
-        """Lay files in a folder of their own, with what logs oras in beside them."""
+        """Write files and oras's login to a temporary folder; yield their paths."""
         with tempfile.TemporaryDirectory(prefix="oras-") as directory:
             folder = Path(directory)
             login = json.dumps(_login(self._registry)).encode()
@@ -135,12 +136,12 @@ class Repository:
 
 
 def _login(registry: Registry) -> dict[str, object]:
-    """Return oras's configuration: the name and password given, or `docker login`'s."""
+    """Return oras's configuration, with the login that was given or docker's."""
     host = registry.address.partition("/")[0]
     user, password = registry.user, registry.password
     if not user:
         stored = load_config().resolve_authconfig(host) or {}
-        # A helper's have capitals.
+        # Those of a credential helper have capitals.
         known = {str(key).lower(): value for key, value in stored.items()}
         user, password = known.get("username", ""), known.get("password", "")
     if not user:

@@ -1,4 +1,4 @@
-"""Apptainer and oras: this machine's, or those of a container where there are none."""
+"""Run Apptainer and oras: this machine's, or those of a container if it has none."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from docker.models.containers import Container
 
 SECONDS = 600
-# Of the ordinary user in the container, and of no name's business here.
+# The ordinary user's, in the container.
 FOLDER = "/home/user"
 USER = 1000
 
@@ -50,26 +50,26 @@ def run(
     gives: Mapping[str, Path] | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> str:
-    """Run a tool in a folder with some files; return what it prints.
+    """Run a tool in a folder that has some files; return what it prints.
 
     Parameters
     ----------
     client : docker.DockerClient
-        The engine, for a machine without the tool. Nothing is mounted, so it may be
-        on another machine; loopback is then that machine's.
+        The engine, used if this machine has no such tool. Nothing is mounted, so it may
+        be on another machine; loopback is then that machine's.
     line : sequence of str
         The tool and its arguments, which name files without a folder.
     takes : mapping of str to path
-        Name in the folder → file to copy there.
+        Name in the folder → the file to copy there.
     gives : mapping of str to path, optional
-        Name in the folder → where it goes when all went well.
+        Name in the folder → the path to move it to if the tool succeeds.
     environ : mapping of str to str, optional
-        Further variables; secrets belong here or in a file, not in the arguments.
+        More variables. Secrets belong here or in a file, not in the arguments.
 
     Raises
     ------
     ConfigError
-        It failed; the message has the end of its output.
+        The tool failed; the message has the end of its output.
     """
     gives, environ = gives or {}, environ or {}
     if shutil.which(line[0]):
@@ -127,7 +127,7 @@ def _in_container(
         user="user",
         working_dir=FOLDER,
         environment={"HOME": FOLDER, **environ},
-        # For a registry on this machine, and its proxies.
+        # For a registry on this machine's loopback.
         network_mode="host",
     )
     try:
@@ -143,7 +143,7 @@ def _in_container(
         if not status:
             for name, path in gives.items():
                 fetch(container, f"{FOLDER}/{name}", path)
-        # What it says of its progress is no part of its answer.
+        # Progress, on stderr, is no part of the answer.
         said = container.logs(stdout=True, stderr=bool(status))
         return status, said.decode(errors="replace")
     finally:
@@ -169,7 +169,7 @@ def fetch(container: Container, source: str, path: Path) -> None:
 
 
 class _Chunks(io.RawIOBase):
-    """The pieces that the engine sends, as one file to read."""
+    """The chunks that the engine sends, as a file to read."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self._chunks = chunks

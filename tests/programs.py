@@ -5,13 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from tests.running import Ended
+
+#: Programs that are too long for a line in a test.
+SCRIPTS = Path(__file__).parent / "local" / "scripts"
 
 #: A clean run's lines on stderr.
 LINES = 6

@@ -1,4 +1,4 @@
-"""One launcher with one image: what check said of it, what became of it, a table."""
+"""One launcher with one image: what check predicts, what then happens, and a table."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RANKS = 4
 WORLD = f"world of {RANKS}"
 HANGS = "hangs"
 
-# A ring of 4 MiB messages; a world of one has nobody to send to.
+# A ring of 4 MiB messages; a world of one sends none.
 _RING = """\
 from mpi4py import MPI
 world = MPI.COMM_WORLD
@@ -35,18 +35,18 @@ ranks = sorted(int(worker["id"]) for worker in found)
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What is run in a cell.
+    """A script that is run in each cell.
 
     Attributes
     ----------
     file, text : str
-        The script.
+        The script's name and content.
     verb, words : str
-        What Apptainer does, and the words before the script.
+        Apptainer's verb, and the words before the script.
     says : str
-        Pattern of what it prints where it works.
+        Pattern of what it prints if it works.
     times : int
-        How often it does: once, or once a rank.
+        How often it prints that: once, or once a rank.
     """
 
     file: str
@@ -57,8 +57,8 @@ class Program:
     times: int = 1
 
     def did(self, status: int, output: str) -> str:
-        """Return in words what has become of it."""
-        # Anywhere in a line: a library may print into the same one.
+        """Return in words what it did."""
+        # Anywhere in a line: a library may print to the same line.
         said = re.findall(self.says, output)
         if status:
             return f"fails ({status})"
@@ -72,7 +72,7 @@ class Program:
         )
 
 
-#: A program of MPI, which check is about.
+#: A program of MPI, about which check says whether it works.
 MPI = Program(
     "mpi.py",
     _RING + 'print("world of", world.size, flush=True)\n',
@@ -81,7 +81,7 @@ MPI = Program(
     r"world of \d+",
     RANKS,
 )
-#: What dask-runner is for, and needs no MPI.
+#: A Dask script, which needs no MPI.
 DASK = Program(
     "dask_job.py",
     _CLIENT + 'print("workers", ranks, "make", client.submit(sum, ranks).result())\n',
@@ -89,7 +89,7 @@ DASK = Program(
     "",
     r"workers \[[\d, ]*\] make \d+",
 )
-#: Both: tasks in all workers, which make one world of MPI.
+#: Both: tasks in all workers, which are one world of MPI.
 TASKS = Program(
     "tasks.py",
     "def ring(rank):\n"
@@ -120,7 +120,7 @@ class Cell:
     said : str
         The verdict of check.
     mpi, dask, tasks : str
-        What became of each program.
+        What each program did.
     seconds : float
         For all three.
     """
@@ -136,19 +136,19 @@ class Cell:
 
     @property
     def key(self) -> tuple[str, ...]:
-        """What makes it another cell than others."""
+        """What no two cells have in common."""
         return self.image, self.launcher, self.model
 
     @property
     def wrong(self) -> tuple[str, ...]:
-        """What should not be so."""
+        """What check did not predict, in words; empty if all is as predicted."""
         found = []
         works = self.mpi == WORLD
         if self.said == ("incompatible" if works else "compatible"):
             found.append(f"{self.mpi}, said to be {self.said}")
         if self.dask != _WORKERS:
             found.append(f"the main job: {self.dask}")
-        # A pair that is partial may do the one now and the other then.
+        # A partial pair may work in one run and fail in the next.
         if self.said != "partial" and (
             self.tasks != _SUMS if works else not self.tasks.startswith("fails")
         ):
@@ -163,7 +163,7 @@ def table(cells: Sequence[Cell], shared: str) -> str:
     ----------
     cells : sequence of Cell
     shared : str
-        Directory of the runtimes, which is no one's concern.
+        Directory of the runtimes, which is left out of the table.
     """
     hybrid = [cell for cell in cells if cell.model == "hybrid"]
     images = list(dict.fromkeys(cell.image for cell in hybrid))
@@ -188,7 +188,7 @@ def table(cells: Sequence[Cell], shared: str) -> str:
 
 
 def summary(cells: Sequence[Cell]) -> str:
-    """Return the counts."""
+    """Return the counts, as a sentence."""
     dask = sum(cell.dask == _WORKERS for cell in cells)
     tasks = sum(cell.tasks == _SUMS for cell in cells)
     worlds = sum(cell.mpi == WORLD for cell in cells)

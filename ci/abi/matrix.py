@@ -1,26 +1,26 @@
-"""What check says of each launcher and image, against what they then do.
+"""Run each launcher with each image, and compare with what ``dask-runner check`` says.
 
 ::
 
     ci/abi_matrix [--markdown FILE] [--only WORD] [--add]
 
-brings a cluster up, shows the MPI runtimes of ci/mpi.py in its shared home, and asks
-``dask-runner check`` inside the SIFs of build/ (or CLUSTER_IMAGES) about every
-launcher and every MPI. Then each pair is run, with four ranks, over two nodes under
-srun, by three programs (ci/abi/cells.py):
+brings a cluster up, copies the MPI runtimes of ci/mpi.py to its shared home, and asks
+``dask-runner check`` in the SIFs of build/ (or CLUSTER_IMAGES) about every launcher and
+every MPI. Each pair then runs three programs (ci/abi/cells.py), with four ranks, under
+srun over two nodes:
 
-- one of MPI, whose ranks send 4 MiB to each other. A pair that check calls compatible
-  and that is no world of four is wrong, and so is the opposite; `partial` says that it
-  may be either;
+- a program of MPI, whose ranks send 4 MiB to each other. It is an error if check calls
+  a pair compatible that is no world of four, or incompatible one that is; a pair that
+  it calls partial may do either;
 - a Dask script, which has to work in every pair;
-- a Dask script whose tasks use MPI across all workers, which has to work where the
-  first does, and to fail elsewhere.
+- a Dask script whose tasks use MPI across all workers, which has to work if the first
+  program does, and to fail if not.
 
-The status is the number of wrong cells. Each cell is kept in build/abi.jsonl at once,
-and ``--add`` runs only those that are not there yet.
+The status is the number of wrong cells. Each cell is written to build/abi.jsonl at
+once; ``--add`` runs only those that are not there yet.
 
-An image of another MPI is a SIF with that runtime at /opt/mpi, named by
-MPI4PY_LIBMPI: the same bits as images/scripts/install-mpi-wheel.sh installs.
+An image of another MPI is a SIF with that runtime bound to /opt/mpi and named by
+MPI4PY_LIBMPI: the same files that images/scripts/install-mpi-wheel.sh installs.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ SHARED = f"{HOME}/mpi"
 KEPT = ROOT / "build/abi.jsonl"
 SECONDS = 120
 
-# What nothing of a run with MPI needs, and half of a runtime is.
+# Half of a runtime, which no run with MPI needs.
 _UNUSED = ("IMB-", "python", "activate", "Activate", "_ilp64", "/debug/", ".a", ".pc")
 
 # More ranks than cores.
@@ -103,7 +103,7 @@ def _print(text: str) -> None:
 
 
 def _kept() -> dict[tuple[str, ...], Cell]:
-    """Return the cells that were run before."""
+    """Return the cells of earlier runs."""
     lines = KEPT.read_text().splitlines() if KEPT.exists() else []
     cells = [Cell(**json.loads(line)) for line in lines]
     return {cell.key: cell for cell in cells}
@@ -142,11 +142,11 @@ def _matrix(
                     f"try it by hand: {said.command}",
                 )
             for way in json.loads(said.stdout)["ways"]:
-                # The SIFs stand for all as far as others are bound; what cannot be
-                # bound has no command that could be tried.
+                # Another MPI is bound into the SIFs alone, not into images that are
+                # bound themselves. A way without a command cannot be tried.
                 if way["model"] == "hybrid" or (not options and way["command"]):
                     known = kept.get((image, way["way"], _model(way)))
-                    # What check says may have changed since, and is asked anew.
+                    # The verdict of check may have changed since.
                     if known and known.said == way["verdict"]:
                         yield known
                         continue
@@ -166,7 +166,7 @@ def _images(runtimes: Sequence[mpi.Runtime]) -> dict[str, tuple[str, str]]:
             base,
             f"--bind {SHARED}/{name}:/opt/mpi "
             f"--env MPI4PY_LIBMPI=/opt/mpi/lib/{runtime.family.library} "
-            # As in images of these wheels, which are built for another place.
+            # As in images of these wheels, which were built for another prefix.
             + (
                 "--env OPAL_PREFIX=/opt/mpi --env PMIX_INSTALL_PREFIX=/opt/mpi"
                 if name.startswith("openmpi")
@@ -193,7 +193,7 @@ def _put(cluster: Cluster, trees: dict[str, Path]) -> None:
         return member
 
     container = cluster.client.containers.get(f"{cluster.name}-{LOGIN}")
-    # Half a gigabyte, which is none of the memory's business.
+    # Half a gigabyte, too much to hold in memory.
     with tempfile.TemporaryFile() as stream:
         with tarfile.open(fileobj=stream, mode="w") as archive:
             for name, tree in trees.items():
@@ -249,7 +249,7 @@ def _did(cluster: Cluster, program: Program, start: str, rest: str) -> str:
 
 
 def _incompatible(way: dict[str, Any], sif: str) -> str:
-    # What check advises against has no command; this is what a user would type.
+    # Check gives no command where it advises against one; a user would type this.
     command = str(way["way"]).partition(" (")[0]
     command = command if command.startswith("srun") else f"{command} -n N"
     return f"{command} apptainer exec {sif} PROGRAM"

@@ -1,4 +1,4 @@
-"""``ci/bench``: our start and end beside those of others, in one run."""
+"""``ci/bench``: measure the start and end of our runs and of others', in one go."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     import docker
 
 NAME = "bench"
-#: Two nodes of so many CPUs hold 64 ranks, and the scheduler and client beside
-#: them that some are started with.
+#: Two nodes of so many CPUs have room for 64 ranks, and for the scheduler and client
+#: that some programs start in addition.
 CPUS = 40
 RANKS = "4,8,16,32,64"
 WORKERS = "8,16,32,64"
@@ -50,12 +50,12 @@ print(json.dumps(found))
 
 
 def main(argv: Sequence[str]) -> int:
-    """Measure, print the table, keep JSON, table and picture."""
+    """Measure; print the table; write table, JSON and picture to files."""
     options = _parser().parse_args(argv)
     if importlib.util.find_spec("matplotlib") is None:
         raise ConfigError(
             f"this Python ({sys.executable}) has no matplotlib",
-            "what draws the picture at the end",
+            "matplotlib, which draws the picture at the end",
             "make bench, which installs it into .venv",
         )
     options.out.mkdir(parents=True, exist_ok=True)
@@ -65,12 +65,12 @@ def main(argv: Sequence[str]) -> int:
     if not options.redraw:
         client = ensure()
         with _cluster(client) as cluster:
-            # Images that someone else has made are taken as they are.
+            # In a folder that CLUSTER_IMAGES names, images are taken as they are.
             if cluster.images == ROOT / "build":
                 ensure_peers(client)
             _check_images(cluster)
             before = results
-            # Each at once, so that nothing is lost with what comes after it.
+            # Written after each run, so that a later failure loses nothing.
             for new in _measured(cluster, options):
                 results = _joined(before, new) if before else new
                 path.write_text(json.dumps(results, indent=1) + "\n")
@@ -84,7 +84,7 @@ def main(argv: Sequence[str]) -> int:
 
 @contextmanager
 def _cluster(client: docker.DockerClient) -> Iterator[Cluster]:
-    """Bring the cluster up for a while; one that is up already stays."""
+    """Bring the cluster up for a while; one that was up already stays up."""
     cluster = Cluster(NAME, cpus=CPUS, client=client)
     if cluster.members():
         cluster.up()
@@ -137,7 +137,7 @@ def _check_images(cluster: Cluster) -> None:
             raise ConfigError(
                 f"no {Path(path).name} in {cluster.images}", "both images", "make sif"
             )
-    # From memory for all alike, also for the one that comes first.
+    # So that all programs read the images from memory, the first one too.
     for node in cluster.members():
         cluster.run(f"cat {OURS} {PEERS} > /dev/null", node=node, timeout=120)
 
@@ -184,9 +184,9 @@ def _measured(
 def _plan(
     chosen: Sequence[Contender], options: argparse.Namespace
 ) -> Iterator[tuple[Contender, int]]:
-    """Say what to run: all programs at one size, then at the next.
+    """Yield what to run: all programs at one size, then at the next.
 
-    What else the machine does, if it does, is then alike for those compared.
+    Other work of the machine then disturbs those that are compared alike.
     """
     sizes = {"ranks": options.ranks, "one task a node": options.workers}
     for _ in range(options.repeat):

@@ -1,7 +1,7 @@
 """The programs that the benchmark compares, as a table of command lines.
 
-All run with their own defaults but for one thread a worker, because the nodes of
-the cluster claim CPUs that the machine has not.
+All run with their own defaults except that workers have one thread: the nodes of the
+cluster claim more CPUs than the machine has.
 """
 
 from __future__ import annotations
@@ -13,28 +13,28 @@ JOBS = "/home/user/bench-jobs"
 OURS = "/images/dask-runner.sif"
 PEERS = "/images/peers.sif"
 
-#: How a program is measured: by the number of ranks of one srun, or by the number
-#: of workers with one task a node.
+#: The size of a run is the number of ranks of one srun, or of workers with one task a
+#: node.
 Shape = Literal["ranks", "one task a node"]
 
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """One program, one way to start it.
+    """One program, started in one way.
 
     Attributes
     ----------
     name : str
-        In the table, the picture and the JSON.
+        Its name in the table, the picture and the JSON.
     shape : Shape
         What its size counts.
     command : str
-        For bash in an allocation; ``{size}`` is its size, ``{share}`` the workers
-        of one of the two nodes.
+        A line for bash in an allocation; ``{size}`` is its size, ``{share}`` the
+        workers of one of the two nodes.
     idle : int
-        How many ranks do no work.
+        The number of ranks that do no work.
     floor : bool
-        Whether it is no program but the time that any takes.
+        Whether it measures the time that any program takes at least.
     """
 
     name: str

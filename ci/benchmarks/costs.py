@@ -1,7 +1,7 @@
-"""``ci/costs``: what the start of local ranks costs, by kind of process.
+"""``ci/costs``: measure what the start of local ranks costs, by kind of process.
 
-CPU time and not seconds: it says the same on a machine that does other things as
-well, and divided by the CPUs it is the least time that a start can take.
+CPU time, because it is the same on a busy machine; divided by the number of CPUs it is
+the least time that a start can take.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: Run as the user's script: looks at all processes that have its mark.
+#: Run as the user's script: it looks at all processes that have COSTS_MARK.
 LOOK = """
 import collections, os, sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The failures that our peers can express, side by side: theirs and ours.
+"""Play the failures that can also happen to our peers, with them and with us.
 
 ::
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 RESULTS = ROOT / "build" / "bench-failures.jsonl"
 PEERS = "/images/peers.sif"
 
-#: Each by its name in the table, its way in and its image.
+#: Name in the table, way into a cluster, image.
 CONTENDERS = (
     ("SLURMRunner", "jobqueue", PEERS),
     ("dask-mpi initialize", "daskmpi", PEERS),
@@ -42,7 +42,7 @@ CONTENDERS = (
     ("dask-runner", "cli", SIF),
 )
 
-#: What happens, to whom and when; and what the row is called.
+#: Title of the row, what happens, to which process, and when.
 ROWS = (
     ("the script returns", "return", "script", "running"),
     ("the script raises", "raise", "script", "running"),
@@ -61,7 +61,7 @@ ROWS = (
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What one contender did in one row."""
+    """How a contender's job ended in one row."""
 
     row: str
     contender: str
@@ -101,7 +101,7 @@ def measure(
 def compare(cluster: Cluster, cap: float, pattern: str) -> list[Measured]:
     """Play the rows and contenders that match, one after the other.
 
-    What was measured before, and is not measured again, is kept.
+    Earlier results of other rows and contenders are kept.
     """
     found = {(one.row, one.contender): one for one in _measured_before()}
     for title, cause, who, when in ROWS:
@@ -129,7 +129,7 @@ def _measured_before() -> list[Measured]:
 
 
 def table(found: Sequence[Measured]) -> str:
-    """Write it in Markdown."""
+    """Return the results as a table in Markdown."""
     names = [name for name, *_ in CONTENDERS]
     lines = [
         "| | " + " | ".join(names) + " |",
@@ -145,7 +145,7 @@ def table(found: Sequence[Measured]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Compare, and print."""
+    """Play the failures, and print the table."""
     parser = argparse.ArgumentParser(prog="ci/bench_failures", description=__doc__)
     parser.add_argument("--cap", type=float, default=40, help="seconds for an end")
     parser.add_argument("--name", default="bench-failures", help="of the cluster")

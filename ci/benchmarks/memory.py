@@ -1,11 +1,11 @@
-"""What the processes of a job take, for the Python of a node; prints JSON.
+"""Print the memory of a job's processes, as JSON; the Python of a node runs this.
 
-    python3 bench_memory.py UID PID...
+    python3 memory.py UID PID...
 
-PSS of /proc/PID/smaps_rollup (proc(5)): a page that N processes share counts one
-Nth in each, so that sums mean something. In bytes:
+PSS of /proc/PID/smaps_rollup (proc(5)), in bytes: a page that N processes share counts
+one Nth in each, so that sums are right.
 
-workers  the processes named, which are those that the workers run in
+workers  the processes named, in which the workers run
 python   all Python processes of the user: workers, nannies, fork servers, ranks,
          scheduler, client
 all      all processes of the user but shells: Apptainer and its squashfuse as well
@@ -27,7 +27,7 @@ def _pss(process: Path) -> int:
 
 
 def main() -> None:
-    """Add up and print."""
+    """Add up the memory, and print it."""
     uid, workers = int(sys.argv[1]), set(sys.argv[2:])
     sums = {"workers": 0, "python": 0, "all": 0, "processes": 0}
     for process in Path("/proc").glob("[0-9]*"):

@@ -1,8 +1,8 @@
-"""The image of the programs that we are compared with, and its SIF.
+"""``ci/peers``: build the image of the programs that we are compared with, and its SIF.
 
-dask-jobqueue's ``SLURMRunner``, dask-mpi and ``dask worker`` on the layers of our
-own image: the same Debian, Python, MPI and Dask, so that a comparison of the two
-compares the programs. Our package is taken out of it.
+It has dask-jobqueue's ``SLURMRunner``, dask-mpi and ``dask worker`` on the layers of
+our own image, and not our package: with the same Debian, Python, MPI and Dask, only the
+programs differ.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CONTEXT = Path(__file__).parent / "peers_context"
 
 @dataclass(frozen=True, slots=True)
 class PeersRow(Row):
-    """The image as a row that is not published, in ``images/images.toml``'s words."""
+    """The image as a row like those of ``images/images.toml``; it is not published."""
 
     @property
     def tag(self) -> str:
@@ -45,10 +45,10 @@ class PeersRow(Row):
 
 
 def ensure_peers(client: docker.DockerClient) -> Path:
-    """Return ``build/peers.sif``, made if it is not there or its base has changed.
+    """Return ``build/peers.sif``; make it if it is not there or its base has changed.
 
-    The base is our image as the engine has it; only where it has none is it built,
-    so that peers can be measured beside an image that came from a registry.
+    The base is our image as the engine has it, so that peers can be measured beside an
+    image from a registry. It is built only if the engine has none.
 
     Parameters
     ----------

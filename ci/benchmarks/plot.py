@@ -1,4 +1,4 @@
-"""The benchmark's picture: seconds to ready against ranks."""
+"""Draw the benchmark's picture: seconds to ready against ranks."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-#: Ours is black and thick; a colour and a mark for each of the others, told apart by
-#: the colour-blind as well (Okabe and Ito); floors are grey.
+#: Ours is black and thick, floors are grey, and each of the others has a colour and a
+#: mark. The colour-blind can tell the colours apart (Okabe and Ito).
 OURS_COLOUR, FLOOR_COLOUR = "black", "grey"
 OTHERS = (
     ("#d55e00", "s"),
@@ -26,16 +26,16 @@ FLOORS = (":", "-.", "--")
 
 
 def draw(results: Mapping[str, Any], path: Path) -> None:
-    """Draw ready against ranks, ours, peers and floors, as PNG.
+    """Draw seconds to ready against ranks, as PNG: ours, peers and floors.
 
     Parameters
     ----------
     results : mapping
-        What ``ci/bench`` writes as JSON.
+        The JSON of ``ci/bench``.
     path : Path
         The file.
     """
-    # Of the dependency group "bench" alone, and slow to import.
+    # Only the dependency group "bench" has it, and its import is slow.
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     found: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))

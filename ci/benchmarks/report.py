@@ -1,4 +1,4 @@
-"""The benchmark's results as a table in Markdown."""
+"""Write the benchmark's results as tables in Markdown."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ MIB = 1 << 20
 
 
 def table(results: Mapping[str, Any]) -> str:
-    """Return everything that was measured, for people.
+    """Return all results as a page in Markdown.
 
     Parameters
     ----------
     results : mapping
-        What ``ci/bench`` writes as JSON.
+        The JSON of ``ci/bench``.
     """
     notes = [f"- {note}" for note in results.get("notes", ())]
     parts = ["# The benchmark", _facts(results), *filter(None, ["\n".join(notes)])]
@@ -107,7 +107,7 @@ def _memory(name: str) -> Callable[[Mapping[str, Any]], float | None]:
     return value
 
 
-#: Heading, value of a run, how it is written, whether floors have it.
+#: Heading, value of a run, format, whether floors have it.
 MEASURES: tuple[
     tuple[str, Callable[[Mapping[str, Any]], float | None], str, bool], ...
 ] = (

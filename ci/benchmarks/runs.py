@@ -1,4 +1,4 @@
-"""One measured run of one program on the cluster in containers."""
+"""Run a program of the benchmark once, on the cluster in containers; measure it."""
 
 from __future__ import annotations
 
@@ -19,23 +19,24 @@ if TYPE_CHECKING:
     from containers.commands import Completed, Running
 
 HERE = Path(__file__).parent
-MEMORY = (HERE / "bench_memory.py").read_text()
+MEMORY = (HERE / "memory.py").read_text()
 UID = "1000"
-#: What ci/benchmarks/jobs/measured.py prints when its processes can be measured.
+#: ci/benchmarks/jobs/measured.py prints this when its processes can be measured.
 MEASURE_NOW = "bench: measure now"
-#: Seconds for the last processes of a job to vanish after it was cancelled.
+#: Within this time the last processes of a cancelled job are gone.
 CLEAR_SECONDS = 60
 POLL = 0.1
 
-#: The clock starts when srun does, in an allocation that is there already, and
-#: stops when it has returned: all nodes have the machine's clock.
+#: The clock starts when srun starts, in an allocation that exists, and stops when srun
+#: has returned. All nodes have the machine's clock.
 _TIMED = 'date +%s.%N > "$BENCH_DIRECTORY/started"; {command}; status=$?; \
 date +%s.%N > "$BENCH_DIRECTORY/ended"; exit $status'
 
-#: System calls that go to a file system or may (strace(1)).
+#: System calls that may go to a file system (strace(1)).
 TRACED = "%file,read,write,fstat,getdents64,fsync,lseek,flock,fcntl"
-#: Strace runs inside, as it would wait for ever for a squashfuse that it traces
-#: itself; the nodes' is one that the images can run. Files on the node's own disk.
+#: Strace runs in the container: outside, it would trace Apptainer's squashfuse as well,
+#: and wait for it for ever. The images can run the nodes' strace. It writes to the
+#: node's own disk.
 TRACER = f"""\
 #!/bin/bash
 verb=$1 image=$2
@@ -52,14 +53,14 @@ _SHARED = re.compile(r'["<]/home/|AT_FDCWD</home')
 
 @dataclass(slots=True)
 class Run:
-    """What was measured.
+    """The results of one run.
 
     Attributes
     ----------
     name, shape, size, workers
-        Which run.
+        Which run it was.
     status : int or None
-        Of the job; None if it had to be ended at the deadline.
+        The job's; None if it had to be ended at the deadline.
     ready : float or None
         Seconds from the start of srun until all workers are registered.
     closing : float or None
@@ -71,7 +72,7 @@ class Run:
     memory : dict
         Bytes, as ``ci/benchmarks/memory.py`` counts them, summed over the nodes.
     trouble : str
-        What went wrong, if something did.
+        What went wrong; empty if nothing did.
     """
 
     name: str
@@ -87,7 +88,7 @@ class Run:
     trouble: str = ""
 
     def plain(self) -> dict[str, Any]:
-        """Return it as JSON can carry it."""
+        """Return it as a dict for JSON."""
         return asdict(self)
 
 
@@ -105,12 +106,12 @@ def measure(cluster: Cluster, contender: Contender, size: int, deadline: float) 
     Parameters
     ----------
     cluster : Cluster
-        With two nodes that have CPUs enough.
+        A cluster of two nodes with enough CPUs.
     contender : Contender
     size : int
         Ranks, or workers.
     deadline : float
-        Seconds after which it is ended; the result then says so.
+        Seconds after which it is ended; ``trouble`` then says so.
     """
     run = Run(contender.name, contender.shape, size, contender.workers(size))
     place = _place(cluster)
@@ -137,10 +138,11 @@ def home_calls(
 ) -> float | None:
     """Return the file-system calls on the shared home, per rank, of one run.
 
-    All processes in the ranks' containers are counted. None if it did not end well.
+    All processes in the ranks' containers are counted. The result is None if the run
+    failed.
     """
     place = _place(cluster)
-    # In place of Apptainer's own name on the PATH of the ranks.
+    # The ranks find this on their PATH before the real Apptainer.
     cluster.write(f"{place}/apptainer", TRACER, mode=0o755)
     command = contender.command.format(size=size, share=size // 2)
     line = f'PATH="$BENCH_DIRECTORY:$PATH"; touch "$BENCH_DIRECTORY/go"; {command}'
@@ -169,10 +171,9 @@ def home_calls(
 
 
 def on_shared_home(line: str) -> bool:
-    """Tell whether a line of strace is a call on the shared home.
+    """Return whether a line of strace is a call on the shared home.
 
-    An absolute path that is somewhere else is, whatever the working directory
-    that strace shows beside it.
+    If the path is absolute, the working directory that strace shows does not count.
     """
     return bool(_SHARED.search(_ELSEWHERE.sub('"/', line)))
 
@@ -203,7 +204,7 @@ def _start(
 def _hold(
     cluster: Cluster, running: Running, place: str, run: Run, deadline: float
 ) -> None:
-    """Measure the memory while the script waits, and let it go on."""
+    """Measure the memory while the script waits, then make it go on."""
     running.wait_for(MEASURE_NOW, deadline)
     found = cluster.run(["cat", f"{place}/pids"])
     for node in cluster.members():
@@ -241,7 +242,7 @@ def _take_times(
 
 
 def _clear(cluster: Cluster) -> None:
-    """Leave nothing of a run behind that would slow down the next."""
+    """Cancel what is left of a run, which would slow down the next."""
     cluster.run("scancel --user=user; true")
     until = time.monotonic() + CLEAR_SECONDS
     while time.monotonic() < until:

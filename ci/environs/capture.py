@@ -1,18 +1,16 @@
-"""Write tests/data/environ anew: the environments that real launchers make.
+"""Capture the environments that real launchers make, for tests/data/environ.
 
 ::
 
     ci/capture_environ mpi [NAME…]      runtimes of ci/mpi.py, on this machine
     ci/capture_environ slurm [NAME…]    the cluster of ci/cluster, which is up
 
-Only the files that a real run makes are written; the documented ones are kept by
-hand. What a file expects comes from what was asked for (the number of ranks on each
-node) and from where each rank's file came out (mpi4py's own rank, srun's name of
-the output), not from the variables. Only the name of the job and the key are what
-:func:`dask_runner.launch.detect.detect` makes of them, for a person to read in the
-diff; so is the local rank, which Open MPI 5 gives in an order of its own, but
-each node has to have each once. Hosts, users, addresses and paths are replaced by
-ones that mean nothing.
+Only the files of real runs are written; those made from documentation stay. What a file
+expects comes from the case (the number of ranks on each node) and from the name of each
+rank's output (mpi4py's own rank, srun's), not from the variables. The job, the key and
+the local rank are what :func:`dask_runner.launch.detect.detect` finds, for a person to
+check in the diff. Open MPI 5 gives local ranks in an order of its own, so each node
+just has to have each once. Hosts, users, addresses and paths are replaced by examples.
 """
 
 from __future__ import annotations
@@ -42,12 +40,12 @@ if TYPE_CHECKING:
 
 ENVIRONS = ROOT / "tests" / "data" / "environ"
 
-# What launchers set; anything else is the machine's own.
+# Launchers set these; others are the machine's own.
 _KEPT = re.compile(
     r"(SLURM|SLURMD|SRUN|PMI|PMIX|OMPI|PRTE|HYDRA|HYDI|MPI|MPIR|I_MPI_HYDRA|APPTAINER"
     r"|SINGULARITY)_|ENVIRONMENT$|HOSTNAME$"
 )
-# Long, and about the machine or the user's session.
+# These are long, and about the machine or the user's session.
 _DROPPED = re.compile(
     r"APPTAINER_(ENVIRONMENT|BIND|COMMAND)|SINGULARITY_(ENVIRONMENT|BIND)|OMPI_ARGV"
     r"|OMPI_COMMAND$|OMPI_MCA_PREFIXES|\w+_ALLOW_RUN_AS_ROOT|SLURM_(TASK_PID|UMASK)"
@@ -58,8 +56,8 @@ _ADDRESS6 = re.compile(r"\[[0-9a-fA-F:]*::[0-9a-fA-F:]*\]")
 
 _WAYS = {"slurm": "file", "openmpi": "mpi", "hydra": "pmi"}
 
-# How a rank's environment gets to a file of its rank: srun names the output of
-# each task by itself (but wrongly in a second component), mpiexec's ranks have to.
+# How the environment of a rank gets into a file with the rank's name. srun names the
+# output of each task (wrongly in a second component); under mpiexec each rank does.
 _SAVE = {
     "task": "--output=$OUT/%t env -0",
     "print": "env -0 > $OUT/0",
@@ -70,7 +68,7 @@ _RANK_SAVES = """\
 #!/bin/sh
 env -0 > "$OUT/${OMPI_COMM_WORLD_RANK:-${PMI_RANK:-$SLURM_PROCID}}"
 """
-# The same for who reads the first line of the file.
+# How the first line of the file shows the same.
 _SHOWN = {
     "{image}": _SAVE["image"],
     'sh -c "{print}"': "dask-runner",
@@ -82,8 +80,8 @@ _SHOWN = {
     "{rank}": "dask-runner",
 }
 
-# What each rank of an MPI runtime runs. The environment is taken before MPI is
-# loaded, which changes it; the number in the name is MPI's.
+# Each rank of an MPI runtime runs this. It saves the environment as it was before MPI
+# was loaded, which changes it, under the rank that MPI gives.
 _PROBE = """
 import os, sys
 before = dict(os.environ)
@@ -96,7 +94,7 @@ with open(os.path.join(sys.argv[1], str(rank)), "w") as file:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Capture what was asked for."""
+    """Capture the cases that are named."""
     kinds: dict[str, Callable[[Sequence[str]], None]] = {"mpi": _mpi, "slurm": _slurm}
     if not arguments or arguments[0] not in kinds:
         sys.stderr.write(f"{__doc__}\n")
@@ -107,11 +105,11 @@ def main(arguments: Sequence[str]) -> int:
 
 def _mpi(names: Sequence[str]) -> None:
     for case in _chosen(cases.MPI, names):
-        # With mpi4py loaded by this Python, under the runtime's own mpiexec.
+        # This Python loads mpi4py, under the runtime's own mpiexec.
         runtime = mpi.runtime(case.family)
         mpiexec, flag, count = runtime.mpiexec(case.size)
         with tempfile.TemporaryDirectory() as out:
-            # An empty environment: what comes out is the launcher's.
+            # An almost empty environment: all else comes from the launcher.
             environ = runtime.environ({"PATH": "/usr/bin:/bin", "HOME": out})
             probe = [sys.executable, "-c", _PROBE, out, count]
             subprocess.run(
@@ -133,7 +131,7 @@ def _mpi(names: Sequence[str]) -> None:
 
 
 def _slurm(names: Sequence[str]) -> None:
-    # Late: it needs the Docker SDK, which the other kind does not.
+    # Imported here: it needs the Docker SDK, which the other kind does not.
     from ci.slurm.cluster import Cluster  # noqa: PLC0415
 
     cluster = Cluster()
@@ -141,7 +139,7 @@ def _slurm(names: Sequence[str]) -> None:
     for case in _chosen(cases.SLURM, names):
         out = f"/home/user/capture/{case.name}"
         command = case.command.format(**_SAVE)
-        # An empty environment, for the container's own variables say nothing.
+        # An almost empty environment, without the container's own variables.
         clean = f"env -i PATH=/usr/bin:/bin HOME=/home/user OUT={out}"
         cluster.run(
             f"rm -rf {out} && mkdir -p {out} && cd {out}"
@@ -168,7 +166,7 @@ def _chosen(cases: tuple[Case, ...], names: Sequence[str]) -> Iterator[Case]:
 def _write(
     case: Case, texts: list[str], versions: str, private: Mapping[str, str]
 ) -> None:
-    """Write the environments to keep, each with what it has to give."""
+    """Write the environments to keep, each with what it is expected to give."""
     environs = [_kept(text, private) for text in texts]
     stated = _stated(case, environs)
     command = case.command
@@ -198,7 +196,7 @@ def _kept(text: str, private: Mapping[str, str]) -> dict[str, str]:
 
 
 def _stated(case: Case, environs: list[dict[str, str]]) -> list[str]:
-    """Return, for each rank, the line that says what its environment has to give."""
+    """Return for each rank the line with what its environment is expected to give."""
     if case.launcher.startswith("error: "):
         return [case.launcher]
     if case.launcher == "none":

@@ -1,4 +1,4 @@
-"""The runs whose environments are captured (ci/capture_environ): two tables."""
+"""Two tables of the runs whose environments ci/capture_environ captures."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One run, of which some ranks' environments are kept.
+    """One run; the environments of some of its ranks are kept.
 
     Attributes
     ----------
     name : str
         First part of the names of the files.
     command : str
-        What is run; ``{save}`` and the like stand for the program that every rank runs.
+        The command; ``{save}`` and the like stand for the program of every rank.
     launcher : str
-        The row that has to be found; ``none``; or ``error: WORDS``.
+        The launcher that has to be found; ``none``; or ``error: WORDS``.
     size : int
         Number of ranks.
     nodes : tuple of int
@@ -24,9 +24,9 @@ class Case:
     family : str
         The runtime of ci/mpi.py; empty for a case of the cluster.
     ranks : tuple of int
-        Which to keep.
+        The ranks whose environments are kept.
     words : str
-        More for the first line.
+        A remark for the first line of the file.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Case:
     words: str = ""
 
 
-#: Under a runtime of ci/mpi.py, on this machine.
+#: On this machine, with a runtime of ci/mpi.py.
 MPI = (
     Case("openmpi5", "mpiexec -n 3 {save}", "openmpi", 3, (3,), "openmpi", (0, 2)),
     Case("openmpi4", "mpiexec -n 3 {save}", "openmpi", 3, (3,), "openmpi4", (0, 2)),

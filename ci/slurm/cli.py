@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from containers.commands import Running
 
-# What a person types at exec ends exec's command, not exec itself.
+# At exec, these end the command and not exec itself.
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -50,7 +50,7 @@ def act(cluster: Cluster, options: argparse.Namespace) -> int:
 
 def execute(cluster: Cluster, options: argparse.Namespace) -> int:
     """Run a command on a node and return its status."""
-    # Python has None for a stream that was closed before it started.
+    # A stream that was closed before Python started is None.
     terminal = all(stream and stream.isatty() for stream in (sys.stdin, sys.stdout))
     running = cluster.start(
         options.argv,
@@ -64,9 +64,9 @@ def execute(cluster: Cluster, options: argparse.Namespace) -> int:
         tty=terminal,
     )
     if terminal:
-        # docker exec has the terminal, and every key goes through it.
+        # docker exec reads the terminal itself, Ctrl-C included.
         return running.wait().returncode
-    # A daemon, because a read from stdin cannot be called off.
+    # A daemon thread, because a read from stdin cannot be interrupted.
     threading.Thread(target=_feed, args=(running, sys.stdin), daemon=True).start()
     with _forwarding(running):
         return running.wait().returncode
@@ -78,16 +78,16 @@ def _feed(running: Running, stdin: TextIO | None) -> None:
             running.write(data)
         running.close_stdin()
     except (OSError, ValueError):
-        # The command ended without reading all of its input, as it may.
+        # The command ended without reading all of its input, which is no error.
         return
 
 
 @contextmanager
 def _forwarding(running: Running) -> Iterator[None]:
-    """Hand signals on to the command, whose end then ends us."""
+    """Send the signals of this process to the command, whose end then ends us."""
 
     def forward(number: int, _: FrameType | None) -> None:
-        # Not in the handler: it may have interrupted the client it would use.
+        # In a thread: the handler may have interrupted the client that it needs.
         threading.Thread(target=running.signal, args=(number,), daemon=True).start()
 
     before = {number: signal.signal(number, forward) for number in FORWARDED}
@@ -98,11 +98,11 @@ def _forwarding(running: Running) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-# Name, what it does, function.
+# Name, help, function.
 COMMANDS: tuple[tuple[str, str, Callable[[Cluster, argparse.Namespace], int]], ...] = (
-    ("up", "bring it up, or find it up", up),
+    ("up", "bring it up, if it is not up", up),
     ("exec", "run a command on a node; its status is the command's", execute),
-    ("logs", "what the Slurm daemons logged", logs),
+    ("logs", "print what the Slurm daemons logged", logs),
     ("kill", "a node loses power", act),
     ("stop", "a node is shut down in order", act),
     ("freeze", "a node stands still, its connections stay open", act),

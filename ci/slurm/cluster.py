@@ -1,4 +1,4 @@
-"""A Slurm cluster in containers: a controller to log in to, and compute nodes.
+"""Bring up a Slurm cluster in containers: a login node with slurmctld, compute nodes.
 
 ::
 
@@ -6,8 +6,8 @@
         done = cluster.run("srun -N2 hostname", timeout=60)
         cluster.node("c1").kill()
 
-A cluster is its containers, and nothing is kept beside them: any process can
-attach to one that is up, with ``Cluster(name).attach()`` or by ``up()``.
+All state is in the containers and their labels, so any process can use a cluster that
+is up: ``Cluster(name)``.
 """
 
 from __future__ import annotations
@@ -46,12 +46,13 @@ SHAPE = "dask-runner.shape"
 class Cluster:
     """A Slurm cluster in containers.
 
-    Entering brings it up, leaving takes it down, also after a half-done enter.
+    Entering brings it up and leaving takes it down; an entry that fails removes what it
+    had made.
 
     Parameters
     ----------
     name : str
-        Names its containers, network and volume, so that several can be up.
+        Part of the names of its containers, network and volume: several can be up.
     nodes : int
         Number of compute nodes, ``c1``, ``c2`` ...
     cpus : int
@@ -98,7 +99,7 @@ class Cluster:
         self.down()
 
     def up(self) -> None:
-        """Bring it up, or find it up.
+        """Bring it up, if it is not up.
 
         Raises
         ------
@@ -154,13 +155,13 @@ class Cluster:
         command : str or sequence of str
             A line for bash, or a program with its arguments.
         node, user : str
-            Where and as whom.
+            The node and the account to run it on and as.
         timeout : float or None
             Seconds after which it is ended.
         env : mapping of str to str, optional
-            Variables beside those of a login.
+            Variables to add to those of a login.
         cwd : str
-            Where it starts; the shared home by default.
+            Its working directory; the shared home by default.
         **options
             More of :class:`containers.commands.Running`.
         """
@@ -219,7 +220,7 @@ class Cluster:
         Raises
         ------
         AssemblyError
-            They do not within the deadline, or a container ended.
+            The deadline passed before they did, or a container ended.
         """
         wanted = set(names or self._names()) - {LOGIN}
         if trouble := trouble_until_ready(
@@ -244,9 +245,9 @@ class Cluster:
         return parts.containers(self.client, self.name)
 
     def _found(self) -> bool:
-        """Tell whether it is up already; what is left of one that is not is removed.
+        """Return whether it is up already; remove what is left of one that is not.
 
-        An engine that was stopped under a cluster leaves all its containers, ended.
+        An engine that was stopped while a cluster was up leaves its containers, ended.
         """
         containers = self._all()
         if all(one.status in ("exited", "dead", "created") for one in containers):
@@ -282,7 +283,7 @@ class Cluster:
                 labels=labels | {parts.NODE: node, SHAPE: self._shape()},
             )
 
-        # slurmctld looks its nodes up as it starts, so they are there first.
+        # slurmctld looks up the addresses of its nodes when it starts: they go first.
         with ThreadPoolExecutor() as pool:
             starts = [pool.submit(start, name, "slurmd") for name in self._names()]
             for started in starts:

@@ -19,27 +19,27 @@ SlurmdSpoolDir=/var/lib/slurm/d
 SlurmctldPidFile=/run/slurmctld.pid
 SlurmdPidFile=/run/slurmd.pid
 
-# No cgroups in these containers. Of the other ways to track processes this one, as
-# proctrack/cgroup of real sites, spares what a task has started from signals but
-# SIGKILL; linuxproc would end Apptainer's squashfuse, and the image with it.
+# These containers have no cgroups. Like proctrack/cgroup on real sites, pgid sends a
+# task's children no signal but SIGKILL; linuxproc would end Apptainer's squashfuse, and
+# the mounted image with it.
 ProctrackType=proctrack/pgid
 TaskPlugin=task/none
-# The PMI is the user's choice on the srun line, as on most sites.
+# As on most sites, the user chooses the PMI on the srun line.
 MpiDefault=none
 
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
-# Pending jobs are looked at often: tests wait for them.
+# Look at pending jobs often: tests wait for them.
 SchedulerParameters=sched_interval=2
 DefMemPerCPU={memory_per_cpu}
 # A node may claim more CPUs and memory than its machine has.
 SlurmdParameters=config_overrides
 
-# A node that was lost comes back to work as soon as it answers.
+# A lost node takes work again as soon as it answers.
 ReturnToService=2
-# A lost node is noticed while a test waits for it; the default is 300.
+# A test waits until a lost node is noticed; the default is 300.
 SlurmdTimeout=30
-# A task that fails leaves the others alone, as by default.
+# A task that fails does not end the others; this is the default.
 KillOnBadExit=0
 
 NodeName={nodes} CPUs={cpus} CoresPerSocket={cpus} RealMemory={memory} State=UNKNOWN

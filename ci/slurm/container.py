@@ -1,4 +1,4 @@
-"""How a container has to be started so that Slurm and Apptainer run in it."""
+"""Start a container in which Slurm and Apptainer run."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     import docker
 
-#: The first container fills the new home from the image, and the engine fails where a
-#: second one begins to fill it meanwhile.
+#: The first container fills the new home from the image; the engine fails if a second
+#: one fills it at the same time.
 _filling = Lock()
 
 
@@ -41,15 +41,15 @@ def start_container(
     image : str
         The nodes' image.
     cluster, node : str
-        The cluster's name, which is also its network's, and the host name.
+        The name of the cluster and of its network, and the host name.
     daemon : str
         ``slurmctld`` or ``slurmd``.
     conf : str
         The slurm.conf.
     binds : mapping of path to str
-        Folders of this machine, and where they are seen, read-only.
+        Folders of this machine, and their paths in the container, read-only.
     labels : dict of str to str
-        By which the container is found again.
+        The labels by which the container is found again.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def start_container(
     host = api.create_host_config(
         binds={f"{cluster}-home": {"bind": "/home", "mode": "rw"}} | folders,
         cap_add=["ALL"],
-        # Not every machine has it to give, and nothing here needs it.
+        # Some machines cannot give it, and nothing here needs it.
         cap_drop=["SYS_RESOURCE"],
         security_opt=["seccomp=unconfined", "apparmor=unconfined"],
         devices=["/dev/fuse"],
@@ -72,8 +72,8 @@ def start_container(
         init=True,
         network_mode=cluster,
     )
-    # What the command line calls systempaths=unconfined: user namespaces may
-    # mount a proc of their own only where none of it is masked.
+    # systempaths=unconfined on the command line: a user namespace may mount a /proc of
+    # its own only if no part of the outer one is masked.
     host["MaskedPaths"] = []
     host["ReadonlyPaths"] = []
     network: Any = api.create_networking_config(

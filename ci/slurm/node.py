@@ -1,4 +1,4 @@
-"""A node of the cluster in containers, and what can happen to it."""
+"""A node of the cluster in containers, and the failures that it can be given."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
     from ci.slurm.cluster import Cluster
 
-# A node's packets vanish without a word, as when a cable is cut; its own loopback
-# goes on. The established connections survive if it is mended soon enough.
+# The node's packets are dropped silently, as when a cable is cut; its loopback still
+# works. Connections survive if the rules are removed soon enough.
 _CHAINS = (("INPUT", "-i"), ("OUTPUT", "-o"))
 
 
 class Node:
-    """One container of a cluster, and what can happen to it.
+    """One container of a cluster, and the failures that it can be given.
 
     Parameters
     ----------
     cluster : Cluster
-        The cluster it belongs to.
+        The cluster that it belongs to.
     name : str
         Its host name: ``login``, ``c1``, ``c2`` ...
     """
@@ -50,28 +50,28 @@ class Node:
             ) from None
 
     def kill(self) -> None:
-        """Let it lose power: every process on it is gone at once."""
+        """Kill all its processes at once, as a loss of power does."""
         self.container.kill()
 
     def stop(self) -> None:
-        """Shut it down in order: slurmd gets SIGTERM first."""
+        """Shut it down: slurmd gets SIGTERM first."""
         self.container.stop(timeout=10)
 
     def freeze(self) -> None:
-        """Stop all its processes where they are; connections stay open."""
+        """Suspend all its processes; connections stay open."""
         self.container.pause()
 
     def cut(self) -> None:
-        """Cut its network: packets vanish both ways, nothing is told."""
+        """Cut its network: packets are dropped silently, both ways."""
         self._filter("-I")
 
     def restore(self) -> None:
-        """Undo what was done to it, and wait until Slurm uses it again."""
+        """Undo any of these, and wait until Slurm uses the node again."""
         self.mend()
         self.cluster.wait_ready(self.name)
 
     def mend(self) -> None:
-        """Undo what was done to it."""
+        """Undo any of these."""
         container = self.container
         if container.status == "paused":
             container.unpause()

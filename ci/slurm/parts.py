@@ -1,4 +1,4 @@
-"""What a cluster in containers is made of, found again in the engine by a label."""
+"""Create, find and remove the parts of a cluster in containers, by a label."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ if TYPE_CHECKING:
     import docker
     from docker.models.containers import Container
 
-#: Has the name of the cluster, on all that belongs to it.
+#: On every part: the name of the cluster.
 LABEL = "dask-runner.cluster"
-#: Has the name of the node, on its container.
+#: On a container: the name of the node.
 NODE = LABEL + ".node"
 
 
 def create(client: docker.DockerClient, name: str) -> dict[str, str]:
-    """Create what the nodes share; return the labels of all that is the cluster's."""
+    """Create the network and the home; return the labels for all parts."""
     labels = {LABEL: name}
     client.networks.create(name, driver="bridge", labels=labels)
     client.volumes.create(f"{name}-home", labels=labels)
@@ -29,7 +29,7 @@ def containers(client: docker.DockerClient, name: str) -> list[Container]:
 
 
 def remove(client: docker.DockerClient, name: str) -> None:
-    """Remove all that there is of it."""
+    """Remove all parts of a cluster."""
     for container in containers(client, name):
         container.remove(force=True, v=True)
     its = {"label": f"{LABEL}={name}"}

@@ -1,4 +1,4 @@
-"""When a cluster in containers is ready: the controller answers, nodes take work."""
+"""Wait until a cluster in containers is ready: slurmctld answers, nodes take work."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def trouble_until_ready(
     nodes: AbstractSet[str],
     members: Callable[[], Iterable[Container]],
 ) -> str:
-    """Wait until the nodes take work; return what was seen if they do not.
+    """Wait until the nodes take work; return "", or what is wrong if they do not.
 
     Parameters
     ----------
     login : docker.models.containers.Container
-        Where slurmctld runs.
+        The container in which slurmctld runs.
     nodes : set of str
         Host names to wait for.
     members : callable
@@ -40,7 +40,7 @@ def trouble_until_ready(
     deadline = time.monotonic() + UP_SECONDS
     seen = ""
     while time.monotonic() < deadline:
-        # sinfo asks slurmctld, which may not be there yet: bounded too.
+        # sinfo asks slurmctld and hangs while that is not there yet.
         try:
             code, seen = execute(login, ["timeout", "5", "sinfo", "-hNo", "%N %T"])
         except APIError as error:

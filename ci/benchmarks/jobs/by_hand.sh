@@ -1,5 +1,5 @@
 #!/bin/bash
-# `dask scheduler` and `dask worker` by hand, as a batch script does it.
+# Start `dask scheduler` and `dask worker` as a batch script does.
 #   by_hand.sh IMAGE WORKERS-A-TASK SRUN-OPTION...
 set -eu
 image=$1 nworkers=$2

@@ -1,4 +1,4 @@
-"""A script as users of dask-runner write it; also the client of a scheduler file."""
+"""The script of a dask-runner user; also the client where there is a scheduler file."""
 
 import os
 

@@ -1,8 +1,8 @@
-"""What every program of the benchmark does once it has a client.
+"""Do what every program of the benchmark does once it has a client.
 
-Runs inside the images; finds its directory in ``BENCH_DIRECTORY`` and writes
-there, one file a moment: ``ready``, ``pids``, ``end``. Between the last two it
-waits for the file ``go``, while the processes are measured from outside.
+This runs in the images. It writes the files ``ready``, ``pids`` and ``end`` to the
+directory ``BENCH_DIRECTORY``, each at its moment. Before the last it waits for the file
+``go``, while the processes are measured from outside.
 """
 
 from __future__ import annotations

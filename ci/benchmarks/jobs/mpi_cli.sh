@@ -1,5 +1,5 @@
 #!/bin/bash
-# The command dask-mpi, and a client in a step of its own.
+# Start the command dask-mpi, and a client in a step of its own.
 #   mpi_cli.sh IMAGE SRUN-OPTION...
 set -eu
 image=$1

@@ -1,4 +1,4 @@
-"""dask-mpi's other way: a function given to execute()."""
+"""The script of a dask-mpi user: a function that is given to execute()."""
 
 from dask.distributed import Client
 from dask_mpi import execute
@@ -6,7 +6,7 @@ from measured import measured
 
 
 def program() -> None:
-    """Be the client."""
+    """Run the client."""
     with Client() as client:
         measured(client)
 

@@ -1,4 +1,4 @@
-"""dask-mpi's way: initialize() at the top of the script, on every rank."""
+"""The script of a dask-mpi user: every rank calls initialize() first."""
 
 from dask.distributed import Client
 from dask_mpi import initialize

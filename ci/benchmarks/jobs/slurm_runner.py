@@ -1,4 +1,4 @@
-"""dask-jobqueue's way: the script on every rank."""
+"""The script of a dask-jobqueue user: every rank runs it."""
 
 import os
 

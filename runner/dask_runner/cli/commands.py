@@ -280,9 +280,9 @@ def _end(
 
 
 def _report(error: RunnerError, beside: Beside | None, given: dict[str, Any]) -> None:
-    from dask_runner.node import outset  # noqa: PLC0415  --help needs none of it
+    from dask_runner.node import early_errors  # noqa: PLC0415  --help needs none of it
 
-    outset.tell(error, os.environ, given, beside or Beside())
+    early_errors.report(error, os.environ, given, beside or Beside())
 
 
 def _check_working_directory() -> None:

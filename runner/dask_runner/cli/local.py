@@ -26,7 +26,7 @@ from dask_runner.meeting.private import (
 from dask_runner.meeting.record_directory import LOCAL_PREFIX
 from dask_runner.node.causes import problem
 from dask_runner.node.follower import hear_signals
-from dask_runner.node.obituaries import Obituaries
+from dask_runner.node.local_ends import LocalEnds
 from dask_runner.node.orphans import end_orphans
 from dask_runner.resources import private_directory
 
@@ -102,12 +102,12 @@ async def _run(
     common: Mapping[str, str],
     opened: Mapping[int, Sequence[int]],
 ) -> int:
-    obituaries = _obituaries(settings, common)
+    ends = _local_ends(settings, common)
     ranks: list[asyncio.subprocess.Process] = []
-    watches = [asyncio.create_task(obituaries.watch())]
+    watches = [asyncio.create_task(ends.watch())]
 
     def pass_on(number: int) -> None:
-        obituaries.passed_on.add(number)
+        ends.passed_on.add(number)
         _forward(ranks, number)
 
     loop = asyncio.get_running_loop()
@@ -124,12 +124,12 @@ async def _run(
                 end_orphans(but=[process.pid for process in ranks])
                 raise problem(error) from error
             ranks.append(process)
-            obituary = obituaries.write(rank, process)
-            watches.append(asyncio.create_task(obituary))
+            end = ends.report(rank, process)
+            watches.append(asyncio.create_task(end))
         for descriptor in itertools.chain(*opened.values()):
             # A writer at the other end must notice when the program has closed it.
             os.close(descriptor)
-        await obituaries.over.wait()
+        await ends.over.wait()
         await _see_off(ranks)
     finally:
         for watch in watches:
@@ -138,15 +138,15 @@ async def _run(
             if process.returncode is None:
                 process.kill()
                 await process.wait()
-        obituaries.close()
-    return obituaries.status
+        ends.close()
+    return ends.status
 
 
-def _obituaries(settings: Settings, environ: Mapping[str, str]) -> Obituaries:
+def _local_ends(settings: Settings, environ: Mapping[str, str]) -> LocalEnds:
     world = detect({**environ, "DASKRUNNER_RANK": "0"}, "local")
     assert world is not None  # noqa: S101  its variables are set
     where = private_meeting(world, environ, settings.scheduler_file)
-    return Obituaries(world, where, settings)
+    return LocalEnds(world, where, settings)
 
 
 async def _start(

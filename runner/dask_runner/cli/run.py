@@ -15,7 +15,7 @@ from dask_runner.meeting.choose import choose
 from dask_runner.mpi import lost_launcher, surroundings
 from dask_runner.node.contact import Contact
 from dask_runner.node.launcher_child import ThisProcess
-from dask_runner.node.leader import Host
+from dask_runner.node.leader import Leader
 from dask_runner.node.mpi_broadcast import mpi_meeting
 from dask_runner.node.rank import Rank
 
@@ -66,19 +66,19 @@ def run(
 
 async def _live(launch: Launch, args: Sequence[str], beside: Beside) -> int:
     meeting = choose(launch.world, launch.environ, launch.settings, mpi_meeting)
-    leader = None
+    to_leader = None
     if beside.leader is not None:
-        leader = socket.socket(fileno=beside.leader.detach())
+        to_leader = socket.socket(fileno=beside.leader.detach())
         beside.leader = None
     contact = Contact(launch, meeting, socket.gethostname())
-    rank = Rank(launch, contact, asyncio.Queue(), ThisProcess(leader))
+    rank = Rank(launch, contact, asyncio.Queue(), ThisProcess(to_leader))
     if beside.door is None:
         return await rank.run()
-    host = Host(rank, launch, args, collective=meeting.collective)
-    host.open(socket.socket(fileno=beside.door.detach()))
+    leader = Leader(rank, launch, args, collective=meeting.collective)
+    leader.open(socket.socket(fileno=beside.door.detach()))
     status = None
     try:
         status = await rank.run()
     finally:
-        await host.close(status)
+        await leader.close(status)
     return status

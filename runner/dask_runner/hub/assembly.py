@@ -1,4 +1,4 @@
-"""How a cluster begins: from the first rank's arrival until the client is told."""
+"""The assembly of a cluster: from the first rank's arrival until the client starts."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from dask_runner.launch.plan import Plan
     from dask_runner.launch.settings import Settings
 
-#: Seconds that ranks wait for others of their node once there is a scheduler, where
-#: the cluster may begin without these (``--min-workers``).
+#: Seconds that ranks wait for others of their node once the scheduler is up, where the
+#: cluster may begin without all ranks (``--min-workers``).
 NEIGHBOURS = 5.0
 
 
 class Assembly:
-    """The beginning of one cluster.
+    """The assembly of one cluster.
 
     Parameters
     ----------
@@ -34,16 +34,16 @@ class Assembly:
     report : Reporter
         Prints for the user.
     ending : Ending
-        Told when the script begins; nothing begins any more once it has a status.
+        Learns when the script begins. Once it has a status, nothing starts any more.
     scheduler : SchedulerUp or None
-        One that is up already, elsewhere.
+        A scheduler that runs elsewhere already.
 
     Attributes
     ----------
     scheduler : SchedulerUp or None
         The scheduler, once it is up.
     ready : bool
-        Whether the client has been told that all is ready.
+        Whether the client has been started.
     """
 
     def __init__(
@@ -74,19 +74,19 @@ class Assembly:
         self.advance()
 
     def joined(self, host: str) -> None:
-        """Do the same for a host that a rank has joined, once for all that come now."""
+        """Start workers on a host that a rank has joined, once for all new ranks."""
         if not self._joined:
             asyncio.get_running_loop().call_soon(self._advance_the_joined)
         self._joined.add(host)
 
     def _advance_the_joined(self) -> None:
         hosts, self._joined = self._joined, set()
-        # Until all are there, one that comes changes nothing but for its own host.
+        # Until all ranks have arrived, a new rank only affects its own host.
         for host in (None,) if self._roster.assembled else hosts:
             self.advance(host)
 
     def advance(self, host: str | None = None) -> None:
-        """Tell everyone, or the ranks of one host, what has become possible."""
+        """Start what can start now, on all hosts or on one of them."""
         if self._ending.status is not None or self.scheduler is None:
             self._ending.changed()
             return
@@ -115,7 +115,7 @@ class Assembly:
         self._ending.changed()
 
     def _wait_no_longer(self) -> None:
-        """Start ranks whose node is not complete, or has not the one that leads it."""
+        """Start ranks whose node is not complete, or whose leader has not come."""
         self._impatient = True
         self.advance()
 
@@ -126,7 +126,7 @@ class Assembly:
         return self._roster.registered >= int(wanted)
 
     def what_is_missing(self) -> AssemblyError:
-        """Say what is not there when the time is over."""
+        """Return the error about what is missing at the deadline."""
         roster, seconds = self._roster, f"{self._settings.timeout:g} s"
         if missing := roster.never_came():
             zero = roster.member(0)

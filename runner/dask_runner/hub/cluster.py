@@ -1,9 +1,9 @@
-"""The state of the whole cluster, on rank 0, and what follows from it.
+"""The state of the whole cluster, on rank 0, and the decisions that follow from it.
 
 It tells the ranks (:mod:`dask_runner.hub.roster`) when the scheduler is up, the client
-when all is ready (:mod:`dask_runner.hub.assembly`), and everyone when and with which
-status it ends (:mod:`dask_runner.hub.ending`). What comes in and goes out is messages:
-it opens no socket and starts no process.
+when the cluster is ready (:mod:`dask_runner.hub.assembly`), and all ranks when and with
+which status it ends (:mod:`dask_runner.hub.ending`). It only receives and sends
+messages: it opens no socket and starts no process.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 
 class Cluster:
-    """The one place that decides.
+    """The state of one cluster: the only place where decisions are made.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ class Cluster:
 
     @property
     def size(self) -> int:
-        """How many ranks there are to be."""
+        """The number of ranks in the launch."""
         return self._world.size
 
     @property
@@ -124,11 +124,11 @@ class Cluster:
 
     @property
     def may_come(self) -> bool:
-        """Whether ranks are still to come."""
+        """Whether ranks are still expected."""
         return not self.assembled and self._ending.seconds < self._settings.timeout
 
     def connect(self, hello: m.NodeHello, channel: Channel) -> Node:
-        """Take a node in."""
+        """Add a node."""
         node = self._roster.connect(hello, channel)
         if self._over:
             channel.send(m.Close(self._ending.status or 0))
@@ -159,12 +159,12 @@ class Cluster:
             self.fail(error)
 
     def hear(self, node: Node, message: m.Message) -> None:
-        """Act on what a node says.
+        """Act on a node's message.
 
         Raises
         ------
         ProtocolError
-            If it is nothing that a node can say, or is of a rank that it does not play.
+            If a node sends no such message, or if it is about another node's rank.
         """
         node.heard = time.monotonic()
         if isinstance(message, m.OfRank):
@@ -172,19 +172,19 @@ class Cluster:
         elif act := self._of_nodes.get(type(message)):
             act(self, node, message)
         else:
-            raise ProtocolError(f"{message!r:.80}, which no node says")
+            raise ProtocolError(f"{message!r:.80}, which no node sends")
 
     def _hear_of(self, node: Node, rank: int, message: m.Message) -> None:
         act = self._of_ranks.get(type(message))
         if act is None:
-            raise ProtocolError(f"{message!r:.80}, which no rank says")
+            raise ProtocolError(f"{message!r:.80}, which no rank sends")
         if rank in node.members:
             act(self, node.members[rank], message)
         elif rank not in node.refused:
             raise ProtocolError(f"{message!r:.80} of rank {rank}, which is another's")
 
     def read(self, notice: Notice, signed: Iterable[int]) -> None:
-        """Act on the notice of a rank that cannot come, as its signers have done."""
+        """Act on a rank's notice that it cannot join; excuse the ranks that read it."""
         self._has_read = True
         if self._roster.may_join(notice.rank):
             self._ending.over(notice)
@@ -200,7 +200,7 @@ class Cluster:
 
     @property
     def cause(self) -> RunnerError | None:
-        """Why it has ended, where notices lie or ranks may come that do not know it."""
+        """Why the cluster has ended, if ranks may still come that do not know it."""
         due = self._has_read or self.may_come
         return self._ending.cause if due and self._ending.leaves_notice else None
 
@@ -228,7 +228,7 @@ class Cluster:
         self._workforce.forget(member)
 
     def _lose(self, members: list[Member], workers: list[str], why: str) -> None:
-        """Act on the loss of ranks; each is struck out already."""
+        """Act on the loss of ranks, which are removed from the roster already."""
         if self._over:
             return
         ranks = {member.rank: member for member in members}
@@ -261,7 +261,7 @@ class Cluster:
                 AssemblyError(
                     f"{member.name} failed before the cluster was ready",
                     f"all {self._world.size} ranks",
-                    "mend it, or begin with fewer by --min-workers",
+                    "correct that, or begin with fewer by --min-workers",
                 )
             )
         else:
@@ -272,7 +272,7 @@ class Cluster:
         roster = self._roster
         needed = self._settings.min_workers or 1
         if roster.registered < needed and not roster.missing:
-            # At the beginning there were not enough, later they were lost.
+            # Before the cluster was ready they never came; later they were lost.
             kind = LostError if self._assembly.ready else AssemblyError
             left = f"only {roster.registered}" if roster.registered else "none"
             self.fail(
@@ -362,7 +362,7 @@ class Cluster:
             self._ending.client_ended(message)
 
     def _on_scheduler_closed(self, member: Member, message: m.SchedulerClosed) -> None:
-        """Note that a client shut the cluster down: the script goes on without."""
+        """Report that a client has shut the cluster down; the script goes on."""
         del member, message
         self._report.note("the client has shut the cluster down")
         if self._plan.client is None:
@@ -380,7 +380,7 @@ class Cluster:
         self._agents.explained(member, error)
 
     def _on_absent(self, node: Node, message: m.Absent) -> None:
-        """Act on the loss of a rank that never joined, as a node of its host saw it."""
+        """Act on the loss of a rank that never joined, which a node of its host saw."""
         rank, host = message.rank, node.name
         if self._over or not self._roster.strike(rank, host):
             return
@@ -394,7 +394,7 @@ class Cluster:
             self._go_on(what)
 
     def _on_note(self, member: Member, message: m.Note) -> None:
-        # Ranks of one shape have the same to say; once is enough.
+        # Many ranks may send the same note; it is printed once.
         if message.text not in self._noted:
             self._noted.add(message.text)
             self._report.note(f"{member.name}: {message.text}")
@@ -405,19 +405,19 @@ class Cluster:
         self._ending.changed()
 
     def _on_ping(self, node: Node, message: m.Ping) -> None:
-        """Nothing to do: that it was heard is noted for every message."""
+        """Do nothing: the time of every message is noted elsewhere."""
 
     def _on_signalled(self, member: Member, message: m.Signalled) -> None:
         self._ending.signalled(member.rank, member.name, message.number)
 
     def _on_signalled_before(self, node: Node, message: m.Signalled) -> None:
-        """Act on a signal to a rank that has not joined, as its leader says."""
+        """Act on a signal to a rank that has not joined, which its leader reports."""
         rank = message.rank
         member = self._roster.member(rank)
         if member is not None and member.node.name != node.name:
             raise ProtocolError(f"a signal to rank {rank}, which is another's")
         if message.number not in PASSED_ON and self._roster.may_join(rank):
-            self._roster.excuse(rank)  # its leader lets it end, or it does so itself
+            self._roster.excuse(rank)  # it ends now, by itself or by its leader
         name = f"rank {rank} on {node.name}"
         self._ending.signalled(rank, name, message.number)
 
@@ -452,7 +452,7 @@ class Cluster:
         return self._ending.status is not None
 
     def fail(self, error: RunnerError) -> None:
-        """End the cluster because of an error, and say it."""
+        """Print an error, and end the cluster because of it."""
         self._losses.tell()
         self._ending.fail(error)
 
@@ -472,7 +472,7 @@ class Cluster:
 
 
 def _of(member: Member, error: RunnerError) -> RunnerError:
-    """Return an error that says whose it is."""
+    """Return an error with the name of its rank."""
     named = RunnerError(f"{member.name}: {error.saw}", error.needed, error.do)
     named.status = error.status
     return named

@@ -1,7 +1,7 @@
-"""Which nodes are connected, with which ranks, and whose workers are up.
+"""The roster: which nodes are connected, with which ranks, and whose workers are up.
 
-What would be looked for among all ranks at each message, which adds up to the
-square of their number, is kept here instead. It decides nothing.
+It keeps counts and sets, so that no message makes the hub search all ranks: for all
+messages together that would cost the square of their number. It decides nothing.
 """
 
 from __future__ import annotations
@@ -17,28 +17,27 @@ if TYPE_CHECKING:
 
     from dask_runner.hub.channel import Channel
 
-#: What the ranks that may share an agent have in common: their host, and the agent's
-#: name.
+#: The host and the agent's name, which are equal for ranks that may share the agent.
 Group = tuple[str, str]
 
 
 @dataclass(eq=False)
 class Node:
-    """A node that is connected: a leader, and the ranks that it plays.
+    """A node that is connected: a leader, and the ranks for which it plays.
 
     Attributes
     ----------
     name : str
-        Its host's; several nodes may be on one.
+        The name of its host, which several nodes may share.
     group : Group
-        What it has in common with the nodes that may share its agent.
+        Equal for all nodes that may share one agent.
     channel : Channel
     heard : float
-        When it has last been heard.
+        The time of its last message.
     members : dict of int to Member
         Its ranks.
     refused : set of int
-        Ranks that it has brought and that were not taken.
+        Ranks of the node that the hub has refused.
     """
 
     name: str
@@ -62,16 +61,16 @@ class Member:
 
     @property
     def rank(self) -> int:
-        """Its number."""
+        """The number of the rank."""
         return self.hello.rank
 
     @property
     def name(self) -> str:
-        """How messages name it."""
+        """The rank's name in messages."""
         return f"rank {self.rank} on {self.node.name}"
 
     def tell(self, message: m.Message) -> None:
-        """Send it a message."""
+        """Send the rank a message."""
         self.node.channel.send(m.OfRank(self.rank, message))
 
 
@@ -81,20 +80,20 @@ class Roster:
     Parameters
     ----------
     size : int
-        How many ranks there are to be.
+        The number of ranks in the launch.
     workers : iterable of int
-        Those that are to have workers.
+        The ranks that have workers.
 
     Attributes
     ----------
     size : int
-        How many ranks there are to be.
+        The number of ranks in the launch.
     nodes : dict of Node
-        Those that are connected, in the order in which they came.
+        The connected nodes, in the order in which they came.
     missing : set of int
-        The ranks whose workers are awaited.
+        The ranks whose workers are expected, and not up yet.
     staying : set of Node
-        The nodes with ranks that have not said that they have stopped.
+        The nodes with ranks that have not stopped yet.
     registered : int
         Number of the workers that are up.
     """
@@ -121,37 +120,37 @@ class Roster:
         return tuple(self._members.values())
 
     def member(self, rank: int | None) -> Member | None:
-        """Return that rank; None if it is not connected, or None is asked for."""
+        """Return a rank; None if it is not connected, or if *rank* is None."""
         return None if rank is None else self._members.get(rank)
 
     @property
     def assembled(self) -> bool:
         """Whether every rank has arrived."""
-        # Asked at each message: no set is made for it but where one is due.
+        # Called for each message, so it only makes a set if it has to.
         came = self._arrived | self._excused if self._excused else self._arrived
         return len(came) == self.size
 
     @property
     def arrived(self) -> frozenset[int]:
-        """The ranks that have arrived, or need not."""
+        """The ranks that have arrived, or are excused."""
         return frozenset(self._arrived | self._excused)
 
     def only(self, rank: int) -> bool:
-        """Return whether no node is connected but that rank's, if at all."""
+        """Return whether no node but that rank's is connected."""
         return all(rank in node.members for node in self.nodes)
 
     def may_join(self, rank: int) -> bool:
-        """Say whether there is to be such a rank, and it has not been here."""
+        """Return whether this is a rank of the launch that has not arrived yet."""
         return 0 <= rank < self.size and rank not in self._arrived
 
     def never_came(self) -> list[int]:
-        """List the ranks that have not arrived."""
+        """Return the ranks that have not arrived."""
         return sorted(set(range(self.size)) - self.arrived)
 
     def strike(self, rank: int, node: str) -> bool:
-        """Expect a rank no more that has not arrived; say whether it had not.
+        """Stop expecting a rank; return False if it has arrived already.
 
-        It is -1 for the one with the local rank 0 on that node, whose number is not
+        *rank* is -1 for the rank with local rank 0 on that node if its number is not
         known.
         """
         if rank < 0:
@@ -163,7 +162,7 @@ class Roster:
         return True
 
     def late(self) -> list[str]:
-        """Names of the ranks whose workers are not up."""
+        """Return the names of the ranks whose workers are not up."""
         return [
             f"rank {rank}" if rank not in self._members else self._members[rank].name
             for rank in sorted(self.missing)
@@ -172,14 +171,14 @@ class Roster:
     # --- who comes and goes -------------------------------------------------
 
     def connect(self, hello: m.NodeHello, channel: Channel) -> Node:
-        """Take a node in, which has no ranks yet."""
+        """Add a node, which has no ranks yet."""
         group = hello.name, hello.home
         node = Node(hello.name, group, channel, time.monotonic())
         self.nodes[node] = None
         return node
 
     def add(self, node: Node, hello: m.Hello) -> Member:
-        """Take a rank of a node in."""
+        """Add a rank to a node."""
         member = Member(node, hello)
         self._members[member.rank] = node.members[member.rank] = member
         self._arrived.add(member.rank)
@@ -193,12 +192,12 @@ class Roster:
         return member
 
     def disconnect(self, node: Node) -> None:
-        """Strike out a node, which has no ranks any more."""
+        """Remove a node, which has no ranks any more."""
         self.nodes.pop(node, None)
         self.staying.discard(node)
 
     def remove(self, member: Member) -> None:
-        """Strike out a rank, and its workers."""
+        """Remove a rank and its workers."""
         node = member.node
         del self._members[member.rank], node.members[member.rank]
         if not node.members:
@@ -211,12 +210,12 @@ class Roster:
         self._forget_workers(member)
 
     def excuse(self, rank: int) -> None:
-        """Expect a rank no more that has said why it cannot come; it still may."""
+        """Stop expecting a rank that has left a notice; it may still come."""
         self._excused.add(rank)
         self.missing.discard(rank)
 
     def give_up(self, member: Member) -> None:
-        """Expect no workers of a rank any more, and forget those it has."""
+        """Remove the workers of a rank, and expect no more of them."""
         self.missing.discard(member.rank)
         self._forget_workers(member)
 
@@ -225,7 +224,7 @@ class Roster:
         member.workers = ()
 
     def worker_left(self, member: Member, name: str) -> None:
-        """Note that one worker of a rank is not there any more, and not missed."""
+        """Remove one worker of a rank, which has ended for good."""
         if name in member.workers:
             member.workers = tuple(one for one in member.workers if one != name)
             self.registered -= 1
@@ -241,27 +240,27 @@ class Roster:
     # --- who waits for its start --------------------------------------------
 
     def waiting(self, host: str | None = None) -> list[str]:
-        """List the hosts with ranks that have not been started; or that one."""
+        """Return the hosts with ranks that have not been started, or only *host*."""
         hosts = list(self._waiting) if host is None else [host]
         return [each for each in hosts if self._waiting.get(each)]
 
     def start(
         self, host: str, address: str, *, impatient: bool
     ) -> list[tuple[Node, m.Starts]]:
-        """Strike the ranks of a host that can start off the list.
+        """Take the ranks of a host that can start off the list of those that wait.
 
         Parameters
         ----------
         host : str
         address : str
-            The scheduler's.
+            The scheduler's address.
         impatient : bool
-            Whether a rank waits no longer for others of its host.
+            Whether ranks no longer wait for others of their host.
 
         Returns
         -------
         list of (Node, Starts)
-            The nodes with such ranks, and what to tell each.
+            The nodes with such ranks, and the message for each.
         """
         starting: dict[Node, list[Member]] = {}
         waiting = []
@@ -305,5 +304,5 @@ class Roster:
 
 
 def _are_all(here: list[Member], one: Member) -> bool:
-    """Return whether these are all the ranks of a host, as far as one of them knows."""
+    """Return whether *here* has all ranks of a host, as far as *one* of them knows."""
     return one.hello.local_size in (0, len(here))

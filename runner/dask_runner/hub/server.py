@@ -1,6 +1,6 @@
 """Rank 0's server, to which all nodes stay connected.
 
-A node that proves to know the record's secret is heard by the
+The messages of a node that proves to know the record's secret go to the
 :class:`~dask_runner.hub.cluster.Cluster`, which decides. All others are refused.
 """
 
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from dask_runner.launch.launch import Launch
     from dask_runner.meeting.notice import Notices
 
-#: Seconds between signs of life, each way, at most; and how many there are at least
-#: in the time of silence after which the other side counts as lost.
+#: The longest time between signs of life, in seconds, and their smallest number within
+#: the time of silence (``--silence``) after which the other side counts as lost.
 PING = 5.0
 PINGS = 6
-#: Seconds of silence, if nobody asks for others (``--silence``).
+#: The default time of silence, in seconds.
 SILENCE = 30.0
-#: Seconds within which a node that got in says what it is.
+#: Seconds until an admitted node has to send its hello.
 HELLO = 10.0
 
 
@@ -50,7 +50,7 @@ class Hub:
     Parameters
     ----------
     cluster : Cluster
-        Hears what the nodes say.
+        Receives the nodes' messages.
     report : Reporter
         Prints for the user.
     silence : float
@@ -72,14 +72,14 @@ class Hub:
 
     @classmethod
     def of(cls, launch: Launch, notices: Notices) -> Self:
-        """Make the hub of a launch.
+        """Return the hub of a launch.
 
         Parameters
         ----------
         launch : Launch
-            Rank 0's.
+            Rank 0's launch.
         notices : Notices
-            Where ranks that cannot come leave notices.
+            The place where ranks that cannot join leave notices.
         """
         settings = launch.settings
         report = Reporter(quiet=settings.quiet)
@@ -96,7 +96,7 @@ class Hub:
         return cls(cluster, report, settings.silence)
 
     async def open(self, launch: Launch, interface: str | None) -> Record:
-        """Listen at the address of an interface; return what the others must know.
+        """Listen at the address of an interface; return the record.
 
         Raises
         ------
@@ -123,7 +123,7 @@ class Hub:
         return port
 
     async def read(self, notices: Notices) -> None:
-        """Look for notices of ranks that cannot come, for as long as some may."""
+        """Read notices of ranks that cannot join, until all ranks have arrived."""
         pause = FIRST_POLL
         while notices.possible and self.cluster.may_come:
             if (notice := notices.find()) is not None:
@@ -184,8 +184,8 @@ class Hub:
             for node in self.cluster.nodes:
                 node.channel.send(m.Ping())
                 if now - began > self._silence / 2:
-                    # We were stopped ourselves (scontrol suspend, a virtual machine
-                    # that moves): what they said meanwhile has yet to be read.
+                    # This process was stopped itself (scontrol suspend, a virtual
+                    # machine that moves), and has not read their messages yet.
                     node.heard = now
                 elif node.heard < now - self._silence:
                     self._silent.add(node)

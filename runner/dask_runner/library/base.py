@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -24,6 +24,7 @@ from dask_runner.launch.plan import Plan, Role, make_plan
 from dask_runner.launch.settings import configured, settle
 from dask_runner.launch.world import World
 from dask_runner.library.deadline import within
+from dask_runner.library.instructions import RunTop
 from dask_runner.library.session import Session
 from dask_runner.library.with_body import status_of
 from dask_runner.meeting import tls
@@ -228,20 +229,20 @@ class BaseRunner:
 
     def _enter(self) -> None:
         try:
-            spec = self._spec()
+            run = self._run()
         except RunnerError as error:
             # All ranks run into this error; one of them prints it.
             if prints_shared_errors(os.environ, self._choice):
                 say(f"error: {error}")
             raise SystemExit(error.status) from None
-        self._session.enter(spec, self._carry if self.exchange else None)
+        self._session.enter(run, self._carry if self.exchange else None)
 
     def _carry(self, text: str | None) -> str:
-        assert self.exchange is not None  # noqa: S101  asked for in the spec
+        assert self.exchange is not None  # noqa: S101  asked for by RunTop
         with self._deadline("the broadcast by MPI"):
             return self.exchange(text)
 
-    def _spec(self) -> dict[str, Any]:
+    def _run(self) -> RunTop:
         world = self.world(os.environ)
         if number := next(_clusters):
             world = replace(world, key=f"{world.key}-{number}" if world.key else "")
@@ -252,19 +253,17 @@ class BaseRunner:
         self.rank = world.rank
         parts = plan.roles(world.rank)
         self.role = next((role for role in (Role.client, *Role) if role in parts), None)
-        return {
-            "world": asdict(world),
-            "scheduler": plan.scheduler,
-            "client": plan.client,
-            "workers": list(plan.workers),
-            "settings": settings.plain(),
-            "relay": self._relays(world, settings),
-            "scheduler_options": self._scheduler_options,
-            "worker_options": self._worker_options,
-            "worker_name": self._worker_name,
-            "script": _script(),
-            "scheduler_address": self._elsewhere,
-        }
+        return RunTop(
+            world=world,
+            plan=plan,
+            settings=settings.plain(),
+            relay=self._relays(world, settings),
+            scheduler_options=self._scheduler_options,
+            worker_options=self._worker_options,
+            worker_name=self._worker_name,
+            script=_script(),
+            scheduler_address=self._elsewhere,
+        )
 
     def _relays(self, world: World, settings: Settings) -> bool:
         """Return whether :attr:`exchange` carries the record; it may become MPI's."""

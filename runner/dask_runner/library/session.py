@@ -23,8 +23,9 @@ from dask_runner.library.with_body import Body, end_with
 from dask_runner.meeting import pmi_client
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
+    from dask_runner.library.instructions import RunTop
     from dask_runner.mpi.here import Exchange
 
 #: Seconds for the top process to end after the body.
@@ -57,12 +58,12 @@ class Session:
         self._body = Body()
         self._leaving = False
 
-    def enter(self, spec: Mapping[str, Any], exchange: Exchange | None) -> None:
+    def enter(self, run: RunTop, exchange: Exchange | None) -> None:
         """Start this rank; return in the client, when the cluster is ready.
 
         Parameters
         ----------
-        spec : mapping
+        run : RunTop
             The instructions for the top process.
         exchange : callable, optional
             Broadcasts the record, if this process does that itself.
@@ -77,8 +78,8 @@ class Session:
         # No MPI in this process uses the launcher's socket, so the ranks meet over it.
         launcher = pmi_client.descriptor(os.environ) if exchange is None else None
         self._top, self._channel = _start([] if launcher is None else [launcher])
-        _keep_watch(self._top, spec)
-        self._channel.send(m.Run(dict(spec)))
+        _keep_watch(self._top, run)
+        self._channel.send(run)
         # An MPI broadcast blocks the handler; there the launcher ends the ranks.
         top = self._top if exchange is None else None
         with _forward_signals(top):
@@ -88,7 +89,7 @@ class Session:
         while True:
             message = channel.receive()
             if isinstance(message, m.Relay):
-                assert exchange is not None  # noqa: S101  the spec says so
+                assert exchange is not None  # noqa: S101  RunTop says so
                 channel.send(m.Relay(exchange(message.record or None)))
             elif isinstance(message, m.Ready):
                 self.ready = message
@@ -195,11 +196,11 @@ def _forward_signals(top: subprocess.Popen[bytes] | None) -> Iterator[None]:
             signal.signal(number, _DEFAULT_HANDLERS[number])
 
 
-def _keep_watch(top: subprocess.Popen[bytes], spec: Mapping[str, Any]) -> None:
+def _keep_watch(top: subprocess.Popen[bytes], run: RunTop) -> None:
     """Kill the top process if it is stopped; end this process with its launcher."""
     threading.Thread(
         target=end_with,
-        args=(top, spec["settings"]["silence"]),
-        kwargs={"launched": may_be_outlived(spec["world"]["launcher"])},
+        args=(top, run.settings["silence"]),
+        kwargs={"launched": may_be_outlived(run.world.launcher)},
         daemon=True,
     ).start()

@@ -1,8 +1,8 @@
 """A rank's top process in the library's way in: a child of the user's process.
 
 The user's process may compute for minutes without releasing the interpreter lock, so
-the hub and the lifelines run here. The top process receives ``Run`` with a World, a
-Plan and settings, and sends ``Ready`` and ``Close``. It passes the record to the user's
+the hub and the lifelines run here. The top process receives ``RunTop``, and sends
+``Ready`` and ``Close``. It passes the record to the user's
 process where that one broadcasts it. Its exit status is the rank's.
 """
 
@@ -18,9 +18,8 @@ from dask_runner.errors import RunnerError
 from dask_runner.hub import messages as m
 from dask_runner.hub.report import say
 from dask_runner.launch.launch import Launch
-from dask_runner.launch.plan import Plan
 from dask_runner.launch.settings import Setting, Settings
-from dask_runner.launch.world import World
+from dask_runner.library.instructions import RunTop
 from dask_runner.meeting.choose import choose
 from dask_runner.meeting.relay import RelayMeeting
 from dask_runner.node.contact import Contact
@@ -92,29 +91,26 @@ class UserProcess:
 
 async def _play() -> int:
     channel = await lifeline.channel()
-    spec = (await lifeline.expect(channel, m.Run)).spec
+    run = await lifeline.expect(channel, RunTop)
     events: asyncio.Queue[Event] = asyncio.Queue()
     user = UserProcess(channel, events)
     listening = asyncio.create_task(user.listen())
-    world = World(**spec["world"])
-    settings = Settings(
-        {key: Setting(v, "call") for key, v in spec["settings"].items()}
-    )
+    settings = Settings({key: Setting(v, "call") for key, v in run.settings.items()})
     launch = Launch(
-        world,
-        Plan(spec["scheduler"], spec["client"], tuple(spec["workers"])),
+        run.world,
+        run.plan,
         settings,
         os.environ,
-        scheduler_options=spec["scheduler_options"],
-        worker_options=spec["worker_options"],
-        worker_name=spec["worker_name"],
-        script=spec["script"],
-        scheduler_address=spec["scheduler_address"],
+        scheduler_options=run.scheduler_options,
+        worker_options=run.worker_options,
+        worker_name=run.worker_name,
+        script=run.script,
+        scheduler_address=run.scheduler_address,
     )
-    if spec["relay"]:
+    if run.relay:
         meeting: Any = RelayMeeting(user.hand_over)
     else:
-        meeting = choose(world, os.environ, settings, mpi_meeting)
+        meeting = choose(run.world, os.environ, settings, mpi_meeting)
     contact = Contact(launch, meeting, socket.gethostname())
     status = await Rank(launch, contact, events, ThisProcess(), user).run()
     listening.cancel()

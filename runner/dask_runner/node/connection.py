@@ -1,6 +1,6 @@
-"""A node's connection with the hub: what its ranks say and hear, and signs of life.
+"""A node's connection to the hub: the messages of its ranks, and signs of life.
 
-One connection is for all the ranks that the node's leader plays: it is there as soon as
+A node has one connection, for all the ranks for which its leader plays. It exists once
 the leader has found the hub, and ranks join it one by one.
 """
 
@@ -35,14 +35,14 @@ class Connection:
     Parameters
     ----------
     channel : Channel
-        To the hub.
+        The channel to the hub.
     silence : float
-        Seconds without a sign of life after which the hub counts as gone.
+        Seconds without a sign of life after which the hub counts as lost.
 
     Attributes
     ----------
     silent : bool
-        Whether the hub is gone by its silence.
+        Whether the hub is lost because it gave no sign of life.
     """
 
     def __init__(self, channel: Channel, silence: float) -> None:
@@ -64,7 +64,7 @@ class Connection:
     # --- what is said -------------------------------------------------------
 
     def say(self, message: m.Message) -> None:
-        """Send a message, with all others of this moment."""
+        """Send a message, in one packet with others of the same moment."""
         if not self._unsent:
             asyncio.get_running_loop().call_soon(self._send)
         self._unsent.append(message)
@@ -80,16 +80,16 @@ class Connection:
         events: asyncio.Queue[Event],
         look_around: Callable[[float], None],
     ) -> None:
-        """Bring a rank to the hub.
+        """Join a rank to the hub.
 
         Parameters
         ----------
         hello : Hello
         events : asyncio.Queue
             Gets ``(Source.link, message)`` for each message to the rank, and
-            ``(Source.link, Ended)`` once.
+            ``(Source.link, Ended)`` at the end.
         look_around : callable
-            Is called at each sign of life, with the seconds between two.
+            Is called with each sign of life, with the seconds between two.
         """
         if self._ended:
             events.put_nowait((Source.link, Ended(0)))
@@ -99,18 +99,18 @@ class Connection:
         self.say(hello)
 
     def say_of(self, rank: int, message: m.Message) -> None:
-        """Send what a rank says, unless it is lost."""
+        """Send a rank's message, unless the rank is lost."""
         if rank in self._ranks:
             self.say(m.OfRank(rank, message))
 
     def bye(self, rank: int) -> None:
-        """Note that a rank has stopped; the hub is told when all have."""
+        """Note that a rank has stopped; tell the hub when all have."""
         self._staying.discard(rank)
         if not self._staying:
             self.say(m.Bye())
 
     def lose(self, rank: int, why: str) -> None:
-        """Tell the hub that a rank is lost, unless all leave."""
+        """Tell the hub that a rank is lost, unless the cluster has ended."""
         if self._ranks.pop(rank, None) is None or self._finished:
             return
         self.say(m.Gone(rank, why))
@@ -120,13 +120,13 @@ class Connection:
     # --- what is heard ------------------------------------------------------
 
     async def listen(self) -> None:
-        """Turn what the hub says into events, to its end."""
+        """Put the hub's messages into the ranks' queues, until the connection ends."""
         try:
             while (message := await self._channel.receive()) is not None:
                 self._heard = True
                 self._pass_on(message)
         except ProtocolError:
-            # Sealed by the hub, so a bug or another version: as good as gone.
+            # It is from the hub, so it is a bug or another version: the hub is lost.
             self._channel.close()
         finally:
             self._end()
@@ -157,10 +157,10 @@ class Connection:
                 self._tell(rank, Ended(0))
 
     async def beat(self) -> None:
-        """Give and expect signs of life, and look around at each.
+        """Send signs of life and expect the hub's; look around with each.
 
-        Silence is counted in beats and not by the clock, which goes on where the
-        whole job is suspended (scontrol suspend).
+        Silence is counted in signs of life and not by the clock, which goes on while
+        the whole job is suspended (scontrol suspend).
         """
         silent, every = 0.0, between_pings(self._silence)
         while not self.silent:
@@ -176,7 +176,7 @@ class Connection:
     # --- the end ------------------------------------------------------------
 
     async def closed(self) -> None:
-        """Close it, and wait until what was said has left."""
+        """Close the connection, and wait until all messages are sent."""
         self._end()
         self._send()
         await self._channel.closed()

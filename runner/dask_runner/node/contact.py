@@ -1,6 +1,6 @@
-"""A rank's contact with the hub: how it comes about, and what is said over it.
+"""A rank's contact with the hub: how it is found, and the messages to it.
 
-The rank that leads its node meets the hub (:class:`Contact`); those that it plays use
+The leader of a node finds the hub (:class:`Contact`); the ranks for which it plays use
 its connection (:class:`SharedContact`).
 """
 
@@ -36,7 +36,7 @@ class Met:
 
 
 class RankContact(ABC):
-    """What a rank has of its node's contact with the hub.
+    """A rank's contact with the hub, over its node's connection.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class RankContact(ABC):
     Attributes
     ----------
     published : bool
-        In rank 0: whether others can have found the record.
+        In rank 0: whether others may have found the record.
     """
 
     def __init__(self, rank: int) -> None:
@@ -59,10 +59,10 @@ class RankContact(ABC):
 
     @abstractmethod
     async def meet(self, record: Record | None) -> Met | find_hub.Broken:
-        """Find the hub, or let it be found by its record (rank 0)."""
+        """Find the hub; in rank 0, publish its record."""
 
     def found(self, outcome: Met | RunnerError) -> None:
-        """Take note of what has come of it."""
+        """Note the outcome of the search for the hub."""
         self._outcome = outcome
         self._found.set()
 
@@ -72,7 +72,7 @@ class RankContact(ABC):
         Raises
         ------
         RunnerError
-            If it is not, and will not be.
+            If the hub will not be found.
         """
         await self._found.wait()
         if isinstance(self._outcome, RunnerError):
@@ -86,11 +86,11 @@ class RankContact(ABC):
 
     @property
     def met(self) -> Met:
-        """What was found, where something was: the hub has spoken."""
+        """The hub's record, and the connection to it."""
         match self._outcome:
             case Met() as met:
                 return met
-        raise LookupError("nothing has come from the hub before it was found")
+        raise LookupError("the hub has not been found yet")
 
     # --- what is said -------------------------------------------------------
 
@@ -101,9 +101,9 @@ class RankContact(ABC):
         events: asyncio.Queue[Event],
         look_around: Callable[[float], None],
     ) -> None:
-        """Bring the rank to the hub, and say what was to be said before.
+        """Join the rank to the hub, and send the messages that had to wait.
 
-        *home* is the name of the agent that it may share; the rest is as in
+        *home* is the name of the agent that the rank may share; the rest is as in
         :meth:`Connection.join`.
         """
         connection = self.met.connection
@@ -115,42 +115,42 @@ class RankContact(ABC):
 
     @abstractmethod
     def _introduce(self, connection: Connection, home: str) -> None:
-        """Say what the node is, if this is its first rank."""
+        """Introduce the node to the hub, if this is its first rank."""
 
     def say(self, message: m.Message) -> None:
-        """Say something of this rank, now or when it joins."""
+        """Send a message of this rank, now or when it joins."""
         if self.has_met:
             self.met.connection.say_of(self._rank, message)
         else:
             self._unsaid.append(m.OfRank(self._rank, message))
 
     def tell(self, message: m.Absent | m.Signalled) -> None:
-        """Say something of a rank beside this one that has not joined."""
+        """Send a message about another rank, which has not joined."""
         if self.has_met:
             self.met.connection.say(message)
         else:
             self._unsaid.append(message)
 
     def fail(self, error: RunnerError) -> None:
-        """Say that the rank cannot do its part."""
+        """Report that the rank cannot go on."""
         self.say(m.Failed(error.saw, error.needed, error.do, error.status))
 
     def hush(self) -> None:
-        """Forget what was kept: a notice says why all end."""
+        """Drop the messages that wait: a notice says why all ranks end."""
         self._unsaid.clear()
 
     @property
     def absent(self) -> list[m.Absent]:
-        """The ranks of whose absence the hub has not been told."""
+        """The absent ranks that have not been reported to the hub."""
         return [one for one in self._unsaid if isinstance(one, m.Absent)]
 
     def bye(self) -> None:
-        """Say that the rank has stopped all that is its own."""
+        """Report that the rank has stopped its processes."""
         if self.has_met:
             self.met.connection.bye(self._rank)
 
     def lose(self, why: str) -> None:
-        """Say that the rank is lost."""
+        """Report that the rank is lost."""
         if self.has_met:
             self.met.connection.lose(self._rank, why)
 
@@ -159,7 +159,7 @@ class RankContact(ABC):
     @property
     @abstractmethod
     def notices(self) -> Notices:
-        """Where those who do not meet leave notices."""
+        """The place for notices of ranks that cannot join."""
 
     @property
     @abstractmethod
@@ -169,7 +169,7 @@ class RankContact(ABC):
     @property
     @abstractmethod
     def is_near(self) -> bool:
-        """Whether the hub will be reached in a moment."""
+        """Whether the hub will be found in a moment."""
 
     @property
     @abstractmethod
@@ -178,40 +178,40 @@ class RankContact(ABC):
 
     @abstractmethod
     async def add_address(self, address: str) -> None:
-        """Let clients from outside find the scheduler by the record as well."""
+        """Add the scheduler's address to the record, for clients elsewhere."""
 
     @abstractmethod
     def services(self) -> Sequence[Coroutine[None, None, None]]:
-        """Return what has to run for the connection, in this rank."""
+        """Return the coroutines that this rank has to run for the connection."""
 
     # --- the end ------------------------------------------------------------
 
     @abstractmethod
     def inherit(self) -> None:
-        """Withdraw the record in rank 0's place, which is gone, at the end."""
+        """Take over from rank 0, which is lost, to withdraw the record at the end."""
 
     @abstractmethod
     def withdraw(self) -> None:
-        """Remove what others could find."""
+        """Remove the record and notices, so that no rank finds them any more."""
 
     @abstractmethod
     async def settle(self) -> None:
-        """Wait until the meeting has come to its own end."""
+        """Wait until the meeting has ended by itself."""
 
     @abstractmethod
     async def closed(self) -> None:
-        """Leave the connection, and wait until what was said has left."""
+        """Leave the connection, and wait until all messages are sent."""
 
 
 class Contact(RankContact):
-    """The contact of the rank that meets the hub for its node.
+    """The contact of a leader, which finds the hub for its node.
 
     Parameters
     ----------
     launch : Launch
     meeting : Meeting
     node : str
-        The name of its host.
+        The name of the host.
     """
 
     def __init__(self, launch: Launch, meeting: Meeting, node: str) -> None:
@@ -222,7 +222,7 @@ class Contact(RankContact):
         self._node = node
 
     async def meet(self, record: Record | None) -> Met | find_hub.Broken:
-        """Find the hub by its record, or let it be found (rank 0)."""
+        """Find the hub by its record; in rank 0, publish the record."""
         found = await (self._find() if record is None else self._be_found(record))
         if isinstance(found, find_hub.Broken):
             return found
@@ -243,20 +243,20 @@ class Contact(RankContact):
         connection.say(m.NodeHello(self._node, home))
 
     def services(self) -> Sequence[Coroutine[None, None, None]]:
-        """Listen to the hub, and give it signs of life."""
+        """Return the coroutines that listen to the hub and send signs of life."""
         return self.met.connection.listen(), self.met.connection.beat()
 
     async def add_address(self, address: str) -> None:
-        """Let clients from outside find the scheduler by the record as well."""
+        """Add the scheduler's address to the record, for clients elsewhere."""
         try:
             await self._meeting.publish(with_address(self.met.record, address))
         except ConfigError as error:
-            # The ranks have met; only clients from outside miss the address.
+            # The ranks have met; only clients elsewhere miss the address.
             self.say(m.Note(str(error)))
 
     @property
     def notices(self) -> Notices:
-        """Where those who do not meet leave notices."""
+        """The place for notices of ranks that cannot join."""
         return self._meeting.notices
 
     @property
@@ -266,7 +266,7 @@ class Contact(RankContact):
 
     @property
     def is_near(self) -> bool:
-        """Whether the record has come, so that the hub is reached in a moment."""
+        """Whether the record has come, so that the hub is found in a moment."""
         return self._meeting.has_come
 
     @property
@@ -275,27 +275,27 @@ class Contact(RankContact):
         return self._meeting.files
 
     def inherit(self) -> None:
-        """Withdraw the record in rank 0's place, which is gone, at the end."""
+        """Take over from rank 0, which is lost, to withdraw the record at the end."""
         if self.has_met and not self.met.connection.silent:
-            # Closed by rank 0's kernel: nobody is left there to withdraw it.
+            # Rank 0's kernel closed the connection: no process is left to withdraw it.
             self._meeting.adopt(self.met.record)
 
     def withdraw(self) -> None:
-        """Remove what others could find."""
+        """Remove the record and notices, so that no rank finds them any more."""
         self._meeting.withdraw()
 
     async def settle(self) -> None:
-        """Wait until the meeting has come to its own end."""
+        """Wait until the meeting has ended by itself."""
         await self._meeting.settle()
 
     async def closed(self) -> None:
-        """Close the connection, and wait until what was said has left."""
+        """Close the connection, and wait until all messages are sent."""
         if self.has_met:
             await self.met.connection.closed()
 
 
 class SharedContact(RankContact):
-    """The contact of a rank that the node's leader plays.
+    """The contact of a rank for which the leader plays.
 
     Parameters
     ----------
@@ -318,18 +318,18 @@ class SharedContact(RankContact):
             return find_hub.Broken(error)
 
     def _introduce(self, connection: Connection, home: str) -> None:
-        """Nothing: the leader has done so."""
+        """Do nothing: the leader has introduced the node."""
 
     async def add_address(self, address: str) -> None:
-        """Nothing: the record is rank 0's."""
+        """Do nothing: the record is rank 0's."""
 
     def services(self) -> Sequence[Coroutine[None, None, None]]:
-        """Nothing: the leader listens for all."""
+        """Return nothing: the leader listens for all ranks."""
         return ()
 
     @property
     def notices(self) -> Notices:
-        """Where the leader leaves notices."""
+        """The place where the leader leaves notices."""
         return self._leader.notices
 
     @property
@@ -343,14 +343,14 @@ class SharedContact(RankContact):
         return self._leader.has_met
 
     def inherit(self) -> None:
-        """Nothing: the leader does so."""
+        """Do nothing: the leader takes over."""
 
     def withdraw(self) -> None:
-        """Nothing: what others could find is the leader's."""
+        """Do nothing: the record and notices are the leader's."""
 
     async def settle(self) -> None:
-        """Nothing: the meeting is the leader's."""
+        """Do nothing: the meeting is the leader's."""
 
     async def closed(self) -> None:
-        """Leave the connection to the others."""
+        """Report the end of the rank; the other ranks keep the connection."""
         self.lose("it has ended")

@@ -14,6 +14,7 @@ from dask_runner.mpi import world as mpi_world
 from dask_runner.node.child import Process
 from dask_runner.node.events import Event, Source
 from dask_runner.node.exits import Ended
+from dask_runner.node.instructions import RunBroadcast
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,7 +55,7 @@ class MpiExchange:
                 f"/proc/self/fd/{words.fileno()}",
                 pass_fds=(*mpi_world.descriptors(self._environ), words.fileno()),
             )
-            self._process.send(m.Run({"text": text or "", "size": self._world.size}))
+            self._process.send(RunBroadcast(text or "", self._world.size))
             _, answer = await events.get()
             said = words.read().decode(errors="replace").splitlines()
         self._done = True

@@ -1,8 +1,8 @@
-"""How a rank ends that has not joined: whom it tells, and who tells the user.
+"""The end of a rank that has not joined: who tells the other ranks and the user.
 
-The hub would tell all ranks, once. Without it the leader of the rank's node does that,
-if there is one that plays its part itself; else a notice for those who look for the
-record (:mod:`dask_runner.meeting.notice`).
+After a rank has joined, the hub tells all ranks and the user. Before that, the rank
+tells the leader of its node; without a leader it leaves a notice for the ranks that
+look for the record (:mod:`dask_runner.meeting.notice`).
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
     from dask_runner.node.events import Event
     from dask_runner.node.launcher_child import Launched
 
-#: Seconds in which a rank that has to end looks for the hub, to say it there.
-SAYS_IT_THERE = 3.0
+#: Seconds that a rank that has to end waits for the hub, to report its end there.
+WAIT_FOR_HUB_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class Unheard:
-    """The hub was not found in time to be told that a rank ends."""
+    """The hub was not found in time to hear that a rank ends."""
 
     error: RunnerError
     rank: int
 
 
 class Parting:
-    """The end of one rank, as long as it has no connection.
+    """The end of one rank that is not connected to the hub.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class Parting:
         The name of its node.
     contact : RankContact
     launched : Launched
-        The process that the launcher started for it.
+        The process that the launcher started for the rank.
     events : asyncio.Queue
         Gets ``(Source.parting, Unheard)``.
     """
@@ -69,7 +69,7 @@ class Parting:
         self._gave_up = False
 
     def signalled(self, message: m.Signalled) -> SignalledError:
-        """Return what is to be said of a signal to this rank, or one of its node."""
+        """Return the error about a signal to this rank, or to another of its node."""
         rank = message.rank if message.rank >= 0 else self._rank
         name = f"rank {rank} on {self._node}"
         return SignalledError(name, message.number, "before the ranks had met")
@@ -77,18 +77,18 @@ class Parting:
     async def soon(
         self, error: RunnerError, rank: int, message: m.Signalled | None = None
     ) -> None:
-        """Let a rank end in a moment, unless the hub is found.
+        """Report the end of a rank to the hub, or end without it after a while.
 
         Parameters
         ----------
         error : RunnerError
         rank : int
-            Whose it is: this one's, or one's of its node.
+            The rank that ends: this one, or another of its node.
         message : Signalled, optional
-            What the hub is told; otherwise somebody else does that.
+            The message for the hub; None if the hub hears of it in another way.
         """
         try:
-            async with asyncio.timeout(SAYS_IT_THERE):
+            async with asyncio.timeout(WAIT_FOR_HUB_SECONDS):
                 await self._contact.made()
         except TimeoutError:
             await self._events.put((Source.parting, Unheard(error, rank)))
@@ -99,7 +99,7 @@ class Parting:
                 self._contact.tell(message)
 
     def now(self, error: RunnerError, rank: int | None = None) -> int:
-        """Let this rank end because of an error, which may be another's of its node.
+        """End this rank because of an error of its own, or of another of its node.
 
         Returns
         -------
@@ -112,7 +112,7 @@ class Parting:
         return error.status
 
     def _is_to_say(self, error: RunnerError, rank: int) -> bool:
-        """Tell the other ranks; return whether it is this one that tells the user."""
+        """Tell the other ranks; return whether this one prints the error."""
         contact = self._contact
         if contact.has_met:
             return True
@@ -135,7 +135,7 @@ class Parting:
         return not asked
 
     def is_missed(self, rank: int) -> bool:
-        """Say whether no cluster can begin without that rank."""
+        """Return whether no cluster can begin without a rank."""
         fewer_will_do = self._launch.settings.min_workers is not None
         roles = self._launch.plan.roles(rank)
         return rank == 0 or not fewer_will_do or roles != {Role.worker}
@@ -146,12 +146,12 @@ class Parting:
         return Notice.of(error, launch.world.key, rank, self._node, timeout)
 
     def leave_behind(self, cluster: Cluster) -> None:
-        """Tell ranks that have not come yet how the cluster has ended (rank 0)."""
+        """Leave a notice of the cluster's end for ranks that come later (rank 0)."""
         if (cause := cluster.cause) is not None:
             notice = self._notice(cause, self._rank)
             self._contact.notices.leave(notice, cluster.arrived)
 
     async def over(self) -> None:
-        """Wait until the others know of it, where they can, but not long."""
+        """Wait a moment, until the other ranks have read the notice."""
         if self._gave_up:
             await self._contact.notices.taken()

@@ -1,13 +1,12 @@
 """A rank's top process: from the meeting to the exit status.
 
-It is the launcher's child, or the leader of the node that plays the part for it
-(:mod:`dask_runner.node.leader`), and the parent of everything else on this rank. It
-imports no Dask, so that it is there within a tenth of a second and stays small.
-All that happens comes to it as an event, ``(source, what)``, and is handled by
-one row of a table.
+It is the launcher's child, or the leader of the node, which plays for it
+(:mod:`dask_runner.node.leader`). It is the parent of all other processes of the rank.
+It imports no Dask, so it starts within a tenth of a second and stays small. Everything
+that happens arrives as an event, ``(source, what)``, and one row of a table handles it.
 
-It is longer than a module should be, and one class because what the rows do depends on
-the same few facts: whether the rank has started, is closing, or has a status.
+The module is long, and one class, because all rows depend on the same few facts:
+whether the rank has started, is closing, or has a status.
 """
 
 from __future__ import annotations
@@ -52,18 +51,18 @@ if TYPE_CHECKING:
     from dask_runner.node.launcher_child import Launched
     from dask_runner.node.script import Client
 
-#: Seconds within which a signal that comes again is the same one: a launcher may
-#: signal Apptainer, which passes it on, and us as well.
+#: Seconds within which a repeated signal is the same one: a launcher may signal this
+#: process and Apptainer, which forwards the signal.
 SAME_SIGNAL = 0.5
-#: Why a rank is lost whose launcher's process is gone.
+#: Why a rank is lost whose follower has ended.
 LAUNCHED_GONE = "the process that the launcher started for it is gone"
-#: Exit statuses from here on are those of signals.
+#: Exit statuses from here on mean a signal.
 SIGNALLED = 128
 
 
 @dataclass(frozen=True, slots=True)
 class Substitute:
-    """The name of the node's agent, and the place that its workers have."""
+    """The agent that this rank offers to others: its name, and its workers' place."""
 
     home: str
     place: Place
@@ -76,14 +75,13 @@ class Rank:
     ----------
     launch : Launch
     contact : RankContact
-        With the hub.
+        The contact with the hub.
     launched : Launched
         The process that the launcher started for the rank.
     above : Client, optional
-        The process that holds the client or waits for the end, where it is not
-        ours to start (the library's way in).
+        The user's process, with a runner in Python: the parent of this one.
     events : asyncio.Queue
-        Where all that happens arrives.
+        Gets all events.
 
     Attributes
     ----------
@@ -125,7 +123,7 @@ class Rank:
         self._status: int | None = None
 
     async def run(self) -> int:
-        """Live through the whole cluster; return this rank's exit status."""
+        """Run the rank until the cluster ends; return its exit status."""
         self._launched.listen(self._events)
         try:
             await self._begin()
@@ -135,7 +133,7 @@ class Rank:
             if self._hub is not None and self.contact.published:
                 self._status = await self._hub.ended()
         except RunnerError as error:
-            # Nobody else may know of it: this rank has no link to say it over.
+            # This rank has no connection, so the hub may not know of the error.
             self._status = self._parting.now(error)
         except Exception as error:
             if not self.contact.has_met:
@@ -145,10 +143,10 @@ class Rank:
             await self._leave()
         return self._status
 
-    # --- what followers are played by ----------------------------------------
+    # --- for followers --------------------------------------------------------
 
     async def stands_in(self) -> Substitute | None:
-        """Return what this rank offers to others of its node, once it is prepared."""
+        """Return the agent that this rank offers to followers; None if it has none."""
         await self._prepared.wait()
         if self._unfit is not None or not self._crew.leads:
             return None
@@ -156,11 +154,11 @@ class Rank:
 
     @property
     def directory(self) -> Path:
-        """The rank's own, once it is prepared."""
+        """The rank's private directory, once the rank is prepared."""
         return self._crew.place.path
 
     def hear(self, message: m.Message) -> None:
-        """Be told of another rank of the node, which the hub may not know."""
+        """Handle a message about another rank of the node that may not have joined."""
         self._events.put_nowait((Source.node, message))
 
     # --- the beginning ------------------------------------------------------
@@ -169,7 +167,7 @@ class Rank:
         try:
             await self._crew.warm_up()
         except (ConfigError, OSError, RuntimeError) as error:
-            # To be said over the link, where it is said once for all ranks.
+            # The hub, once connected, prints this error once for all ranks.
             self._unfit = problem(error)
         self._prepared.set()
         record = None
@@ -194,13 +192,13 @@ class Rank:
         try:
             await self._crew.read_program()
         except RunnerError as error:
-            # As above; it may come when the ranks have met, or before.
+            # As above; this happens before the ranks have met, or after.
             self._unfit = self._unfit or error
             self.contact.fail(error)
             self._give_up_soon(self._unfit)
 
     def _give_up_soon(self, error: RunnerError) -> None:
-        """Tell those that do not meet, if the hub is not there to do so."""
+        """Leave a notice for the other ranks, if the hub is not found in a moment."""
         rank = self._world.rank
         if rank and self.contact.notices.possible and self._parting.is_missed(rank):
             self._tasks.start(self._parting.soon(error, rank))
@@ -235,22 +233,22 @@ class Rank:
     def _on_broken(self, broken: Broken) -> None:
         error = self._unfit or broken.error
         if self.contact.has_met:
-            return  # it has been found after all
+            return  # the hub has been found after all
         if error is self._unfit or isinstance(error, OverError):
             self._status = self._parting.now(error)
             return
         self.contact.found(error)
-        # All else is seen by rank 0 as well, which says it.
+        # Rank 0 runs into all other errors too, and prints them.
         self._status = error.status
         if error.printed:
-            return  # the leader's own, who plays for this rank
+            return  # the leader of the node has the same error
         error.printed = True
         if self._hub is not None:
             self._hub.cluster.fail(error)
         elif isinstance(error, AssemblyError) and self._speaks:
             say(f"error: {error}")
         elif isinstance(error, LostError) and self._world.local_rank in (0, None):
-            # Seen by this node alone: what the launcher has here is gone.
+            # Only this node sees it: the launcher's process here is gone.
             say(f"error: {error}")
 
     @property
@@ -259,8 +257,8 @@ class Rank:
 
     @property
     def _speaks(self) -> bool:
-        # All ranks but 0 miss rank 0 alike, so one of them says it; a rank that
-        # found a record and cannot reach its hub has more to say.
+        # All other ranks miss rank 0 alike, so one of them prints it. A rank that found
+        # a record, and cannot reach the hub, prints that as well.
         return self._world.rank == 1 or "that does not answer" in self.contact.trouble
 
     def _on_start(self, start: m.Start) -> None:
@@ -341,11 +339,11 @@ class Rank:
     def _on_agent_failed(self, message: m.Failed) -> None:
         self._agent_failed = True
         self.contact.say(message)
-        # It may wait with its end until this is heard.
+        # The agent may wait for an answer before it ends.
         self._crew.agent.send(m.Ping())
 
     def _on_agent_ended(self, ended: Ended) -> None:
-        # One that serves nobody has forked what was to be forked.
+        # An agent without workers may end once it has forked the other processes.
         if self._scheduler_closed or self._agent_failed:
             return
         how = f"{ended}{self._crew.place.tail('agent')}"
@@ -378,7 +376,7 @@ class Rank:
             self.contact.tell(message)
 
     def _signalled(self, message: m.Signalled) -> None:
-        """End by a signal that nobody can be told over the hub."""
+        """End by a signal that cannot be reported to the hub."""
         error = self._parting.signalled(message)
         rank = message.rank if message.rank >= 0 else self._world.rank
         if self._hub is not None and self.contact.published:
@@ -411,15 +409,15 @@ class Rank:
 
     def _on_leader_ends(self, message: m.Close) -> None:
         if not self.contact.has_met:
-            # It knows the cluster's end, or has said why it has none.
+            # The leader knows how the cluster ended, or has reported its own error.
             self.contact.notices.sign([self._world.rank])
             self._status = message.status
 
     def _on_leader_gone(self, ended: Ended) -> None:
-        """Tell of a leader that has died, if it never joined."""
+        """Report that the leader has died, if it never joined."""
         del ended
         world = self._world
-        # Ranks of a node are in order, so that is where rank 0 is as well.
+        # Ranks of a node are numbered in order, so rank 0 is on this node.
         if self._leader < 0 and world.rank == world.local_rank:
             self._leader = 0
         if self._leader or self.contact.has_met:
@@ -447,7 +445,7 @@ class Rank:
 
     @property
     def _patience(self) -> float:
-        """Seconds for our processes to end in order; none before they have begun."""
+        """Seconds for the rank's processes to end; none before they have started."""
         return STOP / 2 if self._started else 0.0
 
     def _on_finish(self, message: m.Finish) -> None:
@@ -455,7 +453,7 @@ class Rank:
         self._status = 0
 
     def _on_refused(self, refused: m.Refused) -> None:
-        """Leave: the hub has said why."""
+        """End the rank; the hub has printed the reason."""
         del refused
         self._status = LostError.status
 
@@ -465,7 +463,7 @@ class Rank:
         if self._closing:
             self._status = 0
             return
-        # One for each node; and one where rank 0 had the node to itself and us.
+        # One line for each node; rank 1 prints it too, as it may be on rank 0's node.
         if self._world.local_rank in (0, None) or self._world.rank == 1:
             say(
                 f"error: rank {self._world.rank} on {self._node} lost the hub (rank 0 "
@@ -474,13 +472,13 @@ class Rank:
         self._status = LostError.status
 
     def _on_launched_gone(self, ended: Ended) -> None:
-        """Be lost for the hub when the follower is lost that we play for."""
+        """Report this rank as lost: its follower has died."""
         del ended
         self.contact.lose(LAUNCHED_GONE)
         self._status = LostError.status
 
     def _on_above_gone(self, ended: Ended) -> None:
-        """Leave when the process above is gone: the launcher's rank is."""
+        """End the rank, because the user's process has ended."""
         del ended
         if not self.contact.has_met:
             error = LostError(
@@ -534,7 +532,7 @@ class Rank:
         (Source.leader, Ended): _on_leader_gone,
     }
 
-    #: What is no news any more once the rank is closing.
+    #: Events that are ignored once the rank is closing.
     _LATE = frozenset(
         {
             (Source.link, m.Ready),
@@ -548,7 +546,7 @@ class Rank:
     )
 
     def _look_around(self, every: float) -> None:
-        """End what stands still on this rank; end as by SIGTERM without a launcher."""
+        """Kill stopped processes; end as by SIGTERM if the launcher has died."""
         self._crew.end_the_standing(every)
         if os.getppid() != self._launcher:
             self._launcher = os.getppid()
@@ -558,18 +556,18 @@ class Rank:
     # --- the end ------------------------------------------------------------
 
     def _say_what_nobody_heard(self) -> None:
-        # A signal that ends us all is cause enough.
+        # If a signal ends all ranks, that is the cause.
         if self._status is None or self._status < SIGNALLED:
             for absent in self.contact.absent:
                 say(f"error: {absent.on(self._node)}")
 
     async def _leave(self) -> None:
-        """Leave nothing behind, whatever happened before."""
+        """End and remove everything of this rank, whatever happened before."""
         self._closing = True
         await self._tasks.cancel()
         if self._hub is not None:
             self._parting.leave_behind(self._hub.cluster)
-        # Early: mpiexec may kill us before we are done.
+        # This comes early, because mpiexec may kill this process before its end.
         self.contact.withdraw()
         self._say_what_nobody_heard()
         await self._crew.leave(self._patience)
@@ -578,7 +576,7 @@ class Rank:
         await self.contact.closed()
         if self._hub is not None:
             await self._hub.close()
-        # A disk may take its time over what was spilled.
+        # Removing spilled data may take a disk a long time.
         self._launched.die_in(0)
         self._crew.tidy()
         self._launched.die_in(LAST)

@@ -70,9 +70,9 @@ def main() -> None:
 def _fork_siblings(
     plan: Mapping[str, Any], own: socket.socket, forked: dict[int, str]
 ) -> str:
-    """Fork them all; return in each its name, and "" in the agent.
+    """Fork all siblings; return a sibling's name in that process, "" in the agent.
 
-    *forked* gets the process id of each, and when it began.
+    *forked* gets the process ID of each, and when it began.
     """
     siblings = [Sibling(**one) for one in plan["siblings"]]
     for sibling in siblings:
@@ -94,8 +94,8 @@ def _import_in_peace() -> None:
 
 
 def import_shared() -> None:
-    """Import what scheduler, client, nannies and workers have in common."""
-    import distributed.nanny  # noqa: PLC0415  after the lifeline: it takes a while
+    """Import the modules that scheduler, client, nannies and workers share."""
+    import distributed.nanny  # noqa: PLC0415  slow, and the lifeline comes first
     import distributed.scheduler  # noqa: PLC0415
     import distributed.worker  # noqa: PLC0415, F401
 
@@ -108,7 +108,7 @@ def import_shared() -> None:
     keep_in_memory()
 
 
-#: What Dask's worker imports no sooner than it is made.
+#: Modules that Dask only imports when it makes a worker.
 LATE = (
     "multiprocessing.popen_forkserver",
     "multiprocessing.synchronize",
@@ -117,7 +117,7 @@ LATE = (
 
 
 def _do_once_for_all() -> None:
-    """Do what every worker would begin with, so that its forks have done it."""
+    """Do the work that each worker would begin with, once for all forks."""
     import dask.config  # noqa: PLC0415  loaded already
     import dask.multiprocessing  # noqa: PLC0415
     import distributed.versions  # noqa: PLC0415
@@ -126,18 +126,17 @@ def _do_once_for_all() -> None:
 
     for module in LATE:
         importlib.import_module(module)
-    # Compiles the patterns of all routes, which are kept (re).
+    # This compiles the patterns of all routes, which the module re keeps.
     RoutingApplication(
         get_handlers(None, dask.config.get("distributed.worker.http.routes"))
     )
-    # Loads numpy.random where there is NumPy; each fork seeds it anew.
+    # This loads numpy.random if NumPy is installed; each fork seeds it again.
     dask.multiprocessing.default_initializer()
-    # Reads the metadata of ten packages, and keeps what it found.
+    # This reads the metadata of ten packages, and keeps it.
     distributed.versions.get_versions()
     # The first context loads OpenSSL's configuration.
     ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    # Last: until a class is registered, it is kept which abstract classes are
-    # those of the values (abc).
+    # This comes last, because abc keeps its results until a class is registered.
     dask.config.refresh()
 
 
@@ -147,7 +146,7 @@ def _leave_to(
     plan: Mapping[str, Any],
     own: socket.socket,
 ) -> None:
-    """Keep nothing that is the agent's or another sibling's."""
+    """Close what belongs to the agent or another sibling, and become *sibling*."""
     own.close()
     if plan["socket"] >= 0:
         os.close(plan["socket"])
@@ -161,7 +160,7 @@ def _leave_to(
 
 
 def _prepare_workers(plan: Mapping[str, Any], own: socket.socket) -> None:
-    """Load what the user wants shared, and fork the fork server."""
+    """Import the modules that workers share, and fork the fork server."""
     _import_for_workers(plan)
     foreign = [own.fileno(), *plan["launchers"]]
     foreign += [plan["socket"]] * (plan["socket"] >= 0)
@@ -172,7 +171,7 @@ def _prepare_workers(plan: Mapping[str, Any], own: socket.socket) -> None:
         forks.try_semaphores()
     forks.keep(sys.argv[2], again, environ, foreign)
     if not plan["nannies"]:
-        # Here are the workers: what their tasks print is for the user.
+        # The workers run in this process, and their tasks print to the user's stderr.
         os.dup2(fork.users(), 2)
 
 
@@ -190,7 +189,8 @@ def _import_for_workers(plan: Mapping[str, Any]) -> None:
         if value is not None:
             os.environ.setdefault(name, str(value))
     openblas.heed(os.environ)
-    # Of a node that is busy, told to a user who did nothing wrong; forks have it too.
+    # Dask warns of this on a busy node, where the user can do nothing. Forks inherit
+    # it.
     warnings.filterwarnings("ignore", "Creating scratch directories", UserWarning)
     with fork.without_collecting():
         _do_once_for_all()
@@ -221,7 +221,7 @@ async def _live(
     variables: frozenset[str],
     forked: Mapping[int, str],
 ) -> None:
-    """Look after the workers of this rank, and of all that ask for it."""
+    """Run the workers of this rank, and of all ranks that ask for it."""
     from dask_runner.programs.node_agent import Agent  # noqa: PLC0415  has Dask
 
     agent = Agent(Place(**plan["place"]), plan["silence"], variables, forked)

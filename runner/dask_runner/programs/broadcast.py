@@ -1,9 +1,8 @@
 """One MPI broadcast, in a process of its own.
 
 MPI stays out of the top process, which loads no MPI library and does not wait in
-MPI_Finalize; to keep a deadline it kills this process. The process receives ``Run``
-with ``text`` (rank 0: the record; else empty) and ``size``. It answers ``Relay``, or
-``Failed`` where no rank can use MPI.
+MPI_Finalize; to keep a deadline it kills this process. The process receives
+``RunBroadcast``. It answers ``Relay``, or ``Failed`` where no rank can use MPI.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ import sys
 from dask_runner.errors import ConfigError
 from dask_runner.hub import messages as m
 from dask_runner.mpi import refusals
+from dask_runner.node.instructions import RunBroadcast
 from dask_runner.programs import lifeline
 
 UNUSABLE = 69
@@ -24,10 +24,10 @@ def main() -> None:
     channel = lifeline.blocking_channel()
     _print_into(sys.argv[2])
     run = channel.receive()
-    if not isinstance(run, m.Run):
+    if not isinstance(run, RunBroadcast):
         raise SystemExit(0)
     try:
-        record = _broadcast(run.spec["text"], run.spec["size"])
+        record = _broadcast(run.text, run.size)
     except ConfigError as error:
         channel.send(m.Failed(error.saw, error.needed, error.do, UNUSABLE))
     else:

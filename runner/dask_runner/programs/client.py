@@ -1,8 +1,7 @@
 """The user's program, in a process of its own that the agent forks.
 
-The process receives ``Run`` with the program at once, and ``Ready`` when the cluster is
-ready. The program then runs as under ``python script.py``; the top process takes its
-exit status.
+The process receives ``RunClient`` at once, and ``Ready`` when the cluster is ready. The
+program then runs as under ``python script.py``; the top process takes its exit status.
 """
 
 from __future__ import annotations
@@ -23,12 +22,13 @@ from typing import TYPE_CHECKING, Any
 from dask_runner import linux
 from dask_runner.hub import messages as m
 from dask_runner.hub.report import say
+from dask_runner.node.instructions import RunClient
 from dask_runner.node.program import STDIN
 from dask_runner.programs import lifeline, openblas, user_modules
 from dask_runner.resources import open_files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 
 def main() -> None:
@@ -39,32 +39,30 @@ def main() -> None:
     open_files.put_back()
     channel = lifeline.blocking_channel()
     run = channel.receive()
-    if not isinstance(run, m.Run):
+    if not isinstance(run, RunClient):
         raise SystemExit(0)
-    spec = run.spec
-    os.environ.update(spec["environ"])
+    os.environ.update(run.environ)
     ready = channel.receive()
     if not isinstance(ready, m.Ready):
         raise SystemExit(0)
     os.environ["DASK_SCHEDULER_ADDRESS"] = ready.address
-    if spec["kind"] == "command":
+    program = run.program
+    if program.kind == "command":
         from dask_runner.programs.command import become  # noqa: PLC0415  for commands
         from dask_runner.programs.sitehook.for_client import DASHBOARD  # noqa: PLC0415
 
         os.environ[DASHBOARD] = ready.dashboard
-        become(spec["target"], spec["args"], spec.get("report"))
+        become(program.target, program.args, run.report)
     openblas.heed(os.environ)
-    with _default_client(ready, spec["material"], spec.get("report")):
-        if spec["text"] is None:
-            KINDS[spec["kind"]](spec["target"], spec["args"])
+    with _default_client(ready, run.report):
+        if run.text is None:
+            KINDS[program.kind](program.target, program.args)
         else:
-            _text(spec["target"], spec["args"], base64.b64decode(spec["text"]))
+            _text(program.target, program.args, base64.b64decode(run.text))
 
 
 @contextlib.contextmanager
-def _default_client(
-    ready: m.Ready, material: list[str], report: str | None
-) -> Iterator[None]:
+def _default_client(ready: m.Ready, report: str | None) -> Iterator[None]:
     """Connect a default client, so that ``.compute()`` alone uses the cluster too."""
     import dask  # noqa: PLC0415
 
@@ -75,7 +73,8 @@ def _default_client(
     # A Client() of the program, and of processes that it starts, finds the key files.
     dask.config.refresh()
     Link.set(ready.dashboard)
-    client = connect(ready.address, as_security(*material))
+    keys = as_security(ready.certificate, ready.private_key)
+    client = connect(ready.address, keys)
     try:
         with _reported(client, report) if report else contextlib.nullcontext():
             yield
@@ -111,7 +110,7 @@ def _written(client: Any, watched: Any) -> str:
     return ""
 
 
-def _script(path: str, args: list[str]) -> None:
+def _script(path: str, args: Sequence[str]) -> None:
     sys.argv = [path, *args]
     full = _absolute(path)
     # As in Python: a directory or an archive has an importer, a file has none.
@@ -145,7 +144,7 @@ def _file(full: str, source: bytes) -> None:
     _execute(lambda: _compiled(source, full), values)
 
 
-def _text(target: str, args: list[str], source: bytes) -> None:
+def _text(target: str, args: Sequence[str], source: bytes) -> None:
     """Run a program whose text the top process has read."""
     sys.argv = [target, *args]
     if target == STDIN:
@@ -165,7 +164,7 @@ def _absolute(path: str) -> str:
     return os.getcwd() if path == "." else os.path.join(os.getcwd(), path)  # noqa: PTH109, PTH118
 
 
-def _code(code: str, args: list[str]) -> None:
+def _code(code: str, args: Sequence[str]) -> None:
     sys.argv = ["-c", *args]
     user_modules.begin("")
     values = {"__loader__": BuiltinImporter}
@@ -187,7 +186,7 @@ def _execute(code: Callable[[], types.CodeType], values: Mapping[str, Any]) -> N
         exec(code(), vars(module))  # noqa: S102  the user's own program
 
 
-def _module(name: str, args: list[str]) -> None:
+def _module(name: str, args: Sequence[str]) -> None:
     sys.argv = ["-m", *args]
     user_modules.begin(_absolute("."))
     with _users_traceback():

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, NoReturn
 from dask_runner.hub.report import say
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 #: The variable that names the hook's directory. Without it the hook does nothing.
 SITEHOOK = "DASKRUNNER_SITEHOOK"
 
 
-def become(command: str, args: list[str], report: str | None = None) -> NoReturn:
+def become(command: str, args: Sequence[str], report: str | None = None) -> NoReturn:
     """Replace this process by the command.
 
     Raises

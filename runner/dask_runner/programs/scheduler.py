@@ -1,9 +1,8 @@
 """The Dask scheduler, in a process of its own that the agent forks.
 
-The process receives ``Run`` with the instructions of
-:func:`dask_runner.node.instructions.scheduler`, and answers ``SchedulerUp`` or
-``Failed``. It serves the dashboard from ``Complete`` on, and removes the workers named
-in ``WorkersLost``. It ends on ``Finish``, at the end of its lifeline, or when a client
+The process receives ``RunScheduler``, and answers ``SchedulerUp`` or ``Failed``. It
+serves the dashboard from ``Complete`` on, and removes the workers named in
+``WorkersLost``. It ends on ``Finish``, at the end of its lifeline, or when a client
 shuts the cluster down, which it reports as ``SchedulerClosed``.
 """
 
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import dask.config
 
 from dask_runner.hub import messages as m
+from dask_runner.node.instructions import RunScheduler
 from dask_runner.programs import lifeline, user_modules
 from dask_runner.programs.listening import Scheduler
 from dask_runner.resources import open_files
@@ -48,9 +48,9 @@ def main() -> None:
 async def _serve() -> None:
     channel = await lifeline.channel()
     lifeline.log_to_file(sys.argv[2])
-    spec = (await lifeline.expect(channel, m.Run)).spec
-    lifeline.configure(spec["environ"])
-    user_modules.look_in(spec["modules"], user_modules.SERVER)
+    run = await lifeline.expect(channel, RunScheduler)
+    lifeline.configure(run.environ)
+    user_modules.look_in(run.modules, user_modules.SERVER)
     # Dask derives its number of connections to workers from the limit of open files.
     open_files.allow_many_files()
     open_files.give_back()
@@ -58,13 +58,13 @@ async def _serve() -> None:
     # Dask then takes another port, and the start line names that port.
     warnings.filterwarnings("ignore", "Port .* is already in use", UserWarning)
     # Without bokeh, Dask would warn that it serves no dashboard.
-    dashboard = spec["dashboard"] and importlib.util.find_spec("bokeh") is not None
-    private = Path(sys.argv[2]).parent if spec["dashboard"] else None
+    dashboard = run.dashboard and importlib.util.find_spec("bokeh") is not None
+    private = Path(sys.argv[2]).parent if run.dashboard else None
     try:
         scheduler = Scheduler(
             private,
             dashboard=False,  # it starts later, because all workers wait for this
-            **lifeline.secured(spec["options"], spec["material"]),
+            **lifeline.secured(run.options, run.keys),
         )
         await scheduler
     except Exception as error:  # noqa: BLE001  options may cause any error
@@ -75,7 +75,8 @@ async def _serve() -> None:
     pages = (scheduler.pages, scheduler.readers) if dashboard else ()
     channel.send(m.SchedulerUp(scheduler.address, *pages))
 
-    begin = partial(_serve_dashboard, scheduler, spec) if dashboard else _nothing
+    prefix = run.options.get("http_prefix", "/")
+    begin = partial(_serve_dashboard, scheduler, prefix) if dashboard else _nothing
     told = asyncio.ensure_future(
         _told_to_finish(channel, begin, partial(_lose, scheduler))
     )
@@ -121,7 +122,7 @@ async def _nothing() -> None:
     """Serve no dashboard."""
 
 
-async def _serve_dashboard(scheduler: Scheduler, spec: dict[str, Any]) -> None:
+async def _serve_dashboard(scheduler: Scheduler, prefix: str) -> None:
     """Add the dashboard to the scheduler's HTTP server, as ``dashboard=True`` would.
 
     Importing bokeh takes half a second and is done in a thread, because the scheduler
@@ -143,7 +144,7 @@ async def _serve_dashboard(scheduler: Scheduler, spec: dict[str, Any]) -> None:
         scheduler.http_application,
         scheduler.http_server,
         scheduler,
-        prefix=spec["options"].get("http_prefix", "/"),
+        prefix=prefix,
     )
 
 

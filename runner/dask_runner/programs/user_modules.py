@@ -27,13 +27,16 @@ import pkgutil
 import pwd
 import stat
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from importlib.machinery import ModuleSpec
     from types import FrameType, ModuleType
+
+    from dask_runner.node.instructions import Modules
 
 #: The kinds of process that are described above; the client is the user's own.
 CLIENT, WORKER, SERVER, COMMAND = "client", "worker", "server", "command"
@@ -192,27 +195,26 @@ def _calls(frame: FrameType) -> bool:
     return _name(frame).startswith(_DATA) or _function(frame) in CALLING
 
 
-def look_in(modules: Mapping[str, Any], role: str) -> None:
+def look_in(modules: Modules, role: str) -> None:
     """Add the directories of the user's modules, as this kind of process needs them.
 
     Parameters
     ----------
-    modules : mapping
-        The result of :func:`dask_runner.node.instructions.modules`.
+    modules : Modules
     role : str
         The kind of process.
     """
     # multiprocessing gives a worker the path of its nanny's process.
-    sys.path[:] = [place for place in sys.path if place not in modules["added"]]
-    places = [_place(path) for path in modules["at"]]
-    if modules["command"]:
+    sys.path[:] = [place for place in sys.path if place not in modules.added]
+    places = [_place(path) for path in modules.at]
+    if modules.command:
         role, places = COMMAND, list(filter(is_only_ours, places))
     _look(places, role)
 
 
-def for_workers(modules: Mapping[str, Any]) -> dict[str, Any]:
+def for_workers(modules: Modules) -> Modules:
     """Return the modules for a process that inherits this one's path."""
-    return {**modules, "added": list(PathFinder.places)}
+    return replace(modules, added=PathFinder.places)
 
 
 def begin(place: str) -> None:

@@ -21,6 +21,8 @@ from dask_runner.resources import open_files
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from dask_runner.node.instructions import Modules
+
 
 @dataclass(frozen=True)
 class Placed:
@@ -36,7 +38,7 @@ class Placed:
         The CPUs that it may use.
     directory, log : str
         Its working directory and its log file.
-    modules : mapping
+    modules : Modules
         Where the user's modules are.
     others : mapping
         Variables in which the agent's rank differs from the worker's, each with the
@@ -49,7 +51,7 @@ class Placed:
     cpus: tuple[int, ...]
     directory: str
     log: str
-    modules: Mapping[str, Any]
+    modules: Modules
     others: Mapping[str, str | None]
     files: int
 

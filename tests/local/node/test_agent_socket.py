@@ -27,7 +27,7 @@ def test_one_process_has_a_name_and_others_reach_it() -> None:
 def test_an_agent_that_takes_nobody_in_is_none_and_nothing_else_waits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(agent_socket, "TAKES_IN", 0.2)
+    monkeypatch.setattr(agent_socket, "CONNECT_SECONDS", 0.2)
     name = f"dask-runner-test-{os.getpid()}"
 
     async def beside() -> tuple[object, int]:

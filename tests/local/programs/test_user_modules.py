@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -11,63 +12,20 @@ import pytest
 
 from dask_runner.programs import user_modules
 from dask_runner.programs.user_modules import COMMAND, SERVER, WORKER
+from tests.programs import SCRIPTS
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-#: Asks for a module, or lets another ask.
-ASKS = """\
-def ask(name):
-    return __import__(name).__file__
-
-def call(other, name):
-    return other(name)
-"""
-
-
-#: A process of ours, as far as its finder can tell.
-PROCESS = """\
-import pickle, sys, types
-import library
-from dask_runner.programs import user_modules
-
-directory, role, name = sys.argv[1:]
-dask = types.ModuleType("distributed.part")
-dask.__file__ = library.__file__
-exec(compile(open(library.__file__).read(), dask.__file__, "exec"), vars(dask))
-
-found = {"at": [directory], "command": role == "command", "added": []}
-user_modules.look_in(found, role)
-# As it comes to a worker: who loads what was sent asks for the user.
-pickle._loads(b"chelpers\\nask\\n.")
-helpers = sys.modules["helpers"]
-
-def tell(ask, *args):
-    sys.modules.pop(name, None)
-    try:
-        file = ask(*args, name)
-    except ModuleNotFoundError:
-        return "none"
-    return "user's" if file.startswith(directory) else "installed"
-
-print(
-    tell(helpers.ask),
-    tell(helpers.call, library.ask),
-    tell(library.ask),
-    tell(dask.call, library.ask),
-    tell(dask.ask),
-)
-"""
 
 
 def asked(tmp_path: Path, role: str, name: str) -> str:
     user, installed = tmp_path / "user", tmp_path / "installed"
     for directory in (user, installed):
         directory.mkdir()
-    (user / "helpers.py").write_text(ASKS)
+    shutil.copy(SCRIPTS / "asks.py", user / "helpers.py")
     (user / f"{name}.py").touch()
-    (installed / "library.py").write_text(ASKS)
-    (installed / "process.py").write_text(PROCESS)
+    shutil.copy(SCRIPTS / "asks.py", installed / "library.py")
+    shutil.copy(SCRIPTS / "finder.py", installed / "process.py")
     done = subprocess.run(
         [sys.executable, "-P", installed / "process.py", user, role, name],
         env={**os.environ, "PYTHONPATH": str(installed)},

@@ -150,7 +150,7 @@ def test_a_blocking_channel_speaks_to_an_asynchronous_one() -> None:
         return heard
 
     def talk(channel: BlockingChannel, theirs: socket.socket) -> None:
-        big = m.Run({"args": ["x" * (LIMIT // 2)]})
+        big = m.Note("x" * (LIMIT // 2))
         # A socket pair holds some 200 kB: the other end must read meanwhile.
         import threading  # noqa: PLC0415
 

@@ -249,7 +249,7 @@ def test_ranks_that_do_not_say_bye_are_not_awaited_for_ever(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(ending, "STOP", 0.1)
-    monkeypatch.setattr(ending, "LEAVE", 0.1)
+    monkeypatch.setattr(ending, "LEAVE_SECONDS", 0.1)
 
     async def play(stage: Stage) -> None:
         ranks = await ready(stage, 2)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields
-from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -12,31 +11,11 @@ from hypothesis import strategies as st
 
 from dask_runner.hub import messages as m
 from dask_runner.hub.messages import Message, ProtocolError, decode, encode
-
-PLAIN = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-    max_leaves=5,
-)
-VALUES: dict[str, st.SearchStrategy[Any]] = {
-    "int": st.integers(),
-    "str": st.text(),
-    "bool": st.booleans(),
-    "list[str]": st.lists(st.text()),
-    "list[int]": st.lists(st.integers()),
-    "Message": st.deferred(lambda: messages(m.OfRank)),
-    "dict[str, Any]": st.dictionaries(st.text(), PLAIN),
-    "dict[str, str]": st.dictionaries(st.text(), st.text()),
-}
+from tests.unit.values import PLAIN, values
 
 
-def messages(*but: type[Message]) -> st.SearchStrategy[Message]:
-    kinds = [kind for kind in Message.kinds.values() if kind not in but]
-    return st.sampled_from(kinds).flatmap(
-        lambda kind: st.builds(
-            kind, **{field.name: VALUES[str(field.type)] for field in fields(kind)}
-        )
-    )
+def messages() -> st.SearchStrategy[Message]:
+    return st.sampled_from(list(Message.kinds.values())).flatmap(values)
 
 
 @given(messages())

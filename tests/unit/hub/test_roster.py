@@ -155,7 +155,7 @@ def test_a_node_can_say_nothing_of_the_ranks_of_others(message: m.Message) -> No
 def test_what_is_no_message_of_a_node_is_refused(message: m.Message) -> None:
     async def play(stage: Stage) -> None:
         _, two = await begun(stage)
-        with pytest.raises(ProtocolError, match="says"):
+        with pytest.raises(ProtocolError, match="sends"):
             two.say(message)
 
     playing(2 * RANKS)(play)

@@ -207,7 +207,7 @@ def test_under_a_launcher_that_ends_all_each_says_its_error_and_no_signal(
 def test_a_hub_that_is_not_found_in_time_is_told_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parting, "SAYS_IT_THERE", 0.05)
+    monkeypatch.setattr(parting, "WAIT_FOR_HUB_SECONDS", 0.05)
 
     async def play() -> None:
         rank = Play(tmp_path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from dask_runner.node.children import BEFORE
+from dask_runner.node.children import AGENT_VARIABLES
 from dask_runner.programs import lifeline
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def test_the_agent_begins_with_the_variables_that_dask_sets_for_workers() -> Non
 
     wanted: dict[str, Any] = dask.config.get("distributed.nanny.pre-spawn-environ")
     malloc = "MALLOC_TRIM_THRESHOLD_"
-    assert BEFORE[malloc] == str(wanted[malloc])
+    assert AGENT_VARIABLES[malloc] == str(wanted[malloc])
 
 
 def test_a_log_keeps_its_last_lines(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from dask_runner.launch.launch import Launch, Program
 from dask_runner.launch.plan import make_plan
 from dask_runner.launch.settings import settle
 from dask_runner.launch.world import World
-from dask_runner.node.instructions import modules
+from dask_runner.node.instruct import modules
+from dask_runner.node.instructions import Modules
 from dask_runner.programs import user_modules
 from dask_runner.programs.user_modules import CLIENT, COMMAND, SERVER, WORKER
 
@@ -100,7 +101,7 @@ def test_where_the_modules_of_a_program_may_be(
         world, make_plan(1, "shared"), settle({}, {}), {}, program, script=script
     )
     here = [str((Path.cwd() / one).absolute()) for one in at]
-    assert modules(launch) == {"at": here, "command": command, "added": []}
+    assert modules(launch) == Modules(tuple(here), command)
 
 
 def test_the_client_is_a_role_of_its_own() -> None:

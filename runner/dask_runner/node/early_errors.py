@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _KEYS = ("scheduler_file", "timeout", "min_workers", "mpi_tasks")
 
 
-def tell(
+def report(
     error: RunnerError,
     environ: Mapping[str, str],
     given: Mapping[str, Any],

@@ -29,7 +29,7 @@ ASKS = (signal.SIGTERM, signal.SIGINT)
 CHECK_SECONDS = 0.05
 
 
-class Obituaries:
+class LocalEnds:
     """Reports the end of a rank to the others, where it ends all of them.
 
     Parameters
@@ -73,7 +73,7 @@ class Obituaries:
         """Remove the notice: no rank is left that could read it."""
         self._notices.remove()
 
-    async def write(self, rank: int, process: asyncio.subprocess.Process) -> None:
+    async def report(self, rank: int, process: asyncio.subprocess.Process) -> None:
         """Wait for the end of a rank, and report it if need be."""
         ended = Ended(await process.wait())
         if self._has_met() or not ended.status:

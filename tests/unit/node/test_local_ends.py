@@ -11,7 +11,7 @@ import pytest
 from dask_runner.launch.settings import settle
 from dask_runner.meeting.by_file import FileMeeting
 from dask_runner.meeting.file_notices import FileNotices
-from dask_runner.node.obituaries import Obituaries
+from dask_runner.node.local_ends import LocalEnds
 from tests.unit.records import KEY, NOTICE, RECORD, world
 
 if TYPE_CHECKING:
@@ -42,18 +42,18 @@ class Play:
     def __init__(self, place: Path, **given: Any) -> None:
         self.meeting = FileMeeting([place / "record.json"], KEY)
         self.notices = FileNotices(self.meeting, KEY, SIZE)
-        self.obituaries = Obituaries(
+        self.ends = LocalEnds(
             world(size=SIZE), self.meeting, settle({"nranks": SIZE, **given}, {})
         )
         self.ranks = [Process() for _ in range(SIZE)]
         self.writing = [
-            asyncio.create_task(self.obituaries.write(rank, process))  # type: ignore[arg-type]
+            asyncio.create_task(self.ends.report(rank, process))  # type: ignore[arg-type]
             for rank, process in enumerate(self.ranks)
         ]
 
     async def meet(self) -> None:
         await self.meeting.publish(RECORD)
-        await self.obituaries.watch()
+        await self.ends.watch()
 
     async def end(self, rank: int, status: int) -> None:
         self.ranks[rank].end(status)
@@ -95,15 +95,15 @@ def test_a_rank_that_ends_before_they_have_met_ends_all(
         return launch
 
     launch = asyncio.run(play())
-    assert launch.obituaries.over.is_set()
-    assert launch.obituaries.status == ends_with
+    assert launch.ends.over.is_set()
+    assert launch.ends.status == ends_with
     said = capsys.readouterr().err
     assert says.format(socket.gethostname()) in said
     assert bool(said) == bool(says)
     notice = launch.notices.find()
     assert notice is not None
     assert (notice.rank, notice.status, notice.said) == (rank, ends_with, True)
-    launch.obituaries.close()
+    launch.ends.close()
     assert not list(tmp_path.iterdir())
 
 
@@ -115,7 +115,7 @@ def test_what_a_rank_has_said_itself_is_not_said_again(
         launch.notices.leave(NOTICE)
         await launch.end(2, NOTICE.status)
         launch.close()
-        return launch.obituaries.status
+        return launch.ends.status
 
     assert asyncio.run(play()) == NOTICE.status
     assert not capsys.readouterr().err
@@ -128,7 +128,7 @@ def test_once_they_meet_the_hub_says_what_the_end_of_a_rank_means(
         launch = Play(tmp_path)
         await launch.meet()
         await launch.end(2, KILLED)
-        assert not launch.obituaries.over.is_set()
+        assert not launch.ends.over.is_set()
         launch.close()
         return launch
 
@@ -145,7 +145,7 @@ def test_the_cluster_begins_with_fewer_where_the_user_wants_that(
     async def play() -> Play:
         launch = Play(tmp_path, min_workers=1)
         await launch.end(2, KILLED)
-        assert not launch.obituaries.over.is_set()
+        assert not launch.ends.over.is_set()
         launch.close()
         return launch
 
@@ -170,13 +170,13 @@ def test_the_end_of_rank_0_is_the_launchs(
 ) -> None:
     async def play() -> int:
         launch = Play(tmp_path)
-        launch.obituaries.passed_on.update(passed_on)
+        launch.ends.passed_on.update(passed_on)
         await launch.meet()
         launch.meeting.withdraw()  # as at the end
         await launch.end(0, status)
-        assert launch.obituaries.over.is_set()
+        assert launch.ends.over.is_set()
         launch.close()
-        return launch.obituaries.status
+        return launch.ends.status
 
     assert asyncio.run(play()) == (128 - status if status < 0 else status)
     said = capsys.readouterr().err
