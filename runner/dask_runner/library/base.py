@@ -11,6 +11,7 @@ import asyncio
 import os
 import sys
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -235,12 +236,12 @@ class BaseRunner:
             if prints_shared_errors(os.environ, self._choice):
                 say(f"error: {error}")
             raise SystemExit(error.status) from None
-        self._session.enter(run, self._carry if self.exchange else None)
+        carry = partial(self._carry, self.exchange) if self.exchange else None
+        self._session.enter(run, carry)
 
-    def _carry(self, text: str | None) -> str:
-        assert self.exchange is not None  # noqa: S101  asked for by RunTop
+    def _carry(self, exchange: Exchange, text: str | None) -> str:
         with self._deadline("the broadcast by MPI"):
-            return self.exchange(text)
+            return exchange(text)
 
     def _run(self) -> RunTop:
         world = self.world(os.environ)

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dask_runner.hub import messages as m
@@ -39,6 +40,23 @@ _DEFAULT_HANDLERS: dict[int, Any] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Top:
+    """The rank's top process, and the connection with it."""
+
+    process: subprocess.Popen[bytes]
+    channel: BlockingChannel
+
+    def wait(self) -> int:
+        """Wait for its end, for a limited time; return its exit status."""
+        try:
+            status = self.process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            status = self.process.wait()
+        return status if status >= 0 else 128 - status
+
+
 class Session:
     """One cluster, from entering it to leaving it.
 
@@ -53,8 +71,7 @@ class Session:
     def __init__(self) -> None:
         self.status = "created"
         self.ready = m.Ready("", "", 0)
-        self._top: subprocess.Popen[bytes] | None = None
-        self._channel: BlockingChannel | None = None
+        self._top: Top | None = None
         self._body = Body()
         self._leaving = False
 
@@ -77,31 +94,30 @@ class Session:
         self.status = "starting"
         # No MPI in this process uses the launcher's socket, so the ranks meet over it.
         launcher = pmi_client.descriptor(os.environ) if exchange is None else None
-        self._top, self._channel = _start([] if launcher is None else [launcher])
-        _keep_watch(self._top, run)
-        self._channel.send(run)
+        self._top = top = _start([] if launcher is None else [launcher])
+        _keep_watch(top.process, run)
+        top.channel.send(run)
         # An MPI broadcast blocks the handler; there the launcher ends the ranks.
-        top = self._top if exchange is None else None
-        with _forward_signals(top):
-            self._begin(self._channel, exchange)
+        with _forward_signals(top.process if exchange is None else None):
+            self._begin(top, exchange)
 
-    def _begin(self, channel: BlockingChannel, exchange: Exchange | None) -> None:
+    def _begin(self, top: Top, exchange: Exchange | None) -> None:
         while True:
-            message = channel.receive()
-            if isinstance(message, m.Relay):
-                assert exchange is not None  # noqa: S101  RunTop says so
-                channel.send(m.Relay(exchange(message.record or None)))
+            message = top.channel.receive()
+            if isinstance(message, m.Relay) and exchange is not None:
+                top.channel.send(m.Relay(exchange(message.record or None)))
             elif isinstance(message, m.Ready):
                 self.ready = message
                 self.status = "running"
                 self._body.begin()
-                threading.Thread(target=self._watch, daemon=True).start()
+                watch = threading.Thread(target=self._watch, args=[top], daemon=True)
+                watch.start()
                 return
             else:
                 # The cluster has ended: in other ranks after its life, in the client
                 # because it could not start.
-                channel.send(m.ClientEnded(0, ""))
-                raise SystemExit(self._wait())
+                top.channel.send(m.ClientEnded(0, ""))
+                raise SystemExit(top.wait())
 
     def leave(self, status: int) -> None:
         """End the cluster with the body's status.
@@ -111,37 +127,27 @@ class Session:
         SystemExit
             With the cluster's status, if the cluster has ended before the body.
         """
-        if self._channel is None or self._leaving:
+        if self._top is None or self._leaving:
             return
         self._leaving = True
         self._body.over()
         self.status = "closing"
-        self._channel.send(m.ClientEnded(status, ""))
-        self._wait()
+        self._top.channel.send(m.ClientEnded(status, ""))
+        self._top.wait()
         self.status = "closed"
         if self._body.status:
             raise SystemExit(self._body.status)
 
-    def _watch(self) -> None:
+    def _watch(self, top: Top) -> None:
         """Interrupt the body when the cluster ends first."""
-        assert self._channel is not None  # noqa: S101  started
-        message = self._channel.receive()
+        message = top.channel.receive()
         while message is not None and not isinstance(message, m.Close):
-            message = self._channel.receive()
+            message = top.channel.receive()
         if not self._leaving:
             self._body.interrupt(message.status if isinstance(message, m.Close) else 69)
 
-    def _wait(self) -> int:
-        assert self._top is not None  # noqa: S101  started
-        try:
-            status = self._top.wait(END_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._top.kill()
-            status = self._top.wait()
-        return status if status >= 0 else 128 - status
 
-
-def _start(sockets: list[int]) -> tuple[subprocess.Popen[bytes], BlockingChannel]:
+def _start(sockets: list[int]) -> Top:
     """Start the rank's top process, which inherits the launcher's *sockets*."""
     ours, theirs = socket.socketpair()
     with theirs, _signals_blocked():
@@ -158,7 +164,7 @@ def _start(sockets: list[int]) -> tuple[subprocess.Popen[bytes], BlockingChannel
             pass_fds=[theirs.fileno(), *sockets],
             process_group=0,
         )
-    return top, BlockingChannel(ours)
+    return Top(top, BlockingChannel(ours))
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ import hashlib
 import os
 import socket
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -178,10 +178,6 @@ class Place:
             ],
             [*gpus, read(Path("/proc/self/cgroup"))] if gpus else [],
         )
-
-    def plain(self) -> dict[str, Any]:
-        """Return the place as plain data for a message."""
-        return asdict(self)
 
     def why_not(self, agent: Place) -> str:
         """Return why an agent with place *agent* cannot fork for this one, or ""."""

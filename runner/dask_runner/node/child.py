@@ -97,15 +97,14 @@ class Peer:
 
     async def attach(self, sock: socket.socket) -> None:
         """Use a connected socket for messages to the process."""
-        self._channel = await open_channel(sock)
-        pump = asyncio.create_task(self._listen(), name=f"listen to {self.name}")
+        self._channel = channel = await open_channel(sock)
+        pump = asyncio.create_task(self._listen(channel), name=f"listen to {self.name}")
         _pumps.add(pump)
         pump.add_done_callback(_pumps.discard)
 
-    async def _listen(self) -> None:
-        assert self._channel is not None  # noqa: S101  attached
+    async def _listen(self, channel: Channel) -> None:
         try:
-            while (message := await self._channel.receive()) is not None:
+            while (message := await channel.receive()) is not None:
                 if isinstance(message, Bye):
                     self._work_over.set()
                 else:
@@ -114,7 +113,7 @@ class Peer:
             # It sent garbage over its lifeline, so it cannot be used.
             self.kill()
         ended = await self._wait()
-        self._channel.close()
+        channel.close()
         self._work_over.set()
         self._over.set()
         if ended is not None and not self._disowned:
@@ -204,7 +203,6 @@ class Process(Peer):
         self,
         environ: Mapping[str, str],
         log: str,
-        *arguments: str,
         stdin: int | None = subprocess.DEVNULL,
         pass_fds: Sequence[int] = (),
     ) -> None:
@@ -219,7 +217,6 @@ class Process(Peer):
                 f"dask_runner.programs.{self.name}",
                 str(theirs.fileno()),
                 log,
-                *arguments,
                 env=dict(environ),
                 stdin=stdin,
                 pass_fds=(theirs.fileno(), *pass_fds),
@@ -302,9 +299,12 @@ async def _status_of(pid: int) -> int:
     finally:
         loop.remove_reader(descriptor)
         os.close(descriptor)
-    status = _reap(pid)
-    assert status is not None  # noqa: S101  it has ended
-    return status
+    return _status_of_ended(pid)
+
+
+def _status_of_ended(pid: int) -> int:
+    _, status = os.waitpid(pid, 0)
+    return os.waitstatus_to_exitcode(status)
 
 
 def _reap(pid: int) -> int | None:

@@ -8,11 +8,9 @@ agent already starts none, and asks that one to fork its workers
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import sys
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from dask_runner.hub import messages as m
@@ -25,6 +23,7 @@ from dask_runner.node.child import Peer, Process, Sibling
 from dask_runner.node.directory import Workplace
 from dask_runner.node.events import Source
 from dask_runner.node.exits import Standing
+from dask_runner.node.instructions import Imports, RunAgent
 from dask_runner.node.orphans import LAST
 from dask_runner.resources import open_files
 from dask_runner.resources.scratch import scratch
@@ -177,25 +176,24 @@ class Crew:
         if self._launch.settings.mpi_tasks:
             added |= mpi_world.variables(environ)
             launchers = mpi_world.descriptors(environ)
-        plan = {
-            "siblings": [asdict(fork) for fork in forks],
-            "serves": self.serves,
-            "socket": listening.fileno() if listening else -1,
-            "place": self.own_place.plain(),
-            "launchers": launchers,
-            "added": list(added),
-            "silence": self._launch.settings.silence,
-            "nannies": instruct.has_nannies(self._launch.settings),
-            "preload_modules": list(self._launch.settings.preload_modules),
-            "files": open_files.given(),
-        }
+        settings = self._launch.settings
+        run = RunAgent(
+            siblings=tuple(forks),
+            serves=self.serves,
+            socket=listening.fileno() if listening else -1,
+            place=self.own_place,
+            launchers=tuple(launchers),
+            imports=Imports(tuple(added), tuple(settings.preload_modules)),
+            silence=settings.silence,
+            nannies=instruct.has_nannies(settings),
+            files=open_files.given(),
+        )
         self._unborn |= {fork.name for fork in forks}
         agent = Process(Source.agent, self._events)
         self.agent = agent
         await agent.start(
             self.place.environment(added),
             self.place.log("agent"),
-            json.dumps(plan),
             pass_fds=[
                 *(end.fileno() for end in given),
                 *stdins,
@@ -203,6 +201,7 @@ class Crew:
                 *launchers,
             ],
         )
+        agent.send(run)
         for end in given:
             end.close()
         for stdin in stdins:

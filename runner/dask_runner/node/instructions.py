@@ -12,6 +12,7 @@ from typing import Any
 from dask_runner.hub.messages import Message
 from dask_runner.launch.launch import Program
 from dask_runner.node.agent_socket import Place
+from dask_runner.node.child import Sibling
 from dask_runner.resources.worker_share import NamedWorker
 
 
@@ -52,6 +53,76 @@ class Modules:
     at: tuple[str, ...]
     command: bool = False
     added: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Imports:
+    """What a process imports before it forks workers.
+
+    Attributes
+    ----------
+    added : tuple of str
+        Variables that it has for its import, and its forks do not.
+    preload_modules : tuple of str
+        Modules of the user's.
+    """
+
+    added: tuple[str, ...]
+    preload_modules: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RunAgent(Message):
+    """Import Dask, fork the other processes, and look after the nannies.
+
+    Attributes
+    ----------
+    siblings : tuple of Sibling
+        The processes to fork.
+    serves : bool
+        Whether there will be workers.
+    socket : int
+        The descriptor at which other ranks of the node come; -1 for none.
+    place : Place
+        The rank's.
+    launchers : tuple of int
+        Descriptors of the launcher's, for the agent alone.
+    imports : Imports
+    silence : float
+        Seconds for which a worker, or the rank, may stand still.
+    nannies : bool
+        Whether the workers have some.
+    files : int
+        The user's limit of open files.
+    """
+
+    siblings: tuple[Sibling, ...]
+    serves: bool
+    socket: int
+    place: Place
+    launchers: tuple[int, ...]
+    imports: Imports
+    silence: float
+    nannies: bool
+    files: int
+
+
+@dataclass(frozen=True)
+class RunForkServer(Message):
+    """Import what the agent did, and be its fork server.
+
+    Attributes
+    ----------
+    imports : Imports
+    listener, alive, stderr : int
+        Descriptors: its socket, the pipe whose end means that the agent is gone, and
+        the user's stderr.
+    """
+
+    imports: Imports
+    listener: int
+    alive: int
+    stderr: int
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,8 @@
 It forks the scheduler and the client of its rank and multiprocessing's fork
 server, from which all workers of the node come. Then it looks after the nannies:
 of its own rank, and of every rank of the node that connects to its socket
-(:mod:`dask_runner.node.agent_socket`). Its argument is a JSON object: ``siblings`` to
-fork, ``serves`` (whether there will be workers), ``socket`` for the other ranks, or -1,
-``place`` (of this rank), ``launchers`` (descriptors that are its launcher's) and
-``added`` (variables), both for it alone, ``nannies`` (whether the workers have some),
-``preload_modules``, and ``files`` (the user's limit of them); or ``forks``, where it is
-to be but a fork server (:mod:`dask_runner.programs.forks`).
+(:mod:`dask_runner.node.agent_socket`). It receives ``RunAgent``; or ``RunForkServer``,
+and then it is only a fork server (:mod:`dask_runner.programs.forks`).
 
 It says ``Forked`` for each sibling. At ``Close`` it ends its rank's workers and says
 ``Bye``; at a second one, or at the end of its lifeline, it ends with all workers. In
@@ -20,65 +16,70 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import json
 import os
 import socket
 import ssl
 import sys
 import warnings
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
 from dask_runner import linux
 from dask_runner.hub import messages as m
 from dask_runner.hub.channel import BlockingChannel, open_channel
-from dask_runner.node.agent_socket import Place
-from dask_runner.node.child import Sibling
 from dask_runner.node.exits import birth
+from dask_runner.node.instructions import RunAgent, RunForkServer
 from dask_runner.programs import fork, forks, lifeline, openblas
 from dask_runner.resources import open_files
+from dask_runner.resources.private_directory import HeldDirectory
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
+
+    from dask_runner.node.child import Sibling
+    from dask_runner.node.instructions import Imports
 
 
 def main() -> None:
     """Import, fork, and look after the nannies."""
-    plan = json.loads(sys.argv[3])
-    if "forks" in plan:
-        _take_the_fork_servers_place(plan)
-    variables = frozenset(os.environ) - {*plan["added"]}
     own = socket.socket(fileno=int(sys.argv[1]))
     own.set_inheritable(False)
-    open_files.adopt(plan["files"])
+    run = BlockingChannel(own).receive()
+    if isinstance(run, RunForkServer):
+        own.close()
+        _take_the_fork_servers_place(run)
+    if not isinstance(run, RunAgent):
+        # The top process was killed, and cannot remove what it has made.
+        HeldDirectory.at(Path(sys.argv[2]).parent).remove()
+        raise SystemExit(0)
+    variables = frozenset(os.environ) - {*run.imports.added}
+    open_files.adopt(run.files)
     with lifeline.told(own):
         linux.name_process("dask-agent")
         _import_in_peace()
         forked: dict[int, str] = {}
-        sibling = _fork_siblings(plan, own, forked)
+        sibling = _fork_siblings(run, own, forked)
     if sibling:
         importlib.import_module(f"dask_runner.programs.{sibling}").main()
     else:
         # All workers are forks of its forks.
         open_files.allow_many_files()
-        if plan["serves"]:
+        if run.serves:
             with lifeline.told(own):
-                _prepare_workers(plan, own)
-        lifeline.run(partial(_live, own, plan, variables, forked), tidy=True)
+                _prepare_workers(run, own)
+        lifeline.run(partial(_live, own, run, variables, forked), tidy=True)
 
 
-def _fork_siblings(
-    plan: Mapping[str, Any], own: socket.socket, forked: dict[int, str]
-) -> str:
+def _fork_siblings(run: RunAgent, own: socket.socket, forked: dict[int, str]) -> str:
     """Fork all siblings; return a sibling's name in that process, "" in the agent.
 
     *forked* gets the process ID of each, and when it began.
     """
-    siblings = [Sibling(**one) for one in plan["siblings"]]
-    for sibling in siblings:
+    for sibling in run.siblings:
         pid = fork.fork()
         if pid == 0:
-            _leave_to(sibling, siblings, plan, own)
+            _leave_to(sibling, run, own)
             return sibling.name
         forked[pid] = birth(pid)
         sibling.close()
@@ -142,48 +143,46 @@ def _do_once_for_all() -> None:
 
 def _leave_to(
     sibling: Sibling,
-    siblings: Sequence[Sibling],
-    plan: Mapping[str, Any],
+    run: RunAgent,
     own: socket.socket,
 ) -> None:
     """Close what belongs to the agent or another sibling, and become *sibling*."""
     own.close()
-    if plan["socket"] >= 0:
-        os.close(plan["socket"])
-    for launchers in plan["launchers"]:
+    if run.socket >= 0:
+        os.close(run.socket)
+    for launchers in run.launchers:
         os.close(launchers)
-    for later in siblings[siblings.index(sibling) + 1 :]:
+    for later in run.siblings[run.siblings.index(sibling) + 1 :]:
         later.close()
-    for name in plan["added"]:
+    for name in run.imports.added:
         os.environ.pop(name, None)
     fork.become(sibling)
 
 
-def _prepare_workers(plan: Mapping[str, Any], own: socket.socket) -> None:
+def _prepare_workers(run: RunAgent, own: socket.socket) -> None:
     """Import the modules that workers share, and fork the fork server."""
-    _import_for_workers(plan)
-    foreign = [own.fileno(), *plan["launchers"]]
-    foreign += [plan["socket"]] * (plan["socket"] >= 0)
-    again = {name: plan[name] for name in ("added", "preload_modules")}
-    environ = {openblas.VARIABLES[0]: "1"} if _was_for_the_import(plan) else {}
+    _import_for_workers(run.imports)
+    foreign = [own.fileno(), *run.launchers]
+    foreign += [run.socket] * (run.socket >= 0)
+    environ = {openblas.VARIABLES[0]: "1"} if _was_for_the_import(run.imports) else {}
     fork.complain_to(sys.argv[2])
-    if plan["nannies"]:
+    if run.nannies:
         forks.try_semaphores()
-    forks.keep(sys.argv[2], again, environ, foreign)
-    if not plan["nannies"]:
+    forks.keep(sys.argv[2], run.imports, environ, foreign)
+    if not run.nannies:
         # The workers run in this process, and their tasks print to the user's stderr.
         os.dup2(fork.users(), 2)
 
 
-def _was_for_the_import(plan: Mapping[str, Any]) -> bool:
-    return openblas.VARIABLES[0] in plan["added"]
+def _was_for_the_import(imports: Imports) -> bool:
+    return openblas.VARIABLES[0] in imports.added
 
 
-def _import_for_workers(plan: Mapping[str, Any]) -> None:
+def _import_for_workers(imports: Imports) -> None:
     import dask.config  # noqa: PLC0415  loaded already
 
     lifeline.log_to_file(sys.argv[2])
-    if _was_for_the_import(plan):
+    if _was_for_the_import(imports):
         os.environ.pop(openblas.VARIABLES[0])
     for name, value in dask.config.get("distributed.nanny.pre-spawn-environ").items():
         if value is not None:
@@ -194,17 +193,17 @@ def _import_for_workers(plan: Mapping[str, Any]) -> None:
     warnings.filterwarnings("ignore", "Creating scratch directories", UserWarning)
     with fork.without_collecting():
         _do_once_for_all()
-        for name in plan["preload_modules"]:
+        for name in imports.preload_modules:
             _preload(name)
 
 
-def _take_the_fork_servers_place(plan: Mapping[str, Any]) -> NoReturn:
+def _take_the_fork_servers_place(run: RunForkServer) -> NoReturn:
     """Import what the agent did, and serve at a socket that it has opened."""
     with lifeline.logged():
         _import_in_peace()
-        fork.hold(plan["forks"]["stderr"])
-        _import_for_workers(plan)
-        forks.serve(int(sys.argv[1]), plan["forks"]["alive"])
+        fork.hold(run.stderr)
+        _import_for_workers(run.imports)
+        forks.serve(run.listener, run.alive)
 
 
 def _preload(name: str) -> None:
@@ -217,17 +216,17 @@ def _preload(name: str) -> None:
 
 async def _live(
     own: socket.socket,
-    plan: Mapping[str, Any],
+    run: RunAgent,
     variables: frozenset[str],
     forked: Mapping[int, str],
 ) -> None:
     """Run the workers of this rank, and of all ranks that ask for it."""
     from dask_runner.programs.node_agent import Agent  # noqa: PLC0415  has Dask
 
-    agent = Agent(Place(**plan["place"]), plan["silence"], variables, forked)
+    agent = Agent(run.place, run.silence, variables, forked)
     watch = asyncio.create_task(agent.watch())
-    if plan["socket"] >= 0:
-        agent.listen(socket.socket(fileno=plan["socket"]))
+    if run.socket >= 0:
+        agent.listen(socket.socket(fileno=run.socket))
     await agent.own(await open_channel(own))
     watch.cancel()
 

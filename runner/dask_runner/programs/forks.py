@@ -10,7 +10,6 @@ the same modules.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import multiprocessing.forkserver
 import multiprocessing.popen_forkserver
@@ -27,12 +26,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from dask_runner import linux
+from dask_runner.hub.channel import BlockingChannel
 from dask_runner.node.child import deaf_at_first
 from dask_runner.node.exits import UNKNOWN, Ended, birth, ended
+from dask_runner.node.instructions import RunForkServer
 from dask_runner.programs import fork, lifeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from dask_runner.node.instructions import Imports
 
 logger = logging.getLogger("distributed")
 
@@ -109,18 +112,18 @@ class Keeper:
     log : str
         The log of both. The fork server's socket is beside it, in a directory that only
         this user can enter.
-    plan : dict
-        The imports of a later fork server: ``preload_modules`` and ``added``.
+    imports : Imports
+        The imports of a later fork server.
     environ : dict
         More variables that it needs while it imports.
     """
 
-    def __init__(self, log: str, plan: dict[str, Any], environ: dict[str, str]) -> None:
+    def __init__(self, log: str, imports: Imports, environ: dict[str, str]) -> None:
         # A descriptor, because the path of a Unix socket has 107 bytes at most
         # (unix(7)).
         self._directory = os.open(Path(log).parent, os.O_PATH | os.O_DIRECTORY)
         self._log = log
-        self._plan = plan
+        self._imports = imports
         self._environ = environ
         self._over = False
         self._server: Any = multiprocessing.forkserver._forkserver  # noqa: SLF001
@@ -201,21 +204,22 @@ class Keeper:
         self.tell(how)
 
     def _start_again(self) -> None:
-        with self._listening() as (listener, alive), deaf_at_first():
-            given = {"alive": alive, "stderr": fork.users()}
+        ours, theirs = socket.socketpair()
+        with ours, theirs, self._listening() as (listener, alive), deaf_at_first():
+            given = listener.fileno(), alive, fork.users()
+            BlockingChannel(ours).send(RunForkServer(self._imports, *given))
             process = subprocess.Popen(
                 [
                     sys.executable,
                     "-P",
                     "-m",
                     "dask_runner.programs.agent",
-                    str(listener.fileno()),
+                    str(theirs.fileno()),
                     self._log,
-                    json.dumps({**self._plan, "forks": given}),
                 ],
                 env={**os.environ, **self._environ},
                 stdin=subprocess.DEVNULL,
-                pass_fds=(listener.fileno(), *given.values()),
+                pass_fds=(theirs.fileno(), *given),
             )
         self._server._forkserver_pid = process.pid  # noqa: SLF001
         # This class waits for its ID, as for the first one. Popen must not do so too.
@@ -262,7 +266,7 @@ def try_semaphores() -> None:
 
 def keep(
     log: str,
-    plan: dict[str, Any],
+    imports: Imports,
     environ: dict[str, str],
     foreign: Sequence[int],
 ) -> None:
@@ -273,7 +277,7 @@ def keep(
     if sys.version_info[:2] not in KNOWN_VERSIONS:
         multiprocessing.forkserver.ensure_running()
         return
-    started = Keeper(log, plan, environ)
+    started = Keeper(log, imports, environ)
     started.start(foreign)
     keeper = started
 

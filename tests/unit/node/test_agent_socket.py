@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import sys
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dask_runner.hub.typed_json import read, write
 from dask_runner.launch.world import World
 from dask_runner.node import agent_socket
 from dask_runner.node.follower import OVERFLOW
@@ -97,7 +99,7 @@ def test_an_agent_can_speak_for_a_rank_with_its_own_place(
 
 def test_a_place_survives_its_journey(snapshot: Snapshot, tmp_path: Path) -> None:
     mine = place(snapshot, tmp_path)
-    assert agent_socket.Place(**mine.plain()) == mine
+    assert read(agent_socket.Place, json.loads(write(mine))) == mine
 
 
 def test_a_rank_in_another_directory_has_its_worker_there(
