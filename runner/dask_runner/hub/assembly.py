@@ -67,7 +67,7 @@ class Assembly:
         self._joined: set[str] = set()
 
     def scheduler_up(self, message: m.SchedulerUp) -> None:
-        """Let the ranks start their workers."""
+        """Start the workers: the scheduler is up."""
         self.scheduler = message
         if self._settings.min_workers is not None:
             later(NEIGHBOURS, self._wait_no_longer)
