@@ -11,21 +11,13 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from dask_runner.errors import (
-    AssemblyError,
-    ConfigError,
-    LostError,
-    RunnerError,
-    SignalledError,
-)
+from dask_runner.errors import ConfigError, RunnerError, SignalledError
 from dask_runner.hub import messages as m
-from dask_runner.hub.agents import Agents
 from dask_runner.hub.assembly import Assembly
 from dask_runner.hub.ending import PASSED_ON, Ending, later
-from dask_runner.hub.losses import Losses, never_came
 from dask_runner.hub.messages import ProtocolError
 from dask_runner.hub.roster import Roster
-from dask_runner.hub.workforce import Workforce
+from dask_runner.hub.survival import Parts, Survival
 from dask_runner.mpi import families
 
 if TYPE_CHECKING:
@@ -78,9 +70,6 @@ class Cluster:
         self._ending = Ending(
             self._roster, plan.client, settings, report, ends_at, notices=notices
         )
-        self._losses = Losses(report)
-        self._agents = Agents(self._lost_its_agent)
-        self._workforce = Workforce(self._roster, settings.timeout, self.fail)
         self._mpi_families: dict[str, Member] = {}
         scheduler = m.SchedulerUp(scheduler_address)
         self._assembly = Assembly(
@@ -90,6 +79,9 @@ class Cluster:
             report,
             self._ending,
             scheduler if plan.scheduler is None else None,
+        )
+        self._survival = Survival(
+            Parts(plan, settings, report, self._roster, self._assembly, self._ending)
         )
         self._noted: set[str] = set()
         self._has_read = False
@@ -206,94 +198,13 @@ class Cluster:
 
     def gone(self, node: Node, why: str) -> None:
         """Act on the loss of a node, and of all its ranks with it."""
-        members = list(node.members.values())
-        workers = [name for member in members for name in member.workers]
-        for member in members:
-            self._forget(member)
-        self._roster.disconnect(node)
-        self._ending.changed()
-        self._lose(members, workers, why)
+        self._survival.lost_node(node, why)
 
     def _on_gone(self, node: Node, message: m.Gone) -> None:
         member = node.members.get(message.rank)
         if member is None:
             raise ProtocolError(f"the loss of rank {message.rank}, which is another's")
-        workers = list(member.workers)
-        self._forget(member)
-        self._ending.changed()
-        self._lose([member], workers, message.why)
-
-    def _forget(self, member: Member) -> None:
-        self._roster.remove(member)
-        self._workforce.forget(member)
-
-    def _lose(self, members: list[Member], workers: list[str], why: str) -> None:
-        """Act on the loss of ranks, which are removed from the roster already."""
-        if self._over:
-            return
-        ranks = {member.rank: member for member in members}
-        client, scheduler = self._plan.client, self._plan.scheduler
-        if client in ranks:
-            self.fail(
-                LostError(f"{ranks[client].name} with the client was lost: {why}")
-            )
-        elif scheduler in ranks and self._assembly.scheduler:
-            name = ranks[scheduler].name
-            self.fail(LostError(f"{name} with the scheduler was lost: {why}"))
-        else:
-            for member in members:
-                self._losses.add(member, why)
-            zero = self._roster.member(scheduler)
-            if zero is not None and workers:
-                zero.tell(m.WorkersLost(workers))
-            for member in members:
-                self._without(member, why)
-        for member in members:
-            lost = f"{member.name}, which leads its node, was lost: {why}"
-            self._agents.explained(member, LostError(lost))
-
-    def _without(self, member: Member, why: object) -> None:
-        """Go on without a rank's workers, if there are enough left."""
-        self._roster.give_up(member)
-        self._workforce.forget(member)
-        if self._needs_all:
-            self.fail(
-                AssemblyError(
-                    f"{member.name} failed before the cluster was ready",
-                    f"all {self._world.size} ranks",
-                    "correct that, or begin with fewer by --min-workers",
-                )
-            )
-        else:
-            self._go_on(f"{member.name} was lost: {_saw(why)}")
-
-    def _go_on(self, what: str) -> None:
-        """Go on, though a rank is lost, if there are enough workers left."""
-        roster = self._roster
-        needed = self._settings.min_workers or 1
-        if roster.registered < needed and not roster.missing:
-            # Before the cluster was ready they never came; later they were lost.
-            kind = LostError if self._assembly.ready else AssemblyError
-            left = f"only {roster.registered}" if roster.registered else "none"
-            self.fail(
-                kind(
-                    f"of all workers {left} is left, as {what}",
-                    f"{needed} (--min-workers)" if needed > 1 else "one worker",
-                    "look for what ended it: other messages above, the node's memory",
-                )
-            )
-        else:
-            self._assembly.advance()
-            self._look_for_workers()
-
-    def _look_for_workers(self) -> None:
-        if self._assembly.ready and not self._over:
-            self._workforce.look()
-
-    @property
-    def _needs_all(self) -> bool:
-        """Whether the cluster cannot begin without each of its ranks."""
-        return not self._assembly.ready and self._settings.min_workers is None
+        self._survival.lost_rank(member, message.why)
 
     def _assembly_over(self) -> None:
         if not self._assembly.ready and not self._over:
@@ -307,7 +218,7 @@ class Cluster:
 
     def _on_workers_up(self, member: Member, message: m.WorkersUp) -> None:
         self._roster.workers_up(member, message)
-        self._workforce.forget(member)
+        self._survival.workers_up(member)
         planned = len(self._plan.workers)
         self._report.progress(planned - len(self._roster.missing), planned)
         self._assembly.advance(member.node.name)
@@ -318,47 +229,23 @@ class Cluster:
                 f"worker {message.name} of {member.name} {message.how}; it is started "
                 "again"
             )
-        self._on_worker_down(member, message)
+        self._survival.worker_down(member, message)
 
-    def _on_worker_down(
-        self, member: Member, message: m.WorkerDied | m.WorkerDown
-    ) -> None:
-        self._workforce.down(member, message)
-        self._look_for_workers()
+    def _on_worker_down(self, member: Member, message: m.WorkerDown) -> None:
+        self._survival.worker_down(member, message)
 
     def _on_worker_back(self, member: Member, message: m.WorkerBack) -> None:
-        self._workforce.back(member, message.name)
-        self._look_for_workers()
+        self._survival.worker_back(member, message)
 
     def _on_worker_left(self, member: Member, message: m.WorkerLeft) -> None:
-        self._workforce.left(member, message.name)
-        self._look_for_workers()
+        self._survival.worker_left(member, message)
 
     def _on_agent_gone(self, member: Member, message: m.AgentGone) -> None:
-        if not message.own:
-            self._agents.missed(member)
-            return
-        why = LostError(
-            f"its node agent {message.how}",
-            "an agent for as long as the script runs",
-            "look for what ended it: the node's memory, another program",
-        )
-        self._lost_its_agent(member, why)
-        self._agents.explained(member, why)
-
-    def _lost_its_agent(self, member: Member, why: RunnerError) -> None:
-        """Go on without the workers of a rank, which its agent had started."""
-        if self._over:
-            return
-        if self._needs_all:
-            self.fail(_of(member, why))
-        else:
-            self._losses.add(member, why.saw)
-            self._without(member, why)
+        self._survival.agent_gone(member, message)
 
     def _on_client_ended(self, member: Member, message: m.ClientEnded) -> None:
         if member.rank == self._plan.client:
-            self._losses.tell()
+            self._survival.tell()
             self._ending.client_ended(message)
 
     def _on_scheduler_closed(self, member: Member, message: m.SchedulerClosed) -> None:
@@ -371,27 +258,10 @@ class Cluster:
     def _on_failed(self, member: Member, message: m.Failed) -> None:
         error = RunnerError(message.saw, message.needed, message.do)
         error.status = message.status
-        needs = {self._plan.scheduler, self._plan.client}
-        if member.rank in needs or self._needs_all:
-            self.fail(_of(member, error))
-        elif not self._over:
-            self._losses.add(member, error)
-            self._without(member, error)
-        self._agents.explained(member, error)
+        self._survival.failed(member, error)
 
     def _on_absent(self, node: Node, message: m.Absent) -> None:
-        """Act on the loss of a rank that never joined, which a node of its host saw."""
-        rank, host = message.rank, node.name
-        if self._over or not self._roster.strike(rank, host):
-            return
-        what = message.on(host)
-        if rank in {self._plan.scheduler, self._plan.client} or self._needs_all:
-            self.fail(never_came(message, host, self._world.size))
-        elif rank < 0:
-            self._report.warn(f"lost {what}")
-        else:
-            self._losses.note(rank, host, f"it {message.saw}")
-            self._go_on(what)
+        self._survival.absent(node, message)
 
     def _on_note(self, member: Member, message: m.Note) -> None:
         # Many ranks may send the same note; it is printed once.
@@ -453,8 +323,7 @@ class Cluster:
 
     def fail(self, error: RunnerError) -> None:
         """Print an error, and end the cluster because of it."""
-        self._losses.tell()
-        self._ending.fail(error)
+        self._survival.fail(error)
 
     def close(self, status: int) -> None:
         """End the cluster with *status*; the first call decides."""
@@ -469,14 +338,3 @@ class Cluster:
             The status of the job.
         """
         return await self._ending.finished()
-
-
-def _of(member: Member, error: RunnerError) -> RunnerError:
-    """Return an error with the name of its rank."""
-    named = RunnerError(f"{member.name}: {error.saw}", error.needed, error.do)
-    named.status = error.status
-    return named
-
-
-def _saw(why: object) -> str:
-    return why.saw if isinstance(why, RunnerError) else str(why)

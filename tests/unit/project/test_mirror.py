@@ -42,6 +42,7 @@ ELSEWHERE = {
     "cli/run": "local/test_command.py",
     "errors": "unit/project/test_ways_out.py",
     "hub/losses": "unit/hub/test_cluster.py",
+    "hub/survival": "unit/hub/test_cluster.py",
     "launch/launch": "unit/node/test_program.py",
     "launch/options": "unit/launch/test_settings.py",
     "launch/sourced": "unit/launch/test_numbers.py",

@@ -1,0 +1,239 @@
+"""What the cluster has lost, and whether it goes on without it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dask_runner.errors import AssemblyError, LostError, RunnerError
+from dask_runner.hub import messages as m
+from dask_runner.hub.agents import Agents
+from dask_runner.hub.losses import Losses, never_came
+from dask_runner.hub.workforce import Workforce
+
+if TYPE_CHECKING:
+    from dask_runner.hub.assembly import Assembly
+    from dask_runner.hub.ending import Ending
+    from dask_runner.hub.report import Reporter
+    from dask_runner.hub.roster import Member, Node, Roster
+    from dask_runner.launch.plan import Plan
+    from dask_runner.launch.settings import Settings
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a cluster is made of, as far as losses concern it."""
+
+    plan: Plan
+    settings: Settings
+    report: Reporter
+    roster: Roster
+    assembly: Assembly
+    ending: Ending
+
+
+class Survival:
+    """Decides what follows from a loss.
+
+    Parameters
+    ----------
+    parts : Parts
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._roster = parts.roster
+        self._losses = Losses(parts.report)
+        self._agents = Agents(self._lost_its_agent)
+        self._workforce = Workforce(parts.roster, parts.settings.timeout, self.fail)
+
+    # --- ranks --------------------------------------------------------------
+
+    def lost_node(self, node: Node, why: str) -> None:
+        """Act on the loss of a node, and of all its ranks with it."""
+        members = list(node.members.values())
+        workers = self._remove(members)
+        self._roster.disconnect(node)
+        self._parts.ending.changed()
+        self._lose(members, workers, why)
+
+    def lost_rank(self, member: Member, why: str) -> None:
+        """Act on the loss of one rank of a node."""
+        workers = self._remove([member])
+        self._parts.ending.changed()
+        self._lose([member], workers, why)
+
+    def _remove(self, members: list[Member]) -> list[str]:
+        """Remove ranks from the roster; return the names of their workers."""
+        workers = [name for member in members for name in member.workers]
+        for member in members:
+            self._roster.remove(member)
+            self._workforce.forget(member)
+        return workers
+
+    def _lose(self, members: list[Member], workers: list[str], why: str) -> None:
+        if self._over:
+            return
+        ranks = {member.rank: member for member in members}
+        client, scheduler = self._parts.plan.client, self._parts.plan.scheduler
+        if client in ranks:
+            name = ranks[client].name
+            self.fail(LostError(f"{name} with the client was lost: {why}"))
+        elif scheduler in ranks and self._parts.assembly.scheduler:
+            name = ranks[scheduler].name
+            self.fail(LostError(f"{name} with the scheduler was lost: {why}"))
+        else:
+            for member in members:
+                self._losses.add(member, why)
+            zero = self._roster.member(scheduler)
+            if zero is not None and workers:
+                zero.tell(m.WorkersLost(workers))
+            for member in members:
+                self._without(member, why)
+        for member in members:
+            lost = f"{member.name}, which leads its node, was lost: {why}"
+            self._agents.explained(member, LostError(lost))
+
+    def failed(self, member: Member, error: RunnerError) -> None:
+        """Act on a rank that cannot do its part."""
+        if self._is_needed(member.rank):
+            self.fail(_of(member, error))
+        elif not self._over:
+            self._losses.add(member, error)
+            self._without(member, error)
+        self._agents.explained(member, error)
+
+    def absent(self, node: Node, message: m.Absent) -> None:
+        """Act on the loss of a rank that never joined, which a node of its host saw."""
+        rank, host = message.rank, node.name
+        if self._over or not self._roster.strike(rank, host):
+            return
+        what = message.on(host)
+        if self._is_needed(rank):
+            self.fail(never_came(message, host, self._roster.size))
+        elif rank < 0:
+            self._parts.report.warn(f"lost {what}")
+        else:
+            self._losses.note(rank, host, f"it {message.saw}")
+            self._go_on(what)
+
+    # --- agents -------------------------------------------------------------
+
+    def agent_gone(self, member: Member, message: m.AgentGone) -> None:
+        """Act on the end of the agent that started a rank's workers."""
+        if not message.own:
+            self._agents.missed(member)
+            return
+        why = LostError(
+            f"its node agent {message.how}",
+            "an agent for as long as the script runs",
+            "look for what ended it: the node's memory, another program",
+        )
+        self._lost_its_agent(member, why)
+        self._agents.explained(member, why)
+
+    def _lost_its_agent(self, member: Member, why: RunnerError) -> None:
+        """Go on without the workers of a rank, which its agent had started."""
+        if self._over:
+            return
+        if self._needs_all:
+            self.fail(_of(member, why))
+        else:
+            self._losses.add(member, why.saw)
+            self._without(member, why)
+
+    # --- workers ------------------------------------------------------------
+
+    def workers_up(self, member: Member) -> None:
+        """Note that all workers of a rank are there."""
+        self._workforce.forget(member)
+
+    def worker_down(self, member: Member, message: m.WorkerDied | m.WorkerDown) -> None:
+        """Note that a worker is not there, and why."""
+        self._workforce.down(member, message)
+        self._look_for_workers()
+
+    def worker_back(self, member: Member, message: m.WorkerBack) -> None:
+        """Note that it is there again."""
+        self._workforce.back(member, message.name)
+        self._look_for_workers()
+
+    def worker_left(self, member: Member, message: m.WorkerLeft) -> None:
+        """Note that a worker has ended, and is not to come back."""
+        self._workforce.left(member, message.name)
+        self._look_for_workers()
+
+    def _look_for_workers(self) -> None:
+        if self._parts.assembly.ready and not self._over:
+            self._workforce.look()
+
+    # --- whether the cluster goes on ----------------------------------------
+
+    def _without(self, member: Member, why: object) -> None:
+        """Go on without a rank's workers, if there are enough left."""
+        self._roster.give_up(member)
+        self._workforce.forget(member)
+        if self._needs_all:
+            self.fail(
+                AssemblyError(
+                    f"{member.name} failed before the cluster was ready",
+                    f"all {self._roster.size} ranks",
+                    "correct that, or begin with fewer by --min-workers",
+                )
+            )
+        else:
+            self._go_on(f"{member.name} was lost: {_saw(why)}")
+
+    def _go_on(self, what: str) -> None:
+        """Go on, though a rank is lost, if there are enough workers left."""
+        roster, assembly = self._roster, self._parts.assembly
+        needed = self._parts.settings.min_workers or 1
+        if roster.registered < needed and not roster.missing:
+            # Before the cluster was ready they never came; later they were lost.
+            kind = LostError if assembly.ready else AssemblyError
+            left = f"only {roster.registered}" if roster.registered else "none"
+            self.fail(
+                kind(
+                    f"of all workers {left} is left, as {what}",
+                    f"{needed} (--min-workers)" if needed > 1 else "one worker",
+                    "look for what ended it: other messages above, the node's memory",
+                )
+            )
+        else:
+            assembly.advance()
+            self._look_for_workers()
+
+    def _is_needed(self, rank: int) -> bool:
+        """Whether the cluster cannot be without that rank."""
+        plan = self._parts.plan
+        return rank in {plan.scheduler, plan.client} or self._needs_all
+
+    @property
+    def _needs_all(self) -> bool:
+        """Whether the cluster cannot begin without each of its ranks."""
+        fewer_will_do = self._parts.settings.min_workers is not None
+        return not self._parts.assembly.ready and not fewer_will_do
+
+    @property
+    def _over(self) -> bool:
+        return self._parts.ending.status is not None
+
+    def tell(self) -> None:
+        """Print what has been lost and was not printed yet."""
+        self._losses.tell()
+
+    def fail(self, error: RunnerError) -> None:
+        """Print an error, and end the cluster because of it."""
+        self._losses.tell()
+        self._parts.ending.fail(error)
+
+
+def _of(member: Member, error: RunnerError) -> RunnerError:
+    """Return an error with the name of its rank."""
+    named = RunnerError(f"{member.name}: {error.saw}", error.needed, error.do)
+    named.status = error.status
+    return named
+
+
+def _saw(why: object) -> str:
+    return why.saw if isinstance(why, RunnerError) else str(why)
