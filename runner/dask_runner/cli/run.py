@@ -13,10 +13,10 @@ from dask_runner.launch.plan import make_plan
 from dask_runner.launch.world import World
 from dask_runner.meeting.choose import choose
 from dask_runner.mpi import lost_launcher, surroundings
-from dask_runner.node.contact import Contact
 from dask_runner.node.launcher_child import ThisProcess
 from dask_runner.node.leader import Leader
 from dask_runner.node.mpi_broadcast import mpi_meeting
+from dask_runner.node.own_contact import OwnContact
 from dask_runner.node.rank import Rank
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ async def _live(launch: Launch, args: Sequence[str], beside: Beside) -> int:
     if beside.leader is not None:
         to_leader = socket.socket(fileno=beside.leader.detach())
         beside.leader = None
-    contact = Contact(launch, meeting, socket.gethostname())
+    contact = OwnContact(launch, meeting, socket.gethostname())
     rank = Rank(launch, contact, asyncio.Queue(), ThisProcess(to_leader))
     if beside.door is None:
         return await rank.run()

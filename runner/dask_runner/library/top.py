@@ -22,11 +22,11 @@ from dask_runner.launch.settings import Setting, Settings
 from dask_runner.library.instructions import RunTop
 from dask_runner.meeting.choose import choose
 from dask_runner.meeting.relay import RelayMeeting
-from dask_runner.node.contact import Contact
 from dask_runner.node.events import Source
 from dask_runner.node.exits import Ended
 from dask_runner.node.launcher_child import ThisProcess
 from dask_runner.node.mpi_broadcast import mpi_meeting
+from dask_runner.node.own_contact import OwnContact
 from dask_runner.node.rank import Rank
 from dask_runner.programs import lifeline
 
@@ -111,7 +111,7 @@ async def _play() -> int:
         meeting: Any = RelayMeeting(user.hand_over)
     else:
         meeting = choose(run.world, os.environ, settings, mpi_meeting)
-    contact = Contact(launch, meeting, socket.gethostname())
+    contact = OwnContact(launch, meeting, socket.gethostname())
     status = await Rank(launch, contact, events, ThisProcess(), user).run()
     listening.cancel()
     return status

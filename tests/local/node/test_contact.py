@@ -14,7 +14,8 @@ from dask_runner.launch.launch import Launch
 from dask_runner.launch.settings import settle
 from dask_runner.meeting.by_file import FileMeeting
 from dask_runner.node import find_hub
-from dask_runner.node.contact import Contact, Met
+from dask_runner.node.contact import Met
+from dask_runner.node.own_contact import OwnContact
 from tests.local.served import LOOPBACK, Served
 from tests.unit.records import KEY, published, world
 from tests.unit.stage import PATIENCE
@@ -23,18 +24,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def contact(path: Path, timeout: float = PATIENCE, *, silence: float = 30) -> Contact:
+def contact(path: Path, timeout: float = PATIENCE) -> OwnContact:
     """Return rank 1's with a record in this file."""
-    settings = settle({"timeout": timeout, "silence": silence}, {})
+    settings = settle({"timeout": timeout}, {})
     launch = Launch(world(rank=1, size=2), plan.make_plan(2, "shared"), settings, {})
-    return Contact(launch, FileMeeting([path], KEY), "c1")
+    return OwnContact(launch, FileMeeting([path], KEY), "c1")
 
 
 def ignore(seconds: float) -> None:
     del seconds
 
 
-async def met(path: Path) -> Contact:
+async def met(path: Path) -> OwnContact:
     """Return rank 1's, once it has met a hub and that has left."""
     stage = Served(2)
     await stage.open()

@@ -18,9 +18,9 @@ from dask_runner.meeting.file_notices import FileNotices
 from dask_runner.meeting.notice import OverError
 from dask_runner.meeting.relay import RelayMeeting
 from dask_runner.node import parting
-from dask_runner.node.contact import Contact
 from dask_runner.node.events import Event, Source
 from dask_runner.node.launcher_child import ThisProcess
+from dask_runner.node.own_contact import OwnContact
 from dask_runner.node.parting import Parting, Unheard
 from tests.unit.records import KEY, NOTICE, RECORD, published, world
 
@@ -68,7 +68,7 @@ class Play:
         if notices:
             self.meeting.post_notices(self.notices)
         self.events: asyncio.Queue[Event] = asyncio.Queue()
-        self.contact = Contact(launch, self.meeting, "c1")
+        self.contact = OwnContact(launch, self.meeting, "c1")
         self.parting = Parting(
             launch, "c1", self.contact, launched or ThisProcess(), self.events
         )
@@ -78,7 +78,7 @@ def played(play: Coroutine[Any, Any, None]) -> None:
     asyncio.run(play)
 
 
-async def reason(contact: Contact) -> OverError:
+async def reason(contact: OwnContact) -> OverError:
     """Return what those get who wait for the record by this rank."""
     with pytest.raises(OverError) as caught:
         await contact.made()

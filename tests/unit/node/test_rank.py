@@ -19,11 +19,11 @@ from dask_runner.launch.launch import Launch
 from dask_runner.launch.settings import settle
 from dask_runner.meeting.by_file import FileMeeting
 from dask_runner.node.background import Crashed
-from dask_runner.node.contact import Contact
 from dask_runner.node.events import Event, Source
 from dask_runner.node.exits import Ended
 from dask_runner.node.find_hub import Broken
 from dask_runner.node.launcher_child import ThisProcess
+from dask_runner.node.own_contact import OwnContact
 from dask_runner.node.rank import Rank
 from tests.unit.records import KEY, world
 
@@ -34,7 +34,7 @@ SIZE = 4
 FINISH = (Source.link, m.Finish())
 
 
-class Heard(Contact):
+class Heard(OwnContact):
     """A contact that is there, or not, and keeps what is said over it."""
 
     def __init__(self, *args: Any, joined: bool) -> None:

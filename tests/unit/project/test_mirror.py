@@ -83,6 +83,7 @@ ELSEWHERE = {
     "node/instruct": "unit/programs/test_user_modules.py",
     "node/launcher_child": "unit/node/test_parting.py",
     "node/leader": "local/test_followers.py",
+    "node/own_contact": "local/node/test_contact.py",
     "node/mpi_broadcast": "local/test_mpi_library.py",
     "node/early_errors": "local/test_notices.py",
     "programs/agent": "local/test_node_agent.py",
