@@ -207,6 +207,7 @@ class Process(Peer):
         log: str,
         *arguments: str,
         stdin: int | None = subprocess.DEVNULL,
+        stderr: int | None = None,
         pass_fds: Sequence[int] = (),
     ) -> None:
         """Start it, logging into the file *log*; what to do is sent to it later."""
@@ -223,6 +224,7 @@ class Process(Peer):
                 *arguments,
                 env=dict(environ),
                 stdin=stdin,
+                stderr=stderr,
                 pass_fds=(theirs.fileno(), *pass_fds),
                 process_group=0,
             )

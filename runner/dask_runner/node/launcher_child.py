@@ -36,8 +36,8 @@ class Launched(Protocol):
     pid: int
     #: Why it is about to be killed.
     why: str
-    #: How the name of its directory has to begin; empty for any.
-    beside: str
+    #: Where the rank's directory is made; empty where the rank chooses.
+    scratch: str
 
     def look(self, launch: Launch) -> Snapshot:
         """Return the machine as it sees it."""
@@ -86,7 +86,7 @@ class ThisProcess:
 
     pid = 0
     why = ""
-    beside = ""
+    scratch = ""
     running = True
 
     def __init__(self, leader: socket.socket | None = None) -> None:
@@ -189,7 +189,7 @@ class Follower:
         self._events: asyncio.Queue[Event] | None = None
         self.pid = pid
         self.why = ""
-        self.beside = ""
+        self.scratch = ""
         self.running = True
         self.has_joined = False
         self.left = asyncio.create_task(self._listen())

@@ -329,7 +329,8 @@ class Host:
     ) -> None:
         allow_many_files()
         process.hold(snapshot, self._last_words(world))
-        process.beside = self._leader.directory.name
+        # In the leader's, so that one removal takes both.
+        process.scratch = str(self._leader.directory)
         launch = replace(self._launch, world=world, environ=introduction.environ)
         meeting = RelayMeeting(
             self._hand_over,

@@ -28,6 +28,7 @@ from dask_runner.hub.report import say
 from dask_runner.hub.service import Headquarters
 from dask_runner.launch.detect import may_be_outlived
 from dask_runner.launch.plan import Role
+from dask_runner.launch.slurm import ranks_here
 from dask_runner.meeting.words import OverError
 from dask_runner.node.background import Crashed, Tasks
 from dask_runner.node.causes import problem
@@ -118,6 +119,8 @@ class Rank:
     async def run(self) -> int:
         """Live through the whole cluster; return this rank's exit status."""
         self._launched.listen(self._events)
+        # Until the agent lives, which ends this process where it stands still.
+        self._launched.die_in(self._settings.timeout + LAST)
         try:
             await self._begin()
             while self._status is None:
@@ -228,6 +231,8 @@ class Rank:
         link = self._contact.linked(found)
         link.say(self._crew.hello(self._node))
         self._launched.joined()
+        if not self._crew.agent.running:
+            self._launched.die_in(0)
         self._contact.catch_up()
         self._tasks.start(link.listen())
         self._tasks.start(link.beat(self._look_around))
@@ -339,6 +344,10 @@ class Rank:
             )
         )
 
+    def _on_agent_lives(self, message: m.Ping) -> None:
+        del message
+        self._launched.die_in(0)
+
     def _on_forked(self, message: m.Forked) -> None:
         self._crew.born(message)
 
@@ -354,6 +363,7 @@ class Rank:
         self._crew.agent.send(m.Ping())
 
     def _on_agent_ended(self, ended: Ended) -> None:
+        self._launched.die_in(0)
         # One that serves nobody has forked what was to be forked.
         if self._scheduler_closed or self._agent_failed:
             return
@@ -422,9 +432,12 @@ class Rank:
         """Tell of a leader that has died, if it never joined."""
         del ended
         world = self._world
+        here = ranks_here(self._launch.environ) if world.launcher == "slurm" else ()
         # Ranks of a node are in order, so that is where rank 0 is as well.
         if self._leader < 0 and world.rank == world.local_rank:
             self._leader = 0
+        if self._leader < 0 and here:
+            self._leader = here[0]
         if self._leader or self._contact.link is not None:
             self._on_absent(m.Absent(self._leader, "died before it joined"))
             return
@@ -435,6 +448,8 @@ class Rank:
         )
         if self.words.possible or world.local_rank == 1:
             self._parting.now(error, 0)
+            # They know by themselves, and whom it has played is gone.
+            self.words.sign(here)
         self._status = error.status
 
     def _on_close(self, message: m.Close) -> None:
@@ -511,6 +526,7 @@ class Rank:
         ("scheduler", m.SchedulerClosed): _on_scheduler_closed,
         ("scheduler", m.Failed): _for_the_hub,
         ("scheduler", Ended): _on_scheduler_ended,
+        ("agent", m.Ping): _on_agent_lives,
         ("agent", m.Forked): _on_forked,
         ("agent", m.Declined): _on_declined,
         ("agent", m.WorkersUp): _for_the_hub,
@@ -579,4 +595,8 @@ class Rank:
         self._launched.die_in(0)
         self._crew.tidy()
         self._launched.die_in(LAST)
+        if self._status == LostError.status and not self._started:
+            # Of a hub that is lost while they meet, those who did not find it in time
+            # leave a word to others.
+            self.words.sign([self._world.rank])
         await self._parting.over()

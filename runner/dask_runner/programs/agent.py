@@ -7,8 +7,9 @@ of its own rank, and of every rank of the node that connects to its socket
 fork, ``serves`` (whether there will be workers), ``socket`` for the other ranks, or -1,
 ``place`` (of this rank), ``launchers`` (descriptors that are its launcher's) and
 ``added`` (variables), both for it alone, ``nannies`` (whether the workers have some),
-``preload_modules``, and ``files`` (the user's limit of them); or ``forks``, where it is
-to be but a fork server (:mod:`dask_runner.programs.forks`).
+``preload_modules``, ``files`` (the user's limit of them), ``top`` (the process that is
+its parent) and ``stderr`` (the descriptor that is the user's: its own is its log); or
+``forks``, where it is to be but a fork server (:mod:`dask_runner.programs.forks`).
 
 It says ``Forked`` for each sibling. At ``Close`` it ends its rank's workers and says
 ``Bye``; at a second one, or at the end of its lifeline, it ends with all workers. In
@@ -27,6 +28,7 @@ import ssl
 import sys
 import warnings
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from dask_runner.hub import messages as m
@@ -34,7 +36,7 @@ from dask_runner.hub.channel import BlockingChannel, open_channel
 from dask_runner.node.agent_socket import Place
 from dask_runner.node.child import Sibling
 from dask_runner.node.exits import birth
-from dask_runner.programs import fork, forks, lifeline, openblas
+from dask_runner.programs import bereft, fork, forks, lifeline, openblas
 from dask_runner.resources import open_files
 
 if TYPE_CHECKING:
@@ -49,21 +51,26 @@ def main() -> None:
     variables = frozenset(os.environ) - {*plan["added"]}
     own = socket.socket(fileno=int(sys.argv[1]))
     own.set_inheritable(False)
+    fork.hold(plan["stderr"])
     open_files.adopt(plan["files"])
-    with lifeline.told(own):
-        fork.call_it("dask-agent")
-        _import_in_peace()
-        forked: dict[int, str] = {}
-        sibling = _fork_siblings(plan, own, forked)
+    lifeline.leave_signals_to_the_top()
+    forked: dict[int, str] = {}
+    with bereft.ends_with(plan["top"], Path(sys.argv[2]).parent, forked):
+        with lifeline.told(own):
+            fork.call_it("dask-agent")
+            _import_in_peace()
+            sibling = _fork_siblings(plan, own, forked)
+        if not sibling:
+            # All workers are forks of its forks.
+            open_files.allow_many_files()
+            if plan["serves"]:
+                with lifeline.told(own):
+                    _prepare_workers(plan, own)
     if sibling:
         importlib.import_module(f"dask_runner.programs.{sibling}").main()
     else:
-        # All workers are forks of its forks.
-        open_files.allow_many_files()
-        if plan["serves"]:
-            with lifeline.told(own):
-                _prepare_workers(plan, own)
-        lifeline.run(partial(_live, own, plan, variables, forked), tidy=True)
+        live = partial(_live, own, plan, variables, forked)
+        lifeline.run(live, top=plan["top"])
 
 
 def _fork_siblings(
@@ -86,7 +93,6 @@ def _fork_siblings(
 
 
 def _import_in_peace() -> None:
-    lifeline.leave_signals_to_the_top()
     lifeline.look_at_logging()
     with fork.without_collecting():
         import_shared()
@@ -148,6 +154,7 @@ def _leave_to(
 ) -> None:
     """Keep nothing that is the agent's or another sibling's."""
     own.close()
+    fork.users_stderr()
     if plan["socket"] >= 0:
         os.close(plan["socket"])
     for launchers in plan["launchers"]:
@@ -166,7 +173,6 @@ def _prepare_workers(plan: Mapping[str, Any], own: socket.socket) -> None:
     foreign += [plan["socket"]] * (plan["socket"] >= 0)
     again = {name: plan[name] for name in ("added", "preload_modules")}
     environ = {openblas.VARIABLES[0]: "1"} if _was_for_the_import(plan) else {}
-    fork.complain_to(sys.argv[2])
     if plan["nannies"]:
         forks.try_semaphores()
     forks.keep(sys.argv[2], again, environ, foreign)
@@ -200,6 +206,7 @@ def _import_for_workers(plan: Mapping[str, Any]) -> None:
 def _take_the_fork_servers_place(plan: Mapping[str, Any]) -> NoReturn:
     """Import what the agent did, and serve at a socket that it has opened."""
     with lifeline.logged():
+        lifeline.leave_signals_to_the_top()
         _import_in_peace()
         fork.hold(plan["forks"]["stderr"])
         _import_for_workers(plan)
