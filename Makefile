@@ -1,4 +1,4 @@
-# Every way into this checkout. `make` alone explains itself.
+# Every way into this checkout. `make` alone lists the targets.
 #
 # From the environment or the command line:
 #   REQUIRE  tiers that must not skip: unit,local,images,cluster,attacks,failures
@@ -15,8 +15,8 @@
 
 MPI ?= openmpi
 BIN := .venv/bin
-# Several tests at once, in the order of the tiers; each goes to the worker that is
-# free, and tests that share what is made once (xdist_group) to the same one.
+# Several tests at once, in the order of the tiers. Each goes to the next free worker;
+# tests that share something made once (xdist_group) go to the same one.
 PYTEST = $(BIN)/python -m pytest -n auto --dist loadgroup --no-loadscope-reorder \
     $(PYTEST_FLAGS)
 export REQUIRE PYTHON REQUIREMENTS
@@ -42,13 +42,13 @@ test: .venv/developer ## Run all tests, cheap tiers first (REQUIRE=all: skip not
 	$(PYTEST) --ahead tests/unit tests/local tests/attacks tests/images \
 	    tests/cluster tests/failures
 
-test-unit: .venv/developer ## Run the tests of the pure stages
+test-unit: .venv/developer ## Run the tests of single modules
 	$(PYTEST) tests/unit
 
 test-local: .venv/developer ## Run the tests with real processes and MPI launchers
 	$(PYTEST) tests/local
 
-test-local-all: .venv/developer ## Run the long ones of them: hundreds of workers
+test-local-all: .venv/developer ## Run the long local tests: hundreds of workers
 	$(PYTEST) -m heavy tests/local
 
 test-images: .venv/developer ## Run the tests of the images in a container engine
@@ -71,16 +71,16 @@ test-failures: .venv/developer ## Run the whole matrix of failures, and print it
 
 test-random-kills: N ?= 64
 test-random-kills: SEED := $(or $(SEED),$(shell od -An -N3 -tu4 /dev/urandom | tr -d ' '))
-test-random-kills: .venv/developer ## Kill anybody at any moment, N=64 times, from SEED=…
-	@echo "make test-random-kills N=$(N) SEED=$(SEED) plays them again"
+test-random-kills: .venv/developer ## Kill a process at any moment, N=64 times, from SEED=…
+	@echo "make test-random-kills N=$(N) SEED=$(SEED) repeats these"
 	N=$(N) SEED=$(SEED) $(BIN)/python -m pytest -m heavy $(PYTEST_FLAGS) \
 	    tests/failures/test_random_kills.py
 
-bench-failures: .venv/developer ## Compare the peers' failures with ours
+bench-failures: .venv/developer ## Compare how peers and dask-runner end after failures
 	ci/peers
 	ci/bench_failures
 
-lint: .venv/developer ## Check style, types and who imports whom
+lint: .venv/developer ## Check style, types and layers
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -89,22 +89,22 @@ lint: .venv/developer ## Check style, types and who imports whom
 image: .venv/developer ## Build the Docker image of MPI=openmpi
 	$(BIN)/python images/build image $(MPI)
 
-sif: .venv/developer ## Build build/dask-runner.sif from it
+sif: .venv/developer ## Build build/dask-runner.sif from that image
 	$(BIN)/python images/build sif $(MPI)
 
 images: .venv/developer ## Build the Docker image and the SIF of every row
 	$(BIN)/python images/build all
 
-size: .venv/developer ## Say what is in the image of MPI=openmpi, by megabyte
+size: .venv/developer ## Show what takes the space in the image of MPI=openmpi
 	$(BIN)/python images/build size $(MPI)
 
-sbom: .venv/developer ## Write its bill of materials, build/dask-runner-openmpi.cdx.json
+sbom: .venv/developer ## Write the bill of materials, build/dask-runner-openmpi.cdx.json
 	$(BIN)/python images/build sbom $(MPI)
 
 push: .venv/developer ## Publish image and SIF of MPI=openmpi in REGISTRY=host/path
 	$(BIN)/python images/build push $(MPI)
 
-pull: .venv/developer ## Fetch them from REGISTRY=host/path
+pull: .venv/developer ## Fetch image and SIF from REGISTRY=host/path
 	$(BIN)/python images/build pull $(MPI)
 
 cluster: .venv/developer ## Bring the Slurm cluster in containers up (ci/cluster)
@@ -114,14 +114,14 @@ down: .venv/developer ## Take the cluster down, and the engine if it was started
 	ci/cluster down
 	ci/engine stop
 
-bench: .venv/bench sif ## Compare start and end with others' (RANKS=4,8 WORKERS=8)
+bench: .venv/bench sif ## Compare start and end with peers (RANKS=4,8 WORKERS=8)
 	$(BIN)/python ci/bench $(if $(RANKS),--ranks $(RANKS)) \
 	    $(if $(WORKERS),--workers $(WORKERS)) $(BENCH_FLAGS)
 
-lock: .venv/developer ## Lock the requirements of the images anew
+lock: .venv/developer ## Update the locked requirements of the images
 	PATH="$(CURDIR)/$(BIN):$$PATH" images/scripts/lock-requirements.sh
 
-clean: ## Remove what was made here: .venv, build/, caches
+clean: ## Remove what make has made: .venv, build/, caches
 	rm -rf .venv build dist .cache/mpi .mypy_cache .pytest_cache .ruff_cache \
 	    .hypothesis
 

@@ -1,14 +1,13 @@
-"""Fetch and build all that the slow tests need, while the quick ones run.
+"""Fetch and build what the slow tests need, while the quick ones run.
 
 ::
 
     python -m ci.ahead
 
-brings about, as far as they are missing, the MPI runtimes, the engine, the base
-image, the cluster's image, the image of this checkout and its SIF. A test that
-comes to need one of them waits for the lock under which it is made, or makes it
-itself and then says why it cannot be made. So whatever fails here ends this program
-with its reason, and nothing else.
+makes what is missing of the MPI runtimes, the engine, the base image, the cluster's
+image, the image of this checkout and its SIF. A test that needs one of them waits for
+its lock, or makes it itself and reports why that fails. A failure here ends this
+program, with its reason, and no test.
 """
 
 from __future__ import annotations
@@ -20,11 +19,12 @@ from contextlib import closing
 from subprocess import SubprocessError
 from typing import TYPE_CHECKING
 
-from ci import docker_engine, mpi
-from ci.base_image import ensure_base
-from ci.docker_engine import say
-from ci.site import Site
-from ci.slurm_image import ensure_slurm_image
+from ci import mpi
+from containers import engine
+from containers.base_image import ensure_base
+from containers.engine import say
+from containers.node_image import ensure_slurm_image
+from containers.site import Site
 from dask_runner.errors import RunnerError
 from images.docker_image import build_image
 from images.sif import build_sif
@@ -33,8 +33,7 @@ from images.table import row
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# The images that the tests run; others are built by `make image`. The SIF is of the
-# first.
+# The images that the tests run; the SIF is made of the first.
 ROWS = ("openmpi", "mpich")
 
 
@@ -44,8 +43,8 @@ def fetch_runtimes() -> None:
 
 
 def build_images() -> None:
-    """Start the engine and build all images, two at a time where both can be."""
-    with closing(docker_engine.ensure()) as client, ThreadPoolExecutor() as pool:
+    """Start the engine and build all images, two at a time where that is possible."""
+    with closing(engine.ensure()) as client, ThreadPoolExecutor() as pool:
         ensure_base(client, Site.of(os.environ))
         nodes = pool.submit(build_nodes_image)
         first, *others = (row(name) for name in ROWS)
@@ -58,12 +57,12 @@ def build_images() -> None:
 
 def build_nodes_image() -> None:
     """Build the image of the cluster's nodes, with a connection of its own."""
-    with closing(docker_engine.ensure()) as client:
+    with closing(engine.ensure()) as client:
         ensure_slurm_image(client)
 
 
 def tried(task: Callable[[], None]) -> bool:
-    """Do a task; say what came of it."""
+    """Do a task, print its outcome, and return whether it worked."""
     try:
         task()
     except (RunnerError, OSError, SubprocessError) as error:
@@ -74,7 +73,7 @@ def tried(task: Callable[[], None]) -> bool:
 
 
 def main() -> int:
-    """Do all tasks at the same time."""
+    """Do all tasks at the same time; return 1 if one failed."""
     with ThreadPoolExecutor() as pool:
         return int(not all(list(pool.map(tried, (fetch_runtimes, build_images)))))
 

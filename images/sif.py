@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, cast
 
 from requests.exceptions import RequestException
 
-from ci.docker_engine import locked, say, tail
-from ci.entry import ROOT
-from ci.slurm_image import ensure_slurm_image
+from containers.engine import locked, say, tail
+from containers.entry import ROOT
+from containers.node_image import ensure_slurm_image
 from dask_runner.errors import ConfigError
-from images.apptainer import fetch
 from images.table import REPOSITORY
+from images.tools import fetch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
 FOLDER = ROOT / "build"
 BUILD_SECONDS = 600
-# A sixth of the time that gzip takes, and no larger. Each container has a mount, and a
-# decompressor, of its own: with blocks of 32 KiB instead of 128 it unpacks less that
-# nobody asked for, for 5 % of the size (docs/bench/costs.md).
+# This takes a sixth of the time of gzip, and the file is no larger. Each container
+# mounts and decompresses the image for itself: with blocks of 32 KiB instead of 128 it
+# unpacks less that it does not need, for 5 % more size (docs/bench/costs.md).
 SQUASHFS = "-comp zstd -Xcompression-level 1 -b 32K"
 ARCHIVE = "image.tar"
 RESULT = "/tmp/image.sif"  # noqa: S108 - a path in a container of our own
-# The engine unpacks the image's archive on arrival; Apptainer wants it packed.
+# The engine unpacks the archive that it is sent; Apptainer needs it packed.
 IN_CONTAINER = f"""\
 set -eu
 tar -cf /tmp/{ARCHIVE} -C /srv $(ls /srv)
@@ -47,7 +47,7 @@ exec apptainer build --mksquashfs-args "{SQUASHFS}" {RESULT} docker-archive:{ARC
 
 
 def build_sif(client: docker.DockerClient, image: Image, row: Row) -> Path:
-    """Make ``build/dask-runner-<row>.sif``, unless it is this image already.
+    """Make ``build/dask-runner-<row>.sif``, if it is not made of this image already.
 
     Parameters
     ----------
@@ -65,8 +65,8 @@ def build_sif(client: docker.DockerClient, image: Image, row: Row) -> Path:
     """
     FOLDER.mkdir(exist_ok=True)
     sif = FOLDER / row.sif
-    # Which image a SIF was made of, beside it: reading it from the SIF would take
-    # an Apptainer.
+    # A file beside the SIF says which image it was made of; only Apptainer could read
+    # that from the SIF.
     record = sif.with_suffix(".sif.image")
     with locked(f"sif-{row.name}"):
         if not (sif.exists() and record.exists() and record.read_text() == image.id):
@@ -119,10 +119,9 @@ def _make_here(image: Image, row: Row, made: Path) -> None:
 def _make_in_container(
     client: docker.DockerClient, image: Image, row: Row, made: Path
 ) -> None:
-    """Send the image in, build as an ordinary user, fetch the result.
+    """Copy the image into the container, build as an ordinary user, copy the SIF out.
 
-    No folder is mounted, so that the engine may be on another machine and its
-    users other ones than ours.
+    No folder is mounted: the engine may be on another machine, with other users.
     """
     tool = ensure_slurm_image(client)
     with _container(client, tool) as container:
@@ -157,7 +156,7 @@ def _failed(status: object, output: str) -> ConfigError:
     return ConfigError(
         f"apptainer build ended with status {status}\n{tail(output)}",
         "an Apptainer that can make a SIF of a Docker archive",
-        "see that the disk is not full; try `apptainer build` by hand",
+        "check that the disk is not full; try `apptainer build` by hand",
     )
 
 

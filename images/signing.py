@@ -1,7 +1,7 @@
-"""Sign SIFs with a key of the builder's, and tell whether one is signed by it.
+"""Sign SIFs with the builder's private key, and verify them with the public one.
 
-Keys are PEM, as ``openssl genpkey -algorithm ed25519`` makes them (or RSA, 2048 bits
-and more); a key with a passphrase would need somebody to type it.
+Keys are in PEM, as ``openssl genpkey -algorithm ed25519`` makes them (or RSA, 2048 bits
+and more), and have no passphrase, which somebody would have to type.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from ci.docker_engine import say
+from containers.engine import say
 from dask_runner.errors import ConfigError
-from images.apptainer import apptainer
+from images.tools import apptainer
 
 if TYPE_CHECKING:
     import docker
@@ -61,7 +61,7 @@ def sign(client: docker.DockerClient, sif: Path, key: Path) -> None:
 
 
 def signed_by(client: docker.DockerClient, sif: Path, key: Path) -> bool:
-    """Say whether a SIF is signed by the owner of a public key, and whole."""
+    """Return whether a SIF is intact and signed by the owner of a public key."""
     try:
         verify(client, sif, key)
     except ConfigError:
@@ -75,7 +75,7 @@ def verify(client: docker.DockerClient, sif: Path, key: Path) -> None:
     Raises
     ------
     ConfigError
-        It is not signed by that key, or was changed since.
+        It is not signed by that key, or was changed later.
     """
     apptainer(
         client,

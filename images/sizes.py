@@ -1,4 +1,4 @@
-"""What is in an image, by megabyte."""
+"""Say what takes the space in an image, by package."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def sizes(client: docker.DockerClient, image: Image) -> dict[str, int]:
 
 
 def table(found: dict[str, int], sif: Path) -> str:
-    """Write them for people.
+    """Return the sizes as lines for people.
 
     Parameters
     ----------
     found : dict of str to int
         Bytes by package.
     sif : pathlib.Path
-        The SIF of the image, which is told too if it is there.
+        The SIF of the image; its size is added if it is there.
     """
     large = {name: size for name, size in found.items() if size >= LEAST}
     rest = sum(found.values()) - sum(large.values())

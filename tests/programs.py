@@ -5,13 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from tests.running import Ended
+
+#: Programs that are too long for a line in a test.
+SCRIPTS = Path(__file__).parent / "local" / "scripts"
 
 #: A clean run's lines on stderr.
 LINES = 6
@@ -56,7 +59,7 @@ with client.get_executor() as executor:
 #: Prints which worker computed; "nobody" if it was the program itself.
 WHO = """\
 import dask, sys
-from distributed import get_worker
+from distributed import Client, get_worker
 
 @dask.delayed(pure=False)
 def who():
@@ -69,7 +72,8 @@ def here(_=None):
     return str(who().compute())
 
 if __name__ == "__main__":
-    print(here(), *sys.argv[1:])
+    with Client():
+        print(here(), *sys.argv[1:])
 """
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 
-from dask_runner import __version__
+from images.follower.header import header
 from tests.running import DASK_RUNNER, Run
 
 if TYPE_CHECKING:
@@ -40,9 +40,9 @@ def native(directory: Path) -> Path:
     compiler = shutil.which("cc")
     if compiler is None:
         pytest.skip("needs a C compiler (cc)")
+    (directory / "follower.h").write_text(header())
     result = directory / "follower"
     defined = {
-        "VERSION": __version__,
         "PYTHON": sys.executable,
         "PROGRAM": str(DASK_RUNNER),
     }
@@ -50,7 +50,7 @@ def native(directory: Path) -> Path:
         [
             *(compiler, "-std=gnu17", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror"),
             *(f'-D{name}="{value}"' for name, value in defined.items()),
-            *("-o", str(result), str(SOURCE)),
+            *("-I", str(directory), "-o", str(result), str(SOURCE)),
         ],
         check=True,
     )

@@ -6,8 +6,8 @@
  * reads it anew, through a file system in user space. So the images have this, which
  * says the same to the same socket, and starts the Python program for all else.
  *
- * The table, the limits and the protocol are follower.py's;
- * tests/images/test_image_follower.py compares the two, byte by byte.
+ * Its tables, limits and words come from follower.py itself (header.py). That both act
+ * alike is seen in tests/images/test_image_follower.py, byte by byte.
  */
 
 #include <errno.h>
@@ -27,48 +27,19 @@
 #include <time.h>
 #include <unistd.h>
 
-/* From images/scripts/build-follower.sh: this package's version, the interpreter of
- * the leader, and the Python program. */
-#if !defined(VERSION) || !defined(PYTHON) || !defined(PROGRAM)
-#error "VERSION, PYTHON and PROGRAM are wanted"
+/* From images/scripts/build-follower.sh: the constants of follower.py (header.py), the
+ * interpreter of the leader, and the Python program. */
+#include "follower.h"
+#if !defined(PYTHON) || !defined(PROGRAM)
+#error "PYTHON and PROGRAM are wanted"
 #endif
-
-/* Tells the Python program that no leader plays for this rank: the descriptor of the
- * connection with it, or -1. */
-#define ALONE "DASKRUNNER_ALONE"
 
 #define LENGTH_OF(array) (sizeof(array) / sizeof((array)[0]))
 
 enum {
-    LONGEST = 100,      /* bytes of a name */
-    APPEARS_MS = 3000,  /* for the leader to come into being */
-    ANSWERS_S = 30,     /* and to answer */
-    LEAVES_S = 8,       /* and to make an end after a signal, until it plays our part */
-    FIRST_LOOK_MS = 5,
-    LAST_LOOK_MS = 50,
-    LINE = 4096,        /* bytes of what the leader says */
-    STAYS = 0,          /* what we say when we play our part ourselves */
-    HANGS_UP = 255,
-    OVERFLOW = 65534,   /* the user of all whom a user namespace does not map */
+    LINE = 4096,        /* bytes of what the leader says that are kept */
     NOT_FOUND = 127,    /* the status of a shell */
 };
-
-static const struct glance {
-    const char *launcher;
-    const char *local_rank;
-    const char *launch[2];
-} GLANCES[] = {
-    {"local", "DASKRUNNER_RANK", {"DASKRUNNER_JOB_ID"}},
-    {"openmpi", "OMPI_COMM_WORLD_LOCAL_RANK", {"PMIX_NAMESPACE"}},
-    {"flux", "FLUX_TASK_LOCAL_ID", {"FLUX_JOB_ID"}},
-    {"slurm", "SLURM_LOCALID", {"SLURM_JOB_ID", "SLURM_STEP_ID"}},
-};
-
-static const char *const NO_RUN[] = {"info", "check", "recipe", "--help", "--version"};
-
-static const char *const SHARED[] = {".", "/tmp"};
-
-static const int SIGNALS[] = {SIGTERM, SIGINT, SIGUSR1, SIGUSR2};
 
 extern char **environ;
 
@@ -97,10 +68,11 @@ static void handle(int number)
         for (size_t i = 0; i < LENGTH_OF(SIGNALS); i++)
             if (SIGNALS[i] == number)
                 kept[i] = true;
-        if ((number == SIGTERM || number == SIGINT) && !ending) {
-            ending = number;
-            alarm(LEAVES_S);
-        }
+        for (size_t i = 0; i < LENGTH_OF(ENDS); i++)
+            if (ENDS[i] == number && !ending) {
+                ending = number;
+                alarm(LEAVES_S);
+            }
     }
     pass_on(number);
     errno = error;
@@ -217,13 +189,19 @@ static enum part find_part(int argc, char **argv, char name[LONGEST + 1])
     if (strcmp(variable(glance->local_rank), "0") == 0)
         return LEADS;
 
-    const char *second = variable(glance->launch[1]);
     char *launch = NULL;
-    int length = asprintf(&launch, "%u-%s-%s%s%s", (unsigned)geteuid(),
-                          glance->launcher, variable(glance->launch[0]),
-                          second ? "-" : "", second ? second : "");
-    if (length < 0)
+    size_t length;
+    FILE *to = open_memstream(&launch, &length);
+    if (!to)
         return PLAYS_ALONE;
+    fprintf(to, "%u-%s", (unsigned)geteuid(), glance->launcher);
+    for (size_t i = 0; i < LENGTH_OF(glance->launch) && glance->launch[i]; i++)
+        fprintf(to, "-%s", variable(glance->launch[i]));
+    bool complete = !ferror(to);
+    if (fclose(to) != 0 || !complete) {
+        free(launch);
+        return PLAYS_ALONE;
+    }
     /* What is too long loses its beginning, and the whole its end. */
     const char *last = length > LONGEST ? launch + length - LONGEST : launch;
     snprintf(name, LONGEST + 1, "dask-runner-%s", last);
@@ -284,14 +262,15 @@ static void field(FILE *to, const char *text)
     fwrite(text, 1, strlen(text) + 1, to);
 }
 
-/* Return a length of four bytes and what the leader has to know; NULL on failure. */
+/* Return a length and what the leader has to know; NULL on failure. */
 static char *introduction(int argc, char **argv, size_t *size)
 {
     char *text = NULL;
     FILE *to = open_memstream(&text, size);
     if (!to)
         return NULL;
-    fwrite("\0\0\0\0", 1, 4, to);
+    for (int i = 0; i < LENGTH; i++)
+        fputc(0, to);
     field(to, VERSION);
     field(to, PYTHON);
     for (size_t i = 0; i < LENGTH_OF(SHARED); i++) {
@@ -312,13 +291,13 @@ static char *introduction(int argc, char **argv, size_t *size)
 
     bool complete = directory && !ferror(to);
     free(directory);
-    if (fclose(to) != 0 || !complete || *size - 4 > UINT32_MAX) {
+    if (fclose(to) != 0 || !complete || *size - LENGTH > UINT32_MAX) {
         free(text);
         return NULL;
     }
-    uint32_t length = (uint32_t)(*size - 4);
-    for (int i = 0; i < 4; i++)
-        text[i] = (char)(length >> (24 - 8 * i));
+    size_t length = *size - LENGTH;
+    for (int i = LENGTH; i > 0; length >>= 8)
+        text[--i] = (char)length;
     return text;
 }
 
@@ -411,19 +390,19 @@ static int follow(const char *name, int argc, char **argv, int *connection)
     char words[LINE] = "", line[LINE];
     while ((outcome = read_line(leader, line)) == DONE) {
         const char *rest;
-        if (strcmp(line, "held") == 0) {
+        if (strcmp(line, HELD) == 0) {
             /* It ends by itself, and its agent ends it if it stands still. */
             wait_at_most(leader, 0);
-            prctl(PR_SET_NAME, "dask-follower");
-        } else if ((rest = behind(line, "played"))) {
+            prctl(PR_SET_NAME, NAME);
+        } else if ((rest = behind(line, PLAYED))) {
             char *end;
             status = (int)strtol(rest, &end, 10);
             strcpy(words, *end ? end + 1 : end);
             let_signals_take_time();
-        } else if ((rest = behind(line, "end"))) {
+        } else if ((rest = behind(line, END))) {
             return atoi(rest);
         } else {
-            bool stays = strcmp(line, "yourself") == 0;
+            bool stays = strcmp(line, YOURSELF) == 0;
             passes_on_to = -1;
             *connection = by_ourselves(leader, stays ? STAYS : HANGS_UP);
             return -1;

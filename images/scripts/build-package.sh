@@ -22,9 +22,7 @@ mkdir "$stage$prefix/libexec"
 sed -e '/^import re$/d' -e '/re\.sub(/d' "$stage$prefix/bin/dask-runner" \
     >"$stage$prefix/libexec/dask-runner"
 chmod 755 "$stage$prefix/libexec/dask-runner"
-version=$(PYTHONPATH=$source/runner "$prefix/bin/python" -c \
-    'import dask_runner; print(dask_runner.__version__)')
-sh "$here/build-follower.sh" "$source/images/follower" "$version" "$prefix" \
+sh "$here/build-follower.sh" "$source/images/follower" "$source/runner" "$prefix" \
     "$stage$prefix/bin/dask-runner"
 PYTHON="$prefix/bin/python" sh "$here/compile-bytecode.sh" "$stage"
 rm -r "$wheel"

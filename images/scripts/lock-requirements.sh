@@ -26,8 +26,8 @@ compile() {
 compile images/requirements.txt \
     --extra mpi --extra dashboard pyproject.toml images/requirements.in
 compile images/build-requirements.txt images/build-requirements.in
-compile ci/peers_context/requirements.txt \
-    --constraint images/requirements.txt ci/peers_context/requirements.in
+compile ci/benchmarks/peers_context/requirements.txt \
+    --constraint images/requirements.txt ci/benchmarks/peers_context/requirements.in
 
 # MPI runtimes as wheels: the versions that are tried with the images. Kept as they
 # are, because each stands for a kind of host; add one to have it locked.

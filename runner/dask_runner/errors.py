@@ -1,4 +1,4 @@
-"""Every error that ends a rank, each with its exit status.
+"""Every error that can end a rank, each with its exit status.
 
 ::
 
@@ -33,8 +33,9 @@ class RunnerError(Exception):
 
     Attributes
     ----------
-    said : bool
-        Whether the user has read it: a leader's error is its followers' as well.
+    printed : bool
+        Whether the user has seen it already: a leader's error ends its followers too,
+        and is printed once.
     """
 
     status = 70
@@ -44,7 +45,7 @@ class RunnerError(Exception):
         self.saw = saw
         self.needed = needed
         self.do = do
-        self.said = False
+        self.printed = False
 
     def __str__(self) -> str:
         lines = [self.saw]
@@ -56,32 +57,32 @@ class RunnerError(Exception):
 
 
 class UsageError(RunnerError):
-    """Options or arguments that make no sense, alone or together."""
+    """Options or arguments are wrong, alone or together."""
 
     status = 2
 
 
 class ConfigError(RunnerError):
-    """An environment, a file or a setting with which no cluster can start."""
+    """No cluster can start with this environment, file or setting."""
 
     status = 78
 
 
 class AssemblyError(RunnerError):
-    """Ranks or workers that did not arrive before the deadline."""
+    """Ranks or workers did not arrive before the deadline."""
 
     status = 75
 
 
 class SignalledError(RunnerError):
-    """A rank was asked to end, before there was a script to be asked.
+    """A signal ended a rank before the script ran.
 
     Parameters
     ----------
     who : str
-        The rank.
+        The rank, as messages name it.
     number : int
-        The signal.
+        The number of the signal.
     when : str
         How far the launch had come.
     """
@@ -92,6 +93,6 @@ class SignalledError(RunnerError):
 
 
 class LostError(RunnerError):
-    """The hub or the scheduler went away while the cluster was needed."""
+    """The hub or the scheduler was lost while the cluster was in use."""
 
     status = 69

@@ -1,7 +1,7 @@
-"""The attacks of this folder as README shows them: what is tried, what comes of it.
+"""README's table of attacks: what the attacker tries, and what the attacker gets.
 
 ``python -m tests.attacks.table`` prints the table. It is read from the marks of the
-tests, so that no row is without one.
+tests, so each row has a test.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def _row(decorator: ast.expr) -> tuple[str, str] | None:
 
 def table() -> str:
     """Return it in Markdown."""
-    lines = ["| somebody else | gets |", "|---|---|"]
+    lines = ["| the attacker | gets |", "|---|---|"]
     return "\n".join(lines + [f"| {tried} | {gets} |" for tried, gets in rows()])
 
 

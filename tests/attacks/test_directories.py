@@ -143,8 +143,10 @@ def held(dask_runner: DaskRunner, *args: str, **how: object) -> Iterator[Run]:
 
 
 @pytest.mark.attack(
-    "renames our directory away where scratch is theirs, and lays keys there",
-    "a directory that nobody looks at any more: our processes hold the right one open",
+    "owns the scratch directory, renames the job's directory in it and puts "
+    "keys of their own there",
+    "nothing: our processes hold the right directory open, and no longer look "
+    "at that name",
 )
 def test_a_directory_that_is_taken_away_is_no_loss(
     dask_runner: DaskRunner, theirs: Path
@@ -163,8 +165,8 @@ def test_a_directory_that_is_taken_away_is_no_loss(
 
 
 @pytest.mark.attack(
-    "waits in the directory for temporary files, which is theirs, for ours",
-    "nothing: it is passed over for one that nobody else can rename in",
+    "owns the directory for temporary files, and waits for ours",
+    "nothing: we use another directory, in which nobody else can rename",
 )
 def test_a_temporary_directory_of_theirs_is_passed_over(
     dask_runner: DaskRunner, theirs: Path
@@ -180,8 +182,8 @@ def test_a_temporary_directory_of_theirs_is_passed_over(
 
 @pytest.mark.parametrize("mode", [0o755, 0o777, 0o1777], ids=oct)
 @pytest.mark.attack(
-    "makes the directory where scratch would be, before we do",
-    "nothing: it is theirs, so it is no place for ours",
+    "creates our scratch directory before we do",
+    "nothing: the directory belongs to them, so we do not use it",
 )
 def test_scratch_that_somebody_else_has_made_is_no_candidate(mode: int) -> None:
     # As below a /scratch in which all may write, for a user who has none there yet.

@@ -93,8 +93,8 @@ def you(tmp_path: Path) -> You:
 
 
 @pytest.mark.attack(
-    "makes an image with a layer that deletes the directory above it (`.wh...`)",
-    "an image that is read: its names are never paths of your machine",
+    "builds an image whose layer deletes the directory above it (`.wh...`)",
+    "nothing: the image is read, and its names are never paths on your machine",
 )
 @pytest.mark.parametrize("whiteout", [".wh.", ".wh..", ".wh...", "//.wh...", "./.wh.."])
 @pytest.mark.parametrize("below", ["", "usr/", "usr/lib/"])
@@ -107,9 +107,9 @@ def test_whiteouts_of_what_has_no_name(
 
 
 @pytest.mark.attack(
-    "makes an image whose links lead to your files, and writes, deletes and reads "
+    "builds an image with links to your files, and writes, deletes and reads "
     "through them",
-    "files of the image: links lead to where they lead inside",
+    "files of the image: links are followed inside it",
 )
 def test_links_to_what_is_outside(you: You, tmp_path: Path) -> None:
     home = str(you.place / "home")
@@ -142,8 +142,8 @@ def test_links_to_what_is_outside(you: You, tmp_path: Path) -> None:
 
 
 @pytest.mark.attack(
-    "makes an image with a thousand directories one in another, with names below files",
-    "a reading without them",
+    "builds an image with a thousand nested directories, and names below files",
+    "a report without these",
 )
 def test_places_that_cannot_be(you: You, tmp_path: Path) -> None:
     upper = tar(
@@ -159,8 +159,8 @@ def test_places_that_cannot_be(you: You, tmp_path: Path) -> None:
 
 
 @pytest.mark.attack(
-    "makes an image that fills your memory with what tells of its files",
-    "an error: what comes before a file has a bound",
+    "builds an image whose headers would fill your memory",
+    "an error: headers have a maximum size",
 )
 @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
 def test_headers_that_fill_the_memory(you: You, tmp_path: Path, kind: bytes) -> None:
@@ -172,8 +172,9 @@ def test_headers_that_fill_the_memory(you: You, tmp_path: Path, kind: bytes) -> 
 
 
 @pytest.mark.attack(
-    "makes an image of a few bytes that unpacks to a terabyte",
-    "a reading without that file, or an error: it gets half of your free disk at most",
+    "builds an image of a few bytes that unpacks to a terabyte",
+    "a report without that file, or an error: unpacking uses half of your free "
+    "disk at most",
 )
 def test_a_file_with_holes_that_fills_the_disk(you: You, tmp_path: Path) -> None:
     holes = {
@@ -186,8 +187,8 @@ def test_a_file_with_holes_that_fills_the_disk(you: You, tmp_path: Path) -> None
 
 
 @pytest.mark.attack(
-    "makes an image whose links go round in a circle, and lists them for the loader",
-    "a reading that says which pattern matches too much",
+    "builds an image with a circle of links, and lists them for the loader",
+    "a report that names the pattern with too many matches",
 )
 def test_patterns_that_match_without_end(you: You, tmp_path: Path) -> None:
     circle = [(f"a/{letter}", link(".")) for letter in "abcdefghij"]
@@ -200,7 +201,7 @@ def test_patterns_that_match_without_end(you: You, tmp_path: Path) -> None:
 
 
 @pytest.mark.attack(
-    "makes an image whose index names itself",
+    "builds an image whose index names itself",
     "an error after four indexes",
 )
 def test_an_index_that_names_itself(you: You, tmp_path: Path) -> None:
@@ -213,8 +214,8 @@ def test_an_index_that_names_itself(you: You, tmp_path: Path) -> None:
 
 
 @pytest.mark.attack(
-    "makes an image that names a file of yours, a pipe or a device as its layer",
-    "an error: what is read lies in the image and is a regular file",
+    "builds an image that names a file of yours, a pipe or a device as its layer",
+    "an error: only regular files inside the image are read",
 )
 @pytest.mark.parametrize("name", ["{0}", "../you/home/layer.tar", "pipe", "/dev/zero"])
 def test_layers_that_are_not_the_images(you: You, tmp_path: Path, name: str) -> None:
@@ -228,8 +229,8 @@ def test_layers_that_are_not_the_images(you: You, tmp_path: Path, name: str) -> 
 
 
 @pytest.mark.attack(
-    "makes a SIF with names that lead out of it, where unsquashfs is older than 2022",
-    "an error: unsquashfs is asked first which names it would write",
+    "builds a SIF with names that lead out of it, for an unsquashfs older than 2022",
+    "an error: unsquashfs first lists the names that it would write",
 )
 @pytest.mark.parametrize(
     "listed",
@@ -265,8 +266,8 @@ def test_a_squashfs_that_unpacks_elsewhere(
 
 
 @pytest.mark.attack(
-    "lays links to your files, pipes and devices into an unpacked image",
-    "a reading without them",
+    "puts links to your files, pipes and devices into an unpacked image",
+    "a report without these",
 )
 def test_an_unpacked_image_with_pipes(you: You, tmp_path: Path) -> None:
     (you.place / "home/os-release").write_text("PRETTY_NAME=secret\n")
@@ -314,8 +315,8 @@ def test_escape_sequences(you: You, tmp_path: Path) -> None:
 
 
 @pytest.mark.attack(
-    "makes an image whose table of contents is anything but one",
-    "an error that says what is wrong with it, with status 78",
+    "builds an image with an invalid table of contents",
+    "an error that says what is wrong with it, and status 78",
 )
 @pytest.mark.parametrize(
     "manifest",

@@ -44,8 +44,8 @@ with Client() as client:
 
 
 @pytest.mark.attack(
-    "spoils handshakes at Dask's ports for hours, each of which Dask logs",
-    "a log of 1 MB, whose older lines go; your disk does not fill",
+    "breaks off handshakes at Dask's ports for hours, each of which Dask logs",
+    "a log of at most 1 MB, whose oldest lines are dropped; your disk does not fill",
 )
 def test_spoiled_handshakes_do_not_fill_the_disk(
     dask_runner: DaskRunner, tmp_path: Path

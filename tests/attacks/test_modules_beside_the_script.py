@@ -73,10 +73,11 @@ def shared() -> Iterator[Path]:
 
 
 @pytest.mark.attack(
-    "lays modules into the working directory of your job, where anybody may write: "
+    "puts modules into your job's working directory, where anyone can write: "
     "`queue.py`, `prometheus_client.py`, any name",
-    "nothing of it runs: a script's modules are those beside the script, and below "
-    "`--` a working directory counts only where nobody else can write",
+    "nothing: none of them runs. A script's modules are those beside the "
+    "script, and below `--` a working directory is only used if nobody else can "
+    "write there",
 )
 @pytest.mark.parametrize("way", ["command", "script", "shell"])
 def test_modules_of_a_stranger_in_the_working_directory_never_run(

@@ -127,9 +127,9 @@ def play(job: Job) -> Ended:
 
 
 @pytest.mark.attack(
-    "takes the names of a node's sockets before the job does, and lets nobody in, is "
-    "silent, or answers",
-    "no word of any rank: each plays its part itself, which costs memory",
+    "takes the names of a node's sockets before the job does, and admits "
+    "nobody, stays silent, or answers",
+    "no message from any rank: each runs its own processes, which costs memory",
 )
 @pytest.mark.parametrize("how", ["full", "silent", "garbage", "leader"])
 def test_squatters(job: Job, how: str) -> None:
@@ -138,7 +138,7 @@ def test_squatters(job: Job, how: str) -> None:
 
 
 @pytest.mark.attack(
-    "comes to a node's sockets in the place of its ranks, as a flood",
+    "connects to a node's sockets in place of its ranks, thousands of times",
     "no answer; the job goes on",
 )
 def test_visitors(job: Job) -> None:
@@ -150,8 +150,9 @@ def test_visitors(job: Job) -> None:
 
 
 @pytest.mark.attack(
-    "is shown as the same user, in a user namespace that maps neither",
-    "no word of any rank: there, users prove nothing, and each plays its part itself",
+    "appears as the same user, in a user namespace that maps neither account",
+    "no message from any rank: users prove nothing there, so each runs its own "
+    "processes",
 )
 def test_the_overflow_user(job: Job) -> None:
     mapless = ("unshare", "--user")

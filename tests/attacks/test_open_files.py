@@ -63,10 +63,11 @@ print("again", client.submit(abs, -1).result())
 
 
 @pytest.mark.attack(
-    "opens thousands of connections to the ports of scheduler, workers and nannies, "
-    "and says nothing",
-    "no client, worker or nanny of yours is kept out: our processes may have as many "
-    "files as the system lets them, also where `ulimit -n` says 1024",
+    "opens thousands of connections to the ports of scheduler, workers and "
+    "nannies, and sends nothing",
+    "nothing: every client, worker and nanny of yours still gets in, because "
+    "our processes raise their limit of open files, also where `ulimit -n` says "
+    "1024",
 )
 def test_silent_connections_keep_nobody_out(
     tmp_path: Path, require: Callable[..., AbstractContextManager[None]]

@@ -51,8 +51,8 @@ def owner(goals: list[Place]) -> Told:
 
 
 @pytest.mark.attack(
-    "connects to every port and socket of a cluster on its machine",
-    "no answer from any without the keys, nor a page of the dashboard or of a worker",
+    "connects to every port and socket of a cluster on the same machine",
+    "no answer without the keys, and no page of the dashboard or of a worker",
 )
 def test_nothing_answers_somebody_on_the_same_machine(held: Run) -> None:
     goals = here(held.pids)
@@ -71,8 +71,9 @@ def test_nothing_answers_somebody_on_the_same_machine(held: Run) -> None:
 
 
 @pytest.mark.attack(
-    "waits for a cluster with a protocol that has no encryption (`--protocol ws`)",
-    "none: it is refused at once, unless the user says `--security none`",
+    "waits for a cluster with an unencrypted protocol (`--protocol ws`)",
+    "nothing: such a protocol is refused at once, unless the user says "
+    "`--security none`",
 )
 @pytest.mark.parametrize("name", ["ws", "ucx"])
 def test_no_cluster_speaks_without_keys(tmp_path: Path, name: str) -> None:
@@ -93,8 +94,8 @@ def test_no_cluster_speaks_without_keys(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.attack(
-    "lures you to a web page of its own, while your tunnel to the dashboard is open",
-    "nothing of the dashboard: the page may not open the dashboard's websocket",
+    "lures you to their web page while your tunnel to the dashboard is open",
+    "nothing: the page cannot open the dashboard's websocket",
 )
 def test_a_page_of_somebody_else_may_not_read_through_the_tunnel(held: Run) -> None:
     path = path_in(held.stderr)
@@ -106,9 +107,9 @@ def test_a_page_of_somebody_else_may_not_read_through_the_tunnel(held: Run) -> N
 
 
 @pytest.mark.attack(
-    "connects to every port and socket of a cluster of two nodes, on them and from "
-    "the network",
-    "no answer from any without the keys",
+    "connects to every port and socket of a cluster of two nodes, from the "
+    "nodes and from the network",
+    "no answer without the keys",
 )
 def test_nothing_answers_somebody_on_the_nodes_or_in_the_network(jobs: Jobs) -> None:
     job = jobs.srun("-N2 --ntasks-per-node=2", jobs.write("hold.py", HOLD))

@@ -67,8 +67,8 @@ def published(meeting: FileMeeting) -> str:
 
 
 @pytest.mark.attack(
-    "lays a link to a directory of yours where your job's record will be",
-    "nothing: it is not followed, and nothing of yours is replaced or removed",
+    "puts a link to a directory of yours where your job's record will be",
+    "nothing: the link is not followed, and nothing of yours is replaced or removed",
 )
 def test_a_link_in_the_place_of_our_directory_is_not_followed(
     shared: Path, tmp_path: Path
@@ -89,8 +89,9 @@ def test_a_link_in_the_place_of_our_directory_is_not_followed(
 
 @pytest.mark.parametrize("mode", [0o777, 0o755], ids=oct)
 @pytest.mark.attack(
-    "makes the directory where your job's record will be, before you do",
-    "nothing: it is theirs, so the record goes elsewhere or the job says why it cannot",
+    "creates the directory of your job's record before you do",
+    "nothing: the directory belongs to them, so the record goes elsewhere or "
+    "the job says why it cannot",
 )
 def test_a_directory_of_somebody_else_gets_no_record(
     shared: Path, tmp_path: Path, mode: int
@@ -109,8 +110,9 @@ def test_a_directory_of_somebody_else_gets_no_record(
 
 
 @pytest.mark.attack(
-    "makes the directory in /tmp where ranks of a node would meet, before they do",
-    "nothing: it is theirs, so no record is written into it",
+    "creates the directory in /tmp where the ranks of a node would meet, before "
+    "they do",
+    "nothing: the directory belongs to them, so no record is written into it",
 )
 def test_a_directory_laid_among_the_temporary_files_gets_no_record(
     monkeypatch: pytest.MonkeyPatch,
@@ -129,8 +131,9 @@ def test_a_directory_laid_among_the_temporary_files_gets_no_record(
 
 
 @pytest.mark.attack(
-    "reads a record on a file system that shows all files to all (vfat, some of CIFS)",
-    "an empty file: before the keys are written it is refused, and removed",
+    "reads a record on a file system that shows all files to all accounts "
+    "(vfat, some CIFS)",
+    "an empty file: rank 0 finds out before it writes the keys, and removes it",
 )
 def test_a_file_system_without_modes_gets_no_record(
     shared: Path, monkeypatch: pytest.MonkeyPatch

@@ -45,13 +45,14 @@ def cluster(
     time still see what their own job leaves on a node, and nothing else.
     """
     del shown
-    from ci import slurm_cluster, slurm_image  # noqa: PLC0415  only where containers are
+    from ci.slurm import cluster as slurm_cluster  # noqa: PLC0415  only where containers are
+    from containers import node_image  # noqa: PLC0415  only where containers are
 
     cluster = slurm_cluster.Cluster(f"{NAME}{worker}", client=engine)
     with require(
         "a mirror of Debian with Slurm and Apptainer", "cluster", "attacks", "failures"
     ):
-        slurm_image.ensure_slurm_image(engine)
+        node_image.ensure_slurm_image(engine)
     # A worker's is nobody's to keep: one that is up was left by a run that was killed.
     was_up = bool(cluster.members()) and not worker
     cluster.up()

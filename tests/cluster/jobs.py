@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from ci.commands import Completed, Running
-from ci.slurm_cluster import HOME, Cluster
+from ci.slurm.cluster import HOME, Cluster
+from containers.commands import Completed, Running
 from tests.running import OURS
 
 SIF = "/images/dask-runner.sif"

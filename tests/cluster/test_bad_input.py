@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from ci.commands import Completed
+from containers.commands import Completed
 from tests.cluster.jobs import SIF, Jobs, ours, told
 
 # All ranks are gone so soon, on a busy machine too. The longest is a place to meet

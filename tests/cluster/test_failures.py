@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ci.commands import Completed
+from containers.commands import Completed
 from tests.cluster.jobs import Job, Jobs, told
 from tests.programs import BEGIN, UNTIL_TOLD
 

@@ -130,8 +130,7 @@ def test_a_runner_is_an_async_context_manager(jobs: Jobs) -> None:
 UNKNOWN = """\
 import os, socket, time
 from distributed import Client
-from dask_runner import BaseRunner
-from dask_runner.world import World
+from dask_runner import BaseRunner, World
 
 PORT = 50_321
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ci.slurm_cluster import HOME
+from ci.slurm.cluster import HOME
 from tests.cluster.jobs import MOST_LINES, SIF, Jobs, ours, told
 
 ARGS = ("a", "b c", """it's "quoted" $HOME""", "", "-n")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ci.abi_cells import TASKS
+from ci.abi.cells import TASKS
 from tests.cluster.jobs import SIF, SINGLETONS, Jobs, told
 
 # Each starts its daemon on the other node by srun, which nodes without ssh need;
@@ -62,7 +62,7 @@ def test_mpiexec_of_the_other_family_is_refused_before_the_script_begins(
 
     assert (done.returncode, done.stdout) == (78, ""), told(done)
     assert "MPI sees a world of 1" in done.stderr, told(done)
-    assert "mpiexec is MPICH's" in done.stderr, told(done)
+    assert "mpiexec is Hydra" in done.stderr, told(done)
 
 
 def test_without_a_wire_up_they_are_refused_before_the_script_begins(

@@ -10,7 +10,7 @@ import pytest
 from tests.cluster.jobs import SIF, told
 
 if TYPE_CHECKING:
-    from ci.commands import Completed
+    from containers.commands import Completed
     from tests.cluster.jobs import Jobs
 
 MIB = 2**20

@@ -208,13 +208,15 @@ ROWS = (
         lambda _: End(0),
     ),
     Row(
+        lambda x: x.when == "closing" and x.who in TOPS and x.launcher == "local",
+        # Our own launcher has rank 0's status.
+        lambda x: End(KILLED if x.who == "hub" else 0),
+    ),
+    Row(
         lambda x: x.when == "closing" and x.who in TOPS,
-        # A lost task's status is the highest for srun, and a failure for MPI's.
-        lambda x: End(
-            FAILS
-            if x.cause == "sigkill" and (x.launcher != "local" or x.who == "hub")
-            else ANY
-        ),
+        # A lost task's status is the highest for srun, and a failure for MPI's; of one
+        # that stands still Slurm says what it likes.
+        lambda x: End(FAILS if x.cause == "sigkill" else ANY),
     ),
     Row(lambda x: x.when == "closing", lambda _: End(0)),
     # --- who waits for others, and can tell them

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ci.commands import CommandTimeoutError
+from containers.commands import CommandTimeoutError
 from tests.cluster.jobs import SIF, SINGLETONS
 from tests.failures.cell import NODES
 from tests.failures.ends import SLURM_GIVES_UP

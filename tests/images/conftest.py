@@ -43,7 +43,7 @@ class Contained:
         """Start the image with arguments, the test's folder as its /work."""
         options.setdefault("volumes", {})
         options["volumes"] |= {str(self.work): {"bind": "/work", "mode": "ro"}}
-        # A container of no name's business: no network but its own loopback.
+        # No network but the container's own loopback.
         options.setdefault("network_mode", "none")
         container = self.image.client.containers.create(
             self.image, list(args), **options
@@ -86,7 +86,7 @@ def contained(image: Any, tmp_path: Path, worker: str) -> Iterator[Contained]:
 @pytest.fixture(scope="session")
 def serve(engine: Any) -> Iterator[Callable[..., Server]]:
     """Start a registry server: ``serve(OPEN)``, or with more files in it."""
-    from ci.base_image import archive, build  # noqa: PLC0415  needs the Docker SDK
+    from containers.base_image import archive, build  # noqa: PLC0415  needs the Docker SDK
 
     context = archive({"Dockerfile": RECIPE.encode()})
     image = build(engine, context, "dask-runner-registry")
@@ -105,7 +105,7 @@ def serve(engine: Any) -> Iterator[Callable[..., Server]]:
 
 @pytest.fixture(scope="session")
 def row() -> Any:
-    """A row of nobody's: pulling gives its name away, and that is not ours to lose."""
+    """A row with a name of its own: pulling an image takes the name from another."""
     from images import table  # noqa: PLC0415  needs the Docker SDK
 
     return replace(table.row("openmpi"), name="registry-test", default=False)

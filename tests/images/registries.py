@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from typing import Any
 
 USER, PASSWORD = "builder", "not a good one"
-#: What those print who ask without one.
-REFUSED = r"no basic auth credentials|unauthorized|denied"
+#: What tools print that ask without a password.
+REFUSED = r"no basic auth credentials|basic credential not found|[Uu]nauthorized|denied"
 BILL = '{"bomFormat": "CycloneDX"}'
 READY_SECONDS = 30
 
-# The tools stand for those of other makers that read what we wrote.
+# Tools of others, which have to read what we wrote.
 RECIPE = """\
 FROM debian:trixie-slim
 RUN apt-get update -q && apt-get install -q -y --no-install-recommends \

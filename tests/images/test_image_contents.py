@@ -65,7 +65,7 @@ def test_pythonpath_adds_modules_and_replaces_none(
 def test_an_image_with_one_more_package_is_two_lines(
     image: Any, contained: Any
 ) -> None:
-    from ci.base_image import archive, build  # noqa: PLC0415  needs the Docker SDK
+    from containers.base_image import archive, build  # noqa: PLC0415  needs the Docker SDK
 
     tag = f"{image.tags[0]}-derived-by-a-test"
     recipe = f"FROM {image.id}\nRUN pip install --no-cache-dir cachetools\n"

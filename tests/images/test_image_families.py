@@ -225,7 +225,7 @@ def test_requirements_make_an_image_of_ones_own(
 def test_make_sif_with_requirements_makes_the_sif_of_it(
     engine: Any, tmp_path: Path
 ) -> None:
-    from ci.slurm_cluster import Cluster  # noqa: PLC0415  needs the Docker SDK
+    from ci.slurm.cluster import Cluster  # noqa: PLC0415  needs the Docker SDK
 
     name = "dask-runner-derived-test"
     requirements = tmp_path / "lists.txt"

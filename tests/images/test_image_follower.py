@@ -13,7 +13,7 @@ SMALL = 1
 LEADER = r"""
 import os, select, signal, subprocess, sys, time
 from pathlib import Path
-from dask_runner import follower
+from dask_runner.node import follower
 
 SECONDS = 20.0
 NATIVE, PYTHON = (f"/opt/dask-runner/{at}/dask-runner" for at in ("bin", "libexec"))

@@ -45,14 +45,15 @@ def test_anyone_runs_a_script_on_a_local_cluster(
     assert ended.foreign == []
 
 
-def test_a_command_computes_on_the_cluster_without_a_client(contained: Any) -> None:
+def test_a_command_connects_and_knows_the_dashboard(contained: Any) -> None:
     # Debian's sitecustomize and the image's order of the path are in the way.
     code = (
-        "import dask; from distributed import get_worker;"
-        "print(dask.delayed(lambda: get_worker().name)().compute())"
+        "from distributed import Client, get_worker; client = Client();"
+        "print(client.submit(lambda: get_worker().name).result(),"
+        "client.dashboard_link.startswith('unix:'))"
     )
     ended = contained.run("-n", "1", "--", "sh", "-c", 'python -c "$0"', code)
-    assert (ended.status, ended.stdout) == (0, "0\n"), ended
+    assert (ended.status, ended.stdout) == (0, "0 True\n"), ended
     assert ended.foreign == []
 
 

@@ -24,7 +24,7 @@ def apptainer(
     sif: Path, require: Callable[[str, str], AbstractContextManager[None]]
 ) -> Iterator[Run]:
     """Run ``apptainer COMMAND OPTIONS image.sif ARGS`` on a node of its own."""
-    from ci.slurm_cluster import Cluster  # noqa: PLC0415  needs the Docker SDK
+    from ci.slurm.cluster import Cluster  # noqa: PLC0415  needs the Docker SDK
 
     name = f"dask-runner-images-{os.getpid()}"
     with require("containers with /dev/fuse and user namespaces", "images"):

@@ -25,7 +25,7 @@ WORLD = (
 
 @pytest.fixture(scope="module")
 def built(build: Callable[..., Any]) -> Any:
-    from ci.site import Site  # noqa: PLC0415  needs the Docker SDK
+    from containers.site import Site  # noqa: PLC0415  needs the Docker SDK
 
     return build(
         "openmpi",

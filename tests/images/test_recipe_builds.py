@@ -31,8 +31,8 @@ def node(
     require: Callable[..., AbstractContextManager[None]],
 ) -> Iterator[Any]:
     """A node with the checkout, the base image and the image that Docker built."""
-    from ci.base_image import BASE  # noqa: PLC0415  needs the Docker SDK
-    from ci.slurm_cluster import Cluster  # noqa: PLC0415
+    from ci.slurm.cluster import Cluster  # noqa: PLC0415
+    from containers.base_image import BASE  # noqa: PLC0415  needs the Docker SDK
 
     images = tmp_path_factory.mktemp("images")
     for folder in (images, *images.parents[:2]):

@@ -19,14 +19,14 @@ pytestmark = [
 
 
 def test_the_bill_of_materials_is_attached_to_image_and_sif(
-    pushed: dict[str, str], server: Server, row: Any
+    engine: Any, pushed: dict[str, str], server: Server, row: Any
 ) -> None:
-    from images.referrer import CYCLONEDX, Repository  # noqa: PLC0415
+    from images.attachments import CYCLONEDX, Repository  # noqa: PLC0415
 
     source = server.registry()
     for kind in ("image", "sif"):
         digest = pushed[f"{source.repository(kind)}:{row.name}"]
-        repository = Repository(source, kind)
+        repository = Repository(engine, source, kind)
         assert repository.attached(digest, CYCLONEDX) == [BILL.encode()]
         assert repository.attached(digest, "text/plain") == []
 
@@ -78,7 +78,7 @@ def test_a_password_is_asked_for_and_taken(
 ) -> None:
     from dask_runner.errors import ConfigError  # noqa: PLC0415
     from images import registry  # noqa: PLC0415
-    from images.referrer import CYCLONEDX, Repository  # noqa: PLC0415
+    from images.attachments import CYCLONEDX, Repository  # noqa: PLC0415
 
     locked = serve(LOCKED)
     nobody = locked.registry()
@@ -88,9 +88,11 @@ def test_a_password_is_asked_for_and_taken(
         registry.push(engine, nobody, row, image, sif)
     pushed = registry.push(engine, somebody, row, image, sif, BILL)
     digest = pushed[f"{somebody.repository('sif')}:{row.name}"]
-    assert Repository(somebody, "sif").attached(digest, CYCLONEDX) == [BILL.encode()]
-    with pytest.raises(ConfigError, match="401"):
-        Repository(nobody, "sif").attached(digest, CYCLONEDX)
+    assert Repository(engine, somebody, "sif").attached(digest, CYCLONEDX) == [
+        BILL.encode()
+    ]
+    with pytest.raises(ConfigError, match=REFUSED):
+        Repository(engine, nobody, "sif").attached(digest, CYCLONEDX)
     with pytest.raises(ConfigError, match=REFUSED):
         registry.pull(engine, nobody, row, copy)
     assert not copy.exists()
@@ -106,13 +108,15 @@ def test_a_password_is_asked_for_and_taken(
     kept = {"auths": {locked.host: {"auth": word}}}
     (tmp_path / "config.json").write_text(json.dumps(kept))
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
-    assert Repository(nobody, "sif").attached(digest, CYCLONEDX) == [BILL.encode()]
+    assert Repository(engine, nobody, "sif").attached(digest, CYCLONEDX) == [
+        BILL.encode()
+    ]
 
 
 def test_a_push_that_is_cut_short_moves_no_tag_and_can_be_done_again(
     engine: Any, serve: Callable[..., Server], image: Any, sif: Path, row: Any
 ) -> None:
-    from ci.base_image import archive, build  # noqa: PLC0415  needs the Docker SDK
+    from containers.base_image import archive, build  # noqa: PLC0415  needs the Docker SDK
     from dask_runner.errors import ConfigError  # noqa: PLC0415
     from images import registry  # noqa: PLC0415
 

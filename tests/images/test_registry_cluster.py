@@ -22,7 +22,7 @@ QUICK = "--mksquashfs-args '-comp zstd -Xcompression-level 1'"
 
 @pytest.fixture(scope="module")
 def cluster(sif: Path) -> Iterator[Any]:
-    from ci.slurm_cluster import Cluster  # noqa: PLC0415  needs the Docker SDK
+    from ci.slurm.cluster import Cluster  # noqa: PLC0415  needs the Docker SDK
 
     with Cluster("dask-runner-registry", cpus=2, images=sif.parent) as cluster:
         yield cluster

@@ -53,7 +53,7 @@ def own_name(engine: Any) -> Iterator[None]:
 def test_make_push_and_make_pull_are_all_that_a_user_types(
     engine: Any, serve: Callable[..., Server], keys: dict[str, str]
 ) -> None:
-    from images.referrer import CYCLONEDX, Repository  # noqa: PLC0415
+    from images.attachments import CYCLONEDX, Repository  # noqa: PLC0415
 
     locked = serve(LOCKED)
     where = {"REGISTRY": locked.address, "MPI": "openmpi"}
@@ -71,7 +71,7 @@ def test_make_push_and_make_pull_are_all_that_a_user_types(
     registry = locked.registry(user=USER, password=PASSWORD)
     for kind in ("image", "sif"):
         digest = pushed[f"{registry.repository(kind)}:openmpi"]
-        (bill,) = Repository(registry, kind).attached(digest, CYCLONEDX)
+        (bill,) = Repository(engine, registry, kind).attached(digest, CYCLONEDX)
         assert json.loads(bill)["bomFormat"] == "CycloneDX"
 
     sif.unlink()

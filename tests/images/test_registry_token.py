@@ -55,7 +55,7 @@ def test_what_the_owner_pushes_everyone_pulls(
     tmp_path: Path,
 ) -> None:
     from images import registry  # noqa: PLC0415  needs the Docker SDK
-    from images.referrer import CYCLONEDX, Repository  # noqa: PLC0415
+    from images.attachments import CYCLONEDX, Repository  # noqa: PLC0415
 
     everyone = hosted.registry()
     copy = tmp_path / "copy.sif"
@@ -70,7 +70,7 @@ def test_what_the_owner_pushes_everyone_pulls(
     assert copy.read_bytes() == sif.read_bytes()
     for kind in ("image", "sif"):
         digest = of_the_owner[f"{everyone.repository(kind)}:{row.name}"]
-        found = Repository(everyone, kind).attached(digest, CYCLONEDX)
+        found = Repository(engine, everyone, kind).attached(digest, CYCLONEDX)
         assert found == [BILL.encode()]
     assert tokens.asked == {("", name) for name in NAMES}
 
@@ -91,12 +91,14 @@ def test_nobody_else_pushes(
 ) -> None:
     from dask_runner.errors import ConfigError  # noqa: PLC0415
     from images import registry  # noqa: PLC0415  needs the Docker SDK
-    from images.referrer import File, Repository  # noqa: PLC0415
+    from images.attachments import File, Repository  # noqa: PLC0415
 
     other = hosted.registry(**login)
     with pytest.raises(ConfigError, match=REFUSED):
         registry.push(engine, other, replace(row, name="of-another"), image, sif)
     digest = of_the_owner[f"{other.repository('image')}:{row.name}"]
-    with pytest.raises(ConfigError, match="401"):
-        Repository(other, "image").attach(digest, File("x", "text/plain", b"theirs"))
+    with pytest.raises(ConfigError, match=REFUSED):
+        Repository(engine, other, "image").attach(
+            digest, File("x", "text/plain", b"theirs")
+        )
     assert hosted.run("find", "/srv", "-name", "*of-another*") == ""

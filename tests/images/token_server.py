@@ -1,8 +1,8 @@
-"""The token server of a registry, as hosted ones have it.
+"""A token server for a registry, as hosted registries have one.
 
-The protocol is the one that the distribution project documents: the registry answers
-401 with ``Bearer realm="...",service="...",scope="..."``; whoever asks there, with a
-password or as nobody, gets a token that says what its owner may do, signed by a key
+The distribution project documents the protocol: the registry answers 401 with ``Bearer
+realm="...",service="...",scope="..."``; the server at that address gives a client, with
+or without a password, a token that says what it may do. The token is signed by a key
 whose certificate the registry knows.
 """
 
@@ -34,12 +34,12 @@ NUMBER_BYTES = 32
 
 
 class Tokens:
-    """Who may do what, and the key that says so.
+    """What each client may do, and the key that signs it.
 
     Parameters
     ----------
     user, password : str
-        Who may do everything; all others may pull.
+        The user that may do everything; all others may pull.
     """
 
     def __init__(self, user: str, password: str) -> None:

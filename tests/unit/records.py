@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from dask_runner.launch.world import World
 from dask_runner.meeting.by_file import FileMeeting
+from dask_runner.meeting.notice import Notice
 from dask_runner.meeting.record import Record
-from dask_runner.meeting.words import Word
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +20,9 @@ RECORD = Record(KEY, "ab" * 16, "c1", "127.0.0.1", 40000, "5e" * 32, "CERT", "KE
 
 
 #: It counts for longer than a test takes.
-WORD = Word(KEY, 2, "c2", 78, "no scratch", "a directory", "name one", 600.0, said=True)
+NOTICE = Notice(
+    KEY, 2, "c2", 78, "no scratch", "a directory", "name one", 600.0, said=True
+)
 
 
 def world(**fields: object) -> World:

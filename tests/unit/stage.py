@@ -1,4 +1,7 @@
-"""A stage for plays: a hub, and ranks that speak the real protocol over loopback."""
+"""A stage for plays: the state of a cluster, and ranks that speak to it in memory.
+
+What the hub's server adds, connections, is in ``tests/local/hub``.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +9,19 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from dask_runner.hub import handshake
 from dask_runner.hub import messages as m
 from dask_runner.hub.cluster import Cluster as State
 from dask_runner.hub.report import Reporter
-from dask_runner.hub.server import Hub
 from dask_runner.launch import plan
 from dask_runner.launch.settings import settle
 from dask_runner.launch.world import World
-from dask_runner.meeting.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
     from dask_runner.errors import RunnerError
-    from dask_runner.hub.channel import Channel
+    from dask_runner.hub.roster import Node
 
-LOOPBACK = "127.0.0.1"
 PATIENCE = 5.0
 
 
@@ -45,10 +44,59 @@ class Said(Reporter):
         self.errors.append(str(error))
 
 
-class FakeRank:
-    """A rank as the hub sees it."""
+class Line:
+    """A node's end of a connection that is made of nothing.
 
-    def __init__(self, channel: Channel) -> None:
+    What is sent is heard at once, by the state of the cluster; what that sends waits
+    until the node receives it.
+    """
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._node: Node | None = None
+        self._open = True
+        self._received: asyncio.Queue[m.Message | None] = asyncio.Queue()
+
+    def send(self, message: m.Message) -> None:
+        """Let the cluster hear it: the first message is how a node is connected."""
+        message = m.decode(m.encode(message))
+        if self._node is not None:
+            self._state.hear(self._node, message)
+            return
+        assert isinstance(message, m.NodeHello)
+        self._node = self._state.connect(message, _HubsEnd(self._received))  # type: ignore[arg-type]
+
+    async def receive(self) -> m.Message | None:
+        return await self._received.get()
+
+    def waiting(self) -> list[m.Message | None]:
+        """Return what has been sent and not received."""
+        return [self._received.get_nowait() for _ in range(self._received.qsize())]
+
+    def close(self) -> None:
+        if self._open and self._node is not None:
+            self._state.gone(self._node, "no connection any more")
+        self._open = False
+
+
+class _HubsEnd:
+    """The other end: all that a cluster does with a connection."""
+
+    def __init__(self, sent: asyncio.Queue[m.Message | None]) -> None:
+        self._sent = sent
+
+    def send(self, message: m.Message) -> None:
+        self._sent.put_nowait(m.decode(m.encode(message)))
+
+
+#: What a node says, and not one of its ranks.
+OF_NODES = (m.NodeHello, m.Hello, m.OfRank, m.Gone, m.Absent, m.Bye, m.Ping)
+
+
+class FakeNode:
+    """A node as the hub sees it: a :class:`Line`, or a real connection."""
+
+    def __init__(self, channel: Any) -> None:
         self.channel = channel
 
     def say(self, message: m.Message) -> None:
@@ -70,44 +118,71 @@ class FakeRank:
         self.channel.close()
 
 
+class FakeRank(FakeNode):
+    """A rank that is a node of its own."""
+
+    def __init__(self, channel: Any, rank: int) -> None:
+        super().__init__(channel)
+        self.rank = rank
+
+    def say(self, message: m.Message) -> None:
+        of_node = isinstance(message, OF_NODES) or (
+            isinstance(message, m.Signalled) and message.rank >= 0
+        )
+        super().say(message if of_node else m.OfRank(self.rank, message))
+
+    async def hears(self, kind: type[Any]) -> Any:
+        async with asyncio.timeout(PATIENCE):
+            while (message := await self.channel.receive()) is not None:
+                for_rank = self._for_rank(message)
+                if isinstance(for_rank, kind):
+                    return for_rank
+        raise AssertionError(f"the hub hung up before {kind.__name__}")
+
+    def _for_rank(self, message: m.Message) -> m.Message:
+        match message:
+            case m.OfRank(self.rank, of_rank):
+                return of_rank
+            case m.Starts() if self.rank in message.starting:
+                return message.of(self.rank)
+        return message
+
+
 class Stage:
-    """A hub and the ranks that have connected to it."""
+    """The state of a cluster and the ranks that have connected to it."""
 
     def __init__(
-        self, size: int, layout: str, *, words: bool = False, **given: Any
+        self, size: int, layout: str, *, notices: bool = False, **given: Any
     ) -> None:
         self.said = Said()
         world = World("slurm", 0, size, None, None, "1", "slurm.1", "file")
         settings = settle({"timeout": PATIENCE, **given}, {})
         self.state = State(
-            world, plan.make_plan(size, layout), settings, self.said, words=words
+            world, plan.make_plan(size, layout), settings, self.said, notices=notices
         )
-        self.hub = Hub(self.state, self.said, settings.silence)
-        self.port = 0
-        self._ranks: list[FakeRank] = []
+        self.silence = settings.silence
 
     async def open(self) -> None:
-        self.port = await self.hub.open(LOOPBACK)
         self.finished = asyncio.create_task(self.state.finished())
 
     async def shut(self) -> None:
         self.finished.cancel()
-        await self.hub.shut()
-        for rank in self._ranks:
-            await rank.channel.closed()
 
-    async def connect(self) -> FakeRank:
-        record = Record(
-            "k", "n", "c1", LOOPBACK, self.port, self.hub.secret.hex(), "", ""
-        )
-        rank = FakeRank(await handshake.connect(record, PATIENCE))
-        self._ranks.append(rank)
-        return rank
+    async def connect(self) -> Any:
+        """Return a channel with the hub."""
+        return Line(self.state)
 
-    async def rank(self, number: int, node: str = "c1", **more: Any) -> FakeRank:
-        rank = await self.connect()
-        rank.say(m.Hello(number, node, **{"local_size": 1, **more}))
-        return rank
+    async def node(self, *ranks: m.Hello, name: str = "c1", home: str = "") -> FakeNode:
+        node = FakeNode(await self.connect())
+        for message in (m.NodeHello(name, home), *ranks):
+            node.say(message)
+        return node
+
+    async def rank(
+        self, number: int, node: str = "c1", *, home: str = "", **more: Any
+    ) -> FakeRank:
+        hello = m.Hello(number, **{"local_size": 1, **more})
+        return FakeRank((await self.node(hello, name=node, home=home)).channel, number)
 
     async def ranks(self, *numbers: int) -> list[FakeRank]:
         return [await self.rank(number) for number in numbers]
@@ -131,20 +206,20 @@ def workers(rank: int) -> m.WorkersUp:
 
 
 def playing(
-    size: int, layout: str = "shared", **given: Any
-) -> Callable[[Callable[[Stage], Coroutine[Any, Any, None]]], None]:
+    size: int, layout: str = "shared", kind: type[Stage] = Stage, **given: Any
+) -> Callable[[Callable[[Any], Coroutine[Any, Any, None]]], None]:
     """Run a play with a cluster of so many ranks."""
 
     @asynccontextmanager
     async def staged() -> AsyncIterator[Stage]:
-        stage = Stage(size, layout, **given)
+        stage = kind(size, layout, **given)
         await stage.open()
         try:
             yield stage
         finally:
             await stage.shut()
 
-    def run(play: Callable[[Stage], Coroutine[Any, Any, None]]) -> None:
+    def run(play: Callable[[Any], Coroutine[Any, Any, None]]) -> None:
         async def main() -> None:
             async with staged() as cluster:
                 await play(cluster)

@@ -1,1 +1,1 @@
-"""The command line: one module for each verb."""
+"""The command line: ``commands`` parses it, and each verb has a module of its own."""

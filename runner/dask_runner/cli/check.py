@@ -13,7 +13,7 @@ from dask_runner.mpi.abi.findings import Verdict
 from dask_runner.mpi.abi.root import Root
 from dask_runner.mpi.abi.unpack import opened
 from dask_runner.mpi.abi.verdict import compare
-from dask_runner.mpi.visible import visible
+from dask_runner.mpi.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from dask_runner.mpi.abi.facts import Facts
     from dask_runner.mpi.abi.verdict import Report
 
-#: Grows when a key changes its meaning, not when one is added.
+#: Raised when a key changes its meaning, not when one is added.
 VERSION = 1
 
-#: Where a host is bound into an image, by agreement.
+#: Where users bind the host's root directory into an image.
 HOST = "/host"
 
 _IMAGE = "/"
 
-# Of a line on an image or a host, so that it is one line.
+# Of a line about an image or a host.
 _MOST_CHARACTERS = 1000
 
-# Names of an MPI's prefix that modules and vendors set, and that a container
-# started from that shell brings along.
+# Variables in which modules and vendors put the prefix of an MPI. A container that is
+# started from such a shell inherits them.
 _PREFIX_VARIABLES = (
     "CRAY_MPICH_DIR",
     "I_MPI_ROOT",
@@ -56,13 +56,13 @@ def check(
     Parameters
     ----------
     image : str or None
-        As :func:`~dask_runner.mpi.abi.unpack.opened` takes it; None for the
+        An image that :func:`~dask_runner.mpi.abi.unpack.opened` can read; None for the
         image in which this runs.
     host : str or None
         The host's root directory; None for ``/host`` inside an image, and for
         the machine itself where an image is named.
     prefixes : sequence of str
-        The host's MPI, where it lies in no usual place.
+        Prefixes of the host's MPI, where it is in an unusual place.
     environ : mapping
 
     Raises
@@ -70,7 +70,7 @@ def check(
     UsageError, ConfigError
     """
     if host is None:
-        host = _found_host(image)
+        host = _default_host(image)
     if not Path(host).is_dir():
         raise UsageError(
             f"--host {host}: no such directory",
@@ -101,7 +101,7 @@ def check(
             "the host's / bound there",
             "apptainer run --bind /:/host IMAGE check --host /host",
         )
-    # What the user set for the programs of this image, they get.
+    # mpi4py loads the library that the user names, so that one is compared.
     library = "" if image else environ.get("MPI4PY_LIBMPI", "")
     with opened(image or _IMAGE) as root:
         own = [prefix(library)] if library else []
@@ -115,7 +115,7 @@ def check(
     return compare(inside, facts, image or environ.get("APPTAINER_CONTAINER", "IMAGE"))
 
 
-def _found_host(image: str | None) -> str:
+def _default_host(image: str | None) -> str:
     if image is None and not Path(HOST).is_dir():
         raise UsageError(
             "no IMAGE, and no host at /host",
@@ -127,12 +127,12 @@ def _found_host(image: str | None) -> str:
 
 
 def status(report: Report) -> int:
-    """Return the exit status: that of a wrong environment where nothing fits."""
+    """Return the exit status: ConfigError's where nothing fits, else 0."""
     return ConfigError.status if report.verdict is Verdict.INCOMPATIBLE else 0
 
 
 def as_json(report: Report) -> dict[str, Any]:
-    """Return a report for programs."""
+    """Return the report for programs."""
     return {
         "version": VERSION,
         "verdict": report.verdict.value,
@@ -159,7 +159,7 @@ def as_json(report: Report) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """Return facts as JSON has them: versions are text, symbols are counted."""
+    """Return facts as JSON values: versions as text, and the number of symbols."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {
             field.name: len(getattr(value, field.name))
@@ -177,7 +177,7 @@ def plain(value: Any) -> Any:
 
 
 def text(report: Report) -> str:
-    """Return a report for people."""
+    """Return the report for people."""
     lines = [
         *_system("image", report.image),
         *_system("host", report.host),
@@ -202,8 +202,8 @@ def text(report: Report) -> str:
     lines.append(
         "  (dask-runner itself needs no MPI; this is about MPI programs in the image)"
     )
-    # Names, versions and more of it are an image's.
-    return "\n".join(map(visible, lines))
+    # Names and versions in it come from an image, which may be a stranger's.
+    return "\n".join(map(printable, lines))
 
 
 def _system(title: str, facts: Facts) -> list[str]:
@@ -227,7 +227,7 @@ def _system(title: str, facts: Facts) -> list[str]:
     ]
     rows += [f"not read: {note}" for note in facts.notes]
     return [
-        f"{title if not at else '':<7}{visible(row, _MOST_CHARACTERS)}"
+        f"{title if not at else '':<7}{printable(row, _MOST_CHARACTERS)}"
         for at, row in enumerate(rows)
     ]
 

@@ -1,7 +1,7 @@
-"""The command line: ``dask-runner [run] [OPTIONS] SCRIPT [ARGS]…`` and ``info``.
+"""The commands of ``dask-runner`` and their options, for click.
 
-It is also ``dask runner``, so every ``dask`` command loads this module: it imports
-nothing heavy at the top.
+The command is also ``dask runner``, so every ``dask`` command loads this module:
+imports that take time stand in the functions that need them.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -24,11 +25,34 @@ from dask_runner.node.follower import NO_RUN, Beside
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from dask_runner.launch.launch import Program
     from dask_runner.launch.options import Option
 
 _GRAMMAR = "[OPTIONS] SCRIPT [ARGS]... | -m MODULE [ARGS]... | -c CODE [ARGS]..."
 _KINDS = {"-m": "module", "-c": "code", "--": "command"}
 _HELP = ("--help", "--version")
+
+
+@dataclass(frozen=True, slots=True)
+class _Invocation:
+    """The command line of ``run``, as click's context carries it.
+
+    Attributes
+    ----------
+    beside : Beside
+        The connections to the other ranks of the node.
+    kind : str
+        The kind of program; empty where there is none.
+    words : list of str
+        The program and its arguments.
+    args : list of str
+        All arguments of ``dask-runner``.
+    """
+
+    beside: Beside
+    kind: str = ""
+    words: list[str] = field(default_factory=list)
+    args: list[str] = field(default_factory=list)
 
 
 class _RunByDefault(click.Group):
@@ -41,20 +65,22 @@ class _RunByDefault(click.Group):
 
 
 class _RunCommand(click.Command):
-    """Our options end where the user's program begins, whatever follows it."""
+    """A command whose options end where the user's program begins."""
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
         del ctx
         return [_GRAMMAR, "|", "-- COMMAND [ARGS]..."]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ours, program = self._split(ctx, args)
-        ctx.obj = {"program": program, "args": list(args), "beside": ctx.obj}
+        ours, kind, words = self._split(ctx, args)
+        beside = ctx.obj or Beside()
+        ctx.obj = _Invocation(beside, kind, words, list(args))
         return super().parse_args(ctx, ours)
 
     def _split(
         self, ctx: click.Context, args: list[str]
-    ) -> tuple[list[str], tuple[str, list[str]] | None]:
+    ) -> tuple[list[str], str, list[str]]:
+        """Return our options, the kind of the program, and the program's words."""
         valued = {
             name
             for parameter in self.get_params(ctx)
@@ -65,11 +91,11 @@ class _RunCommand(click.Command):
         while at < len(args):
             word = args[at]
             if word in _KINDS:
-                return args[:at], (_KINDS[word], args[at + 1 :])
+                return args[:at], _KINDS[word], args[at + 1 :]
             if not word.startswith("-") or word == "-":
-                return args[:at], ("script", args[at:])
+                return args[:at], "script", args[at:]
             at += 2 if word in valued else 1
-        return args, None
+        return args, "", []
 
 
 def _options(command: Callable[..., None]) -> Callable[..., None]:
@@ -100,22 +126,22 @@ def _click_option(
 
 
 @click.group(
-    # Dask takes this name, and not the entry point's.
+    # `dask` lists the command by this name, not by the entry point's.
     "runner",
     cls=_RunByDefault,
     context_settings={"help_option_names": ["--help"]},
-    epilog="Without a command it is run: dask-runner -n 4 script.py. "
-    "`dask-runner run --help` lists its options.",
+    epilog="The command may be left out: dask-runner -n 4 script.py is dask-runner run "
+    "-n 4 script.py. `dask-runner run --help` lists its options.",
 )
 @click.version_option(__version__, prog_name="dask-runner")
 def cli() -> None:
-    """Run a program on a Dask cluster made of all the tasks that srun started."""
+    """Run a program on a Dask cluster of all the ranks that a launcher started."""
 
 
 @cli.command(cls=_RunCommand)
 @_options
 @click.pass_obj
-def run(obj: dict[str, Any], /, **given: Any) -> NoReturn:
+def run(invocation: _Invocation, /, **given: Any) -> NoReturn:
     """Run SCRIPT once, as the client of a Dask cluster of all ranks.
 
     Every option is also a key of Dask's configuration under "runner:", and a
@@ -123,28 +149,31 @@ def run(obj: dict[str, Any], /, **given: Any) -> NoReturn:
     """
 
     def play() -> int:
+        _check_working_directory()
+        settings = settle(given, configured(os.environ))
+        # Until a process of ours watches this one.
+        from dask_runner.node.orphans import LAST, die_in  # noqa: PLC0415  as below
+
+        die_in(settings.timeout + LAST)
         # --help needs no event loop.
         from dask_runner.cli import local  # noqa: PLC0415
         from dask_runner.cli import run as runner  # noqa: PLC0415
 
-        _check_working_directory()
-        local.follow(os.environ)
-        settings = settle(given, configured(os.environ))
-        program, args = _program(obj["program"]), obj["args"]
-        return runner.run(program, settings, os.environ, args, beside)
+        local.end_with_launcher(os.environ)
+        program, args = _program(invocation), invocation.args
+        return runner.run(program, settings, os.environ, args, invocation.beside)
 
-    beside = obj["beside"] or Beside()
-    _end(play, str(given.get("launcher") or "auto"), beside, given)
+    _end(play, str(given.get("launcher") or "auto"), invocation.beside, given)
 
 
-def _program(found: tuple[str, list[str]] | None) -> Any:
+def _program(invocation: _Invocation) -> Program:
     from dask_runner.launch.launch import Program  # noqa: PLC0415  as above
     from dask_runner.node.program import descriptors  # noqa: PLC0415  as above
 
-    kind, words = found or ("script", [])
+    kind, words = invocation.kind, invocation.words
     if not words:
         raise UsageError(
-            "no program to run" if found is None else f"nothing after the {kind} flag",
+            f"nothing after the {kind} flag" if kind else "no program to run",
             f"dask-runner {_GRAMMAR}",
             "list the options with dask-runner run --help",
         )
@@ -155,7 +184,7 @@ def _program(found: tuple[str, list[str]] | None) -> Any:
 @click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
 @click.option("--launcher", default="auto", metavar="NAME", help="As for run.")
 def info(*, as_json: bool, launcher: str) -> NoReturn:
-    """Tell what was detected here, each value with where it came from."""
+    """Show what was detected here, and where each value comes from."""
 
     def play() -> int:
         from dask_runner.cli.info import collect, table  # noqa: PLC0415  as above
@@ -178,17 +207,17 @@ def info(*, as_json: bool, launcher: str) -> NoReturn:
     "prefixes",
     metavar="DIR",
     multiple=True,
-    help="Prefix of an MPI of the host, as its module names it; may be repeated.",
+    help="Prefix of an MPI of the host, such as its module names; may be repeated.",
 )
 @click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
 def check(
     *, image: str | None, host: str | None, prefixes: tuple[str, ...], as_json: bool
 ) -> NoReturn:
-    """Tell whether the MPI of IMAGE fits this host, why, and what to do.
+    """Show whether the MPI of IMAGE fits this host, why, and what to do.
 
-    IMAGE is a SIF, a file from docker save, an OCI layout, or an unpacked root;
-    without it, the image in which this runs. Files are read, nothing is loaded or
-    started.
+    IMAGE is a SIF, a file from docker save, an OCI layout or an unpacked root
+    directory; default: the image in which this command runs. It only reads files, and
+    loads and starts nothing.
     """
 
     def play() -> int:
@@ -238,28 +267,31 @@ def _end(
     beside: Beside | None = None,
     run: dict[str, Any] | None = None,
 ) -> NoReturn:
-    """End with the status of *play*; *run* are the options of what others wait for."""
+    """Exit with the status of *play*; print its error once for all ranks.
+
+    *run* has the options of ``run``, where other ranks may wait for this one.
+    """
     try:
         status = play()
     except RunnerError as error:
         if run is not None:
-            _tell(error, beside, run)
+            _report(error, beside, run)
         elif prints_shared_errors(os.environ, launcher):
-            # All ranks see this error alike, so one of them says it.
+            # All ranks run into this error, so one of them prints it.
             say(f"error: {error}")
         status = error.status
     sys.exit(status)
 
 
-def _tell(error: RunnerError, beside: Beside | None, given: dict[str, Any]) -> None:
-    from dask_runner.node import outset  # noqa: PLC0415  --help needs none of it
+def _report(error: RunnerError, beside: Beside | None, given: dict[str, Any]) -> None:
+    from dask_runner.node import early_errors  # noqa: PLC0415  --help needs none of it
 
-    outset.tell(error, os.environ, given, beside or Beside())
+    early_errors.report(error, os.environ, given, beside or Beside())
 
 
 def _check_working_directory() -> None:
     try:
-        os.getcwd()  # noqa: PTH109  Path.cwd() is no shorter
+        os.getcwd()  # noqa: PTH109  Path.cwd() does the same
     except OSError as error:
         raise ConfigError(
             f"the working directory is gone: {error.strerror}",
@@ -275,7 +307,7 @@ def main(args: Sequence[str], beside: Beside | None = None) -> None:
     ----------
     args : sequence of str
     beside : Beside, optional
-        What this process has to do with the other ranks of its node.
+        The connections to the other ranks of the node.
     """
     try:
         cli.main(list(args), prog_name="dask-runner", standalone_mode=False, obj=beside)
@@ -284,11 +316,11 @@ def main(args: Sequence[str], beside: Beside | None = None) -> None:
         path = context.command_path if context else "dask-runner"
         wrong = UsageError(
             error.format_message().rstrip("."),
-            f"{path} and options that it has",
+            f"options of {path}",
             f"list them with {path} --help",
         )
         if not args or args[0] not in NO_RUN:
-            _tell(wrong, beside, {})
+            _report(wrong, beside, {})
         elif prints_shared_errors(os.environ):
             say(f"error: {wrong}")
         sys.exit(UsageError.status)

@@ -1,4 +1,4 @@
-"""What ``dask-runner info`` shows: every value with where it came from."""
+"""``dask-runner info``: every value that a run would use, and where it comes from."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from dask_runner.resources.worker_share import worker_shares
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: Section → name → value and source, all text.
+#: Section → name → value and source, all as text.
 Info = dict[str, dict[str, dict[str, str]]]
 
-#: What people read with a unit, and programs in bytes.
+#: Bytes for programs, a number with a unit for people.
 _SIZES = {("resources", "memory")}
 
 
 def collect(environ: Mapping[str, str], launcher: str) -> Info:
-    """Detect everything that a run would, without starting anything.
+    """Return everything that a run would detect, without starting anything.
 
     Raises
     ------
     ConfigError, UsageError
-        As a run would.
+        Where a run would raise them.
     """
     settings = settle({"launcher": launcher}, configured(environ))
     world = detect(environ, settings.launcher)
@@ -89,7 +89,7 @@ def _row(value: object, source: str) -> dict[str, str]:
 
 
 def table(found: Info) -> str:
-    """Write it for people, one line a value."""
+    """Return it for people, one line for each value."""
     lines = []
     for section, rows in found.items():
         lines.append(f"{section}:")

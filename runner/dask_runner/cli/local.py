@@ -1,6 +1,6 @@
 """``dask-runner -n 4 script.py``: this process is the launcher of local ranks.
 
-They are started with the same command and go through the same stages as the
+It starts the ranks with the same command, and they go through the same stages as the
 ranks of any launcher.
 """
 
@@ -16,29 +16,28 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING
 
+from dask_runner import linux
 from dask_runner.launch.detect import detect
 from dask_runner.launch.own_variables import DIRECTORY_VARIABLE
 from dask_runner.meeting.private import (
     is_child_of_launcher,
     private_meeting,
 )
-from dask_runner.meeting.record_file import PRIVATE
+from dask_runner.meeting.record_directory import LOCAL_PREFIX
 from dask_runner.node.causes import problem
 from dask_runner.node.follower import hear_signals
-from dask_runner.node.obituaries import Obituaries
+from dask_runner.node.local_ends import LocalEnds
 from dask_runner.node.orphans import end_orphans
-from dask_runner.resources import custody
+from dask_runner.resources import private_directory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from dask_runner.launch.settings import Settings
 
-_PR_SET_PDEATHSIG = 1  # prctl(2)
-
-#: Seconds for the ranks to end by themselves once rank 0 has, or a first one that has
-#: met nobody; and again after a SIGTERM, for those that do not know of it.
-LEAVE = 5.0
+#: Seconds for the ranks to end by themselves after rank 0, or after one that died
+#: before the ranks met; and once more after a SIGTERM to those that are left.
+LEAVE_SECONDS = 5.0
 
 _SIGNALS = (
     signal.SIGTERM,
@@ -49,22 +48,20 @@ _SIGNALS = (
 )
 
 
-def follow(environ: Mapping[str, str]) -> None:
-    """Get SIGTERM when the process that started us as a local rank is gone.
+def end_with_launcher(environ: Mapping[str, str]) -> None:
+    """Have the kernel send a local rank SIGTERM when its launcher has died.
 
     A rank must not outlive its launcher, even one that was killed.
     """
     above = os.getppid()
     if not is_child_of_launcher(environ):
         return
-    import ctypes  # noqa: PLC0415  for local ranks only
-
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != above:  # gone before we asked
+    linux.die_with_parent(signal.SIGTERM)
+    if os.getppid() != above:  # the launcher died before the call
         signal.raise_signal(signal.SIGTERM)
 
 
-async def launch(
+async def run_ranks(
     nranks: int,
     settings: Settings,
     args: Sequence[str],
@@ -81,9 +78,11 @@ async def launch(
         The arguments of ``dask-runner``, as the user gave them.
     environ : mapping
     opened : mapping
-        By rank, descriptors that a shell has left open for what it starts.
+        Descriptors that the shell left open for the program, by rank.
     """
-    directory = tempfile.mkdtemp(prefix=PRIVATE, dir=custody.temporary())
+    directory = tempfile.mkdtemp(
+        prefix=LOCAL_PREFIX, dir=private_directory.for_temporary_files()
+    )
     common = {
         **environ,
         "DASKRUNNER_SIZE": str(nranks),
@@ -91,24 +90,24 @@ async def launch(
         DIRECTORY_VARIABLE: directory,
     }
     try:
-        return await _launch(nranks, settings, args, common, opened)
+        return await _run(nranks, settings, args, common, opened)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-async def _launch(
+async def _run(
     nranks: int,
     settings: Settings,
     args: Sequence[str],
     common: Mapping[str, str],
     opened: Mapping[int, Sequence[int]],
 ) -> int:
-    obituaries = _obituaries(settings, common)
+    ends = _local_ends(settings, common)
     ranks: list[asyncio.subprocess.Process] = []
-    watches = [asyncio.create_task(obituaries.watch())]
+    watches = [asyncio.create_task(ends.watch())]
 
     def pass_on(number: int) -> None:
-        obituaries.passed_on.add(number)
+        ends.passed_on.add(number)
         _forward(ranks, number)
 
     loop = asyncio.get_running_loop()
@@ -121,16 +120,16 @@ async def _launch(
                 fds = opened.get(rank, ())
                 process = await _start(rank, args, common, fds)
             except (OSError, RuntimeError) as error:
-                # It may be there, where no thread could be had that waits for it.
+                # The process may exist: asyncio starts a thread for it afterwards.
                 end_orphans(but=[process.pid for process in ranks])
                 raise problem(error) from error
             ranks.append(process)
-            obituary = obituaries.write(rank, process)
-            watches.append(asyncio.create_task(obituary))
+            end = ends.report(rank, process)
+            watches.append(asyncio.create_task(end))
         for descriptor in itertools.chain(*opened.values()):
-            # What writes there has to see when nobody reads it any more.
+            # A writer at the other end must notice when the program has closed it.
             os.close(descriptor)
-        await obituaries.over.wait()
+        await ends.over.wait()
         await _see_off(ranks)
     finally:
         for watch in watches:
@@ -139,15 +138,15 @@ async def _launch(
             if process.returncode is None:
                 process.kill()
                 await process.wait()
-        obituaries.close()
-    return obituaries.status
+        ends.close()
+    return ends.status
 
 
-def _obituaries(settings: Settings, environ: Mapping[str, str]) -> Obituaries:
+def _local_ends(settings: Settings, environ: Mapping[str, str]) -> LocalEnds:
     world = detect({**environ, "DASKRUNNER_RANK": "0"}, "local")
     assert world is not None  # noqa: S101  its variables are set
     where = private_meeting(world, environ, settings.scheduler_file)
-    return Obituaries(world, where, settings)
+    return LocalEnds(world, where, settings)
 
 
 async def _start(
@@ -171,12 +170,12 @@ async def _start(
 
 
 async def _see_off(ranks: Sequence[asyncio.subprocess.Process]) -> None:
-    """Wait for the ranks that know of the end; tell those that do not."""
+    """Wait until the ranks have ended; send SIGTERM to those that take too long."""
     for number in (None, signal.SIGTERM):
         waits = [asyncio.create_task(rank.wait()) for rank in ranks]
         if number is not None:
             _forward(ranks, number)
-        await asyncio.wait(waits, timeout=LEAVE)
+        await asyncio.wait(waits, timeout=LEAVE_SECONDS)
 
 
 def _forward(ranks: Sequence[asyncio.subprocess.Process], number: int) -> None:

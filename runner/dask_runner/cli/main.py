@@ -1,7 +1,7 @@
-"""Where every process of ``dask-runner`` begins: as a follower, or with the rest.
+"""The entry point of ``dask-runner``: it becomes a follower or runs the command line.
 
-It imports nothing until it is known whether another rank of the node plays this
-one's part (:mod:`dask_runner.node.follower`).
+The command line is only imported if no other rank of the node plays for this one
+(:mod:`dask_runner.node.follower`).
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def main() -> None:
 
 
 def _open_standard_streams() -> None:
-    # Where one is closed, the next file or socket would take its number, and our
-    # processes would take that for their stderr.
+    # If one of the three is closed, the next file or socket gets its number, and our
+    # processes would write their errors into it.
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)

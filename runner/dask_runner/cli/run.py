@@ -1,4 +1,4 @@
-"""The pipeline, for the command line: environ → World → Plan → cluster → status."""
+"""``dask-runner run``: from the environment to World, Plan, cluster and exit status."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from dask_runner.launch.launch import Launch
 from dask_runner.launch.plan import make_plan
 from dask_runner.launch.world import World
 from dask_runner.meeting.choose import choose
-from dask_runner.mpi import refusals, surroundings
+from dask_runner.mpi import lost_launcher, surroundings
+from dask_runner.node.contact import Contact
 from dask_runner.node.launcher_child import ThisProcess
-from dask_runner.node.leader import Host
+from dask_runner.node.leader import Leader
 from dask_runner.node.mpi_broadcast import mpi_meeting
+from dask_runner.node.orphans import die_in
 from dask_runner.node.rank import Rank
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ def run(
     args: Sequence[str],
     beside: Beside,
 ) -> int:
-    """Play this process's part in the cluster; return its exit status.
+    """Run this process as a rank of the cluster; return its exit status.
 
     Parameters
     ----------
@@ -42,23 +44,23 @@ def run(
     settings : Settings
     environ : mapping
     args : sequence of str
-        The arguments of ``dask-runner``, for ranks that it starts itself and for
-        messages.
+        The arguments of ``dask-runner``, for local ranks and for messages.
     beside : Beside
-        What this process has to do with the other ranks of its node.
+        The connections to the other ranks of the node.
     """
     world = detect(environ, settings.launcher, args)
     if world is None and (settings.nranks or 1) > 1:
         client = make_plan(settings.nranks, settings.layout).client
         assert client is not None  # noqa: S101  every layout has one
         opened = {client: program.descriptors}
-        ranks = local.launch(settings.nranks, settings, args, environ, opened)
+        die_in(0)  # a launcher is the user's to stop and to continue
+        ranks = local.run_ranks(settings.nranks, settings, args, environ, opened)
         return asyncio.run(ranks)
     if world is None:
         if settings.launcher == "auto" and settings.nranks is None:
-            refusals.refuse_lost_launcher(environ, surroundings.look(environ))
+            lost_launcher.refuse(environ, surroundings.look(environ))
         world = World.alone()
-        beside.leader = None  # it is not of that launch
+        beside.leader = None  # a rank that is alone has none
     plan = make_plan(world.size, settings.layout)
     launch = Launch(world, plan, settings, environ, program)
     return asyncio.run(_live(launch, args, beside))
@@ -66,18 +68,19 @@ def run(
 
 async def _live(launch: Launch, args: Sequence[str], beside: Beside) -> int:
     meeting = choose(launch.world, launch.environ, launch.settings, mpi_meeting)
-    leader = None
+    to_leader = None
     if beside.leader is not None:
-        leader = socket.socket(fileno=beside.leader.detach())
+        to_leader = socket.socket(fileno=beside.leader.detach())
         beside.leader = None
-    rank = Rank(launch, meeting, asyncio.Queue(), ThisProcess(leader))
+    contact = Contact(launch, meeting, socket.gethostname())
+    rank = Rank(launch, contact, asyncio.Queue(), ThisProcess(to_leader))
     if beside.door is None:
         return await rank.run()
-    host = Host(rank, launch, args, collective=meeting.collective)
-    host.open(socket.socket(fileno=beside.door.detach()))
+    leader = Leader(rank, launch, args, collective=meeting.collective)
+    leader.open(socket.socket(fileno=beside.door.detach()))
     status = None
     try:
         status = await rank.run()
     finally:
-        await host.close(status)
+        await leader.close(status)
     return status

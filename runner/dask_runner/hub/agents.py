@@ -1,7 +1,7 @@
-"""Why the agent of a node has ended: its leader knows, who borrows it does not.
+"""Why the agent of a node has ended: the hub waits for the leader's reason.
 
-All of them lose it in the same moment, and whoever is heard first has no more to say
-than that it is gone. So the hub waits for the word of the one that can tell.
+Ranks that share an agent lose it at the same moment. Only the leader, whose child the
+agent is, knows the reason, and another rank may report the loss first.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from dask_runner.errors import RunnerError
     from dask_runner.hub.roster import Group, Member
 
-#: Seconds for the leader's word. It waits for its agent's end, and each of its own
-#: programs that has to end before it can be waited for.
-WORD = 2.0
+#: Seconds for the leader to report the reason. Before that, it waits for the end of its
+#: agent and of the agent's programs.
+REASON_SECONDS = 2.0
 
 
 class Agents:
@@ -28,7 +28,7 @@ class Agents:
     Parameters
     ----------
     tell : callable
-        Is called with each rank that has lost its agent, and why.
+        Is called with each rank that has lost its agent, and the reason.
     """
 
     def __init__(self, tell: Callable[[Member, RunnerError], None]) -> None:
@@ -37,19 +37,19 @@ class Agents:
         self._asking: dict[Group, list[Member]] = {}
 
     def explained(self, member: Member, why: RunnerError) -> None:
-        """Note what a rank says of itself, for those whose agent is its own."""
+        """Note the reason that a rank reports, for the ranks that share its agent."""
         if member.hello.leads:
-            self._why.setdefault(member.group, why)
-            for one in self._asking.pop(member.group, []):
-                self._tell(one, self._why[member.group])
+            self._why.setdefault(member.node.group, why)
+            for one in self._asking.pop(member.node.group, []):
+                self._tell(one, self._why[member.node.group])
 
     def missed(self, member: Member) -> None:
-        """Note that the agent of a rank is gone, which is another's."""
-        if why := self._why.get(member.group):
+        """Note that a rank has lost an agent that is another rank's."""
+        if why := self._why.get(member.node.group):
             self._tell(member, why)
             return
-        self._asking.setdefault(member.group, []).append(member)
-        later(WORD, self._nobody_knows, member.group)
+        self._asking.setdefault(member.node.group, []).append(member)
+        later(REASON_SECONDS, self._nobody_knows, member.node.group)
 
     def _nobody_knows(self, group: Group) -> None:
         for one in self._asking.pop(group, []):
@@ -57,7 +57,7 @@ class Agents:
 
 
 GONE = LostError(
-    "its node agent is gone, and the rank that leads the node says nothing",
+    "its node agent is gone, and the rank that leads the node reports no reason",
     "an agent for as long as the script runs",
     "look for messages of the node's kernel, and of these tasks",
 )

@@ -1,7 +1,8 @@
-"""How a cluster begins: from the first rank's arrival until the client is told."""
+"""The assembly of a cluster: from the first rank's arrival until the client starts."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from dask_runner.errors import AssemblyError
@@ -16,13 +17,13 @@ if TYPE_CHECKING:
     from dask_runner.launch.plan import Plan
     from dask_runner.launch.settings import Settings
 
-#: Seconds that ranks wait for others of their node once there is a scheduler, where
-#: the cluster may begin without these (``--min-workers``).
+#: Seconds that ranks wait for others of their node once the scheduler is up, where the
+#: cluster may begin without all ranks (``--min-workers``).
 NEIGHBOURS = 5.0
 
 
 class Assembly:
-    """The beginning of one cluster.
+    """The assembly of one cluster.
 
     Parameters
     ----------
@@ -33,16 +34,16 @@ class Assembly:
     report : Reporter
         Prints for the user.
     ending : Ending
-        Told when the script begins; nothing begins any more once it has a status.
+        Learns when the script begins. Once it has a status, nothing starts any more.
     scheduler : SchedulerUp or None
-        One that is up already, elsewhere.
+        A scheduler that runs elsewhere already.
 
     Attributes
     ----------
     scheduler : SchedulerUp or None
         The scheduler, once it is up.
     ready : bool
-        Whether the client has been told that all is ready.
+        Whether the client has been started.
     """
 
     def __init__(
@@ -63,29 +64,42 @@ class Assembly:
         self.ready = False
         self._complete = False
         self._impatient = False
+        self._joined: set[str] = set()
 
     def scheduler_up(self, message: m.SchedulerUp) -> None:
-        """Let the ranks start their workers."""
+        """Start the workers: the scheduler is up."""
         self.scheduler = message
         if self._settings.min_workers is not None:
             later(NEIGHBOURS, self._wait_no_longer)
         self.advance()
 
-    def advance(self, node: str | None = None) -> None:
-        """Tell everyone, or the ranks of one node, what has become possible."""
+    def joined(self, host: str) -> None:
+        """Start workers on a host that a rank has joined, once for all new ranks."""
+        if not self._joined:
+            asyncio.get_running_loop().call_soon(self._advance_the_joined)
+        self._joined.add(host)
+
+    def _advance_the_joined(self) -> None:
+        hosts, self._joined = self._joined, set()
+        # Until all ranks have arrived, a new rank only affects its own host.
+        for host in (None,) if self._roster.assembled else hosts:
+            self.advance(host)
+
+    def advance(self, host: str | None = None) -> None:
+        """Start what can start now, on all hosts or on one of them."""
         if self._ending.status is not None or self.scheduler is None:
             self._ending.changed()
             return
-        for each in self._roster.waiting(node):
-            for member, start in self._roster.start(
+        for each in self._roster.waiting(host):
+            for node, starts in self._roster.start(
                 each, self.scheduler.address, impatient=self._impatient
             ):
-                member.channel.send(start)
-        host = self._roster.member(self._plan.scheduler)
+                node.channel.send(starts)
+        zero = self._roster.member(self._plan.scheduler)
         client = self._roster.member(self._plan.client)
-        if host is not None and not self._complete and self._enough():
+        if zero is not None and not self._complete and self._enough():
             self._complete = True
-            host.channel.send(m.Complete())
+            zero.tell(m.Complete())
         if client is not None and not self.ready and self._enough():
             self.ready = True
             link = self._report.ready(
@@ -93,17 +107,15 @@ class Assembly:
                 self._roster.registered,
                 [member for member in self._roster.members if member.complete],
                 self.scheduler,
-                host.node if host else "",
+                zero.node.name if zero else "",
             )
-            client.channel.send(
-                m.Ready(self.scheduler.address, link, self._roster.registered)
-            )
+            client.tell(m.Ready(self.scheduler.address, link, self._roster.registered))
             self._ending.client_begins()
             self._wait_no_longer()
         self._ending.changed()
 
     def _wait_no_longer(self) -> None:
-        """Start ranks whose node is not complete, or has not the one that leads it."""
+        """Start ranks whose node is not complete, or whose leader has not come."""
         self._impatient = True
         self.advance()
 
@@ -114,14 +126,14 @@ class Assembly:
         return self._roster.registered >= int(wanted)
 
     def what_is_missing(self) -> AssemblyError:
-        """Say what is not there when the time is over."""
+        """Return the error about what is missing at the deadline."""
         roster, seconds = self._roster, f"{self._settings.timeout:g} s"
         if missing := roster.never_came():
             zero = roster.member(0)
             return AssemblyError(
                 f"{ranks_in_words(missing)} of {roster.size} did not arrive "
                 f"within {seconds}",
-                f"all ranks, each able to reach {zero.node if zero else 'rank 0'}",
+                f"all ranks, each able to reach {zero.node.name if zero else 'rank 0'}",
                 "look for errors of these tasks above; give more time with "
                 "--timeout, or begin with fewer by --min-workers",
             )

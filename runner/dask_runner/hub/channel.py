@@ -61,13 +61,15 @@ class Channel:
         self._writer = writer
         self._seals = seals
 
-    def send(self, message: Message) -> None:
-        """Queue a message; that the peer is gone is noticed by `receive`."""
+    def send(self, *messages: Message) -> None:
+        """Queue messages; that the peer is gone is noticed by `receive`."""
         if self._writer.is_closing():
             return
-        payload = encode(message)
-        seal = self._seals[0](payload) if self._seals else b""
-        self._writer.write(HEAD.pack(len(payload)) + seal + payload)
+        frames: list[bytes] = []
+        for payload in map(encode, messages):
+            seal = self._seals[0](payload) if self._seals else b""
+            frames += HEAD.pack(len(payload)), seal, payload
+        self._writer.write(b"".join(frames))
 
     async def receive(self) -> Message | None:
         """Wait for the next message; None at the end of the stream.

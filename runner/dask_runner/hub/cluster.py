@@ -1,9 +1,9 @@
-"""The state of the whole cluster, on rank 0, and what follows from it.
+"""The state of the whole cluster, on rank 0, and the decisions that follow from it.
 
 It tells the ranks (:mod:`dask_runner.hub.roster`) when the scheduler is up, the client
-when all is ready (:mod:`dask_runner.hub.assembly`), and everyone when and with which
-status it ends (:mod:`dask_runner.hub.ending`). What comes in and goes out is messages:
-it opens no socket and starts no process.
+when the cluster is ready (:mod:`dask_runner.hub.assembly`), and all ranks when and with
+which status it ends (:mod:`dask_runner.hub.ending`). It only receives and sends
+messages: it opens no socket and starts no process.
 """
 
 from __future__ import annotations
@@ -23,24 +23,25 @@ from dask_runner.hub.agents import Agents
 from dask_runner.hub.assembly import Assembly
 from dask_runner.hub.ending import PASSED_ON, Ending, later
 from dask_runner.hub.losses import Losses, never_came
+from dask_runner.hub.messages import ProtocolError
 from dask_runner.hub.roster import Roster
 from dask_runner.hub.workforce import Workforce
-from dask_runner.mpi import refusals
+from dask_runner.mpi import families
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from dask_runner.hub.channel import Channel
     from dask_runner.hub.report import Reporter
-    from dask_runner.hub.roster import Member
+    from dask_runner.hub.roster import Member, Node
     from dask_runner.launch.plan import Plan
     from dask_runner.launch.settings import Settings
     from dask_runner.launch.world import World
-    from dask_runner.meeting.words import Word
+    from dask_runner.meeting.notice import Notice
 
 
 class Cluster:
-    """The one place that decides.
+    """The state of one cluster: the only place where decisions are made.
 
     Parameters
     ----------
@@ -54,8 +55,8 @@ class Cluster:
         A scheduler that runs elsewhere, for a plan without one.
     ends_at : float, optional
         When the launcher ends the job, in seconds since 1970.
-    words : bool
-        Whether words can be left for ranks that come too late.
+    notices : bool
+        Whether notices can be left for ranks that come too late.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class Cluster:
         scheduler_address: str = "",
         ends_at: float | None = None,
         *,
-        words: bool = False,
+        notices: bool = False,
     ) -> None:
         self._world = world
         self._plan = plan
@@ -75,7 +76,7 @@ class Cluster:
         self._report = report
         self._roster = Roster(world.size, plan.workers)
         self._ending = Ending(
-            self._roster, plan.client, settings, report, ends_at, words=words
+            self._roster, plan.client, settings, report, ends_at, notices=notices
         )
         self._losses = Losses(report)
         self._agents = Agents(self._lost_its_agent)
@@ -91,23 +92,29 @@ class Cluster:
             scheduler if plan.scheduler is None else None,
         )
         self._noted: set[str] = set()
+        self._has_read = False
         later(settings.timeout, self._assembly_over)
 
-    # --- ranks come and go --------------------------------------------------
+    # --- nodes and their ranks come and go ----------------------------------
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """The nodes that are connected."""
+        return tuple(self._roster.nodes)
 
     @property
     def members(self) -> tuple[Member, ...]:
-        """The ranks that are connected."""
+        """The ranks that have joined."""
         return self._roster.members
 
     @property
     def size(self) -> int:
-        """How many ranks there are to be."""
+        """The number of ranks in the launch."""
         return self._world.size
 
     @property
     def arrived(self) -> frozenset[int]:
-        """The ranks that have arrived, or have left word that they will not."""
+        """The ranks that have arrived, or have left a notice that they will not."""
         return self._roster.arrived
 
     @property
@@ -117,43 +124,70 @@ class Cluster:
 
     @property
     def may_come(self) -> bool:
-        """Whether ranks are still to come."""
+        """Whether ranks are still expected."""
         return not self.assembled and self._ending.seconds < self._settings.timeout
 
-    def join(self, hello: m.Hello, channel: Channel) -> Member | None:
-        """Take a rank in; None if there is no such rank, or it is here already."""
-        if not self._roster.may_join(hello.rank):
-            self._report.warn(f"a second rank {hello.rank} on {hello.node}, refused")
-            return None
-        member = self._roster.add(hello, channel)
+    def connect(self, hello: m.NodeHello, channel: Channel) -> Node:
+        """Add a node."""
+        node = self._roster.connect(hello, channel)
         if self._over:
             channel.send(m.Close(self._ending.status or 0))
+        return node
+
+    def _on_hello(self, node: Node, hello: m.Hello) -> None:
+        if not self._roster.may_join(hello.rank):
+            self._report.warn(f"a second rank {hello.rank} on {node.name}, refused")
+            node.refused.add(hello.rank)
+            node.channel.send(m.Refused(hello.rank))
+            return
+        member = self._roster.add(node, hello)
+        if self._over:
+            member.tell(m.Close(self._ending.status or 0))
         else:
             self._compare_mpi(member)
-        # Until all are there, one that comes changes nothing but for its own node.
-        self._assembly.advance(None if self.assembled else member.node)
-        return member
+        self._assembly.joined(node.name)
 
     def _compare_mpi(self, newest: Member) -> None:
         """End a job whose ranks would load MPIs of two families."""
-        family = refusals.family(newest.hello.mpi)
+        family = families.of(newest.hello.mpi)
         if not family or self._mpi_families.setdefault(family, newest) is not newest:
             return
         try:
             libraries = {one.rank: one.hello.mpi for one in self._roster.members}
-            refusals.refuse_two_families(libraries)
+            families.refuse_two(libraries)
         except ConfigError as error:
             self.fail(error)
 
-    def hear(self, member: Member, message: m.Message) -> None:
-        """Act on what a rank says; KeyError for what a rank cannot say."""
-        member.heard = time.monotonic()
-        self._handlers[type(message)](self, member, message)
+    def hear(self, node: Node, message: m.Message) -> None:
+        """Act on a node's message.
 
-    def read(self, word: Word, signed: Iterable[int]) -> None:
-        """Act on the word of a rank that cannot come, as who has signed it has done."""
-        if self._roster.may_join(word.rank):
-            self._ending.over(word)
+        Raises
+        ------
+        ProtocolError
+            If a node sends no such message, or if it is about another node's rank.
+        """
+        node.heard = time.monotonic()
+        if isinstance(message, m.OfRank):
+            self._hear_of(node, message.rank, message.message)
+        elif act := self._of_nodes.get(type(message)):
+            act(self, node, message)
+        else:
+            raise ProtocolError(f"{message!r:.80}, which no node sends")
+
+    def _hear_of(self, node: Node, rank: int, message: m.Message) -> None:
+        act = self._of_ranks.get(type(message))
+        if act is None:
+            raise ProtocolError(f"{message!r:.80}, which no rank sends")
+        if rank in node.members:
+            act(self, node.members[rank], message)
+        elif rank not in node.refused:
+            raise ProtocolError(f"{message!r:.80} of rank {rank}, which is another's")
+
+    def read(self, notice: Notice, signed: Iterable[int]) -> None:
+        """Act on a rank's notice that it cannot join; excuse the ranks that read it."""
+        self._has_read = True
+        if self._roster.may_join(notice.rank):
+            self._ending.over(notice)
         for rank in signed:
             self._roster.excuse(rank)
         self._ending.changed()
@@ -166,29 +200,57 @@ class Cluster:
 
     @property
     def cause(self) -> RunnerError | None:
-        """Why it has ended, if others are to find a word of it."""
-        return self._ending.cause if self._ending.leaves_word else None
+        """Why the cluster has ended, if ranks may still come that do not know it."""
+        due = self._has_read or self.may_come
+        return self._ending.cause if due and self._ending.leaves_notice else None
 
-    def gone(self, member: Member, why: str) -> None:
-        """Act on the loss of a rank."""
+    def gone(self, node: Node, why: str) -> None:
+        """Act on the loss of a node, and of all its ranks with it."""
+        members = list(node.members.values())
+        workers = [name for member in members for name in member.workers]
+        for member in members:
+            self._forget(member)
+        self._roster.disconnect(node)
+        self._ending.changed()
+        self._lose(members, workers, why)
+
+    def _on_gone(self, node: Node, message: m.Gone) -> None:
+        member = node.members.get(message.rank)
+        if member is None:
+            raise ProtocolError(f"the loss of rank {message.rank}, which is another's")
         workers = list(member.workers)
+        self._forget(member)
+        self._ending.changed()
+        self._lose([member], workers, message.why)
+
+    def _forget(self, member: Member) -> None:
         self._roster.remove(member)
         self._workforce.forget(member)
-        self._ending.changed()
+
+    def _lose(self, members: list[Member], workers: list[str], why: str) -> None:
+        """Act on the loss of ranks, which are removed from the roster already."""
         if self._over:
             return
-        if member.rank == self._plan.client:
-            self.fail(LostError(f"{member.name} with the client was lost: {why}"))
-        elif member.rank == self._plan.scheduler and self._assembly.scheduler:
-            self.fail(LostError(f"{member.name} with the scheduler was lost: {why}"))
+        ranks = {member.rank: member for member in members}
+        client, scheduler = self._plan.client, self._plan.scheduler
+        if client in ranks:
+            self.fail(
+                LostError(f"{ranks[client].name} with the client was lost: {why}")
+            )
+        elif scheduler in ranks and self._assembly.scheduler:
+            name = ranks[scheduler].name
+            self.fail(LostError(f"{name} with the scheduler was lost: {why}"))
         else:
-            self._losses.add(member, why)
-            host = self._roster.member(self._plan.scheduler)
-            if host is not None and workers:
-                host.channel.send(m.WorkersLost(workers))
-            self._without(member, why)
-        lost = f"{member.name}, which leads its node, was lost: {why}"
-        self._agents.explained(member, LostError(lost))
+            for member in members:
+                self._losses.add(member, why)
+            zero = self._roster.member(scheduler)
+            if zero is not None and workers:
+                zero.tell(m.WorkersLost(workers))
+            for member in members:
+                self._without(member, why)
+        for member in members:
+            lost = f"{member.name}, which leads its node, was lost: {why}"
+            self._agents.explained(member, LostError(lost))
 
     def _without(self, member: Member, why: object) -> None:
         """Go on without a rank's workers, if there are enough left."""
@@ -199,7 +261,7 @@ class Cluster:
                 AssemblyError(
                     f"{member.name} failed before the cluster was ready",
                     f"all {self._world.size} ranks",
-                    "mend it, or begin with fewer by --min-workers",
+                    "correct that, or begin with fewer by --min-workers",
                 )
             )
         else:
@@ -210,7 +272,7 @@ class Cluster:
         roster = self._roster
         needed = self._settings.min_workers or 1
         if roster.registered < needed and not roster.missing:
-            # At the beginning there were not enough, later they were lost.
+            # Before the cluster was ready they never came; later they were lost.
             kind = LostError if self._assembly.ready else AssemblyError
             left = f"only {roster.registered}" if roster.registered else "none"
             self.fail(
@@ -248,7 +310,7 @@ class Cluster:
         self._workforce.forget(member)
         planned = len(self._plan.workers)
         self._report.progress(planned - len(self._roster.missing), planned)
-        self._assembly.advance(member.node)
+        self._assembly.advance(member.node.name)
 
     def _on_worker_died(self, member: Member, message: m.WorkerDied) -> None:
         if not self._over:
@@ -300,7 +362,7 @@ class Cluster:
             self._ending.client_ended(message)
 
     def _on_scheduler_closed(self, member: Member, message: m.SchedulerClosed) -> None:
-        """Note that a client shut the cluster down: the script goes on without."""
+        """Report that a client has shut the cluster down; the script goes on."""
         del member, message
         self._report.note("the client has shut the cluster down")
         if self._plan.client is None:
@@ -317,42 +379,58 @@ class Cluster:
             self._without(member, error)
         self._agents.explained(member, error)
 
-    def _on_absent(self, member: Member, message: m.Absent) -> None:
-        """Act on the loss of a rank that never joined, as its node has seen it."""
-        rank, node = message.rank, member.node
-        if self._over or not self._roster.strike(rank, node):
+    def _on_absent(self, node: Node, message: m.Absent) -> None:
+        """Act on the loss of a rank that never joined, which a node of its host saw."""
+        rank, host = message.rank, node.name
+        if self._over or not self._roster.strike(rank, host):
             return
-        what = message.on(node)
+        what = message.on(host)
         if rank in {self._plan.scheduler, self._plan.client} or self._needs_all:
-            self.fail(never_came(message, node, self._world.size))
+            self.fail(never_came(message, host, self._world.size))
         elif rank < 0:
             self._report.warn(f"lost {what}")
         else:
-            self._losses.note(rank, node, f"it {message.saw}")
+            self._losses.note(rank, host, f"it {message.saw}")
             self._go_on(what)
 
     def _on_note(self, member: Member, message: m.Note) -> None:
-        # Ranks of one shape have the same to say; once is enough.
+        # Many ranks may send the same note; it is printed once.
         if message.text not in self._noted:
             self._noted.add(message.text)
             self._report.note(f"{member.name}: {message.text}")
 
-    def _on_bye(self, member: Member, message: m.Bye) -> None:
+    def _on_bye(self, node: Node, message: m.Bye) -> None:
         del message
-        self._roster.staying.discard(member.rank)
+        self._roster.staying.discard(node)
         self._ending.changed()
 
-    def _on_ping(self, member: Member, message: m.Ping) -> None:
-        """Nothing to do: that it was heard is noted for every message."""
+    def _on_ping(self, node: Node, message: m.Ping) -> None:
+        """Do nothing: the time of every message is noted elsewhere."""
 
     def _on_signalled(self, member: Member, message: m.Signalled) -> None:
-        rank = message.rank if message.rank >= 0 else member.rank
+        self._ending.signalled(member.rank, member.name, message.number)
+
+    def _on_signalled_before(self, node: Node, message: m.Signalled) -> None:
+        """Act on a signal to a rank that has not joined, which its leader reports."""
+        rank = message.rank
+        member = self._roster.member(rank)
+        if member is not None and member.node.name != node.name:
+            raise ProtocolError(f"a signal to rank {rank}, which is another's")
         if message.number not in PASSED_ON and self._roster.may_join(rank):
-            self._roster.excuse(rank)  # its leader lets it end, or it does so itself
-        name = f"rank {rank} on {member.node}"
+            self._roster.excuse(rank)  # it ends now, by itself or by its leader
+        name = f"rank {rank} on {node.name}"
         self._ending.signalled(rank, name, message.number)
 
-    _handlers: Mapping[type[m.Message], Callable[[Cluster, Member, Any], None]] = {
+    _of_nodes: Mapping[type[m.Message], Callable[[Cluster, Node, Any], None]] = {
+        m.Hello: _on_hello,
+        m.Gone: _on_gone,
+        m.Absent: _on_absent,
+        m.Signalled: _on_signalled_before,
+        m.Bye: _on_bye,
+        m.Ping: _on_ping,
+    }
+
+    _of_ranks: Mapping[type[m.Message], Callable[[Cluster, Member, Any], None]] = {
         m.SchedulerUp: _on_scheduler_up,
         m.WorkersUp: _on_workers_up,
         m.WorkerDied: _on_worker_died,
@@ -363,10 +441,7 @@ class Cluster:
         m.ClientEnded: _on_client_ended,
         m.SchedulerClosed: _on_scheduler_closed,
         m.Failed: _on_failed,
-        m.Absent: _on_absent,
         m.Note: _on_note,
-        m.Bye: _on_bye,
-        m.Ping: _on_ping,
         m.Signalled: _on_signalled,
     }
 
@@ -377,7 +452,7 @@ class Cluster:
         return self._ending.status is not None
 
     def fail(self, error: RunnerError) -> None:
-        """End the cluster because of an error, and say it."""
+        """Print an error, and end the cluster because of it."""
         self._losses.tell()
         self._ending.fail(error)
 
@@ -397,7 +472,7 @@ class Cluster:
 
 
 def _of(member: Member, error: RunnerError) -> RunnerError:
-    """Return an error that says whose it is."""
+    """Return an error with the name of its rank."""
     named = RunnerError(f"{member.name}: {error.saw}", error.needed, error.do)
     named.status = error.status
     return named

@@ -1,7 +1,7 @@
-"""How a user comes to the dashboard: what the start line and the link say.
+"""How a user reaches the dashboard: the text of the start line, and the link.
 
-It is on a Unix socket that the user alone may open, so that a browser needs a tunnel
-to it; or on a port that the user has asked for.
+The dashboard listens on a Unix socket that only the user can open, so a browser needs a
+tunnel; or on a port that the user has asked for.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from dask_runner.hub.messages import SchedulerUp
 
-#: Where the tunnel of the start line begins, on the user's own machine: Dask's port.
+#: The port on the user's own machine at which the tunnel begins: Dask's default.
 LOCAL_PORT = 8787
 
 _PAGE = "status"
@@ -21,21 +21,21 @@ _LOOPBACK = ("http://127.", "https://127.", "http://[::1]", "https://[::1]")
 
 
 def told(scheduler: SchedulerUp, place: str, *, launched: bool) -> tuple[str, str]:
-    """Return the dashboard's link, and what the start line says of it.
+    """Return the dashboard's link, and the start line's text about it.
 
     Parameters
     ----------
     scheduler : SchedulerUp
     place : str
-        Where it runs, as ``USER@NODE``.
+        Where the scheduler runs, as ``USER@NODE``.
     launched : bool
-        Whether a launcher has started the ranks, which are elsewhere then.
+        Whether a launcher has started the ranks, which then run on other machines.
 
     Returns
     -------
     (str, str)
-        Both empty if there is none. A link that needs a tunnel says so behind a
-        ``#``, which a browser keeps to itself.
+        Both empty if there is no dashboard. A link that needs a tunnel has the command
+        behind a ``#``, which a browser does not send.
     """
     at = scheduler.dashboard
     if not at:
@@ -50,7 +50,7 @@ def told(scheduler: SchedulerUp, place: str, *, launched: bool) -> tuple[str, st
 
 
 def _by_tunnel(path: str, place: str, *, launched: bool) -> tuple[str, str]:
-    # ssh takes a colon for the end of a part; a shell reads the rest.
+    # ssh splits the argument at colons, so those in the path are escaped.
     end = shlex.quote(f"{LOCAL_PORT}:" + re.sub(r"([\\:])", r"\\\1", path))
     tunnel = f"ssh -N -L {end} {place}"
     link = f"http://127.0.0.1:{LOCAL_PORT}/{_PAGE}"

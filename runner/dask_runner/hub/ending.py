@@ -1,7 +1,7 @@
-"""How a cluster ends: of a signal, of an error, in time, and with which status.
+"""How a cluster ends: by a signal, an error or the script, and with which status.
 
-Whoever speaks first decides on the status; then all ranks are told to stop, and
-awaited, but not for ever.
+The first reason decides the status. Then all ranks are told to stop, and the hub waits
+for them until a deadline.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from dask_runner.hub.report import Reporter
     from dask_runner.hub.roster import Roster
     from dask_runner.launch.settings import Settings
-    from dask_runner.meeting.words import Word
+    from dask_runner.meeting.notice import Notice
 
 #: Seconds for all ranks to stop their processes once the cluster ends.
 STOP = 8.0
 #: Seconds for the ranks to leave once all have stopped.
-LEAVE = 2.0
-#: Seconds from the end for ranks that have not arrived, where those that come later
-#: find a word of it. They look for a record every second.
+LEAVE_SECONDS = 2.0
+#: Seconds that the hub waits after the end for ranks that have not arrived, where those
+#: that come even later find a notice. They look for a record every second.
 LATE = 3.0
 #: Signals that the script gets and that do not end the cluster by themselves.
 PASSED_ON = (signal.SIGUSR1, signal.SIGUSR2)
@@ -48,15 +48,15 @@ class Ending:
         Prints for the user.
     ends_at : float, optional
         When the launcher ends the job, in seconds since 1970.
-    words : bool
-        Whether words can be left for ranks that come too late.
+    notices : bool
+        Whether notices can be left for ranks that come too late.
 
     Attributes
     ----------
     status : int or None
         The status of the job, once it is decided.
     cause : RunnerError or None
-        What it ends by, for those who come too late.
+        Why it ends, for ranks that come too late.
     """
 
     def __init__(
@@ -67,14 +67,14 @@ class Ending:
         report: Reporter,
         ends_at: float | None,
         *,
-        words: bool = False,
+        notices: bool = False,
     ) -> None:
         self._roster = roster
         self._client = client
         self._settings = settings
         self._report = report
         self._ends_at = ends_at
-        self._words = words
+        self._notices = notices
         self.status: int | None = None
         self.cause: RunnerError | None = None
         self._begun = False
@@ -87,24 +87,24 @@ class Ending:
 
     @property
     def seconds(self) -> float:
-        """How long the cluster has been there."""
+        """The age of the cluster."""
         return time.monotonic() - self._began
 
     def changed(self) -> None:
-        """Look again whether everyone has left."""
+        """Check again whether all ranks have left."""
         self._changed.set()
 
     # --- signals, and the job's time ----------------------------------------
 
     def client_begins(self) -> None:
-        """Note that there is a script to be signalled from now on."""
+        """Note that the script has begun, and can get signals."""
         self._begun = True
         self._stop_in_time()
 
     def signalled(self, rank: int, name: str, number: int) -> None:
-        """Pass a signal to the client once, though a launcher sends it to all ranks.
+        """Forward a signal to the client, once if a launcher sent it to all ranks.
 
-        A second one that would end the script ends the cluster at once.
+        A second signal that would end the script ends the cluster at once.
         """
         self._heard[rank, number] += 1
         if self._heard[rank, number] <= self._signals[number]:
@@ -117,28 +117,28 @@ class Ending:
         elif number not in PASSED_ON:
             self._end_script(number)
         elif self._begun and (client := self._roster.member(self._client)):
-            client.channel.send(m.Signalled(number))
+            client.tell(m.Signalled(number))
 
     def _end_script(self, number: int) -> None:
-        """Let the script end by a signal, in its grace; the second time at once."""
+        """Send the script a signal and close after its grace; on a second one, now."""
         client = self._roster.member(self._client)
         again = bool(self._signal)
         self._signal = number
         if client is None or again:
             self.close(128 + number)
         else:
-            client.channel.send(m.Signalled(number))
+            client.tell(m.Signalled(number))
             later(self._settings.grace, self.close, 128 + number)
 
     def asked_to_end(self, error: SignalledError) -> None:
-        """End at once by a signal that came before there was a script to be asked."""
+        """End the cluster at once by a signal that came before the script began."""
         if self.status is None:
             self._signal = error.status - 128
             self._report.note(str(error))
             self._end_by(error)
 
     def _stop_in_time(self) -> None:
-        """Let the script save its work before the job's time is over."""
+        """Plan the SIGTERM that lets the script save its work before the time limit."""
         if self._settings.stop_before is None:
             return
         if self._ends_at is None:
@@ -168,16 +168,16 @@ class Ending:
         self.close(status)
 
     def fail(self, error: RunnerError) -> None:
-        """End the cluster because of an error, and say it."""
+        """Print an error, and end the cluster because of it."""
         if self.status is None:
             self._report.error(error)
             self._end_by(error)
 
-    def over(self, word: Word) -> None:
-        """End by the word of a rank that could not come."""
-        error = RunnerError(word.saw, word.needed, word.do)
-        error.status = word.status
-        if not word.said:
+    def over(self, notice: Notice) -> None:
+        """End the cluster because of the notice of a rank that could not join."""
+        error = RunnerError(notice.saw, notice.needed, notice.do)
+        error.status = notice.status
+        if not notice.said:
             self.fail(error)
         elif self.status is None:
             self._end_by(error)
@@ -197,8 +197,8 @@ class Ending:
             self.cause.status = status
         if self._begun:
             self._report.ended(status, self.seconds)
-        for member in self._roster.members:
-            member.channel.send(m.Close(status))
+        for node in self._roster.nodes:
+            node.channel.send(m.Close(status))
         self.changed()
 
     # --- until all have left ------------------------------------------------
@@ -206,9 +206,9 @@ class Ending:
     async def finished(self) -> int:
         """Wait until the cluster has ended and all ranks have left.
 
-        Ranks that have not arrived yet are awaited, so that they too learn that it is
-        over: for a moment, or until the deadline of the assembly where they could not
-        know otherwise.
+        It also waits for ranks that have not arrived yet, so that they learn of the
+        end: for a moment, or until the deadline of the assembly if no notice would
+        tell them.
 
         Returns
         -------
@@ -222,28 +222,28 @@ class Ending:
         if not roster.assembled:
             everyone = self._until(lambda: roster.assembled and not roster.staying)
             await _within(max(self._late_until - time.monotonic(), 0.0), everyone)
-        for member in roster.members:
-            member.channel.send(m.Finish())
-        await _within(LEAVE, self._until(lambda: roster.only(0)))
+        for node in roster.nodes:
+            node.channel.send(m.Finish())
+        await _within(LEAVE_SECONDS, self._until(lambda: roster.only(0)))
         assert self.status is not None  # noqa: S101  awaited above
         return self.status
 
     @property
-    def leaves_word(self) -> bool:
-        """Whether ranks that come too late find a word of the end.
+    def leaves_notice(self) -> bool:
+        """Whether ranks that come too late find a notice of the end.
 
-        Where the script has begun without them, they need not come at all: a word
-        would lie there in vain.
+        If the script has begun without them, they may never come, and nobody would
+        remove the notice.
         """
-        return self._words and not self._begun
+        return self._notices and not self._begun
 
     @property
     def _late_until(self) -> float:
-        """Until when ranks are awaited that have not arrived."""
+        """The time until which the hub waits for ranks that have not arrived."""
         last = self._began + float(self._settings.timeout)
-        if self.leaves_word:
+        if self.leaves_notice:
             return min(self._ended + LATE, last)
-        # By a signal, and late ones get it as well; or nobody came in time.
+        # Late ranks get the signal as well, or have missed the deadline.
         no_more = self._signal or isinstance(self.cause, AssemblyError)
         return self._ended if no_more else last
 
@@ -254,12 +254,12 @@ class Ending:
 
 
 def later(seconds: float, call: Callable[..., None], *args: object) -> None:
-    """Call it after so many seconds."""
+    """Call a function after *seconds*."""
     asyncio.get_running_loop().call_later(seconds, call, *args)
 
 
 async def _within(seconds: float, awaited: Awaitable[None]) -> None:
-    """Wait, but not longer than *seconds*."""
+    """Wait for *awaited*, but not longer than *seconds*."""
     try:
         async with asyncio.timeout(seconds):
             await awaited

@@ -1,7 +1,7 @@
-"""Ranks that were lost together are told of together.
+"""Report ranks that were lost together in one line.
 
-With a node, or with the rank that leads it, all its ranks are lost within a moment,
-and a node may have hundreds.
+When a node or its leader is lost, all its ranks are lost at the same moment, and a node
+may have hundreds.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from dask_runner.hub.report import Reporter
     from dask_runner.hub.roster import Member
 
-#: Seconds within which losses of one node, for one reason, are one.
+#: Seconds within which losses on one node, for one reason, are reported together.
 TOGETHER = 0.2
 #: Ranks that a message names one by one.
 SHOWN = 16
 
 
 class Losses:
-    """What is to be said of ranks that were lost.
+    """The lost ranks that have not been reported yet.
 
     Parameters
     ----------
@@ -35,24 +35,24 @@ class Losses:
         self._lost: dict[tuple[str, str], list[int]] = {}
 
     def add(self, member: Member, why: object) -> None:
-        """Take note of one, and why it is lost; it is told of in a moment."""
-        self.note(member.rank, member.node, why)
+        """Note a lost rank and the reason; it is reported a moment later."""
+        self.note(member.rank, member.node.name, why)
 
     def note(self, rank: int, node: str, why: object) -> None:
-        """Do the same for a rank that was never there."""
+        """Note a rank that was lost before it joined."""
         if not self._lost:
             later(TOGETHER, self.tell)
         self._lost.setdefault((node, str(why)), []).append(rank)
 
     def tell(self) -> None:
-        """Tell of those that have not been told of yet."""
+        """Report the losses that have not been reported yet."""
         lost, self._lost = self._lost, {}
         for (node, why), ranks in lost.items():
             self._report.warn(f"lost {ranks_in_words(ranks)} on {node}: {why}")
 
 
 def never_came(message: m.Absent, node: str, size: int) -> AssemblyError:
-    """Say that a rank of a node will not join."""
+    """Return the error about a rank of a node that will not join."""
     error = AssemblyError(
         message.on(node),
         message.needed or f"all {size} ranks",
@@ -65,7 +65,7 @@ def never_came(message: m.Absent, node: str, size: int) -> AssemblyError:
 
 
 def ranks_in_words(ranks: list[int]) -> str:
-    """Name ranks, and not too many of them: "ranks 3, 4, 5"."""
+    """Return a list of ranks in words, cut if it is long: "ranks 3, 4, 5"."""
     shown = ", ".join(map(str, sorted(ranks)[:SHOWN]))
     more = ", …" if len(ranks) > SHOWN else ""
     return f"rank{'s' if len(ranks) > 1 else ''} {shown}{more}"

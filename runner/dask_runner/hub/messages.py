@@ -1,19 +1,20 @@
-"""What our own processes say to each other.
+"""The messages between the processes of a cluster.
 
-A message travels as JSON. The class name is its name on the wire, the fields
-are plain JSON values, and a message with other fields or types is refused.
+A message travels as JSON: its class name, and its fields as plain JSON values. A
+message with other fields or types is refused.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, fields
-from functools import cache
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from dask_runner.hub.typed_json import read, write
 
 
 class ProtocolError(Exception):
-    """What arrived is not a message of ours."""
+    """The received bytes are not one of these messages."""
 
 
 @dataclass(frozen=True)
@@ -26,25 +27,37 @@ class Message:
         Message.kinds[cls.__name__] = cls
 
 
-# --- a rank to the hub ------------------------------------------------------
+# --- a node and the hub -----------------------------------------------------
+#
+# A node has one connection, for all the ranks for which its leader plays. A message
+# from or to one of these ranks travels in an OfRank.
+
+
+@dataclass(frozen=True)
+class NodeHello(Message):
+    """A node introduces itself: the first message on its connection.
+
+    ``home`` names the agent that its ranks may share, also with ranks of other nodes on
+    the same host.
+    """
+
+    name: str
+    home: str = ""
 
 
 @dataclass(frozen=True)
 class Hello(Message):
-    """A rank says who and where it is.
+    """A rank of the node joins.
 
-    ``local_size`` is 0 where its launcher told it neither that nor its local rank;
-    ``home`` names the agent that the ranks of its node may have in common, and
-    ``leads`` says whether that is its own. ``cpus`` are those that it may use, and
-    ``asks`` says that it has to know the others' to tell its share. ``mpi`` is the
-    MPI that its programs would load, empty where none is known.
+    ``local_size`` is 0 if the launcher gave it no local size and rank; ``leads`` is
+    True if the node's agent is its own child. ``cpus`` are the CPUs that it may use,
+    and ``asks`` is True if it needs the other ranks' CPUs to work out its share.
+    ``mpi`` is the MPI that its programs would load, empty if none is known.
     """
 
     rank: int
-    node: str
     local_rank: int = 0
     local_size: int = 0
-    home: str = ""
     leads: bool = False
     cpus: str = ""
     asks: bool = False
@@ -52,11 +65,60 @@ class Hello(Message):
 
 
 @dataclass(frozen=True)
+class Refused(Message):
+    """The hub refuses a rank: its number is too high, or it has joined already."""
+
+    rank: int
+
+
+@dataclass(frozen=True)
+class OfRank(Message):
+    """A message from or to one rank of the node."""
+
+    rank: int
+    message: Message
+
+
+@dataclass(frozen=True)
+class Gone(Message):
+    """A rank of the node is lost; the node's other ranks go on."""
+
+    rank: int
+    why: str
+
+
+@dataclass(frozen=True)
+class Starts(Message):
+    """The scheduler is up, so ranks of the node may start their workers.
+
+    ``starting`` has these ranks. ``here`` has all ranks on the same host, in order, and
+    ``masks`` the CPUs that each of them may use; it is empty if not all are known.
+    ``leader`` is the rank whose agent they may share, or -1.
+    """
+
+    address: str
+    starting: list[int]
+    here: list[int]
+    leader: int = -1
+    masks: list[str] = field(default_factory=list)
+
+    def of(self, rank: int) -> Start:
+        """Return the part of one rank."""
+        borrows = self.leader not in (-1, rank)
+        return Start(
+            self.address, self.here.index(rank), len(self.here), borrows, self.masks
+        )
+
+
+# --- a rank to the hub ------------------------------------------------------
+
+
+@dataclass(frozen=True)
 class SchedulerUp(Message):
     """The scheduler listens at *address*.
 
-    *dashboard* is the path of a Unix socket, or ``http://HOST:PORT``, which *readers*
-    can read, in words; empty if there is none.
+    *dashboard* is the path of a Unix socket, or ``http://HOST:PORT``; empty if there is
+    none. *readers* says in words who can read the port.
     """
 
     address: str
@@ -66,7 +128,10 @@ class SchedulerUp(Message):
 
 @dataclass(frozen=True)
 class WorkersUp(Message):
-    """A rank's workers are registered; threads and bytes (0: no limit) of all."""
+    """A rank's workers are registered, with so many threads and bytes in total.
+
+    A *memory* of 0 means no limit.
+    """
 
     names: list[str]
     nthreads: int
@@ -75,7 +140,7 @@ class WorkersUp(Message):
 
 @dataclass(frozen=True)
 class WorkerDied(Message):
-    """A worker has died, in words, and its nanny starts it again."""
+    """A worker has died (*how*, in words), and its nanny restarts it."""
 
     name: str
     how: str
@@ -83,10 +148,10 @@ class WorkerDied(Message):
 
 @dataclass(frozen=True)
 class WorkerDown(Message):
-    """A worker is not there, and starts again: the same, of which nobody need hear.
+    """A worker is down and will be restarted, which is not printed.
 
-    It has died before it had come to stay, or could not be started. *needed* and *do*
-    are as in an error, where they are known.
+    It has died soon after a restart, or could not be started. *needed* and *do* are as
+    in an error, if they are known.
     """
 
     name: str
@@ -97,21 +162,21 @@ class WorkerDown(Message):
 
 @dataclass(frozen=True)
 class WorkerBack(Message):
-    """A worker that had died has come to stay."""
+    """A worker that had died is stable again."""
 
     name: str
 
 
 @dataclass(frozen=True)
 class WorkerLeft(Message):
-    """A worker has ended in order, by the script's wish: nobody starts it again."""
+    """A worker has ended because the script asked for it; it is not restarted."""
 
     name: str
 
 
 @dataclass(frozen=True)
 class AgentGone(Message):
-    """The process that starts a rank's workers has ended; *own*: it was the rank's."""
+    """The agent of a rank has ended; *own* is True if it was the rank's child."""
 
     how: str
     own: bool
@@ -119,7 +184,7 @@ class AgentGone(Message):
 
 @dataclass(frozen=True)
 class ClientEnded(Message):
-    """The client has ended with *status*; *said* tells why if it was killed."""
+    """The client has ended with *status*; *said* has the reason if it was killed."""
 
     status: int
     said: str
@@ -127,7 +192,7 @@ class ClientEnded(Message):
 
 @dataclass(frozen=True)
 class SchedulerClosed(Message):
-    """The scheduler ended in order, because a client asked it to."""
+    """The scheduler has ended because a client shut the cluster down."""
 
 
 @dataclass(frozen=True)
@@ -142,10 +207,10 @@ class Failed(Message):
 
 @dataclass(frozen=True)
 class Absent(Message):
-    """Another rank of this node will not join: what it did, and its status.
+    """A rank on the node's host will not join: what happened, and its status.
 
-    It is -1 for the one with the local rank 0 where its number is not known. The other
-    parts are those of its error, if it told one.
+    *rank* is -1 for the rank with local rank 0 if its number is not known. *needed* and
+    *do* are as in its error, if it has reported one.
     """
 
     rank: int
@@ -155,7 +220,7 @@ class Absent(Message):
     status: int = 75
 
     def on(self, node: str) -> str:
-        """Say it in words, of that node."""
+        """Return it in words, with the node's name."""
         which = f"rank {self.rank}" if self.rank >= 0 else "the rank of local rank 0"
         return f"{which} on {node} {self.saw}"
 
@@ -169,7 +234,7 @@ class Note(Message):
 
 @dataclass(frozen=True)
 class Bye(Message):
-    """A rank has stopped its client and its workers."""
+    """All ranks of the node have stopped their clients and workers."""
 
 
 # --- the hub to a rank ------------------------------------------------------
@@ -177,11 +242,11 @@ class Bye(Message):
 
 @dataclass(frozen=True)
 class Start(Message):
-    """The scheduler is up, so workers may start.
+    """The scheduler is up, so workers may start: a rank's part of ``Starts``.
 
-    ``local_rank`` and ``local_size`` are counted by node name; ``borrows`` says that
-    the agent of the rank's node is another rank's. ``masks`` are the CPUs that each
-    rank of the node may use, in order; empty if not all are known.
+    ``local_rank`` and ``local_size`` are counted by node name; ``borrows`` is True if
+    the rank uses another rank's agent. ``masks`` has the CPUs that each rank of the
+    node may use, in order; it is empty if not all are known.
     """
 
     address: str
@@ -195,7 +260,7 @@ class Start(Message):
 class Ready(Message):
     """The cluster is complete, so the client may begin.
 
-    The hub leaves the TLS material empty; a rank adds it for its own client.
+    The hub leaves the keys empty; a rank adds them for its own client.
     """
 
     address: str
@@ -207,14 +272,14 @@ class Ready(Message):
 
 @dataclass(frozen=True)
 class Complete(Message):
-    """The cluster is complete: what could wait may begin."""
+    """The cluster is complete, so the scheduler may start what could wait."""
 
 
 @dataclass(frozen=True)
 class WorkersLost(Message):
-    """Workers of a rank that is lost: the scheduler need not wait for them.
+    """The workers of a lost rank, which the scheduler removes.
 
-    Dask finds out by itself where a connection closes. A node that stands still keeps
+    Dask notices by itself when a connection closes. But a node that stands still keeps
     its connections open.
     """
 
@@ -238,21 +303,21 @@ class Finish(Message):
 
 @dataclass(frozen=True)
 class Ping(Message):
-    """I am alive."""
+    """A sign of life."""
 
 
 @dataclass(frozen=True)
 class Signalled(Message):
-    """A rank got this signal; or: the client is to get it.
+    """A rank has got this signal; from the hub: the client gets it.
 
-    ``rank`` is the one that got it, if it is another than the one that says so.
+    ``rank`` is the rank that got it, if it has not joined and its leader reports it.
     """
 
     number: int
     rank: int = -1
 
 
-# --- a rank and the leader of its node, which does not play its part ---------
+# --- a rank and the leader of its host, which does not play for it -----------
 
 
 @dataclass(frozen=True)
@@ -266,18 +331,11 @@ class Leads(Message):
 
 
 @dataclass(frozen=True)
-class Run(Message):
-    """What a process is to do, as plain data (see the process's module)."""
-
-    spec: dict[str, Any]
-
-
-@dataclass(frozen=True)
 class Found(Message):
-    """The rank has found the hub; the variables that the cluster sets for Dask.
+    """The rank has found the hub: the variables that the cluster sets for Dask.
 
-    In rank 0 also the record, and the files in which it is: if rank 0 is killed, its
-    agent removes them.
+    From rank 0 also the record and its files, which the agent removes if rank 0 is
+    killed.
     """
 
     environ: dict[str, str]
@@ -287,7 +345,7 @@ class Found(Message):
 
 @dataclass(frozen=True)
 class Forked(Message):
-    """The agent has forked the process of that name."""
+    """The agent has forked the process with this name."""
 
     name: str
     pid: int
@@ -295,7 +353,7 @@ class Forked(Message):
 
 @dataclass(frozen=True)
 class Declined(Message):
-    """The agent cannot start this rank's workers, because of *why*."""
+    """The agent cannot fork workers for this rank; *why* says what differs."""
 
     why: str
 
@@ -308,8 +366,8 @@ class Relay(Message):
 
 
 def encode(message: Message) -> bytes:
-    """Write a message as JSON."""
-    return json.dumps([type(message).__name__, vars(message)]).encode()
+    """Return a message as JSON."""
+    return write(message).encode()
 
 
 def decode(payload: bytes) -> Message:
@@ -318,26 +376,9 @@ def decode(payload: bytes) -> Message:
     Raises
     ------
     ProtocolError
-        If it is not JSON, not a known message, or has wrong fields.
+        If the text is not JSON, no known message, or one with wrong fields.
     """
     try:
-        name, values = json.loads(payload)
-        wanted = _fields(name)
-        if values.keys() != wanted.keys() or not all(
-            _is(value, wanted[key]) for key, value in values.items()
-        ):
-            raise ProtocolError(f"{name} with wrong fields: {values!r:.60}")
-        return Message.kinds[name](**values)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        return read(Message, json.loads(payload))
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise ProtocolError(f"not a message: {payload[:60]!r}") from error
-
-
-@cache
-def _fields(name: str) -> dict[str, str]:
-    return {one.name: str(one.type) for one in fields(Message.kinds[name])}
-
-
-def _is(value: object, kind: str) -> bool:
-    if isinstance(value, list) and kind == "list[str]":
-        return all(type(one) is str for one in value)
-    return type(value).__name__ == kind.partition("[")[0]

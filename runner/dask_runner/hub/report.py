@@ -1,6 +1,6 @@
 """What a run prints: a few lines on stderr, all from rank 0.
 
-Nothing else of ours prints, so a clean run has at most six lines.
+In a clean run no other process prints, and there are at most six lines.
 """
 
 from __future__ import annotations
@@ -21,12 +21,15 @@ NAME = "dask-runner"
 
 
 def marked(text: object) -> str:
-    """Return a message with each line of it marked as ours."""
+    """Return a message with the name of this program before each line."""
     return "\n".join(f"{NAME}: {line}" for line in str(text).splitlines())
 
 
 def say(text: object, stream: TextIO | None = None) -> None:
-    """Write one message, each line of it marked as ours, in a single write."""
+    """Print a message to stderr, with this program's name before each line.
+
+    The message is one write, so that lines of several processes do not mix.
+    """
     stream = stream or sys.stderr
     if stream is None:  # started with a closed stderr
         return
@@ -34,12 +37,12 @@ def say(text: object, stream: TextIO | None = None) -> None:
         stream.write(f"{marked(text)}\n")
         stream.flush()
     except OSError:
-        # Nobody reads any more, or the disk is full: no reason to end the job.
+        # The reader has gone, or the disk is full: the job goes on.
         return
 
 
 class Reporter:
-    """Tells the user what happens.
+    """Prints what happens, for the user.
 
     Parameters
     ----------
@@ -53,7 +56,7 @@ class Reporter:
         self._launched = False
 
     def start(self, world: World, layout: str) -> None:
-        """Say what was detected."""
+        """Print the launcher, the job, the number of ranks and the layout."""
         self._launched = world.launcher != "local"
         job = f" job {world.job_id}" if self._launched and world.job_id else ""
         self.note(
@@ -75,9 +78,9 @@ class Reporter:
         scheduler: SchedulerUp,
         node: str,
     ) -> str:
-        """Say that the client begins; return the dashboard's link, or ''.
+        """Print that the cluster is ready; return the dashboard's link, or "".
 
-        *node* is the scheduler's.
+        *node* is the scheduler's node.
         """
         self._end_bar()
         memory = sum(member.memory for member in members)
@@ -86,7 +89,7 @@ class Reporter:
             f"ready after {seconds:.1f} s: {_many(workers, 'worker')} with "
             f"{_many(sum(member.nthreads for member in members), 'thread')} and "
             f"{f'{memory / 2**30:.1f} GiB' if limited else 'no memory limit'} on "
-            f"{_many(len({member.node for member in members}), 'node')}"
+            f"{_many(len({member.node.name for member in members}), 'node')}"
         )
         from dask_runner.hub.dashboard import told  # noqa: PLC0415  on rank 0 alone
 
@@ -96,7 +99,7 @@ class Reporter:
         return link
 
     def ended(self, status: int, seconds: float) -> None:
-        """Say how the script ended."""
+        """Print the status and the duration of the job."""
         self.note(f"ended with status {status} after {seconds:.1f} s")
 
     def note(self, text: str) -> None:
@@ -111,7 +114,7 @@ class Reporter:
         say(f"warning: {text}")
 
     def error(self, error: RunnerError | str) -> None:
-        """Print what ends the job."""
+        """Print the error that ends the job."""
         self._end_bar()
         say(f"error: {error}")
 
@@ -129,7 +132,7 @@ def _user() -> str:
     try:
         return getpass.getuser()
     except (OSError, KeyError):
-        # Neither a variable nor an entry of the user database: docker --user 12345.
+        # No variable and no entry in the user database: docker --user 12345.
         return "you"
 
 

@@ -1,13 +1,13 @@
-"""Which ranks are connected, by node and by agent, and whose workers are up.
+"""The roster: which nodes are connected, with which ranks, and whose workers are up.
 
-What would be looked for among all ranks at each message, which adds up to the
-square of their number, is kept here instead. It decides nothing.
+It keeps counts and sets, so that no message makes the hub search all ranks: for all
+messages together that would cost the square of their number. It decides nothing.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from dask_runner.hub import messages as m
@@ -17,18 +17,43 @@ if TYPE_CHECKING:
 
     from dask_runner.hub.channel import Channel
 
-#: What the ranks of a node that may share an agent have in common: their node's
-#: name, and the agent's.
+#: The host and the agent's name, which are equal for ranks that may share the agent.
 Group = tuple[str, str]
 
 
 @dataclass(eq=False)
-class Member:
-    """A rank that is connected."""
+class Node:
+    """A node that is connected: a leader, and the ranks for which it plays.
 
-    hello: m.Hello
+    Attributes
+    ----------
+    name : str
+        The name of its host, which several nodes may share.
+    group : Group
+        Equal for all nodes that may share one agent.
+    channel : Channel
+    heard : float
+        The time of its last message.
+    members : dict of int to Member
+        Its ranks.
+    refused : set of int
+        Ranks of the node that the hub has refused.
+    """
+
+    name: str
+    group: Group
     channel: Channel
     heard: float
+    members: dict[int, Member] = field(default_factory=dict)
+    refused: set[int] = field(default_factory=set)
+
+
+@dataclass(eq=False)
+class Member:
+    """A rank that has joined, with its node."""
+
+    node: Node
+    hello: m.Hello
     workers: tuple[str, ...] = ()
     nthreads: int = 0
     memory: int = 0
@@ -36,99 +61,96 @@ class Member:
 
     @property
     def rank(self) -> int:
-        """Its number."""
+        """The number of the rank."""
         return self.hello.rank
 
     @property
-    def node(self) -> str:
-        """The name of its node."""
-        return self.hello.node
-
-    @property
     def name(self) -> str:
-        """How messages name it."""
-        return f"rank {self.rank} on {self.node}"
+        """The rank's name in messages."""
+        return f"rank {self.rank} on {self.node.name}"
 
-    @property
-    def group(self) -> Group:
-        """What it has in common with the ranks that may share its agent."""
-        return self.node, self.hello.home
+    def tell(self, message: m.Message) -> None:
+        """Send the rank a message."""
+        self.node.channel.send(m.OfRank(self.rank, message))
 
 
 class Roster:
-    """The ranks.
+    """The nodes and their ranks.
 
     Parameters
     ----------
     size : int
-        How many there are to be.
+        The number of ranks in the launch.
     workers : iterable of int
-        Those that are to have workers.
+        The ranks that have workers.
 
     Attributes
     ----------
     size : int
-        How many there are to be.
+        The number of ranks in the launch.
+    nodes : dict of Node
+        The connected nodes, in the order in which they came.
     missing : set of int
-        Those whose workers are awaited.
-    staying : set of int
-        Those that are connected and have not said that they have stopped.
+        The ranks whose workers are expected, and not up yet.
+    staying : set of Node
+        The nodes with ranks that have not stopped yet.
     registered : int
         Number of the workers that are up.
     """
 
     def __init__(self, size: int, workers: Iterable[int]) -> None:
         self.size = size
+        self.nodes: dict[Node, None] = {}
         self._members: dict[int, Member] = {}
         self._arrived: set[int] = set()
         self._excused: set[int] = set()
         self._first_came: set[str] = set()
-        self._on_node: dict[str, list[Member]] = {}
+        self._on_host: dict[str, list[Member]] = {}
         self._waiting: dict[str, list[Member]] = {}
-        self._led: set[Group] = set()
+        self._leaders: dict[Group, int] = {}
         self.missing = set(workers)
-        self.staying: set[int] = set()
+        self.staying: set[Node] = set()
         self.registered = 0
 
     # --- who is there -------------------------------------------------------
 
     @property
     def members(self) -> tuple[Member, ...]:
-        """The ranks that are connected."""
+        """The ranks that have joined."""
         return tuple(self._members.values())
 
     def member(self, rank: int | None) -> Member | None:
-        """Return that rank; None if it is not connected, or None is asked for."""
+        """Return a rank; None if it is not connected, or if *rank* is None."""
         return None if rank is None else self._members.get(rank)
 
     @property
     def assembled(self) -> bool:
         """Whether every rank has arrived."""
-        # Asked at each message: no set is made for it but where one is due.
+        # Called for each message, so it only makes a set if it has to.
         came = self._arrived | self._excused if self._excused else self._arrived
         return len(came) == self.size
 
     @property
     def arrived(self) -> frozenset[int]:
-        """The ranks that have arrived, or need not."""
+        """The ranks that have arrived, or are excused."""
         return frozenset(self._arrived | self._excused)
 
     def only(self, rank: int) -> bool:
-        """Say whether nobody is connected but that rank, if at all."""
-        return len(self._members) == (rank in self._members)
+        """Return whether no node but that rank's is connected."""
+        return all(rank in node.members for node in self.nodes)
 
     def may_join(self, rank: int) -> bool:
-        """Say whether there is to be such a rank, and it has not been here."""
+        """Return whether this is a rank of the launch that has not arrived yet."""
         return 0 <= rank < self.size and rank not in self._arrived
 
     def never_came(self) -> list[int]:
-        """List the ranks that have not arrived."""
+        """Return the ranks that have not arrived."""
         return sorted(set(range(self.size)) - self.arrived)
 
     def strike(self, rank: int, node: str) -> bool:
-        """Expect a rank no more that has not arrived; say whether it had not.
+        """Stop expecting a rank; return False if it has arrived already.
 
-        It is -1 for the one with the local rank 0 on that node, whose number is not
+        *rank* is -1 for the rank with local rank 0 on that node if its number is not
         known.
         """
         if rank < 0:
@@ -140,7 +162,7 @@ class Roster:
         return True
 
     def late(self) -> list[str]:
-        """Names of the ranks whose workers are not up."""
+        """Return the names of the ranks whose workers are not up."""
         return [
             f"rank {rank}" if rank not in self._members else self._members[rank].name
             for rank in sorted(self.missing)
@@ -148,38 +170,52 @@ class Roster:
 
     # --- who comes and goes -------------------------------------------------
 
-    def add(self, hello: m.Hello, channel: Channel) -> Member:
-        """Take a rank in."""
-        member = Member(hello, channel, time.monotonic())
-        self._members[member.rank] = member
+    def connect(self, hello: m.NodeHello, channel: Channel) -> Node:
+        """Add a node, which has no ranks yet."""
+        group = hello.name, hello.home
+        node = Node(hello.name, group, channel, time.monotonic())
+        self.nodes[node] = None
+        return node
+
+    def add(self, node: Node, hello: m.Hello) -> Member:
+        """Add a rank to a node."""
+        member = Member(node, hello)
+        self._members[member.rank] = node.members[member.rank] = member
         self._arrived.add(member.rank)
         if hello.local_rank == 0:
-            self._first_came.add(member.node)
-        self.staying.add(member.rank)
-        self._on_node.setdefault(member.node, []).append(member)
-        self._waiting.setdefault(member.node, []).append(member)
+            self._first_came.add(node.name)
+        self.staying.add(node)
+        self._on_host.setdefault(node.name, []).append(member)
+        self._waiting.setdefault(node.name, []).append(member)
         if hello.leads:
-            self._led.add(member.group)
+            self._leaders[node.group] = member.rank
         return member
 
+    def disconnect(self, node: Node) -> None:
+        """Remove a node, which has no ranks any more."""
+        self.nodes.pop(node, None)
+        self.staying.discard(node)
+
     def remove(self, member: Member) -> None:
-        """Strike out a rank, and its workers."""
-        del self._members[member.rank]
-        self.staying.discard(member.rank)
-        self._on_node[member.node].remove(member)
-        if member.hello.leads:
-            self._led.discard(member.group)
-        if member in (waiting := self._waiting[member.node]):
+        """Remove a rank and its workers."""
+        node = member.node
+        del self._members[member.rank], node.members[member.rank]
+        if not node.members:
+            self.staying.discard(node)
+        self._on_host[node.name].remove(member)
+        if self._leaders.get(node.group) == member.rank:
+            del self._leaders[node.group]
+        if member in (waiting := self._waiting[node.name]):
             waiting.remove(member)
         self._forget_workers(member)
 
     def excuse(self, rank: int) -> None:
-        """Expect a rank no more that has said why it cannot come; it still may."""
+        """Stop expecting a rank that has left a notice; it may still come."""
         self._excused.add(rank)
         self.missing.discard(rank)
 
     def give_up(self, member: Member) -> None:
-        """Expect no workers of a rank any more, and forget those it has."""
+        """Remove the workers of a rank, and expect no more of them."""
         self.missing.discard(member.rank)
         self._forget_workers(member)
 
@@ -188,7 +224,7 @@ class Roster:
         member.workers = ()
 
     def worker_left(self, member: Member, name: str) -> None:
-        """Note that one worker of a rank is not there any more, and not missed."""
+        """Remove one worker of a rank, which has ended for good."""
         if name in member.workers:
             member.workers = tuple(one for one in member.workers if one != name)
             self.registered -= 1
@@ -203,60 +239,70 @@ class Roster:
 
     # --- who waits for its start --------------------------------------------
 
-    def waiting(self, node: str | None = None) -> list[str]:
-        """List the nodes with ranks that have not been started; or that one."""
-        nodes = list(self._waiting) if node is None else [node]
-        return [each for each in nodes if self._waiting.get(each)]
+    def waiting(self, host: str | None = None) -> list[str]:
+        """Return the hosts with ranks that have not been started, or only *host*."""
+        hosts = list(self._waiting) if host is None else [host]
+        return [each for each in hosts if self._waiting.get(each)]
 
     def start(
-        self, node: str, address: str, *, impatient: bool
-    ) -> list[tuple[Member, m.Start]]:
-        """Strike the ranks of a node that can start off the list.
+        self, host: str, address: str, *, impatient: bool
+    ) -> list[tuple[Node, m.Starts]]:
+        """Take the ranks of a host that can start off the list of those that wait.
 
         Parameters
         ----------
-        node : str
+        host : str
         address : str
-            The scheduler's.
+            The scheduler's address.
         impatient : bool
-            Whether a rank waits no longer for others of its node.
+            Whether ranks no longer wait for others of their host.
 
         Returns
         -------
-        list of (Member, Start)
-            Who can start, and what to tell it.
+        list of (Node, Starts)
+            The nodes with such ranks, and the message for each.
         """
-        waiting = self._waiting[node]
-        ready = {
-            member: None
-            for member in waiting
-            if self._knows_its_node(member, impatient=impatient)
-        }
-        if not ready:
+        starting: dict[Node, list[Member]] = {}
+        waiting = []
+        for member in self._waiting[host]:
+            if self._knows_its_host(member, impatient=impatient):
+                starting.setdefault(member.node, []).append(member)
+            else:
+                waiting.append(member)
+        if not starting:
             return []
-        self._waiting[node] = [member for member in waiting if member not in ready]
+        self._waiting[host] = waiting
         here = sorted(
-            self._on_node[node], key=lambda one: (one.hello.local_rank, one.rank)
+            self._on_host[host], key=lambda one: (one.hello.local_rank, one.rank)
         )
-        places = {member: place for place, member in enumerate(here)}
         masks = [member.hello.cpus for member in here]
-        starts = []
-        for member in ready:
-            borrows = member.group in self._led and not member.hello.leads
-            whole = all(masks) and member.hello.local_size in (0, len(here))
-            start = m.Start(
-                address, places[member], len(here), borrows, masks if whole else []
+        return [
+            (
+                node,
+                m.Starts(
+                    address,
+                    [member.rank for member in members],
+                    [member.rank for member in here],
+                    self._leaders.get(node.group, -1),
+                    masks if all(masks) and _are_all(here, members[0]) else [],
+                ),
             )
-            starts.append((member, start))
-        return starts
+            for node, members in starting.items()
+        ]
 
-    def _knows_its_node(self, member: Member, *, impatient: bool) -> bool:
-        """Say whether a rank can start, or had better wait for others of its node."""
-        hello = member.hello
+    def _knows_its_host(self, member: Member, *, impatient: bool) -> bool:
+        """Return whether a rank can start without others of its host."""
+        hello, node = member.hello, member.node
         if self.assembled:
             return True
         if not hello.local_size:
             return False
-        alone = hello.home and not hello.leads and member.group not in self._led
-        unsure = hello.asks and len(self._on_node[member.node]) < hello.local_size
+        _, home = node.group
+        alone = home and not hello.leads and node.group not in self._leaders
+        unsure = hello.asks and len(self._on_host[node.name]) < hello.local_size
         return impatient or not (alone or unsure)
+
+
+def _are_all(here: list[Member], one: Member) -> bool:
+    """Return whether *here* has all ranks of a host, as far as *one* of them knows."""
+    return one.hello.local_size in (0, len(here))

@@ -1,6 +1,6 @@
-"""Rank 0's server, to which all ranks stay connected.
+"""Rank 0's server, to which all nodes stay connected.
 
-Who proves to know the record's secret is a rank and is heard by the
+The messages of a node that proves to know the record's secret go to the
 :class:`~dask_runner.hub.cluster.Cluster`, which decides. All others are refused.
 """
 
@@ -8,25 +8,34 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import socket
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from dask_runner.hub import messages as m
+from dask_runner.hub.cluster import Cluster
 from dask_runner.hub.listener import Door
 from dask_runner.hub.messages import ProtocolError
+from dask_runner.hub.report import Reporter
+from dask_runner.launch.slurm import end_time
+from dask_runner.meeting import tls as security
+from dask_runner.meeting.addresses import own_address
+from dask_runner.meeting.base import FIRST_POLL, LAST_POLL
+from dask_runner.meeting.record import Record
 
 if TYPE_CHECKING:
     from dask_runner.hub.channel import Channel
-    from dask_runner.hub.cluster import Cluster
-    from dask_runner.hub.report import Reporter
+    from dask_runner.hub.roster import Node
+    from dask_runner.launch.launch import Launch
+    from dask_runner.meeting.notice import Notices
 
-#: Seconds between signs of life, each way, at most; and how many there are at least
-#: in the time of silence after which the other side counts as lost.
+#: The longest time between signs of life, in seconds, and their smallest number within
+#: the time of silence (``--silence``) after which the other side counts as lost.
 PING = 5.0
 PINGS = 6
-#: Seconds of silence, if nobody asks for others (``--silence``).
+#: The default time of silence, in seconds.
 SILENCE = 30.0
-#: Seconds within which a rank that got in says who it is.
+#: Seconds until an admitted node has to send its hello.
 HELLO = 10.0
 
 
@@ -36,32 +45,109 @@ def between_pings(silence: float) -> float:
 
 
 class Hub:
-    """The server.
+    """The server, from its opening to the cluster's end.
 
     Parameters
     ----------
     cluster : Cluster
-        Hears what the ranks say.
+        Receives the nodes' messages.
     report : Reporter
         Prints for the user.
     silence : float
-        Seconds without a sign of life after which a rank counts as lost.
+        Seconds without a sign of life after which a node counts as lost.
+
+    Attributes
+    ----------
+    cluster : Cluster
     """
 
     def __init__(self, cluster: Cluster, report: Reporter, silence: float) -> None:
         self.secret = secrets.token_bytes(32)
-        self._cluster = cluster
+        self.cluster = cluster
         self._report = report
         self._silence = silence
         self._door = Door(self.secret, self._serve, self._refuse, cluster.size)
         self._stranger_seen = False
-        self._silent: set[int] = set()
+        self._silent: set[Node] = set()
 
-    async def open(self, host: str) -> int:
+    @classmethod
+    def of(cls, launch: Launch, notices: Notices) -> Self:
+        """Return the hub of a launch.
+
+        Parameters
+        ----------
+        launch : Launch
+            Rank 0's launch.
+        notices : Notices
+            The place where ranks that cannot join leave notices.
+        """
+        settings = launch.settings
+        report = Reporter(quiet=settings.quiet)
+        report.start(launch.world, settings.layout)
+        cluster = Cluster(
+            launch.world,
+            launch.plan,
+            settings,
+            report,
+            launch.scheduler_address,
+            end_time(launch.environ),
+            notices=notices.possible,
+        )
+        return cls(cluster, report, settings.silence)
+
+    async def open(self, launch: Launch, interface: str | None) -> Record:
+        """Listen at the address of an interface; return the record.
+
+        Raises
+        ------
+        ConfigError
+            If the interface has no address.
+        """
+        host = own_address(launch.world, interface)
+        port = await self.listen(host)
+        self._end = asyncio.create_task(self.cluster.finished(), name="end")
+        return Record(
+            launch.world.key,
+            secrets.token_hex(16),
+            socket.gethostname(),
+            host,
+            port,
+            self.secret.hex(),
+            *(security.material() if launch.settings.security == "tls" else ("", "")),
+        )
+
+    async def listen(self, host: str) -> int:
         """Listen on *host*; return the port that the system chose."""
         port = await self._door.open(host)
         self._listening = asyncio.create_task(self._listen_for_silence())
         return port
+
+    async def read(self, notices: Notices) -> None:
+        """Read notices of ranks that cannot join, until all ranks have arrived."""
+        pause = FIRST_POLL
+        while notices.possible and self.cluster.may_come:
+            if (notice := notices.find()) is not None:
+                self.cluster.read(notice, notices.signed())
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, LAST_POLL)
+
+    async def ended(self) -> int:
+        """Wait for the cluster's end; return the job's exit status."""
+        return await self._end
+
+    async def close(self) -> None:
+        """End the cluster, and close every connection with it."""
+        self._end.cancel()
+        await self.shut()
+
+    async def shut(self) -> None:
+        """Close the server and every connection."""
+        self._listening.cancel()
+        for node in self.cluster.nodes:
+            node.channel.close()
+        await self._door.shut()
+
+    # --- one node -----------------------------------------------------------
 
     def _refuse(self, address: str, why: str) -> None:
         if not self._stranger_seen:
@@ -78,44 +164,35 @@ class Hub:
         except ProtocolError as error:
             self._refuse(address, str(error))
             return
-        member = self._cluster.join(hello, channel)
-        if member is None:
-            return
+        node = self.cluster.connect(hello, channel)
         why = "no connection any more"
         try:
             while (message := await channel.receive()) is not None:
-                self._cluster.hear(member, message)
-        except (ProtocolError, KeyError) as error:
+                self.cluster.hear(node, message)
+        except ProtocolError as error:
             why = f"it sent {error}"
         channel.close()
-        if member.rank in self._silent:
+        if node in self._silent:
             why = f"no sign of life for {self._silence:g} s"
-        self._cluster.gone(member, why)
+        self.cluster.gone(node, why)
 
     async def _listen_for_silence(self) -> None:
         while True:
             began = time.monotonic()
             await asyncio.sleep(between_pings(self._silence))
             now = time.monotonic()
-            for member in self._cluster.members:
-                member.channel.send(m.Ping())
+            for node in self.cluster.nodes:
+                node.channel.send(m.Ping())
                 if now - began > self._silence / 2:
-                    # We were stopped ourselves (scontrol suspend, a virtual machine
-                    # that moves): what they said meanwhile has yet to be read.
-                    member.heard = now
-                elif member.heard < now - self._silence:
-                    self._silent.add(member.rank)
-                    member.channel.abort()
-
-    async def shut(self) -> None:
-        """Close the server and every connection."""
-        self._listening.cancel()
-        for member in self._cluster.members:
-            member.channel.close()
-        await self._door.shut()
+                    # This process was stopped itself (scontrol suspend, a virtual
+                    # machine that moves), and has not read their messages yet.
+                    node.heard = now
+                elif node.heard < now - self._silence:
+                    self._silent.add(node)
+                    node.channel.abort()
 
 
-def _hello(message: m.Message | None) -> m.Hello:
-    if not isinstance(message, m.Hello):
+def _hello(message: m.Message | None) -> m.NodeHello:
+    if not isinstance(message, m.NodeHello):
         raise ProtocolError(f"{message} where Hello was due")
     return message

@@ -1,7 +1,7 @@
-"""Whether anybody is left to work, once the script has begun.
+"""Notice when no worker is left, once the script has begun.
 
-A nanny starts its worker again as often as it dies. Where that is no use, and no other
-worker is there, the script would wait for ever.
+A nanny restarts its worker each time it dies. If no worker stays alive, the script
+would wait without end.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 
 class Workforce:
-    """The workers that are not there, and come back or do not.
+    """The workers that are down, and may come back.
 
     Parameters
     ----------
     roster : Roster
     patience : float
-        Seconds for one of them to come back where no other is there.
+        Seconds for a worker to come back when all are down.
     fail : callable
-        Is called with an error where none has.
+        Is called with an error if none has come back.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Workforce:
         self._alarm: asyncio.TimerHandle | None = None
 
     def down(self, member: Member, message: m.WorkerDied | m.WorkerDown) -> None:
-        """Note that a worker is not there, and why."""
+        """Note that a worker is down, and why."""
         needed, do = "", ""
         if isinstance(message, m.WorkerDown):
             needed, do = message.needed, message.do
@@ -51,21 +51,21 @@ class Workforce:
         )
 
     def back(self, member: Member, name: str) -> None:
-        """Note that it is there again."""
+        """Note that a worker is back."""
         self._down.pop((member.rank, name), None)
 
     def left(self, member: Member, name: str) -> None:
-        """Note that a worker has ended, and is not to come back."""
+        """Note that a worker has ended for good."""
         self.back(member, name)
         self._roster.worker_left(member, name)
 
     def forget(self, member: Member) -> None:
-        """Note that all workers of a rank are there, or lost with it."""
+        """Remove the workers of a rank: all are back, or the rank is lost."""
         for key in [key for key in self._down if key[0] == member.rank]:
             del self._down[key]
 
     def look(self) -> None:
-        """Wait for somebody to come back, if nobody is there."""
+        """Start or stop the wait for a worker, by whether any is left."""
         nobody = bool(self._down) and len(self._down) >= self._roster.registered
         if not nobody and self._alarm is not None:
             self._alarm.cancel()

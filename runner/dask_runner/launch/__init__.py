@@ -1,1 +1,1 @@
-"""From the environment to this rank's World and Plan: pure functions of a mapping."""
+"""Find this rank's World, Plan and options: pure functions of the environment."""

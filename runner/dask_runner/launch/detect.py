@@ -1,9 +1,9 @@
-"""From the environment to the :class:`~dask_runner.launch.world.World`.
+"""Find the launcher and this process's :class:`~dask_runner.launch.world.World`.
 
-The functions here are pure: they take a mapping and never look at
-``os.environ``, so that a captured environment is a test case. What is known of
-each launcher is in :mod:`dask_runner.launch.table`. Every rank loads it,
-so it is plain standard library and imports little.
+The functions here are pure: they take a mapping and never look at ``os.environ``, so
+that a captured environment is a test case. The facts about each launcher are in
+:mod:`dask_runner.launch.table`. Every rank loads this module, so it uses the standard
+library alone and imports little.
 """
 
 from __future__ import annotations
@@ -49,16 +49,16 @@ def detect(
         The environment of the process.
     choice : str
         The name of a row: that launcher and no other. ``"auto"``: the innermost
-        one. ``"none"`` or ``"local"``: no launcher, though variables of one may
-        be there; only ranks that ``dask-runner -n`` started are still ranks.
+        one. ``"none"`` or ``"local"``: no launcher, even if the variables of one
+        are set; only ranks that ``dask-runner -n`` started are still ranks.
     argv : Sequence of str
-        What the user gave to ``dask-runner``; for the command in a message.
+        The arguments of ``dask-runner``, for the command in a message.
 
     Returns
     -------
     World or None
-        None when no launcher started this process; the caller then starts
-        local ranks.
+        None when no launcher started this process; the caller then starts local
+        ranks, or is the only rank.
 
     Raises
     ------
@@ -75,14 +75,14 @@ def detect(
 
 
 def explain(environ: Environ, choice: str = "auto") -> list[tuple[str, str, str]]:
-    """Tell where each field of the World comes from.
+    """Return where each field of the World comes from, for ``dask-runner info``.
 
     Returns
     -------
     list of (str, str, str)
         Field, value and source, for each field of the World. Then one line with
-        the field ``inherited`` for each launcher further out, where it says
-        something else.
+        the field ``inherited`` for each outer launcher that gives another rank or
+        size.
 
     Raises
     ------
@@ -108,11 +108,10 @@ def explain(environ: Environ, choice: str = "auto") -> list[tuple[str, str, str]
 
 
 def prints_shared_errors(environ: Environ, choice: str = "auto") -> bool:
-    """Tell whether this process should print an error that all ranks see alike.
+    """Return whether this process prints an error that all ranks run into.
 
-    Never raises. True in rank 0, wherever the rank is unknown or wrong, and
-    where only this rank sees what is wrong: an error is printed once, and never
-    not at all.
+    Rank 0 prints it. So does a process whose rank is unknown or wrong: better
+    twice than not at all. Never raises.
     """
     rows = [row for row in LAUNCHERS if row.name == choice and row.marked(environ)]
     rows += [row for row in LAUNCHERS if row.started(environ)]
@@ -130,16 +129,16 @@ def prints_shared_errors(environ: Environ, choice: str = "auto") -> bool:
 
 
 def may_be_outlived(name: str) -> bool:
-    """Say whether the ranks of that launcher may go on when it is killed.
+    """Return whether the ranks of that launcher can go on after it is killed.
 
-    Slurm ends a step without its srun, and a node without its daemon; an mpiexec
-    that is killed can leave its ranks to themselves.
+    Slurm ends a step that has lost its srun. An mpiexec that is killed can leave its
+    ranks running.
     """
     return any(row.is_mpiexec for row in LAUNCHERS if row.name == name)
 
 
 def _row(environ: Environ, choice: str, argv: Sequence[str]) -> Launcher | None:
-    """Return the row that counts, or None."""
+    """Return the row of the chosen or innermost launcher, or None."""
     if choice == "auto":
         return _innermost(environ, argv)
     rows = {row.name: row for row in LAUNCHERS}
@@ -149,7 +148,7 @@ def _row(environ: Environ, choice: str, argv: Sequence[str]) -> Launcher | None:
         raise UsageError(
             f"--launcher {choice}: there is no such launcher",
             f"one of {', '.join(CHOICES)}",
-            "leave --launcher out, which is found by itself",
+            "leave --launcher out: the launcher is then detected",
         )
     if choice == "slurm" and not in_step(environ):
         refuse_forgotten_srun(environ, argv)
@@ -185,7 +184,7 @@ def _innermost(environ: Environ, argv: Sequence[str]) -> Launcher | None:
 
 
 def _disagree(environ: Environ, one: Launcher, other: Launcher) -> bool:
-    """Tell whether two rows give this process another rank or size."""
+    """Return whether two rows give this process different ranks or sizes."""
     return any(
         environ.get(_first(environ, mine) or "")
         != environ.get(_first(environ, others) or "")
@@ -217,7 +216,7 @@ def _fields(row: Launcher, environ: Environ) -> dict[str, Sourced[Any]]:
 
 
 def _local(row: Launcher, environ: Environ) -> dict[str, Sourced[Any]]:
-    """Return the rank among the ranks on this node, and their number."""
+    """Return the fields local_rank and local_size."""
     special = dict(row.special)
     found: dict[str, Sourced[Any]] = {}
     for field, least in (("local_rank", 0), ("local_size", 1)):
@@ -241,7 +240,7 @@ def _local(row: Launcher, environ: Environ) -> dict[str, Sourced[Any]]:
 
 
 def _number(row: Launcher, environ: Environ, field: str, least: int) -> int:
-    """Return a field's number; ConfigError if it is none or not there."""
+    """Return a field's number; ConfigError if it is missing or no number."""
     names: tuple[str, ...] = getattr(row, field)
     name = _first(environ, names)
     if name is None:

@@ -1,4 +1,4 @@
-"""What names one launch and no other: the ranks meet by it."""
+"""The key of a launch: a name that no other launch has, by which its ranks meet."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ if TYPE_CHECKING:
 
     Environ = Mapping[str, str]
 
-# A file name may have 255 bytes; the meeting adds its own.
+# A file name may have 255 bytes; the meeting adds suffixes to the key.
 _LONGEST_KEY = 160
 
 
 def launch_key(row: Launcher, environ: Environ, job_id: str | None) -> Sourced[str]:
-    """Return what names this launch and no other; empty if nothing does.
+    """Return a name that this launch has and no other; empty if there is none.
 
     Parameters
     ----------
     row : Launcher
-        Whose launch it is, and which variables name it.
+        The launcher; its ``key`` lists the variables that make up the name.
     environ : Mapping
     job_id : str or None
-        What the row's own way of naming the job has found.
+        The job's name, as the row found it.
 
     Raises
     ------
     ConfigError
-        When a variable that has to be there is not, or none is that could name the
-        file by which the ranks meet.
+        When a variable that the key needs is not set, or when none is and the ranks
+        meet by a file, which needs a name.
     """
     values, names = [row.name], []
     for name, default in row.key:
@@ -47,10 +47,10 @@ def launch_key(row: Launcher, environ: Environ, job_id: str | None) -> Sourced[s
         if row.meeting == "file":
             raise _nameless(row, tuple(name for name, _ in row.key))
         return Sourced("", "")
-    # Stripping cannot make two keys one: no part of a key has a dot.
+    # Stripping cannot make two keys equal: no part of a key has a dot.
     key = ".".join(values).rstrip(".")
     if len(key) > _LONGEST_KEY:
-        import hashlib  # noqa: PLC0415 # for odd sites only; every rank loads this
+        import hashlib  # noqa: PLC0415 # rarely needed, and every rank loads this
 
         key = f"{row.name}.{hashlib.sha256(key.encode()).hexdigest()}"
     return Sourced(key, " ".join(names))
@@ -66,7 +66,7 @@ def _nameless(row: Launcher, names: Sequence[str]) -> ConfigError:
 
 
 def _spelled(text: str) -> str:
-    """Spell a text with letters, digits, ``-`` and ``_``, each text differently."""
+    """Encode a text in letters, digits, ``-`` and ``_``; no two texts get the same."""
     return "".join(
         chr(byte)
         if byte < 0x80 and (chr(byte).isalnum() or chr(byte) == "-")  # noqa: PLR2004 # ASCII

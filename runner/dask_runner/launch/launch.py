@@ -1,4 +1,4 @@
-"""All that is known before anything is started, as plain values."""
+"""The Launch: all that a rank knows before it starts anything, as plain values."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Program:
         Its name, or the code.
     args : tuple of str
     descriptors : tuple of int
-        What the shell has left open for it
+        Files that the shell has left open for it
         (:func:`dask_runner.node.program.descriptors`).
     """
 
@@ -37,22 +37,23 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """One rank's part in one cluster.
+    """What one rank has to do in one cluster.
 
     Attributes
     ----------
     world, plan, settings
-        What the first stages found.
+        This rank's place, the roles of all ranks, and the options.
     environ : mapping
-        The launcher's child's environment.
+        The environment of the process that the launcher started.
     program : Program or None
-        None where the client is a process above ours (the library's way in).
+        None where the client is the user's own process (the library's way in).
     scheduler_options, worker_options : mapping
-        Further keywords for Dask's Scheduler, and its workers or nannies.
+        More keywords for Dask's Scheduler, and for its workers or nannies.
     worker_name : str
         Prefix of the workers' names; empty for none.
     script : str
-        The script of that process above, or what else its modules are beside.
+        The user's script in the library's way in, or another path beside which its
+        modules lie.
     scheduler_address : str
         A scheduler that runs elsewhere, for a plan without one.
     """

@@ -1,4 +1,4 @@
-"""Numbers that others write: read strictly, in one place."""
+"""Read numbers that others have written, strictly."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dask_runner.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: More ranks than there are nodes and cores worth giving to Dask: a bigger
-#: number is a mistake that would otherwise fail late and strangely.
+#: More ranks than any cluster has. A bigger number is a mistake, which would otherwise
+#: fail later with a message that does not name it.
 MOST_RANKS = 1_000_000
 
 #: Digits of the largest number that the kernel writes (2**64 less one). Python itself
@@ -22,7 +22,7 @@ _SHOWN = 60
 
 
 def number_in(environ: Mapping[str, str], name: str, least: int) -> int:
-    """Return the number that a variable holds.
+    """Return the number in a variable.
 
     Parameters
     ----------
@@ -30,12 +30,12 @@ def number_in(environ: Mapping[str, str], name: str, least: int) -> int:
     name : str
         A variable that is set.
     least : int
-        The smallest number that makes sense.
+        The smallest valid number.
 
     Raises
     ------
     ConfigError
-        When it holds no number, or one that makes no sense.
+        When it holds no number, or one out of range.
     """
     text = environ[name]
     value = parse_digits_or_none(text)
@@ -50,7 +50,7 @@ def number_in(environ: Mapping[str, str], name: str, least: int) -> int:
 
 
 def parse_digits(text: str) -> int:
-    """Return the number that a text of digits spells; ValueError if it is none."""
+    """Return the number that a text of digits spells; ValueError for other texts."""
     # int() also takes signs, spaces, underscores and other alphabets' digits.
     if not (text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS):
         raise ValueError(f"no number: {quoted(text)}")
@@ -58,7 +58,7 @@ def parse_digits(text: str) -> int:
 
 
 def parse_digits_or_none(text: str) -> int | None:
-    """Return the number that a text of digits spells; None if it is none."""
+    """Return the number that a text of digits spells; None for other texts."""
     try:
         return parse_digits(text)
     except ValueError:
@@ -66,7 +66,7 @@ def parse_digits_or_none(text: str) -> int | None:
 
 
 def quoted(value: object) -> str:
-    """Quote a value in a message, cut where it is absurdly long."""
+    """Return a value quoted for a message, cut short if it is very long."""
     try:
         text = repr(value)
     except ValueError:  # a number that Python does not write out

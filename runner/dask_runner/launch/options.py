@@ -1,6 +1,6 @@
-"""Every option, declared once: its name, its meaning and what its values may be.
+"""Every option, declared once: its name, default, meaning and valid values.
 
-Where a value comes from is :mod:`dask_runner.launch.settings`'.
+:mod:`dask_runner.launch.settings` finds the values.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PREFIX = "DASK_RUNNER__"
 
 def _positive(text: str | float) -> int:
     needed = f"a whole number from 1 to {MOST_RANKS}"
-    # int() of a text has an error of its own where it is absurdly long.
+    # int() raises an error of another wording for a text of thousands of digits.
     number = int(text) if len(str(text)) <= MOST_DIGITS else 0
     if not 1 <= number <= MOST_RANKS or number != float(text):
         raise ValueError(needed)
@@ -60,7 +60,7 @@ def _resources(value: str | Mapping[str, float]) -> dict[str, float]:
         return dict(value)
     pairs = [item.partition("=") for item in value.replace(",", " ").split()]
     if not all(name and number for name, _, number in pairs):
-        raise ValueError("names and numbers, as GPU=2 MEM=10e9")
+        raise ValueError("names and numbers, such as GPU=2 MEM=10e9")
     return {name: float(number) for name, _, number in pairs}
 
 
@@ -72,7 +72,7 @@ def _names(value: Any) -> list[str]:
     names = value.split(",") if isinstance(value, str) else value
     found = [str(name).strip() for name in names if str(name).strip()]
     if not all(part.isidentifier() for name in found for part in name.split(".")):
-        raise ValueError("names of modules, as numpy,pandas")
+        raise ValueError("names of modules, such as numpy,pandas")
     return found
 
 
@@ -83,19 +83,19 @@ class Option:
     Attributes
     ----------
     name : str
-        As on the command line without dashes, and in ``runner:`` in Dask's
-        configuration.
+        Its name on the command line, without the leading dashes, and below
+        ``runner:`` in Dask's configuration.
     help : str
     default : Any
     parse : callable
-        From text (or a configured value) to the value; ValueError says what
-        was needed.
+        Turns a text (or a configured value) into the value; its ValueError says what
+        is valid.
     metavar : str
         What ``--help`` shows for the value; empty for a flag.
     short : str
-        A short form, as "-n".
+        A short form, such as "-n".
     multiple : bool
-        May be given several times.
+        Whether it may be given several times.
     """
 
     name: str
@@ -145,8 +145,8 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "min-workers",
-        "Begin (and go on) with so many workers; default: all that were planned "
-        "to begin, one to go on.",
+        "Workers needed to start, and to go on; default: all of them to start, one "
+        "to go on.",
         None,
         _positive,
         "N",
@@ -160,14 +160,14 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "grace",
-        "Seconds that the script has to end after SIGTERM or SIGINT.",
+        "Seconds that the script has to end itself after SIGTERM or SIGINT.",
         5.0,
         _seconds,
         "SECONDS",
     ),
     Option(
         "stop-before",
-        "Send the script SIGTERM so many seconds before the Slurm job's time is over.",
+        "Send the script SIGTERM this many seconds before the Slurm job's time limit.",
         None,
         _seconds,
         "SECONDS",
@@ -230,22 +230,22 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "local-directory",
-        "Node-local directory for spilled data; a private one is made inside.",
+        "Node-local directory for spilled data; a private one is made in it.",
         None,
         str,
         "DIR",
     ),
     Option(
         "interface",
-        "Network interface for all connections, as ib0.",
+        "Network interface for all connections, such as ib0.",
         None,
         str,
         "NAME",
     ),
     Option(
         "protocol",
-        "Protocol of Dask's connections: tls (default) or wss; without security any "
-        "that Dask has, default tcp.",
+        "Protocol of Dask's connections: tls (default) or wss; with --security none "
+        "any that Dask has, default tcp.",
         None,
         str,
         "NAME",
@@ -260,23 +260,23 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "preload-modules",
-        "Modules that all workers of a node share, as numpy,pandas: imported once, "
-        "before the workers are forked.",
+        "Modules that the workers of a node share, such as numpy,pandas: imported "
+        "once, before the workers are forked.",
         (),
         _names,
         "NAME,...",
     ),
     Option(
         "resources",
-        'Resources of each worker, as "GPU=2 MEM=10e9".',
+        'Resources of each worker, such as "GPU=2 MEM=10e9".',
         None,
         _resources,
         "NAME=N ...",
     ),
     Option(
         "dashboard-address",
-        "Open a port for the dashboard, which all who reach it can read; default: a "
-        "Unix socket that only you can open.",
+        "Open a port for the dashboard, which anyone who reaches it can read; default: "
+        "a Unix socket that only you can open.",
         None,
         str,
         "HOST:PORT",
@@ -290,8 +290,8 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "scheduler-file",
-        "File by which the ranks meet, on a file system that all share; {job_id} is "
-        "replaced.",
+        "File by which the ranks meet, on a file system that all nodes share; {job_id} "
+        "is replaced.",
         None,
         str,
         "FILE",

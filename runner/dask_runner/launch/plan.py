@@ -1,4 +1,4 @@
-"""Who plays what: from a World and a layout to a Plan."""
+"""The Plan: which rank has which role, by the number of ranks and the layout."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Role(StrEnum):
-    """A part that a rank plays; one rank may play several."""
+    """What a rank does; one rank may have several roles."""
 
     scheduler = "scheduler"
     client = "client"
@@ -22,12 +22,12 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The parts of all ranks.
+    """The roles of all ranks.
 
     Attributes
     ----------
     scheduler, client : int or None
-        The ranks that play them; None for a part that nobody plays.
+        The ranks with these roles; None where no rank has the role.
     workers : tuple of int
         The ranks that work, in ascending order.
     """
@@ -37,9 +37,9 @@ class Plan:
     workers: tuple[int, ...]
 
     def roles(self, rank: int) -> frozenset[Role]:
-        """Return the parts of one rank."""
-        parts = {Role.scheduler: self.scheduler, Role.client: self.client}
-        roles = {role for role, holder in parts.items() if holder == rank}
+        """Return the roles of one rank."""
+        single = {Role.scheduler: self.scheduler, Role.client: self.client}
+        roles = {role for role, holder in single.items() if holder == rank}
         if rank in self.workers:
             roles.add(Role.worker)
         return frozenset(roles)
@@ -47,7 +47,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A named way to give the parts to the ranks."""
+    """A named way to give the ranks their roles."""
 
     client: int
     first_worker: int
@@ -62,7 +62,7 @@ LAYOUTS: Mapping[str, Layout] = {
 
 
 def make_plan(size: int, layout: str) -> Plan:
-    """Give each of *size* ranks its parts.
+    """Return the roles of *size* ranks.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""Which of Dask's protocols a cluster with keys may speak.
+"""Which of Dask's protocols a cluster with keys may use.
 
-Dask itself looks at ``require-encryption`` in its TCP backend alone: websockets and
-UCX serve whoever comes, and say nothing.
+Dask checks ``require-encryption`` in its TCP backend only: websockets and UCX accept
+every connection, encrypted or not, without a warning.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
     from dask_runner.launch.settings import Settings
 
-#: Those that encrypt, and ask both ends for a certificate of the cluster.
+#: The protocols that encrypt, and ask both ends for the cluster's certificate.
 SECURE = ("tls", "wss")
 
-#: Keywords of Dask's classes that hold an address, or several; the protocol in it
-#: counts where there is one.
+#: Keywords of Dask's classes for an address or several. An address may begin with a
+#: protocol.
 _ADDRESSES = ("host", "contact_address", "listen_address")
 
 
@@ -29,22 +29,22 @@ def check(
     worker_options: Mapping[str, Any] | None = None,
     scheduler_address: str = "",
 ) -> None:
-    """Refuse what would open a cluster that is to have keys.
+    """Refuse settings that would open a cluster that has keys.
 
     Parameters
     ----------
     settings : Settings
         ``security``, ``protocol`` and ``dashboard_address``.
     scheduler_options, worker_options : mapping, optional
-        Further keywords for Dask's classes.
+        More keywords for Dask's classes.
     scheduler_address : str
         A scheduler that runs elsewhere.
 
     Raises
     ------
     ConfigError
-        If a protocol does not encrypt and check, other keys are to be used, or
-        Dask's Jupyter server would be on a port.
+        If a protocol does not encrypt and check certificates, if other keys are
+        given, or if Dask's Jupyter server would listen on a port.
     """
     if settings.security != "tls":
         return
@@ -55,9 +55,10 @@ def check(
     if scheduler.get("jupyter") and opened is not None:
         raise ConfigError(
             f"jupyter in scheduler_options, and the dashboard's port {opened!r}",
-            "a Jupyter server that only you reach: Dask's asks nobody for a password",
-            "leave the dashboard's address out, so that both are on a Unix socket of "
-            "yours, or add --security none: then whoever reaches it runs code as you",
+            "a Jupyter server that only you can reach: Dask's has no password",
+            "leave the dashboard's address out, so that both listen on a Unix socket "
+            "of yours, or add --security none: then anyone who reaches it runs code "
+            "as you",
         )
     for name, options in (("scheduler_options", scheduler), ("worker_options", worker)):
         _protocol(f"protocol in {name}", options.get("protocol"))
@@ -67,7 +68,7 @@ def check(
             raise ConfigError(
                 f"security in {name}, with --security tls",
                 "the keys that are made for this cluster, and no others",
-                f"leave it out of {name}, or add --security none and see to the "
+                f"leave it out of {name}, or add --security none and handle the "
                 "keys yourself",
             )
 
@@ -92,7 +93,7 @@ def _address(where: str, value: Any) -> None:
 def _refuse(where: str, value: str) -> None:
     raise ConfigError(
         f"{where} = {value!r}, with --security tls",
-        f"a protocol that encrypts and checks who comes: {' or '.join(SECURE)}",
-        "leave it out, or add --security none: then whoever reaches the scheduler "
+        f"a protocol that encrypts and checks certificates: {' or '.join(SECURE)}",
+        "leave it out, or add --security none: then anyone who reaches the scheduler "
         "runs code as you",
     )

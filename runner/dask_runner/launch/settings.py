@@ -1,10 +1,9 @@
-"""The options' values, and where each came from.
+"""The options' values, and where each comes from.
 
-A value is looked for on the command line (or in the call), in Dask's
-configuration under ``runner:``, then in the table of the options. Dask's
-configuration is its YAML files and the variables ``DASK_RUNNER__*``; a thin rank
-does not import Dask to read two variables, so the variables are read here and the
-files only where there are any.
+A value comes from the command line (or the call), else from ``runner:`` in Dask's
+configuration, else from the table of options. Dask's configuration is its YAML files
+and the variables ``DASK_RUNNER__*``. This module reads the variables itself and loads
+Dask only where there are files, because a rank's top process does without Dask.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A value and where it came from: "default", a variable, a file, a flag."""
+    """A value and where it comes from: "default", a variable, a file or a flag."""
 
     value: Any
     source: str
@@ -50,12 +49,12 @@ class Settings:
         return iter(self._found.items())
 
     def plain(self) -> dict[str, Any]:
-        """Return the values as JSON can carry them."""
+        """Return the values without their sources."""
         return {key: setting.value for key, setting in self._found.items()}
 
 
 def settle(given: Mapping[str, Any], configured: Mapping[str, Setting]) -> Settings:
-    """Choose each option's value.
+    """Return the value of each option.
 
     Parameters
     ----------
@@ -67,10 +66,10 @@ def settle(given: Mapping[str, Any], configured: Mapping[str, Setting]) -> Setti
     Raises
     ------
     UsageError
-        If a given value makes no sense.
+        If a given value is invalid.
     ConfigError
-        If a configured one does not, no such option exists, or two of them cannot
-        be together.
+        If a configured value is invalid, if there is no such option, or if two values
+        exclude each other.
     """
     unknown = sorted(set(configured) - set(BY_KEY))
     if unknown:
@@ -78,7 +77,7 @@ def settle(given: Mapping[str, Any], configured: Mapping[str, Setting]) -> Setti
         raise ConfigError(
             f"the option {unknown[0]!r} in {source}",
             f"one of {', '.join(sorted(BY_KEY))}",
-            "remove it or mend its name",
+            "remove it or correct its name",
         )
     found = {}
     for key, option in BY_KEY.items():
@@ -112,12 +111,12 @@ def _parsed(
 
 
 def configured(environ: Mapping[str, str]) -> dict[str, Setting]:
-    """Read what Dask's configuration says under ``runner:``.
+    """Return the values below ``runner:`` in Dask's configuration.
 
-    The variables alone are read as :func:`dask.config.collect_env` reads them.
+    Variables are read as :func:`dask.config.collect_env` reads them.
     """
     found: dict[str, Setting] = {}
-    if any(map(_says_something, _yaml_files(environ))):
+    if any(map(_has_content, _yaml_files(environ))):
         for name, value in _from_files().items():
             key = str(name).replace("-", "_")
             found[key] = Setting(value, f"Dask's configuration, runner.{name}")
@@ -128,22 +127,22 @@ def configured(environ: Mapping[str, str]) -> dict[str, Setting]:
 
 
 def _from_files() -> Mapping[str, Any]:
-    # 250 ms, only where there are files
+    # The import takes 250 ms, so it is only done where there are files.
     try:
         import dask.config  # noqa: PLC0415
     except (ValueError, TypeError) as error:
-        # Dask reads its files when it is imported, and says which is wrong.
+        # Dask reads its files when it is imported; its error names the wrong one.
         raise ConfigError(
             f"Dask cannot read its configuration: {str(error).partition(', orig')[0]}",
             "YAML files that Dask can read",
-            "mend or remove the file; see the whole error: python -c 'import dask'",
+            "correct or remove the file; see the whole error: python -c 'import dask'",
         ) from error
     found = dask.config.get("runner", {}) or {}
     if not isinstance(found, dict):
         raise ConfigError(
             f"Dask's configuration, runner = {found!r}",
-            "options below it, as `runner: {timeout: 120}`",
-            "mend or remove it",
+            "options below it, such as `runner: {timeout: 120}`",
+            "correct or remove it",
         )
     return found
 
@@ -152,14 +151,14 @@ def _literal(text: str) -> Any:
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return text  # as much too deep as it may be nested, it is no literal
+        return text  # no literal, or one that is nested too deeply
 
 
 _SUFFIXES = (".yaml", ".yml", ".json")
 
 
 def _yaml_files(environ: Mapping[str, str]) -> Iterator[Path]:
-    # The same places as dask.config.paths.
+    # The directories of dask.config.paths.
     places = [
         environ.get("DASK_ROOT_CONFIG", "/etc/dask"),
         f"{sys.prefix}/etc/dask",
@@ -176,8 +175,8 @@ def _yaml_files(environ: Mapping[str, str]) -> Iterator[Path]:
         yield from (path for path in found if path.suffix in _SUFFIXES)
 
 
-def _says_something(path: Path) -> bool:
-    # Dask itself leaves commented copies of its defaults in every home.
+def _has_content(path: Path) -> bool:
+    # Dask leaves copies of its defaults, commented out, in every home directory.
     try:
         lines = path.read_bytes().splitlines()
     except OSError:

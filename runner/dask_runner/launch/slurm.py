@@ -1,4 +1,4 @@
-"""What Slurm's variables say about the step that this process is in, or not in."""
+"""What Slurm's variables say about the step, and whether this process is in one."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     Environ = Mapping[str, str]
 
-# From here on Slurm's step numbers name no srun: 0xfffffffb is the batch
-# script, 0xfffffffa the shell that salloc opens on a compute node.
+# Step numbers from here on do not belong to an srun: 0xfffffffb is the batch script,
+# 0xfffffffa the shell that salloc opens on a compute node.
 _FIRST_PSEUDO_STEP = 0xFFFFFFF0
 
 
@@ -42,12 +42,12 @@ def tasks_on_node(text: str, node: int) -> int | None:
     Raises
     ------
     ValueError
-        When the text is none of Slurm's.
+        When Slurm would not write such a text.
     """
     end = 0
     found = None
-    # The whole text is read, though the node may be found early: all ranks
-    # shall agree on whether it makes sense.
+    # The whole text is read even if the node is found early, so that all ranks agree
+    # on whether it is valid.
     for part in text.split(","):
         tasks, times = part, "1"
         if part.endswith(")"):
@@ -82,28 +82,28 @@ def ranks_here(environ: Environ) -> tuple[int, ...]:
 
 
 def in_step(environ: Environ) -> bool:
-    """Tell whether the variables of a step are there, and the step is an srun."""
+    """Return whether the variables of a step are set, and the step is an srun's."""
     try:
         return parse_digits(environ["SLURM_STEP_ID"]) < _FIRST_PSEUDO_STEP
     except KeyError:
         return False
     except ValueError:
-        # Not ours to say here what is wrong with it.
+        # A step number that is wrong is reported where the rank is read.
         return True
 
 
 def step_is_inherited(environ: Environ) -> bool:
-    """Tell whether srun set the variables of a step for another process."""
+    """Return whether srun set the variables of a step for another process."""
     if not in_step(environ):
         return True
-    # sbatch in a task of srun hands the step's variables on to the batch
-    # script. srun itself makes these two equal (unless told --preserve-env).
+    # sbatch in a task of srun hands the step's variables on to the batch script. In
+    # its own tasks srun makes these two equal (but for --preserve-env).
     job, step = "SLURM_TASKS_PER_NODE", "SLURM_STEP_TASKS_PER_NODE"
     return job in environ and step in environ and environ[job] != environ[step]
 
 
 def refuse_forgotten_srun(environ: Environ, argv: Sequence[str]) -> None:
-    """Refuse to be one process where Slurm gave room for several."""
+    """Raise ConfigError if this is one process where Slurm gave room for several."""
     if "SLURM_JOB_ID" not in environ:
         return
     for name in ("SLURM_NTASKS", "SLURM_JOB_NUM_NODES", "SLURM_NNODES"):
@@ -123,12 +123,12 @@ def srun_line(environ: Environ, argv: Sequence[str]) -> str:
 
     image = environ.get("APPTAINER_CONTAINER") or environ.get("SINGULARITY_CONTAINER")
     program = ["apptainer", "run", image] if image else ["dask-runner"]
-    # The one request of a job that srun does not always take over by itself.
+    # srun does not always take this request over from the job.
     cpus = environ.get("SLURM_CPUS_PER_TASK")
     options = [f"--cpus-per-task={cpus}"] if cpus else []
     return shlex.join(["srun", *options, *program, *(argv or ["script.py"])])
 
 
 def end_time(environ: Mapping[str, str]) -> float | None:
-    """Return when Slurm ends the job, in seconds since 1970; None if it is not told."""
+    """Return when Slurm ends the job, in seconds since 1970; None if not known."""
     return parse_digits_or_none(environ.get("SLURM_JOB_END_TIME", ""))

@@ -1,15 +1,13 @@
 """The launchers that are known: one row each, innermost first.
 
-How the innermost launcher is told from the ones around it: a launcher adds its
-variables to those that it inherited, so the names alone tell which launchers
-are somewhere above a process. What starts what is nearly always the same, and
-that is the order of the table; each row has its reason. Where a launcher
-writes the variables of another, ``foreign`` tells them apart. Two ``mpiexec``
-of different families, one inside the other, leave no trace of which came last:
-where they disagree, that is an error and no guess.
+A launcher adds its variables to those that it inherited. So the names of the variables
+show which launchers are above a process, but not which of them is the innermost. The
+order of the table decides: which launcher starts which is nearly always the same, and
+each row has its reason. Where a launcher also sets the variables of another,
+``foreign`` tells the two apart. Nothing shows which of two ``mpiexec`` of different
+families came last; where they disagree, that is an error.
 
-The table is longer than a module should be, and is kept in one piece because
-the order of its rows is what it says.
+The module is long because the order of its rows matters and is read in one piece.
 """
 
 from __future__ import annotations
@@ -34,40 +32,40 @@ _BATCH_JOB = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "OAR_JOB_ID")
 class Launcher:
     """One row of the table.
 
-    Of several names for one field, the first that is set counts.
+    Where a field has several names, the first that is set counts.
 
     Attributes
     ----------
     name : str
-        What ``--launcher`` and :attr:`World.launcher` call it.
+        Its name in ``--launcher`` and :attr:`World.launcher`.
     title : str
-        What people call it.
+        Its name in messages.
     why_here : str
-        Why the row stands where it stands.
+        The reason for the row's place in the table.
     marks : tuple of str
         Variables that are all set in a rank of this launcher.
     rank, size, local_rank, local_size : tuple of str
-        Where the numbers are.
+        The variables that hold these numbers.
     job_id : tuple of str
-        Where the job's name is.
+        The variables that hold the job's name.
     key : tuple of (str, str or None)
         Variables that together name this launch and no other, each with its
         default (None: must be set); ``job_id`` stands for that field. Where
-        none of them is set, :attr:`World.key` is empty: the launcher tells its
-        ranks nothing by which they could find each other's file.
+        none of them is set, :attr:`World.key` is empty: the launcher gives its
+        ranks no common name for a file.
     meeting : str
         The default for :attr:`World.meeting`.
     start : str
         How a user starts ranks with it; for messages.
     hint : str
-        What helps when one of the variables is missing or wrong.
+        What helps when one of the variables is missing or wrong; for messages.
     is_mpiexec : bool
-        Starts ranks of MPI programs, so one inside another is ambiguous.
+        Whether it starts MPI programs, so that one inside another is ambiguous.
     foreign : callable or None
-        True when the marks are set, but by or for another launcher.
+        Returns True when another launcher has set the marks, or they are for one.
     special : tuple of (str, callable)
-        Fields for which names are not enough. The callables raise ConfigError
-        for values that cannot be.
+        Fields that no variable holds as it is. The callables raise ConfigError for
+        invalid values.
     """
 
     name: str
@@ -88,35 +86,35 @@ class Launcher:
     special: tuple[tuple[str, Callable[[Environ], Sourced[Any]]], ...] = ()
 
     def marked(self, environ: Environ) -> bool:
-        """Tell whether all the marks are set."""
+        """Return whether all the marks are set."""
         return all(name in environ for name in self.marks)
 
     def started(self, environ: Environ) -> bool:
-        """Tell whether this launcher, and not a lookalike, set the marks."""
+        """Return whether this launcher, and no other, has set the marks."""
         return self.marked(environ) and not (self.foreign and self.foreign(environ))
 
 
 def _open_mpi_is_foreign(environ: Environ) -> bool:
-    # srun --mpi=pmix writes the PMIX_ variables anew: an mpirun further out.
+    # srun --mpi=pmix sets the PMIX_ variables anew, so the mpirun is further out.
     if environ.get("PMIX_NAMESPACE", "").startswith("slurm."):
         return True
-    # jsrun gives OMPI_COMM_WORLD_ variables to its ranks for Spectrum MPI; the
-    # two others come from mpirun alone (in version 5, and 4).
+    # jsrun sets the OMPI_COMM_WORLD_ variables for Spectrum MPI. Only mpirun sets the
+    # two others (version 5 the first, version 4 the second).
     return "JSM_NAMESPACE_RANK" in environ and not (
         "OMPI_TOOL_NAME" in environ or "OMPI_MCA_orte_hnp_uri" in environ
     )
 
 
 def _prterun_is_foreign(environ: Environ) -> bool:
-    # As Open MPI's: an mpirun further out, of which srun wrote the rest anew.
+    # As for Open MPI: srun has set the PMIX_ variables anew.
     return environ["PMIX_NAMESPACE"].startswith("slurm.")
 
 
 def _pals_is_foreign(environ: Environ) -> bool:
-    # srun --mpi=cray_shasta sets PALS_ variables for Cray's PMI library, with
-    # the step as the application; Slurm's own say more (the restart count).
+    # srun --mpi=cray_shasta sets PALS_ variables for Cray's PMI library, with the step
+    # as the application. Slurm's own variables hold more (the restart count).
     step = f"{environ.get('SLURM_JOB_ID')}.{environ.get('SLURM_STEP_ID')}"
-    # So does flux run -o pmi=cray-pals, with its directory of the job.
+    # flux run -o pmi=cray-pals sets them too, with its own directory of the job.
     spool = environ.get("PALS_SPOOL_DIR", "")
     return environ["PALS_APID"] == step or spool == environ.get("FLUX_JOB_TMPDIR")
 
@@ -136,7 +134,7 @@ def _kubernetes_job(environ: Environ) -> Sourced[Any]:
     if "DASKRUNNER_JOB_ID" in environ:
         job = environ["DASKRUNNER_JOB_ID"]
         return Sourced(job, f"DASKRUNNER_JOB_ID={job}")
-    # A pod of an Indexed Job is called JOB-INDEX.
+    # The name of a pod of an Indexed Job is JOB-INDEX.
     host = environ.get("HOSTNAME", "")
     tail = f"-{environ['JOB_COMPLETION_INDEX']}"
     if not host.endswith(tail):
@@ -145,7 +143,7 @@ def _kubernetes_job(environ: Environ) -> Sourced[Any]:
 
 
 def _aws_batch_job(environ: Environ) -> Sourced[Any]:
-    # Each node is ID#NODE.
+    # The value is ID#NODE.
     job = environ.get("AWS_BATCH_JOB_ID", "")
     return Sourced(job.partition("#")[0] or None, f"AWS_BATCH_JOB_ID={job}")
 
@@ -213,31 +211,15 @@ LAUNCHERS: tuple[Launcher, ...] = (
         why_here="after mpirun of Open MPI 5, which is prterun and says more",
         marks=("PRTE_LAUNCHED", "PMIX_RANK", "PMIX_NAMESPACE"),
         rank=("PMIX_RANK",),
-        # It tells its ranks no size but over PMIx, which takes a library.
+        # Its ranks can only ask for the size over PMIx, which takes a library.
         size=("DASKRUNNER_SIZE",),
         job_id=(*_BATCH_JOB, "PMIX_NAMESPACE"),
         key=(("PMIX_NAMESPACE", None),),
         meeting="mpi",
         start="mpirun -n 4 dask-runner script.py",
-        hint="start the ranks with mpirun or mpiexec of Open MPI, which tell it; or "
-        "prterun -x DASKRUNNER_SIZE=4 -n 4",
+        hint="start the ranks with mpirun or mpiexec of Open MPI, which set the size; "
+        "or prterun -x DASKRUNNER_SIZE=4 -n 4",
         foreign=_prterun_is_foreign,
-    ),
-    Launcher(
-        name="jsm",
-        title="jsrun of LSF",
-        why_here="after Open MPI, whose variables it also sets; mpirun inside jsrun is"
-        " recognised by what only mpirun sets",
-        marks=("JSM_NAMESPACE_RANK",),
-        rank=("JSM_NAMESPACE_RANK",),
-        size=("JSM_NAMESPACE_SIZE",),
-        local_rank=("JSM_NAMESPACE_LOCAL_RANK",),
-        local_size=("JSM_NAMESPACE_LOCAL_SIZE",),
-        job_id=("LSB_JOBID",),
-        key=(("LSB_JOBID", ""), ("LSB_JOBINDEX", ""), ("PMIX_NAMESPACE", "")),
-        meeting="file",
-        start="jsrun -n 4 dask-runner script.py",
-        hint="start the ranks with jsrun",
     ),
     Launcher(
         name="flux",
@@ -284,7 +266,7 @@ LAUNCHERS: tuple[Launcher, ...] = (
         local_rank=("MPI_LOCALRANKID",),
         local_size=("MPI_LOCALNRANKS",),
         job_id=(*_BATCH_JOB, "I_MPI_HYDRA_UUID"),
-        # Intel's alone: MPICH tells its ranks only where its key-value space is.
+        # Only Intel MPI sets it; MPICH gives its ranks a key-value space alone.
         key=(("I_MPI_HYDRA_UUID", ""),),
         meeting="pmi",
         start="mpiexec -n 4 dask-runner script.py",
@@ -305,6 +287,23 @@ LAUNCHERS: tuple[Launcher, ...] = (
         start="mpirun_rsh -np 4 -hostfile hosts dask-runner script.py",
         hint="start the ranks with mpirun_rsh",
         is_mpiexec=True,
+    ),
+    Launcher(
+        name="jsm",
+        title="jsrun of LSF",
+        why_here="after Flux, whose instances it starts, and after Open MPI, whose"
+        " variables it also sets; mpirun inside jsrun is recognised by what only mpirun"
+        " sets",
+        marks=("JSM_NAMESPACE_RANK",),
+        rank=("JSM_NAMESPACE_RANK",),
+        size=("JSM_NAMESPACE_SIZE",),
+        local_rank=("JSM_NAMESPACE_LOCAL_RANK",),
+        local_size=("JSM_NAMESPACE_LOCAL_SIZE",),
+        job_id=("LSB_JOBID",),
+        key=(("LSB_JOBID", ""), ("LSB_JOBINDEX", ""), ("PMIX_NAMESPACE", "")),
+        meeting="file",
+        start="jsrun -n 4 dask-runner script.py",
+        hint="start the ranks with jsrun",
     ),
     Launcher(
         name="slurm",
@@ -363,7 +362,7 @@ LAUNCHERS: tuple[Launcher, ...] = (
         why_here="the pod is the machine: all above run inside of it",
         marks=("JOB_COMPLETION_INDEX",),
         rank=("JOB_COMPLETION_INDEX",),
-        # Kubernetes does not tell a pod how many there are.
+        # Kubernetes does not tell a pod the number of pods.
         size=("DASKRUNNER_SIZE",),
         key=(("job_id", None),),
         meeting="file",

@@ -1,4 +1,4 @@
-"""The World: what one rank knows about the launch that it belongs to."""
+"""The World: one rank's place in its launch."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ class World:
     size : int
         Number of ranks.
     local_rank, local_size : int or None
-        Rank among, and number of, the ranks on this node; None where the
-        launcher does not tell (the hub works it out from the node names).
+        Rank among the ranks on this node, and their number; None where the launcher
+        does not say (the hub works it out from the names of the nodes).
     job_id : str
-        The launcher's own name of the job, as a user knows it ("4711").
+        The job's name as the user knows it ("4711").
     key : str
-        Names this launch and no other: launcher, job, step and restart count
-        where they exist. Safe as a part of a file name.
+        A name that this launch has and no other: launcher, job, step and restart
+        count where they exist. Safe as a part of a file name.
     meeting : str
-        The row's default way to meet: "file", "pmi" (the launcher's key-value
-        space), "mpi" (what MPI offers) or "private".
+        How the ranks of this launcher meet by default: "file", "pmi" (the launcher's
+        key-value space), "mpi" (an MPI broadcast) or "private".
     """
 
     launcher: str

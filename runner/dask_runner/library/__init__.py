@@ -1,1 +1,1 @@
-"""The way in from Python: runners for a ``with``, and dask-mpi's names."""
+"""The Python interface: runners for a ``with``, and dask-mpi's functions."""

@@ -1,8 +1,8 @@
-"""What the runners of the library have in common: a ``with`` that is a cluster.
+"""The base class of the runners: a ``with`` that is a cluster.
 
-Every rank runs the user's script up to the ``with``. There the client's rank
-goes on into the body; the others play their part until the cluster ends and then
-leave with :class:`SystemExit` (:mod:`dask_runner.library.session`).
+Every rank runs the user's script up to the ``with``. The client's rank enters the body;
+the others run the scheduler and the workers until the cluster ends, and then leave with
+:class:`SystemExit` (:mod:`dask_runner.library.session`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -24,6 +25,7 @@ from dask_runner.launch.plan import Plan, Role, make_plan
 from dask_runner.launch.settings import configured, settle
 from dask_runner.launch.world import World
 from dask_runner.library.deadline import within
+from dask_runner.library.instructions import RunTop
 from dask_runner.library.session import Session
 from dask_runner.library.with_body import status_of
 from dask_runner.meeting import tls
@@ -40,25 +42,25 @@ if TYPE_CHECKING:
     from dask_runner.launch.settings import Settings
     from dask_runner.mpi.here import Exchange
 
-#: Counts the clusters that this process has entered. The ranks run one script,
-#: so they agree; a second cluster must not meet by the first one's record.
+#: Counts the clusters that this process has entered, so that a second one does not meet
+#: by the first one's record. All ranks run the same script, so they count alike.
 _clusters = count()
 
 
 class BaseRunner:
     """A Dask cluster of the ranks that run this script.
 
-    Subclass it for a system that is not known here: override :meth:`world`, and
-    :meth:`exchange` if the ranks have a better way to meet than a file.
+    Subclass it for a launcher that dask-runner does not know: override :meth:`world`,
+    and :meth:`exchange` if the ranks have a better way to meet than a file.
 
     Parameters
     ----------
     layout : {"dedicated", "shared"}
         "dedicated": rank 0 schedules, rank 1 is the client, the others work;
-        "shared": every rank works, rank 0 is the client as well.
+        "shared": every rank works, and rank 0 is the client as well.
     scheduler_options, worker_options : mapping, optional
-        Further keywords for Dask's ``Scheduler`` and for its workers (or
-        nannies), as JSON can carry them.
+        More keywords for Dask's ``Scheduler`` and for its workers (or nannies); their
+        values must be such as JSON has.
     worker_class : str or type, optional
         A subclass of Dask's Worker or Nanny.
     worker_name : str, optional
@@ -75,7 +77,7 @@ class BaseRunner:
     Raises
     ------
     ConfigError, UsageError
-        On entering, when there is no such world or an option makes no sense.
+        On entering, when there is no such world or an option is invalid.
     """
 
     launcher = "auto"
@@ -106,13 +108,13 @@ class BaseRunner:
         self._session = Session()
         self.rank: int | None = None
         self.role: Role | None = None
-        # Client(runner) uses a loop of its own where this is None.
+        # Client(runner) makes its own event loop where this is None.
         self.loop = None
 
     # --- for subclasses -----------------------------------------------------
 
     def world(self, environ: Mapping[str, str]) -> World:
-        """Find this process's place; by default from the launcher's variables.
+        """Return this process's place; by default from the launcher's variables.
 
         Parameters
         ----------
@@ -130,20 +132,20 @@ class BaseRunner:
         """
         return detect(environ, self._choice) or World.alone()
 
-    #: ``exchange(text)`` is called in every rank: in rank 0 with the record's
-    #: text, in the others with None, and returns the text in all. None here: the
-    #: ranks meet as their launcher's row says.
+    #: ``exchange(text)`` is called in every rank, in rank 0 with the record's text and
+    #: in the others with None. It returns the text in all. Where it is None, the ranks
+    #: meet in their launcher's default way.
     exchange: Exchange | None = None
 
     def plan(self, world: World, layout: str) -> Plan:
-        """Give the ranks their parts."""
+        """Return the roles of all ranks."""
         return make_plan(world.size, layout)
 
     # --- what Client(runner) and the user read ------------------------------
 
     @property
     def status(self) -> str:
-        """One of created, starting, running, closing and closed."""
+        """Created, starting, running, closing or closed."""
         return self._session.status
 
     @property
@@ -153,23 +155,23 @@ class BaseRunner:
 
     @property
     def dashboard_link(self) -> str:
-        """The dashboard, or how one comes to it; empty without one."""
+        """The dashboard's address, or how to reach it; empty without a dashboard."""
         return self._session.ready.dashboard
 
     @property
     def n_workers(self) -> int:
-        """How many workers the cluster has when it is ready."""
+        """The number of workers when the cluster is ready."""
         return self._session.ready.nworkers
 
     @property
     def security(self) -> Security | None:
-        """The cluster's TLS material; None without security."""
+        """The cluster's keys for TLS; None with ``security="none"``."""
         ready = self._session.ready
         return dask_tls.as_security(ready.certificate, ready.private_key)
 
     @property
     def asynchronous(self) -> bool:
-        """Whether it is used by ``async with``."""
+        """Whether the runner is for ``async with``."""
         return self._asynchronous
 
     def __repr__(self) -> str:
@@ -213,14 +215,14 @@ class BaseRunner:
         return self if self.scheduler_address else await self.__aenter__()
 
     def close(self) -> Any:
-        """End the cluster; returns an awaitable if asynchronous."""
+        """End the cluster; return an awaitable if asynchronous."""
         if self._asynchronous:
             return asyncio.to_thread(self._session.leave, 0)
         return self._session.leave(0)
 
     def wait_for_workers(self, n_workers: int, timeout: float | None = None) -> None:
-        """Wait for workers; all of them are there when the body begins."""
-        from distributed import Client  # noqa: PLC0415  the caller has it
+        """Wait for workers, where options let the body begin before all are there."""
+        from distributed import Client  # noqa: PLC0415  slow; the caller has loaded it
 
         address, material = self.scheduler_address, self.security
         with Client(address, security=material, set_as_default=False) as client:
@@ -228,20 +230,20 @@ class BaseRunner:
 
     def _enter(self) -> None:
         try:
-            spec = self._spec()
+            run = self._run()
         except RunnerError as error:
-            # All ranks see it alike; one of them says it.
+            # All ranks run into this error; one of them prints it.
             if prints_shared_errors(os.environ, self._choice):
                 say(f"error: {error}")
             raise SystemExit(error.status) from None
-        self._session.enter(spec, self._carry if self.exchange else None)
+        carry = partial(self._carry, self.exchange) if self.exchange else None
+        self._session.enter(run, carry)
 
-    def _carry(self, text: str | None) -> str:
-        assert self.exchange is not None  # noqa: S101  asked for in the spec
+    def _carry(self, exchange: Exchange, text: str | None) -> str:
         with self._deadline("the broadcast by MPI"):
-            return self.exchange(text)
+            return exchange(text)
 
-    def _spec(self) -> dict[str, Any]:
+    def _run(self) -> RunTop:
         world = self.world(os.environ)
         if number := next(_clusters):
             world = replace(world, key=f"{world.key}-{number}" if world.key else "")
@@ -252,52 +254,50 @@ class BaseRunner:
         self.rank = world.rank
         parts = plan.roles(world.rank)
         self.role = next((role for role in (Role.client, *Role) if role in parts), None)
-        return {
-            "world": asdict(world),
-            "scheduler": plan.scheduler,
-            "client": plan.client,
-            "workers": list(plan.workers),
-            "settings": settings.plain(),
-            "relay": self._relays(world, settings),
-            "scheduler_options": self._scheduler_options,
-            "worker_options": self._worker_options,
-            "worker_name": self._worker_name,
-            "script": _script(),
-            "scheduler_address": self._elsewhere,
-        }
+        return RunTop(
+            world=world,
+            plan=plan,
+            settings=settings.plain(),
+            relay=self._relays(world, settings),
+            scheduler_options=self._scheduler_options,
+            worker_options=self._worker_options,
+            worker_name=self._worker_name,
+            script=_script(),
+            scheduler_address=self._elsewhere,
+        )
 
     def _relays(self, world: World, settings: Settings) -> bool:
-        """Say whether the record goes by :attr:`exchange`, which may be MPI's."""
+        """Return whether :attr:`exchange` carries the record; it may become MPI's."""
         if settings.mpi_tasks and self.exchange is not None:
             raise ConfigError(
                 f"{type(self).__name__} with mpi_tasks: this process is MPI's rank, "
-                "so that its worker cannot be",
+                "so its worker cannot be",
                 "one of the two",
-                "take SlurmRunner or Runner with mpi_tasks, or MPIRunner without",
+                "use SlurmRunner or Runner with mpi_tasks, or MPIRunner without",
             )
         if settings.scheduler_file or settings.mpi_tasks:
             return False
         if self.exchange is None and world.meeting in ("mpi", "pmi"):
             with self._deadline("MPI_Init"):
-                self.exchange = here.exchange(world.size)
+                self.exchange = here.exchange(os.environ, world.size)
         return self.exchange is not None
 
     @property
     def _choice(self) -> str:
-        """What is said of the launcher, as ``--launcher`` says it."""
+        """The launcher's name, as ``--launcher`` takes it."""
         return str(self._given.get("launcher") or self.launcher)
 
     def _deadline(self, call: str) -> AbstractContextManager[None]:
-        """Bound a call that waits for all ranks."""
+        """Return a context that kills this process if a call of all ranks hangs."""
         seconds = settle(self._given, configured(os.environ)).timeout
         prints = prints_shared_errors(os.environ, self._choice)
         return within(seconds, call, prints=prints)
 
     def configure(self) -> None:
-        """Let ``Client()`` without an address connect, in this process."""
-        import dask  # noqa: PLC0415  the user's program has it
+        """Configure Dask in this process so that a bare ``Client()`` connects."""
+        import dask  # noqa: PLC0415  slow; the user's program has loaded it
 
-        from dask_runner.programs.sitehook.standing import Link  # noqa: PLC0415
+        from dask_runner.programs.sitehook.for_client import Link  # noqa: PLC0415
 
         dask.config.set({"scheduler-address": self.scheduler_address})
         ready = self._session.ready
@@ -309,12 +309,15 @@ class BaseRunner:
 
 
 def _script() -> str:
-    """Return what this program's modules are beside; "" is the working directory."""
+    """Return the path beside which this program's modules lie; "" if there is none.
+
+    A program that is typed in, or started with ``-m``, has the working directory.
+    """
     main = sys.modules.get("__main__")
     file, spec = getattr(main, "__file__", None), getattr(main, "__spec__", None)
     if not isinstance(file, str) or (spec is not None and spec.name != "__main__"):
-        return ""  # typed in, or a module by -m
-    # Of a directory or an archive, its __main__.py is the program.
+        return ""
+    # The program of a directory or an archive is its __main__.py.
     return str(Path(file).absolute() if spec is None else Path(file).absolute().parent)
 
 

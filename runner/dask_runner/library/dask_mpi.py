@@ -1,8 +1,8 @@
 """dask-mpi's functions, for programs that were written for it.
 
-``from dask_runner import initialize`` in place of ``from dask_mpi import
-initialize`` is the whole change. Ranks come from the launcher, so that no MPI is
-needed where the launcher tells (Slurm, mpiexec); ``comm`` takes a communicator.
+Such a program changes one line: ``from dask_runner import initialize``. The launcher's
+variables give the ranks, so no MPI is needed under Slurm or an mpiexec; ``comm`` takes
+a communicator.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from dask_runner.launch.world import World
 
-#: What both functions take and give to the runner as it is.
-SHARED = (
+#: Parameters that both functions hand on to the runner unchanged.
+RUNNER_OPTIONS = (
     "interface",
     "nthreads",
     "local_directory",
@@ -36,7 +36,7 @@ SHARED = (
     "worker_options",
 )
 
-#: The cluster that :func:`initialize` has made, until it is closed.
+#: The cluster that :func:`initialize` has started, until it is closed.
 _current: list[BaseRunner] = []
 
 
@@ -54,38 +54,40 @@ def initialize(
     comm: Comm | None = None,
     exit: bool = True,  # noqa: A002  dask-mpi's name
 ) -> bool:
-    """Make a Dask cluster of all ranks; the client's rank goes on.
+    """Start a Dask cluster of all ranks; return in the client's rank.
 
-    Rank 0 schedules, rank 1 returns as the client, the others work. After it,
-    ``Client()`` without an address connects. When the client's program ends, the
-    cluster ends, and with it the other ranks.
+    Rank 0 schedules, rank 1 is the client, the others work. Afterwards ``Client()``
+    without an address connects. When the client's program ends, the cluster and the
+    other ranks end too.
 
     Parameters
     ----------
     interface : str, optional
-        Network interface, as "ib0".
+        Network interface, such as "ib0".
     nthreads : int
-        Threads of a worker.
+        Threads of each worker.
     local_directory : str, optional
-        Where workers spill to.
+        Directory for data that workers spill.
     memory_limit : int, float or str
-        Of a worker: bytes, a fraction of its share, "auto", or 0 for none.
+        Memory of each worker: bytes, a fraction of its share, "auto", or 0 for no
+        limit.
     nanny : bool
         Whether a nanny watches each worker and restarts it.
     dashboard : bool
     dashboard_address : str, optional
-        Opens a port that all who reach it can read. Default: a Unix socket of yours.
+        Opens a port for the dashboard, which anyone who reaches it can read. Default: a
+        Unix socket that only you can open.
     protocol : str, optional
         "tls" (default) or "wss".
     worker_class : str
         A subclass of Worker or Nanny.
     worker_options : dict, optional
-        Further keywords for it.
+        More keywords for that class.
     comm : mpi4py.MPI.Comm, optional
-        The ranks to use instead of all.
+        The ranks to use; default: all.
     exit : bool
-        Whether the other ranks end with :class:`SystemExit`; if not, they return
-        False, and the client calls :func:`send_close_signal` at its end.
+        Whether the other ranks end with :class:`SystemExit`. If not, they return
+        False, and the client has to call :func:`send_close_signal` at its end.
 
     Returns
     -------
@@ -97,11 +99,11 @@ def initialize(
     SystemExit
         In the other ranks when the cluster ends, or if it cannot start.
     """
-    runner = _runner(comm, _shared(locals()))
+    runner = _runner(comm, _runner_options(locals()))
     if not _enter(runner, leave=exit):
         return False
     if exit:
-        # Before Dask's own hooks, which run later because they came earlier.
+        # atexit runs the last hook first, so this one runs before Dask's own.
         atexit.register(_at_exit)
     return True
 
@@ -132,43 +134,43 @@ def execute(
 ) -> Any:
     """Run a function as the client of a Dask cluster of all ranks.
 
-    Parameters are those of :func:`initialize`, and:
+    It has the parameters of :func:`initialize`, and these:
 
     Parameters
     ----------
     client_function : callable, optional
-        Runs in the client's rank; without it there is no client, and the cluster
-        lives until it is shut down from outside or signalled.
+        Runs in the client's rank. Without it there is no client, and the cluster
+        lives until it is shut down or gets a signal.
     client_args, client_kwargs
-        Its arguments.
+        The arguments of that function.
     client_rank, scheduler_rank : int
-        Who plays which part.
+        The ranks of the client and of the scheduler.
     scheduler : bool
-        Whether to start one; if not, ``scheduler_address`` names it.
+        Whether to start a scheduler; if not, ``scheduler_address`` names it.
     scheduler_address : str, optional
     scheduler_port : int, optional
-        Default: any.
+        Default: any free port.
     scheduler_file : str, optional
-        Where to write the scheduler's address.
+        File for the scheduler's address.
     exclusive_workers : bool
-        Whether the scheduler's and the client's rank do not work as well.
+        Whether the ranks of the scheduler and the client have no workers.
     worker_name : str, optional
         Workers are named ``{worker_name}-{rank}`` instead of ``{rank}``.
 
     Returns
     -------
     object
-        What the function returned, in the client's rank; None in the others,
-        when the cluster has ended.
+        The function's result in the client's rank; None in the others, when the
+        cluster has ended.
 
     Raises
     ------
     Exception
-        What the function raised, in the client's rank.
+        The function's exception, in the client's rank.
     SystemExit
         In any rank, if the cluster failed.
     """
-    shared = _shared(locals())
+    shared = _runner_options(locals())
     if not scheduler and scheduler_address is None:
         raise ValueError("scheduler=False needs a scheduler_address")
     client = client_rank if callable(client_function) else None
@@ -181,7 +183,7 @@ def execute(
             "scheduler_address": None if scheduler else scheduler_address,
             "worker_name": worker_name,
         },
-        _Parts(
+        _PlanOfExecute(
             scheduler_rank if scheduler else None, client, exclusive=exclusive_workers
         ),
     )
@@ -195,12 +197,12 @@ def execute(
 
 
 def send_close_signal() -> None:
-    """End the cluster that :func:`initialize` made; called by the client."""
+    """End the cluster that :func:`initialize` has started; for the client."""
     if not _current:
         return
     runner = _current.pop()
     _close_clients()
-    # An exception that ended the program is kept here by the interpreter.
+    # The interpreter keeps the exception that ended the program here.
     failed = sys.exc_info()[1] or getattr(sys, "last_value", None)
     runner.__exit__(type(failed) if failed else None, failed, None)
 
@@ -209,12 +211,12 @@ def _at_exit() -> None:
     try:
         send_close_signal()
     except SystemExit:
-        # Of a cluster that was lost: the program has ended with that status already.
+        # The cluster was lost, and the program has ended with its status already.
         return
 
 
 def _close_clients() -> None:
-    from distributed import Client  # noqa: PLC0415  the user's program has it
+    from distributed import Client  # noqa: PLC0415  slow; the user has loaded it
 
     while True:
         try:
@@ -223,8 +225,8 @@ def _close_clients() -> None:
             return
 
 
-class _Parts:
-    """execute's way to give the ranks their parts."""
+class _PlanOfExecute:
+    """The roles of all ranks, as the parameters of :func:`execute` set them."""
 
     def __init__(
         self, scheduler: int | None, client: int | None, *, exclusive: bool
@@ -253,18 +255,18 @@ class _Parts:
         return Plan(self._scheduler, self._client, tuple(workers))
 
 
-def _shared(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Pick them from a function's arguments; dask-mpi's "" is no directory."""
-    options = {name: given[name] for name in SHARED}
+def _runner_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the runner's options; dask-mpi's "" for a directory is none."""
+    options = {name: given[name] for name in RUNNER_OPTIONS}
     return {**options, "local_directory": given["local_directory"] or None}
 
 
 def _runner(
-    comm: Comm | None, options: dict[str, Any], parts: _Parts | None = None
+    comm: Comm | None, options: dict[str, Any], plan: _PlanOfExecute | None = None
 ) -> BaseRunner:
     runner = BaseRunner(**options) if comm is None else MPIRunner(comm, **options)
-    if parts is not None:
-        runner.plan = parts  # type: ignore[method-assign]  # one call's own plan
+    if plan is not None:
+        runner.plan = plan  # type: ignore[method-assign]  # the plan of one call
     return runner
 
 

@@ -1,11 +1,12 @@
-"""The library's way in: ``with SlurmRunner() as runner, Client(runner) as client:``.
+"""The runners: ``with SlurmRunner() as runner, Client(runner) as client:``.
 
-One runner for each way that ranks are started; what they share is in
-:mod:`dask_runner.library.base`.
+There is one class for each way to start ranks; :mod:`dask_runner.library.base` has what
+they share.
 """
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from dask_runner.errors import ConfigError
@@ -24,7 +25,7 @@ __all__ = ["BaseRunner", "MPIRunner", "Runner", "SLURMRunner", "SlurmRunner"]
 
 
 class Runner(BaseRunner):
-    """A cluster of whatever started this script, in the layout "shared"."""
+    """A cluster of the ranks of any launcher, or of none, in the layout "shared"."""
 
     layout = "shared"
 
@@ -64,20 +65,20 @@ class MPIRunner(BaseRunner):
         self._whole = comm is None
 
     def world(self, environ: Mapping[str, str]) -> World:
-        """Take the place from MPI, and what it leaves open from the launcher."""
+        """Return the rank and size that MPI gives, and the launcher's other fields."""
         comm = self._communicator()
         found = detect(environ, self._choice)
         if found is not None and found.size == comm.size and found.rank == comm.rank:
             return found
         if found is not None and self._whole:
-            here.refuse_other_world(found.size, comm)
+            here.refuse_other_world(environ, found.size, comm)
         return World("mpi", comm.rank, comm.size, None, None, "mpi", "mpi", "mpi")
 
     def _communicator(self) -> Comm:
         if self._comm is None:
             try:
                 with self._deadline("MPI_Init"):
-                    self._comm = here.begin()
+                    self._comm = here.begin(os.environ)
             except here.UNUSABLE as error:
                 raise ConfigError(
                     f"mpi4py does not work: {error}",

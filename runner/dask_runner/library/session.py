@@ -1,8 +1,8 @@
-"""One cluster, as the user's process lives through it in the library's way in.
+"""One cluster in the user's process, from entering the ``with`` to leaving it.
 
-It starts the rank's top process (:mod:`dask_runner.library.top`), hears from it when
-all is ready, and takes the body of the ``with`` down when it says that the cluster
-has ended.
+The session starts the rank's top process (:mod:`dask_runner.library.top`), waits for
+its message that the cluster is ready, and interrupts the body of the ``with`` when the
+top process reports that the cluster has ended.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dask_runner.hub import messages as m
@@ -23,82 +24,100 @@ from dask_runner.library.with_body import Body, end_with
 from dask_runner.meeting import pmi_client
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
+    from dask_runner.library.instructions import RunTop
     from dask_runner.mpi.here import Exchange
 
-#: Seconds beyond the grace for the rank's processes to end after the body.
-END = 20.0
+#: Seconds for the top process to end after the body.
+END_SECONDS = 20.0
 
-#: What Python does about signals that end a cluster. Other handlers are the program's.
-_DEFAULTS: dict[int, Any] = {
+#: Python's own handlers of the signals that end a cluster. Any other handler is the
+#: program's, and stays.
+_DEFAULT_HANDLERS: dict[int, Any] = {
     signal.SIGTERM: signal.SIG_DFL,
     signal.SIGINT: signal.default_int_handler,
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Top:
+    """The rank's top process, and the connection with it."""
+
+    process: subprocess.Popen[bytes]
+    channel: BlockingChannel
+
+    def wait(self) -> int:
+        """Wait for its end, for a limited time; return its exit status."""
+        try:
+            status = self.process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            status = self.process.wait()
+        return status if status >= 0 else 128 - status
+
+
 class Session:
-    """From entering one cluster to leaving it.
+    """One cluster, from entering it to leaving it.
 
     Attributes
     ----------
     status : str
         "created", "starting", "running", "closing" or "closed".
     ready : Ready
-        What there is to know of the cluster; nothing until it is ready.
+        The cluster's address, keys and size; empty until the cluster is ready.
     """
 
     def __init__(self) -> None:
         self.status = "created"
         self.ready = m.Ready("", "", 0)
-        self._top: subprocess.Popen[bytes] | None = None
-        self._channel: BlockingChannel | None = None
+        self._top: Top | None = None
         self._body = Body()
         self._leaving = False
 
-    def enter(self, spec: Mapping[str, Any], exchange: Exchange | None) -> None:
-        """Start the rank's part; return in the client, when all is ready.
+    def enter(self, run: RunTop, exchange: Exchange | None) -> None:
+        """Start this rank; return in the client, when the cluster is ready.
 
         Parameters
         ----------
-        spec : mapping
-            What the top process is told.
+        run : RunTop
+            The instructions for the top process.
         exchange : callable, optional
-            How this process carries the record, if it has a way.
+            Broadcasts the record, if this process does that itself.
 
         Raises
         ------
         SystemExit
-            In all other ranks when the cluster has ended, and in the client if it
-            could not begin.
+            In all other ranks when the cluster has ended, and in the client if the
+            cluster could not start.
         """
         self.status = "starting"
-        # No MPI here has taken the launcher's socket, so the ranks meet over it.
+        # No MPI in this process uses the launcher's socket, so the ranks meet over it.
         launcher = pmi_client.descriptor(os.environ) if exchange is None else None
-        self._top, self._channel = _start([] if launcher is None else [launcher])
-        _keep_watch(self._top, spec)
-        self._channel.send(m.Run(dict(spec)))
-        # A broadcast by MPI would not hear them, and is ended by its launcher.
-        top = self._top if exchange is None else None
-        with _passing_signals_on(top):
-            self._begin(self._channel, exchange)
+        self._top = top = _start([] if launcher is None else [launcher])
+        _keep_watch(top.process, run)
+        top.channel.send(run)
+        # An MPI broadcast blocks the handler; there the launcher ends the ranks.
+        with _forward_signals(top.process if exchange is None else None):
+            self._begin(top, exchange)
 
-    def _begin(self, channel: BlockingChannel, exchange: Exchange | None) -> None:
+    def _begin(self, top: Top, exchange: Exchange | None) -> None:
         while True:
-            message = channel.receive()
-            if isinstance(message, m.Relay):
-                assert exchange is not None  # noqa: S101  the spec says so
-                channel.send(m.Relay(exchange(message.record or None)))
+            message = top.channel.receive()
+            if isinstance(message, m.Relay) and exchange is not None:
+                top.channel.send(m.Relay(exchange(message.record or None)))
             elif isinstance(message, m.Ready):
                 self.ready = message
                 self.status = "running"
                 self._body.begin()
-                threading.Thread(target=self._watch, daemon=True).start()
+                watch = threading.Thread(target=self._watch, args=[top], daemon=True)
+                watch.start()
                 return
             else:
-                # The end of the cluster, for all but a client that has begun.
-                channel.send(m.ClientEnded(0, ""))
-                raise SystemExit(self._wait())
+                # The cluster has ended: in other ranks after its life, in the client
+                # because it could not start.
+                top.channel.send(m.ClientEnded(0, ""))
+                raise SystemExit(top.wait())
 
     def leave(self, status: int) -> None:
         """End the cluster with the body's status.
@@ -106,42 +125,32 @@ class Session:
         Raises
         ------
         SystemExit
-            If the cluster has ended first, with its status.
+            With the cluster's status, if the cluster has ended before the body.
         """
-        if self._channel is None or self._leaving:
+        if self._top is None or self._leaving:
             return
         self._leaving = True
         self._body.over()
         self.status = "closing"
-        self._channel.send(m.ClientEnded(status, ""))
-        self._wait()
+        self._top.channel.send(m.ClientEnded(status, ""))
+        self._top.wait()
         self.status = "closed"
         if self._body.status:
             raise SystemExit(self._body.status)
 
-    def _watch(self) -> None:
-        """Interrupt the body when the cluster ends before it."""
-        assert self._channel is not None  # noqa: S101  started
-        message = self._channel.receive()
+    def _watch(self, top: Top) -> None:
+        """Interrupt the body when the cluster ends first."""
+        message = top.channel.receive()
         while message is not None and not isinstance(message, m.Close):
-            message = self._channel.receive()
+            message = top.channel.receive()
         if not self._leaving:
             self._body.interrupt(message.status if isinstance(message, m.Close) else 69)
 
-    def _wait(self) -> int:
-        assert self._top is not None  # noqa: S101  started
-        try:
-            status = self._top.wait(END)
-        except subprocess.TimeoutExpired:
-            self._top.kill()
-            status = self._top.wait()
-        return status if status >= 0 else 128 - status
 
-
-def _start(sockets: list[int]) -> tuple[subprocess.Popen[bytes], BlockingChannel]:
-    """Start the rank's top process, which has the launcher's *sockets* from now on."""
+def _start(sockets: list[int]) -> Top:
+    """Start the rank's top process, which inherits the launcher's *sockets*."""
     ours, theirs = socket.socketpair()
-    with theirs, _blocked():
+    with theirs, _signals_blocked():
         top = subprocess.Popen(
             [
                 sys.executable,
@@ -155,13 +164,13 @@ def _start(sockets: list[int]) -> tuple[subprocess.Popen[bytes], BlockingChannel
             pass_fds=[theirs.fileno(), *sockets],
             process_group=0,
         )
-    return top, BlockingChannel(ours)
+    return Top(top, BlockingChannel(ours))
 
 
 @contextlib.contextmanager
-def _blocked() -> Iterator[None]:
-    """Let signals wait for a process that starts, until it hears them."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _DEFAULTS)
+def _signals_blocked() -> Iterator[None]:
+    """Block signals, so that a new process gets them only when it can handle them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _DEFAULT_HANDLERS)
     try:
         yield
     finally:
@@ -169,31 +178,35 @@ def _blocked() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _passing_signals_on(top: subprocess.Popen[bytes] | None) -> Iterator[None]:
-    """Let the rank hear what ends this process, while that waits for its cluster."""
+def _forward_signals(top: subprocess.Popen[bytes] | None) -> Iterator[None]:
+    """Forward SIGTERM and SIGINT to the top process while this one waits for it."""
 
-    def pass_on(number: int, frame: object) -> None:
+    def forward(number: int, frame: object) -> None:
         del frame
         if top is not None:
             top.send_signal(number)
 
     ours = []
     if top is not None and threading.current_thread() is threading.main_thread():
-        ours = [one for one in _DEFAULTS if signal.getsignal(one) is _DEFAULTS[one]]
+        ours = [
+            number
+            for number, default in _DEFAULT_HANDLERS.items()
+            if signal.getsignal(number) is default
+        ]
     for number in ours:
-        signal.signal(number, pass_on)
+        signal.signal(number, forward)
     try:
         yield
     finally:
         for number in ours:
-            signal.signal(number, _DEFAULTS[number])
+            signal.signal(number, _DEFAULT_HANDLERS[number])
 
 
-def _keep_watch(top: subprocess.Popen[bytes], spec: Mapping[str, Any]) -> None:
-    """End a top process that stands still, and this one with its launcher."""
+def _keep_watch(top: subprocess.Popen[bytes], run: RunTop) -> None:
+    """Kill the top process if it is stopped; end this process with its launcher."""
     threading.Thread(
         target=end_with,
-        args=(top, spec["settings"]["silence"]),
-        kwargs={"launched": may_be_outlived(spec["world"]["launcher"])},
+        args=(top, run.settings["silence"]),
+        kwargs={"launched": may_be_outlived(run.world.launcher)},
         daemon=True,
     ).start()

@@ -1,15 +1,16 @@
-"""A rank's top process for the library's way in, below the user's process.
+"""A rank's top process in the library's way in: a child of the user's process.
 
-The user's process may be busy for minutes without giving up the interpreter, so
-the hub and the lifelines live here. Gets ``Run`` with a World, a Plan and
-settings; relays the record where the process above carries it; says
-``Ready`` and ``Close``; its exit status is the rank's.
+The user's process may compute for minutes without releasing the interpreter lock, so
+the hub and the lifelines run here. The top process receives ``RunTop``, and sends
+``Ready`` and ``Close``. It passes the record to the user's
+process where that one broadcasts it. Its exit status is the rank's.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +18,12 @@ from dask_runner.errors import RunnerError
 from dask_runner.hub import messages as m
 from dask_runner.hub.report import say
 from dask_runner.launch.launch import Launch
-from dask_runner.launch.plan import Plan
 from dask_runner.launch.settings import Setting, Settings
-from dask_runner.launch.world import World
+from dask_runner.library.instructions import RunTop
 from dask_runner.meeting.choose import choose
-from dask_runner.meeting.record import RelayMeeting
+from dask_runner.meeting.relay import RelayMeeting
+from dask_runner.node.contact import Contact
+from dask_runner.node.events import Source
 from dask_runner.node.exits import Ended
 from dask_runner.node.launcher_child import ThisProcess
 from dask_runner.node.mpi_broadcast import mpi_meeting
@@ -30,12 +32,13 @@ from dask_runner.programs import lifeline
 
 if TYPE_CHECKING:
     from dask_runner.hub.channel import Channel
+    from dask_runner.node.events import Event
 
 
-class Above:
+class UserProcess:
     """The user's process, as its rank sees it."""
 
-    def __init__(self, channel: Channel, events: asyncio.Queue[Any]) -> None:
+    def __init__(self, channel: Channel, events: asyncio.Queue[Event]) -> None:
         self._channel = channel
         self._events = events
         self._relays: asyncio.Queue[m.Relay] = asyncio.Queue()
@@ -44,38 +47,38 @@ class Above:
         self.why = ""
 
     async def listen(self) -> None:
-        """Turn what it says into events."""
+        """Put the messages of the user's process into the queue of events."""
         while (message := await self._channel.receive()) is not None:
             if isinstance(message, m.Relay):
                 await self._relays.put(message)
                 continue
             if isinstance(message, m.ClientEnded):
                 self._over.set()
-            await self._events.put(("above", message))
+            await self._events.put((Source.above, message))
         self._over.set()
-        await self._events.put(("above", Ended(0)))
+        await self._events.put((Source.above, Ended(0)))
 
     async def hand_over(self, text: str | None) -> str:
-        """Let it broadcast the record."""
+        """Have the user's process broadcast the record; return the record."""
         self._channel.send(m.Relay(text or ""))
         return (await self._relays.get()).record
 
     @property
     def running(self) -> bool:
-        """Whether it is there and in the body of the ``with``."""
+        """Whether the body of the ``with`` runs."""
         return not self._over.is_set()
 
     def send(self, message: m.Message) -> None:
-        """Send it a message."""
+        """Send a message to the user's process."""
         self._channel.send(message)
 
     def signal(self, number: int) -> None:
-        """Send it a signal, unless it has gone on by itself."""
+        """Send a signal to the user's process, if it is in the body."""
         if self.running and os.getppid() == self.pid:
             os.kill(self.pid, number)
 
     async def stop(self, patience: float, *, ask: m.Message | None) -> None:
-        """Ask it to leave the body; after *patience* end it."""
+        """Ask the user's process to leave the body; kill it after *patience*."""
         if not self.running:
             return
         self._channel.send(ask or m.Close(0))
@@ -88,36 +91,34 @@ class Above:
 
 async def _play() -> int:
     channel = await lifeline.channel()
-    spec = (await lifeline.expect(channel, m.Run)).spec
-    events: asyncio.Queue[Any] = asyncio.Queue()
-    above = Above(channel, events)
-    listening = asyncio.create_task(above.listen())
-    world = World(**spec["world"])
-    settings = Settings(
-        {key: Setting(v, "call") for key, v in spec["settings"].items()}
-    )
+    run = await lifeline.expect(channel, RunTop)
+    events: asyncio.Queue[Event] = asyncio.Queue()
+    user = UserProcess(channel, events)
+    listening = asyncio.create_task(user.listen())
+    settings = Settings({key: Setting(v, "call") for key, v in run.settings.items()})
     launch = Launch(
-        world,
-        Plan(spec["scheduler"], spec["client"], tuple(spec["workers"])),
+        run.world,
+        run.plan,
         settings,
         os.environ,
-        scheduler_options=spec["scheduler_options"],
-        worker_options=spec["worker_options"],
-        worker_name=spec["worker_name"],
-        script=spec["script"],
-        scheduler_address=spec["scheduler_address"],
+        scheduler_options=run.scheduler_options,
+        worker_options=run.worker_options,
+        worker_name=run.worker_name,
+        script=run.script,
+        scheduler_address=run.scheduler_address,
     )
-    if spec["relay"]:
-        meeting: Any = RelayMeeting(above.hand_over)
+    if run.relay:
+        meeting: Any = RelayMeeting(user.hand_over)
     else:
-        meeting = choose(world, os.environ, settings, mpi_meeting)
-    status = await Rank(launch, meeting, events, ThisProcess(), above).run()
+        meeting = choose(run.world, os.environ, settings, mpi_meeting)
+    contact = Contact(launch, meeting, socket.gethostname())
+    status = await Rank(launch, contact, events, ThisProcess(), user).run()
     listening.cancel()
     return status
 
 
 def main() -> int:
-    """Play the rank; return its status."""
+    """Run the rank; return its exit status."""
     try:
         return asyncio.run(_play())
     except RunnerError as error:

@@ -1,9 +1,8 @@
-"""The user's process in the library's way in: ended when its cluster is.
+"""Interrupt the body of a ``with`` when its cluster is lost.
 
-The body of the ``with``, or what follows ``initialize()``, may sleep, read or
-compute when the cluster is lost. It is left as by :func:`sys.exit`, with the status
-of the cluster: ``finally`` and ``atexit`` run, and nothing is printed but the line
-that rank 0 has said.
+The body, or the program after ``initialize()``, may sleep, read or compute when the
+cluster is lost. It ends as by :func:`sys.exit`, with the cluster's status: ``finally``
+and ``atexit`` run, and nothing is printed but rank 0's line.
 """
 
 from __future__ import annotations
@@ -20,24 +19,24 @@ from dask_runner.node.exits import Standing
 if TYPE_CHECKING:
     from subprocess import Popen
 
-#: What nobody else sends and nothing happens by: Ctrl-C stays what the program, or
-#: asyncio, makes of it. A real signal ends a sleep and a read as well.
-LEAVE = signal.SIGURG
+#: The signal that interrupts the body: it also ends a sleep or a read. Nothing else
+#: sends SIGURG, and by default it does nothing. SIGINT is the program's or asyncio's.
+INTERRUPT_SIGNAL = signal.SIGURG
 
-#: Seconds between looks at what may stand still.
-LOOK = 1.0
+#: Seconds between checks of whether the top process is stopped.
+CHECK_SECONDS = 1.0
 
-#: They would tell at length of connections to a cluster whose end has been said.
-HUSHED = ("distributed", "distributed.client", "tornado", "asyncio")
+#: Loggers that would report every connection to a cluster that has ended.
+NOISY_LOGGERS = ("distributed", "distributed.client", "tornado", "asyncio")
 
 
 class Body:
-    """What runs in this process while the cluster does.
+    """The body of the ``with``, while the cluster runs.
 
     Attributes
     ----------
     status : int or None
-        The cluster's, if it has ended first.
+        The cluster's status, if the cluster has ended before the body.
     """
 
     def __init__(self) -> None:
@@ -46,24 +45,25 @@ class Body:
         self._before: object = None
 
     def begin(self) -> None:
-        """Take note that it begins, in this thread."""
-        # Only the main thread can have handlers. With an event loop it is not here,
-        # and there Ctrl-C is what cancels in order.
+        """Prepare to interrupt the body, which begins in this thread."""
+        # Only the main thread can set handlers. `async with` calls this in another
+        # thread; there SIGINT makes asyncio cancel the body.
         self._in_main = threading.current_thread() is threading.main_thread()
         if self._in_main:
-            self._before = signal.signal(LEAVE, self._leave)
+            self._before = signal.signal(INTERRUPT_SIGNAL, self._leave)
 
     def interrupt(self, status: int) -> None:
-        """Leave it, from another thread, with this status."""
+        """End the body with this status; called in another thread."""
         self.status = status
-        for name in HUSHED:
+        for name in NOISY_LOGGERS:
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        os.kill(os.getpid(), LEAVE if self._in_main else signal.SIGINT)
+        os.kill(os.getpid(), INTERRUPT_SIGNAL if self._in_main else signal.SIGINT)
 
     def over(self) -> None:
-        """Take note that it has ended, in whatever thread."""
+        """Stop expecting an interruption: the body has ended, in any thread."""
         if self._in_main and threading.current_thread() is threading.main_thread():
-            signal.signal(LEAVE, self._before or signal.SIG_DFL)  # type: ignore[arg-type]
+            before = self._before or signal.SIG_DFL
+            signal.signal(INTERRUPT_SIGNAL, before)  # type: ignore[arg-type]
 
     def _leave(self, number: int, frame: object) -> None:
         del number, frame
@@ -72,22 +72,22 @@ class Body:
 
 
 def end_with(top: Popen[bytes], silence: float, *, launched: bool) -> None:
-    """Kill *top* if it is stopped and not continued; for a thread of its own.
+    """Kill *top* if it is stopped and not continued; runs in a thread of its own.
 
-    A rank that has no agent has nobody else to see it.
+    In a rank without an agent no other process would notice.
 
     Parameters
     ----------
     top : Popen
         The rank's top process, our child.
     silence : float
-        Seconds that it may stand still.
+        Seconds that it may be stopped.
     launched : bool
-        Whether this process is to end with the one that has started it: mpiexec's
-        children outlive it otherwise.
+        Whether this process ends when its parent does: the ranks of an mpiexec that
+        was killed would go on.
     """
     standing, launcher = Standing(silence), os.getppid()
-    every = min(LOOK, silence / 3)
+    every = min(CHECK_SECONDS, silence / 3)
     while top.poll() is None:
         time.sleep(every)
         if standing.too_long({top.pid}, every):
@@ -98,7 +98,7 @@ def end_with(top: Popen[bytes], silence: float, *, launched: bool) -> None:
 
 
 def status_of(error: BaseException | None) -> int:
-    """Return the status of a body that was left so, as the interpreter gives it."""
+    """Return the exit status that Python gives a program which *error* ends."""
     match error:
         case None:
             return 0

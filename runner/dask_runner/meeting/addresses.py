@@ -1,4 +1,4 @@
-"""Under which address this node is known to the others.
+"""The address by which other nodes reach this one.
 
 No address on the Internet is ever probed: compute nodes often have no route to
 one, and Dask's own probe of 8.8.8.8 fails there (dask-jobqueue#681).

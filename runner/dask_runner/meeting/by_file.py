@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING
 
 from dask_runner.errors import ConfigError
 from dask_runner.meeting import record_file
-from dask_runner.meeting.record import FIRST_POLL, LAST_POLL, BadRecordError, Record
-from dask_runner.meeting.record_file import DIRECTORY, PRIVATE
-from dask_runner.meeting.words import NoWords, OverError
+from dask_runner.meeting.base import FIRST_POLL, LAST_POLL, Meeting
+from dask_runner.meeting.notice import NoNotices, OverError
+from dask_runner.meeting.record import BadRecordError, Record
+from dask_runner.meeting.record_directory import LOCAL_PREFIX, RECORDS
 from dask_runner.resources.machine import NETWORK, kind_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 
     from dask_runner.launch.world import World
-    from dask_runner.meeting.words import Words
+    from dask_runner.meeting.notice import Notices
 
 #: Seconds after which a rank that could not write the record anywhere itself
 #: stops waiting for one: rank 0, which has said so, is long gone.
@@ -36,7 +37,15 @@ OF_ONE = frozenset({"", "overlay", "fuse-overlayfs", "fuse.fuse-overlayfs"}) | {
 }
 
 
-class FileMeeting:
+def pauses() -> Iterator[float]:
+    """Yield the seconds between looks: ever longer, and not the same on all nodes."""
+    pause = FIRST_POLL
+    while True:
+        yield pause * random.uniform(0.7, 1.3)  # noqa: S311
+        pause = min(pause * 1.5, LAST_POLL)
+
+
+class FileMeeting(Meeting):
     """The record is a file in a directory that all ranks share.
 
     Parameters
@@ -54,13 +63,7 @@ class FileMeeting:
     ----------
     reaches_all : callable
         As above.
-    words : Words
-        Where those who look for the record find last words instead.
     """
-
-    collective = False
-    # What lies in a file may be of a rank 0 that is gone.
-    has_come = False
 
     def __init__(
         self,
@@ -71,10 +74,19 @@ class FileMeeting:
         self._paths = tuple(paths)
         self._key = key
         self.reaches_all = reaches_all or (lambda _: False)
-        self.words: Words = NoWords()
+        self._notices: Notices = NoNotices()
         self._written: list[Path] = []
         self._nonce = ""
         self._trouble: dict[Path, str] = {}
+
+    @property
+    def notices(self) -> Notices:
+        """Where ranks that look for the record find notices instead."""
+        return self._notices
+
+    def post_notices(self, notices: Notices) -> None:
+        """Have notices left beside the record from now on."""
+        self._notices = notices
 
     async def publish(self, record: Record) -> None:
         """Write the file, again where it was written before.
@@ -109,11 +121,10 @@ class FileMeeting:
             If nothing is found for some time where this rank, and so most
             likely rank 0, cannot write either.
         OverError
-            If there is no record whose hub answers, but a word of its launch's end.
+            If there is no record whose hub answers, but a notice of its launch's end.
         """
-        pause = FIRST_POLL
         began = time.monotonic()
-        while True:
+        for pause in pauses():
             if time.monotonic() > began + HOPELESS and not any(
                 path.exists() or record_file.usable(path.parent) for path in self._paths
             ):
@@ -127,13 +138,12 @@ class FileMeeting:
                     self._trouble[path] = f"cannot be read: {error.strerror}"
                 except BadRecordError as error:
                     self._trouble[path] = str(error)
-            if (word := self.words.find()) is not None:
-                raise OverError(word)
-            await asyncio.sleep(pause * random.uniform(0.7, 1.3))  # noqa: S311
-            pause = min(pause * 1.5, LAST_POLL)
+            if (notice := self.notices.find()) is not None:
+                raise OverError(notice)
+            await asyncio.sleep(pause)
 
     def has_begun(self) -> bool:
-        """Say whether there is a record, and so something to meet by."""
+        """Return whether there is a record, and so something to meet by."""
         for path in self._paths:
             with contextlib.suppress(OSError, BadRecordError):
                 self._read(path)
@@ -160,9 +170,6 @@ class FileMeeting:
         """Those that this rank has written."""
         return tuple(map(str, self._written))
 
-    async def settle(self) -> None:
-        """Nothing is under way."""
-
     def adopt(self, record: Record) -> None:
         """Withdraw the files that a lost rank 0 has written."""
         self._written, self._nonce = list(self._paths), record.nonce
@@ -170,9 +177,9 @@ class FileMeeting:
     def withdraw(self) -> None:
         """Remove each file that is still the one that we wrote."""
         if self._written:
-            self.words.sweep()
+            self.notices.sweep()
         for path in self._written:
-            # What is gone, replaced, or has other records beside it stays so.
+            # It may be gone or replaced, or its directory may hold other records.
             with contextlib.suppress(OSError, BadRecordError):
                 record_file.remove(path, self._is_ours)
         self._written = []
@@ -245,7 +252,9 @@ def node_meeting(world: World, environ: Mapping[str, str]) -> FileMeeting:
     working directory can be written; it comes last, because Apptainer may give
     each rank one of its own (``--contain``).
     """
-    temporary = Path(tempfile.gettempdir()) / f"{PRIVATE}{world.key}" / "record.json"
+    temporary = (
+        Path(tempfile.gettempdir()) / f"{LOCAL_PREFIX}{world.key}" / "record.json"
+    )
     paths = [*_shared(world, environ), temporary]
     return FileMeeting(paths, world.key, _on_this_node)
 
@@ -254,7 +263,7 @@ def _shared(world: World, environ: Mapping[str, str]) -> list[Path]:
     name = f"{world.key}.json"
     places = []
     if environ.get("HOME"):
-        places.append(Path(environ["HOME"]) / DIRECTORY)
+        places.append(Path(environ["HOME"]) / RECORDS)
     with contextlib.suppress(FileNotFoundError):  # it is gone, which has been said
-        places.append(Path.cwd() / DIRECTORY)
+        places.append(Path.cwd() / RECORDS)
     return [place / name for place in places]

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 from dask_runner.errors import LostError
 from dask_runner.launch.numbers import parse_digits_or_none, quoted
 from dask_runner.meeting import pmi_client
-from dask_runner.meeting.record import RelayMeeting, UnusableError
-from dask_runner.meeting.words import NoWords
+from dask_runner.meeting.base import UnusableError
+from dask_runner.meeting.notice import NoNotices
+from dask_runner.meeting.relay import RelayMeeting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from dask_runner.meeting.notice import Notice
     from dask_runner.meeting.pmi_client import Space
-    from dask_runner.meeting.words import Word
 
 #: Characters of a piece, where the launcher allows more: with all around it, a
 #: line of the length that MPICH's own clients send.
@@ -49,7 +50,7 @@ class PmiExchange:
         self._over = False
 
     async def __call__(self, text: str | None) -> str:
-        """Give (rank 0) or receive (None) the record's text."""
+        """Send (rank 0) or receive (None) the record's text."""
         try:
             wire = pmi_client.wire(self._environ)
             if self._for_mpi:
@@ -77,7 +78,7 @@ class PmiExchange:
         return text
 
     async def settle(self) -> None:
-        """Take leave of the launcher where MPI has not: it calls that a failure."""
+        """Say ``finalize`` if MPI has not: the launcher takes silence for a failure."""
         if not self._owes_leave:
             return
         self._owes_leave = False
@@ -87,11 +88,11 @@ class PmiExchange:
             )
             await space.finalize()
         except pmi_client.PmiError:
-            # MPI has, and the launcher has closed its end.
+            # MPI has done so, and the launcher has closed its end.
             return
 
     async def abort(self, status: int) -> None:
-        """Let the launcher end all ranks, unless they have met."""
+        """Have the launcher end all ranks, unless they have met."""
         if self._over:
             return
         try:
@@ -100,7 +101,7 @@ class PmiExchange:
             )
             await space.abort(status)
         except pmi_client.PmiError:
-            # It is gone, or will see that this rank has left without its leave.
+            # The launcher is gone, or will see that this rank ends without finalize.
             return
 
     def drop(self) -> None:
@@ -129,12 +130,12 @@ def pmi_meeting(
         waits=lambda: exchange.doing,
         settle=exchange.settle,
         seconds=seconds,
-        words=PmiWords(exchange),
+        notices=PmiNotices(exchange),
     )
 
 
-class PmiWords(NoWords):
-    """The last word of a rank is to its launcher: to end all.
+class PmiNotices(NoNotices):
+    """A rank that fails has its launcher end all, and leaves nothing else.
 
     Hydra ends all at once when a rank fails that has greeted it, but waits for the
     others of one that has not.
@@ -148,10 +149,10 @@ class PmiWords(NoWords):
         self._exchange = exchange
         self._status: int | None = None
 
-    def leave(self, word: Word, signed: Iterable[int] = ()) -> bool | None:
+    def leave(self, notice: Notice, signed: Iterable[int] = ()) -> bool | None:
         """Keep it until this rank has nothing more to do."""
         del signed
-        self._status = word.status
+        self._status = notice.status
         return None
 
     async def taken(self) -> None:
@@ -188,6 +189,6 @@ def _lost(error: pmi_client.PmiError) -> LostError:
     return LostError(
         f"the launcher's key-value space failed: {error}",
         "a launcher that serves its ranks until they have met (PMI-1)",
-        "look for its own words above; or let the ranks meet by a file: "
+        "look for its own messages above; or let the ranks meet by a file: "
         "--scheduler-file FILE",
     )

@@ -10,7 +10,7 @@ Hydra of MPICH 3.4, 4.0, 4.2, 4.3 and 5.0, gforker, and Intel MPI 2021.18:
 
 - what one rank puts is sure to be seen by others after a barrier, and not
   before (Hydra before 4.3 and Intel's answer from a copy);
-- a value of ``vallen_max`` characters or more may be cut without a word;
+- a value of ``vallen_max`` characters or more may be cut silently;
 - after ``finalize`` the launcher closes its end, so that the socket serves once:
   neither MPI nor another cluster can use it later; without, a second ``init`` is
   answered as the first was;
@@ -50,7 +50,7 @@ class PmiError(Exception):
 
 
 class SilentError(PmiError):
-    """There is nobody who speaks PMI-1."""
+    """Nobody speaks PMI-1 here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ def another(wire: Wire) -> Wire:
 
 
 def restore(environ: Mapping[str, str]) -> None:
-    """Let the launcher's socket wait for answers again, as MPI expects of it."""
+    """Make the launcher's socket wait for answers again, as MPI expects of it."""
     inherited = descriptor(environ)
     assert inherited is not None  # noqa: S101  it has just been spoken over
     # What one does to a socket by a copy of its descriptor holds for all copies.
@@ -221,12 +221,12 @@ class Space:
         await self._answer("barrier_out", "the end of a barrier", patient=True)
 
     async def finalize(self) -> None:
-        """Take leave; the socket is of no use after it."""
+        """Say ``finalize``; the socket is of no use after it."""
         await self._ask("finalize", "", "finalize_ack")
         self.drop()
 
     async def abort(self, status: int) -> None:
-        """Let the launcher end all ranks with this status, also this one.
+        """Have the launcher end all ranks with this status, also this one.
 
         Raises
         ------
@@ -243,7 +243,7 @@ class Space:
             self.drop()
 
     def drop(self) -> None:
-        """Close the socket, without taking leave."""
+        """Close the socket without ``finalize``."""
         self._writer.close()
 
     async def _ask(self, command: str, words: str, answer: str) -> dict[str, str]:

@@ -1,8 +1,7 @@
-"""The file that a record is in: nobody else has a hand in how it is written or read.
+"""The file that holds a record: nobody else can write it, read it or replace it.
 
-Whoever may write into a directory above can rename what lies there and lay something
-else under its name. So a directory is opened once and looked at, and all that
-follows happens relative to its descriptor.
+All that is done to a file is done relative to the descriptor of its directory
+(:mod:`dask_runner.meeting.record_directory`).
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ import stat
 import time
 from typing import TYPE_CHECKING
 
+from dask_runner.meeting import record_directory
 from dask_runner.meeting.record import BadRecordError
 
 if TYPE_CHECKING:
@@ -23,25 +23,20 @@ if TYPE_CHECKING:
 #: Bytes; a record is about 2 kB.
 LARGEST = 1 << 16
 
-DIRECTORY = ".dask-runner"
-#: What the name of the directory begins with in which local ranks meet.
-PRIVATE = "dask-runner-local-"
-
 #: Times that a directory is made anew: another cluster of the same user removes
 #: it when it leaves and finds it empty, between our making and our writing.
 TRIES = 10
 
 _OTHERS = 0o077
-_OTHERS_WRITE = 0o022
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 
 
 class TakenError(BadRecordError):
-    """There is a file of that name already."""
+    """A file of that name exists already."""
 
 
 def lay(path: Path, text: str) -> bool:
-    """Write it as :func:`write` does where nothing has its name; say whether.
+    """Write a file as :func:`write` does if none of its name exists; return whether.
 
     Raises
     ------
@@ -56,7 +51,7 @@ def lay(path: Path, text: str) -> bool:
 
 
 def append(path: Path, text: str) -> None:
-    """Add to what it says, in one piece.
+    """Add text at its end, in one piece.
 
     Raises
     ------
@@ -66,12 +61,15 @@ def append(path: Path, text: str) -> None:
         If somebody else can have written or read it.
     """
     flags = os.O_WRONLY | os.O_APPEND
-    with _opened(path.parent) as directory, _open(directory, path.name, flags) as file:
+    with (
+        record_directory.opened(path.parent) as directory,
+        _open(directory, path.name, flags) as file,
+    ):
         os.write(file, text.encode())
 
 
 def age(path: Path) -> float:
-    """Return for how many seconds it has not been written to.
+    """Return the seconds since a file was last written.
 
     By the clock of the file system, since those of two nodes may differ by hours.
 
@@ -82,7 +80,7 @@ def age(path: Path) -> float:
     BadRecordError
         If somebody else can have written or read it.
     """
-    with _opened(path.parent) as directory:
+    with record_directory.opened(path.parent) as directory:
         with _open(directory, path.name, os.O_RDONLY) as file:
             then = os.fstat(file).st_mtime
         return _now(directory) - then
@@ -91,7 +89,7 @@ def age(path: Path) -> float:
 def write(
     path: Path, text: str, move: Callable[[int, str, str], None] | None = None
 ) -> None:
-    """Write it aside, mode 0600, and move it into place; make its directory.
+    """Write a file aside, mode 0600, and move it into place; make its directory.
 
     Raises
     ------
@@ -103,8 +101,8 @@ def write(
     for left in reversed(range(TRIES)):
         made: list[Path] = []
         try:
-            _make(path.parent, 0o700, made)
-            with _opened(path.parent) as directory:
+            record_directory.make(path.parent, 0o700, made)
+            with record_directory.opened(path.parent) as directory:
                 _write(directory, path.name, text, move or _move)
         except (OSError, BadRecordError) as error:
             for one in reversed(made):
@@ -119,7 +117,7 @@ def write(
 
 
 def read(path: Path) -> str:
-    """Return what it says.
+    """Return a file's text.
 
     Raises
     ------
@@ -128,12 +126,12 @@ def read(path: Path) -> str:
     BadRecordError
         If somebody else can have written or read it.
     """
-    with _opened(path.parent) as directory:
+    with record_directory.opened(path.parent) as directory:
         return _read(directory, path.name)
 
 
 def remove(path: Path, is_ours: Callable[[str], bool]) -> None:
-    """Remove it if *is_ours* says so of its text; its directory, if it was made for it.
+    """Remove a file whose text *is_ours*, and its directory if that is empty and ours.
 
     Raises
     ------
@@ -142,73 +140,25 @@ def remove(path: Path, is_ours: Callable[[str], bool]) -> None:
     BadRecordError
         If somebody else can have written or read it.
     """
-    with _opened(path.parent) as directory:
+    with record_directory.opened(path.parent) as directory:
         if is_ours(_read(directory, path.name)):
             os.unlink(path.name, dir_fd=directory)
         there, seen = os.lstat(path.parent), os.fstat(directory)
-        if _is_own(path.parent) and os.path.samestat(there, seen):
+        if record_directory.is_own(path.parent) and os.path.samestat(there, seen):
             path.parent.rmdir()
 
 
 def usable(directory: Path) -> bool:
-    """Whether a record could be written there by somebody with our rights."""
+    """Return whether this account could write a record there."""
     while not directory.exists():
         directory = directory.parent
     if not os.access(directory, os.W_OK | os.X_OK):
         return False
     try:
-        with _opened(directory):
+        with record_directory.opened(directory):
             return True
     except (OSError, BadRecordError):
         return False
-
-
-def _is_own(directory: Path) -> bool:
-    """Whether its name is one that we make up; any other is the user's choice."""
-    return directory.name == DIRECTORY or directory.name.startswith(PRIVATE)
-
-
-@contextlib.contextmanager
-def _opened(directory: Path) -> Iterator[int]:
-    own = _is_own(directory)
-    flags = os.O_RDONLY | os.O_DIRECTORY | (os.O_NOFOLLOW if own else 0)
-    try:
-        descriptor = os.open(directory, flags)
-    except OSError as error:
-        if own and directory.is_symlink():
-            raise BadRecordError("is in a directory that is a symbolic link") from error
-        raise
-    try:
-        if own:
-            _check(os.fstat(descriptor))
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _check(directory: os.stat_result) -> None:
-    # Its name can be known before: somebody else can have been there first.
-    if directory.st_uid != os.geteuid():
-        raise BadRecordError(f"is in a directory of uid {directory.st_uid}, not ours")
-    mode = stat.S_IMODE(directory.st_mode)
-    if mode & _OTHERS_WRITE:
-        raise BadRecordError(f"is in a directory that others can write ({mode:04o})")
-
-
-def _make(directory: Path, mode: int, made: list[Path]) -> None:
-    try:
-        directory.mkdir(mode)
-    except FileNotFoundError:
-        if directory.parent.exists():  # gone meanwhile, or a removed directory's
-            raise
-        _make(directory.parent, 0o777, made)
-        directory.mkdir(mode)
-    except OSError:
-        # What the kernel says of one that is there depends on the file system.
-        if directory.is_dir() or directory.is_symlink():
-            return
-        raise
-    made.append(directory)
 
 
 def _move(directory: int, aside: str, name: str) -> None:
@@ -221,7 +171,7 @@ def _move_where_nothing_is(directory: int, aside: str, name: str) -> None:
     except FileExistsError as error:
         raise TakenError("is there already") from error
     except OSError:
-        # A file system without hard links (vfat, many a FUSE): a look has to do.
+        # A file system without hard links (vfat, many of FUSE): look for it instead.
         if name in os.listdir(directory):
             raise TakenError("is there already") from None
         _move(directory, aside, name)
@@ -268,7 +218,7 @@ def _write(
 
 
 def _hide(descriptor: int) -> None:
-    """Let nobody else read the file that is open, or refuse it while it is empty."""
+    """Make the open file private, or refuse it while it is still empty."""
     # The mode that was asked for is no promise: vfat, CIFS and the like have one for
     # all files, and refuse this as well. What is so in the end is what counts.
     with contextlib.suppress(OSError):

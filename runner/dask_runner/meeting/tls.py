@@ -34,8 +34,8 @@ def material() -> tuple[str, str]:
     """Make a self-signed certificate and its private key.
 
     All processes of the cluster share them, as with
-    :meth:`distributed.Security.temporary`: who holds the key belongs to the
-    cluster. The curve is P-256 because an RSA key takes a tenth of a second, and
+    :meth:`distributed.Security.temporary`: a process that holds the key belongs to
+    the cluster. The curve is P-256 because an RSA key takes a tenth of a second, and
     every rank would wait for it.
 
     Returns
@@ -121,7 +121,7 @@ def variables(directory: Path) -> dict[str, str]:
 def without(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the variables of a cluster without TLS, perhaps below one that has it."""
     if not environ.get(OURS):
-        return {}  # whoever asks for encryption is the user
+        return {}  # the user asks for encryption
     return {OURS: "", f"{_PREFIX}REQUIRE_ENCRYPTION": "False"}
 
 

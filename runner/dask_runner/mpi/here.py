@@ -6,14 +6,13 @@ no MPI, or has one in a process of its own (:mod:`dask_runner.node.mpi_broadcast
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TYPE_CHECKING
 
 from dask_runner.mpi import image, refusals, surroundings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from mpi4py.MPI import Comm
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 UNUSABLE = (ImportError, RuntimeError)
 
 
-def begin() -> Comm:
+def begin(environ: Mapping[str, str]) -> Comm:
     """Call MPI_Init, unless that was done before; return MPI_COMM_WORLD.
 
     Raises
@@ -35,15 +34,15 @@ def begin() -> Comm:
         As mpi4py does (:data:`UNUSABLE`).
     """
     if "mpi4py.MPI" not in sys.modules:
-        refusals.refuse_before_mpi(
-            os.environ, surroundings.look(os.environ), image.library(os.environ)
+        refusals.before_init(
+            environ, surroundings.look(environ), image.library(environ)
         )
     from mpi4py import MPI  # noqa: PLC0415  it initialises MPI
 
     return MPI.COMM_WORLD
 
 
-def refuse_other_world(ranks: int, comm: Comm) -> None:
+def refuse_other_world(environ: Mapping[str, str], ranks: int, comm: Comm) -> None:
     """Refuse a world of MPI that is not the launcher's, of so many ranks.
 
     Raises
@@ -52,11 +51,11 @@ def refuse_other_world(ranks: int, comm: Comm) -> None:
     """
     from mpi4py import MPI  # noqa: PLC0415  it is there, and initialised
 
-    library = str(MPI.Get_library_version())
-    refusals.refuse_world(os.environ, ranks, comm.size, library)
+    title = str(MPI.Get_library_version())
+    refusals.other_world(environ, ranks, comm.size, title)
 
 
-def exchange(ranks: int) -> Exchange | None:
+def exchange(environ: Mapping[str, str], ranks: int) -> Exchange | None:
     """Return the broadcast of the launcher's ranks; None where there is no MPI.
 
     Raises
@@ -65,8 +64,8 @@ def exchange(ranks: int) -> Exchange | None:
         If there is one, and it does not fit.
     """
     try:
-        comm = begin()
+        comm = begin(environ)
     except UNUSABLE:
         return None
-    refuse_other_world(ranks, comm)
+    refuse_other_world(environ, ranks, comm)
     return lambda text: str(comm.bcast(text, root=0))

@@ -4,56 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from dask_runner.mpi.abi.vendors import SONAMES, VENDORS
+from dask_runner.mpi.container_settings import CONTAINER_SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 #: Written by images/scripts/measure_abi.py when the image was built.
 FACTS = Path(sys.prefix) / "abi.json"
-
-
-@dataclass(frozen=True, slots=True)
-class SafeSetting:
-    """A variable with which MPI works in unprivileged Apptainer.
-
-    Attributes
-    ----------
-    name, value : str
-        As images/Dockerfile sets it.
-    reason : str
-        What happens without.
-    """
-
-    name: str
-    value: str
-    reason: str
-
-
-#: Unprivileged Apptainer gives each rank a user namespace of its own, and the kernel
-#: keeps ranks out of each other's memory and /proc then.
-SAFE_SETTINGS = (
-    SafeSetting(
-        "UCX_POSIX_USE_PROC_LINK",
-        "n",
-        "UCX would open another rank's memory through /proc, which fails between "
-        "user namespaces",
-    ),
-    SafeSetting(
-        "MPIR_CVAR_CH4_CMA_ENABLE",
-        "0",
-        "MPICH 5 would copy out of another rank's memory, which aborts between user "
-        "namespaces",
-    ),
-    SafeSetting(
-        "OMPI_MCA_btl_vader_single_copy_mechanism",
-        "none",
-        "Open MPI 4 would copy out of another rank's memory, which hangs between "
-        "user namespaces",
-    ),
-)
 
 
 def facts(file: Path = FACTS) -> dict[str, Any] | None:
@@ -65,8 +26,9 @@ def facts(file: Path = FACTS) -> dict[str, Any] | None:
     return found
 
 
-#: How libmpi is called by the family, as far as a name tells it.
-_FAMILIES = {".so.40": "Open MPI", ".so.12": "MPICH"}
+#: What a library is taken for by its name alone: of each family, the vendor from which
+#: the others derive comes last.
+_BY_NAME = {SONAMES[vendor.family]: vendor.name for vendor in VENDORS}
 
 
 def library(environ: Mapping[str, str], file: Path = FACTS) -> str:
@@ -77,9 +39,9 @@ def library(environ: Mapping[str, str], file: Path = FACTS) -> str:
     """
     named = environ.get("MPI4PY_LIBMPI", "")
     if named:
-        ends = (name for end, name in _FAMILIES.items() if end in Path(named).name)
-        family = next(ends, "")
-        return family and f"{family} ({named})"
+        _, _, version = Path(named).name.partition(".so.")
+        vendor = _BY_NAME.get(f"libmpi.so.{version.partition('.')[0]}", "")
+        return vendor and f"{vendor} ({named})"
     mpi = (facts(file) or {}).get("mpi", {})
     vendor, version = mpi.get("vendor", ""), mpi.get("version", "")
     if vendor == "MPICH":
@@ -90,7 +52,7 @@ def library(environ: Mapping[str, str], file: Path = FACTS) -> str:
 def describe(
     environ: Mapping[str, str], found: Mapping[str, Any]
 ) -> Iterator[tuple[str, str, str]]:
-    """Give name, value and source of what there is to say of an image.
+    """Yield the rows of ``info`` on an image: name, value and source.
 
     Parameters
     ----------
@@ -108,7 +70,7 @@ def describe(
     )
     yield "pmi", " ".join(found["pmi"]) or "none", measured
     yield "pmix", found["pmix"] or "none", measured
-    for setting in SAFE_SETTINGS:
+    for setting in CONTAINER_SETTINGS:
         value = environ.get(setting.name)
         if value == setting.value:
             source = f"set by the image: {setting.reason}"

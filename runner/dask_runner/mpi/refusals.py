@@ -1,99 +1,34 @@
-"""What no variable tells and no file shows before the start: refused at the start.
+"""MPI that would hang, abort or fall apart: refused, with its cause and a way out.
 
-Two kinds. An environment that was emptied on the way (``--cleanenv``) makes every
-rank a cluster of its own; :func:`refuse_lost_launcher` sees the launcher among the
-ancestors. The others concern MPI alone, and are asked for where MPI is used:
-:func:`refuse_before_mpi` before MPI_Init, :func:`refuse_world` after it, and
-:func:`refuse_two_families` where ranks have told what they run.
-
-Facts come from :class:`~dask_runner.mpi.surroundings.Surroundings`; the rules are pure.
+:func:`before_init` is asked before MPI_Init, :func:`other_library` where the library
+may be another family's, and :func:`other_world` after MPI_Init. Which launcher starts
+which library is not said here: :mod:`dask_runner.mpi.abi.rules` has one table for these
+and for ``check``.
 """
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dask_runner.errors import ConfigError
-from dask_runner.launch.numbers import parse_digits_or_none, quoted
+from dask_runner.launch.numbers import parse_digits_or_none
+from dask_runner.mpi import pair
+from dask_runner.mpi.abi.elf import numbers
+from dask_runner.mpi.abi.findings import Verdict
+from dask_runner.mpi.abi.judge import judge
+from dask_runner.mpi.abi.vendors import OPENMPI
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from dask_runner.mpi.abi.facts import Library
+    from dask_runner.mpi.abi.findings import Finding, Way
     from dask_runner.mpi.surroundings import Surroundings
 
     Environ = Mapping[str, str]
 
-#: How many tasks there are, told from outside an emptied environment:
-#: ``APPTAINERENV_DASKRUNNER_NTASKS=$SLURM_NTASKS``.
-HINT = "DASKRUNNER_NTASKS"
-
-# What a launcher's process of a node is called, and what it started. Slurm's says
-# whose task it is: "slurmstepd: [34.0]"; batch, extern and interactive steps have
-# names there, and no tasks.
-_LAUNCHERS = (
-    (re.compile(r"slurmstepd: \[\d+\.\d+"), "srun"),
-    (re.compile(r"(\S*/)?hydra_pmi_proxy\b"), "mpiexec of MPICH or Intel MPI"),
-    (re.compile(r"(\S*/)?(prted|prterun)\b"), "mpirun of Open MPI 5"),
-    (re.compile(r"(\S*/)?orted\b"), "mpirun of Open MPI 4"),
-    (re.compile(r"(\S*/)?(palsd|flux-shell)\b"), "PALS or Flux"),
-)
-
-# The variables that a container's engine sets in it, whatever else it empties.
-_CONTAINERS = ("APPTAINER_CONTAINER", "SINGULARITY_CONTAINER")
-
-_VERSION_5 = re.compile(r"MPICH Version:\s*([5-9]|\d\d)\.")
-
-
-# ------------------------------------------------------------------ any program
-
-
-def refuse_lost_launcher(environ: Environ, around: Surroundings) -> None:
-    """Refuse a task of a launcher that sees none of the launcher's variables.
-
-    To be called where no launcher was found and none was ruled out.
-
-    Raises
-    ------
-    ConfigError
-    """
-    text = environ.get(HINT, "")
-    hint = parse_digits_or_none(text or "0")
-    if hint is None:
-        raise ConfigError(
-            f"{HINT} is {quoted(text)}",
-            "the number of the launcher's tasks",
-            f"set it from the launcher's own (APPTAINERENV_{HINT}=$SLURM_NTASKS), or "
-            "leave it out",
-        )
-    if hint > 1:
-        saw = f"{HINT}={hint}, but no launcher's variables"
-    else:
-        launcher = _launcher_above(around)
-        if not launcher or around.terminal or not _contained(environ):
-            return
-        saw = f"{launcher} started this, but none of its variables are here"
-    raise ConfigError(
-        f"{saw}: the environment was emptied on the way (--cleanenv, --containall)",
-        "the launcher's variables, by which the ranks know their places",
-        "leave out --cleanenv and --containall; or add --launcher none for a cluster "
-        "of each task alone",
-    )
-
-
-def _contained(environ: Environ) -> bool:
-    return any(name in environ for name in _CONTAINERS)
-
-
-def _launcher_above(around: Surroundings) -> str:
-    for words in around.ancestors:
-        for pattern, name in _LAUNCHERS:
-            if pattern.match(words):
-                return name
-    return ""
-
+_NEEDED = "an MPI that speaks what the launcher speaks"
 
 # ------------------------------------------------------------------ before MPI
 
@@ -102,7 +37,7 @@ def _launcher_above(around: Surroundings) -> str:
 class _Trap:
     """Something that makes MPI hang, abort or fall apart, and is seen beforehand."""
 
-    applies: Callable[[Environ, Surroundings, str], bool]
+    applies: Callable[[Environ, Surroundings, Library | None], bool]
     saw: str
     needed: str
     do: str
@@ -121,7 +56,9 @@ _TRAPS = (
     ),
     _Trap(
         lambda environ, _, library: (
-            bool(_VERSION_5.match(library))
+            library is not None
+            and library.vendor == "MPICH"
+            and numbers(library.version) >= (5,)
             and "PMIX_NAMESPACE" in environ
             and not {"PMI_RANK", "PMI_SIZE"}.isdisjoint(environ)
         ),
@@ -142,7 +79,8 @@ _TRAPS = (
     _Trap(
         lambda environ, around, library: (
             "/tmp" in around.private  # noqa: S108  compared, not used
-            and library.startswith("Open MPI")
+            and library is not None
+            and library.family == OPENMPI
             and any(
                 environ.get(name, "").startswith("/tmp")  # noqa: S108  as above
                 for name in ("PMIX_SERVER_TMPDIR", "PMIX_SYSTEM_TMPDIR")
@@ -156,21 +94,22 @@ _TRAPS = (
 )
 
 
-def refuse_before_mpi(environ: Environ, around: Surroundings, library: str) -> None:
+def before_init(environ: Environ, around: Surroundings, title: str) -> None:
     """Refuse what would make MPI_Init hang or abort.
 
     Parameters
     ----------
     environ : mapping
     around : Surroundings
-    library : str
-        ``MPI.Get_library_version()``, which may be asked before MPI_Init; empty
+    title : str
+        What the library calls itself, which may be asked before MPI_Init; empty
         where it is not known.
 
     Raises
     ------
     ConfigError
     """
+    library = pair.library(title)
     for trap in _TRAPS:
         if trap.applies(environ, around, library):
             raise ConfigError(
@@ -190,10 +129,36 @@ def _ranks_share_a_node(environ: Environ) -> bool:
     return any((parse_digits_or_none(count) or 0) > 1 for count in counts)
 
 
+def other_library(environ: Environ, title: str) -> None:
+    """Refuse a library that the launcher of this process cannot start.
+
+    In MPI_Init it could abort, or speak to an mpiexec that ends the job for it. srun
+    does neither, so its ranks come to MPI_Init and compare their worlds.
+
+    Raises
+    ------
+    ConfigError
+    """
+    way = pair.way(environ)
+    if way is not None and not way.kind.startswith("srun"):
+        found = _mismatch(way, title)
+        if found is not None:
+            raise ConfigError(found.reason, _NEEDED, found.do)
+
+
+def _mismatch(way: Way | None, title: str) -> Finding | None:
+    """Return what check says of a pair that does not fit; None for any other."""
+    library = pair.library(title)
+    if way is None or library is None:
+        return None
+    found = judge(way, library)
+    return found if found.verdict is Verdict.INCOMPATIBLE else None
+
+
 # ------------------------------------------------------------------- after MPI
 
 
-def refuse_world(environ: Environ, ranks: int, world: int, library: str) -> None:
+def other_world(environ: Environ, ranks: int, world: int, title: str) -> None:
     """Refuse a world of MPI that is not the launcher's, and name the cause.
 
     Parameters
@@ -203,7 +168,7 @@ def refuse_world(environ: Environ, ranks: int, world: int, library: str) -> None
         What the launcher started.
     world : int
         The size of MPI_COMM_WORLD.
-    library : str
+    title : str
         ``MPI.Get_library_version()``.
 
     Raises
@@ -212,87 +177,12 @@ def refuse_world(environ: Environ, ranks: int, world: int, library: str) -> None
     """
     if ranks == world:
         return
-    shown = library.strip("\0").partition("\n")[0].partition(",")[0]
-    cause, do = _cause(environ, library)
+    found = _mismatch(pair.way(environ), title)
+    # Where the rules see nothing wrong, the library alone can be named.
+    cause = found.reason if found else title.strip("\0").partition("\n")[0]
+    do = found.do if found else "use the mpiexec that belongs to this library"
     raise ConfigError(
-        f"the launcher started {ranks} ranks, but MPI sees a world of {world} "
-        f"({shown}){cause}",
-        "an MPI that speaks what the launcher speaks",
+        f"the launcher started {ranks} ranks, but MPI sees a world of {world}: {cause}",
+        _NEEDED,
         f"{do}; look at what fits with dask-runner check",
-    )
-
-
-def _cause(environ: Environ, library: str) -> tuple[str, str]:
-    openmpi = library.startswith("Open MPI")
-    pmix = "PMIX_NAMESPACE" in environ
-    pmi = not {"PMI_RANK", "PMI_FD", "PMI_JOBID"}.isdisjoint(environ)
-    plugin = "pmix" if openmpi else "pmi2"
-    family = "openmpi" if openmpi else "mpich"
-    if "PRTE_LAUNCHED" in environ or "OMPI_COMM_WORLD_SIZE" in environ:
-        if openmpi:
-            return (
-                ": Open MPI 4 cannot be started by mpirun of Open MPI 5",
-                "use an image with Open MPI 5, or mpirun of Open MPI 4",
-            )
-        return (
-            ": mpirun is Open MPI's, the library is of the other family",
-            "use mpiexec of MPICH, or an image of the family openmpi",
-        )
-    # Hydra's proxies are often tasks of srun, and bring its variables along.
-    if "SLURM_STEP_ID" in environ and "MPI_LOCALRANKID" not in environ:
-        if not pmix and not pmi:
-            return (
-                ": srun gave MPI no wire-up",
-                f"srun --mpi={plugin} (srun --mpi=list tells what the site has)",
-            )
-        offered = "pmix" if pmix else "pmi2"
-        return (
-            f": srun speaks {offered}, which this library does not",
-            f"srun --mpi={plugin}, or use an image of the other family",
-        )
-    if pmi and openmpi:
-        return (
-            ": mpiexec is MPICH's or Intel's, the library is of the other family",
-            "use mpirun of Open MPI, or an image of the family mpich",
-        )
-    return "", f"start with the mpiexec of an MPI of the family {family}"
-
-
-def family(library: str) -> str:
-    """Return the family of an MPI that calls itself so; empty for none."""
-    if not library:
-        return ""
-    return "openmpi" if library.startswith("Open MPI") else "mpich"
-
-
-def refuse_two_families(libraries: Mapping[int, str]) -> None:
-    """Refuse ranks of one job that run MPIs of two families, and name them.
-
-    Parameters
-    ----------
-    libraries : mapping of int to str
-        By rank, as :func:`dask_runner.mpi.image.library` says it.
-
-    Raises
-    ------
-    ConfigError
-    """
-    families: dict[str, list[int]] = {}
-    for rank, library in sorted(libraries.items()):
-        if not library:
-            continue
-        families.setdefault(family(library), []).append(rank)
-    if len(families) < 2:  # noqa: PLR2004
-        return
-    shown = {
-        name: ", ".join(map(str, ranks[:4])) + (" …" if len(ranks) > 4 else "")  # noqa: PLR2004
-        for name, ranks in families.items()
-    }
-    odd = min(families, key=lambda name: len(families[name]))
-    version = Counter(libraries[rank] for rank in families[odd]).most_common(1)[0][0]
-    raise ConfigError(
-        "one job has MPIs of two families: "
-        + "; ".join(f"{name} in rank {ranks}" for name, ranks in shown.items()),
-        "one image for all ranks, and the same MPI bound into it on all nodes",
-        f"look for what differs on these ranks' nodes: {version.splitlines()[0]}",
     )

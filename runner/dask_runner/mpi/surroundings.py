@@ -1,6 +1,7 @@
 """What a process can see of where it is, beside its environment.
 
-Read once, before MPI is loaded; :mod:`dask_runner.mpi.refusals` has the rules.
+Read once, before MPI is loaded; :mod:`dask_runner.mpi.refusals` and
+:mod:`dask_runner.mpi.lost_launcher` decide what is refused.
 """
 
 from __future__ import annotations
@@ -11,8 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dask_runner.linux import PROC, command_line, mounted, process
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from dask_runner.linux import Mount
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +35,7 @@ class Surroundings:
     bound : tuple of str
         MPI libraries of directories in LD_LIBRARY_PATH.
     terminal : bool
-        Whether somebody types at this process.
+        Whether this process's standard input is a terminal.
     """
 
     ancestors: tuple[str, ...] = ()
@@ -40,11 +45,11 @@ class Surroundings:
     terminal: bool = False
 
 
-def look(environ: Mapping[str, str], proc: Path = Path("/proc")) -> Surroundings:
+def look(environ: Mapping[str, str], proc: Path = PROC) -> Surroundings:
     """Read the surroundings of this process."""
     return Surroundings(
         tuple(_ancestors(proc)),
-        _private(_read(proc / "self/mountinfo")),
+        _private(mounted(proc)),
         _libraries([f"{sys.prefix}/lib"]),
         _libraries(environ.get("LD_LIBRARY_PATH", "").split(":")),
         os.isatty(0),
@@ -52,40 +57,21 @@ def look(environ: Mapping[str, str], proc: Path = Path("/proc")) -> Surroundings
 
 
 def _ancestors(proc: Path) -> list[str]:
-    found: list[str] = []
+    commands: list[str] = []
     number = os.getppid()
-    while number > 0:
-        stat = _read(proc / str(number) / "stat")
-        if not stat:
-            break
-        words = _read(proc / str(number) / "cmdline").replace("\0", " ").strip()
-        found.append(words)
-        # proc(5): the name is in brackets and may have any in itself.
-        number = int(stat.rpartition(")")[2].split()[1])
-    return found
+    while number > 0 and (found := process(number, proc)):
+        commands.append(command_line(number, proc))
+        number = found.parent
+    return commands
 
 
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        # Another user's, or gone: nothing is known of it.
-        return ""
-
-
-def _private(mountinfo: str) -> tuple[str, ...]:
-    mounts = {}
-    for line in mountinfo.splitlines():
-        # 36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=...
-        left, _, right = line.partition(" - ")
-        place = left.split()[3:5]
-        mounts[place[1]] = (place[0], right.split()[0])
+def _private(found: tuple[Mount, ...]) -> tuple[str, ...]:
+    # Of two mounts on one point the later covers the earlier.
+    at = {mount.point: (mount.root, mount.kind) for mount in found}
     # The container's own directories lie in one tmpfs of its session, and so begin
     # at their own name in it; the host's /tmp begins at / or on a disk.
     sessions = (("/tmp", "/tmp"), ("/dev", "/dev/shm"))  # noqa: S108  compared
-    return tuple(
-        path for mount, path in sessions if mounts.get(mount) == (mount, "tmpfs")
-    )
+    return tuple(path for mount, path in sessions if at.get(mount) == (mount, "tmpfs"))
 
 
 def _libraries(directories: list[str]) -> tuple[str, ...]:

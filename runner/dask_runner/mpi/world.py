@@ -39,13 +39,13 @@ def check(world: World, plan: Plan) -> None:
     if len(plan.workers) < world.size:
         raise ConfigError(
             f"--mpi-tasks, and {len(plan.workers)} of {world.size} ranks work: MPI "
-            "would wait for the others for ever",
+            "would wait for the others without end",
             "a worker in each rank",
             "add --layout shared",
         )
 
 
-def begin(ranks: int) -> None:
+def begin(environ: Mapping[str, str], ranks: int) -> None:
     """Become a rank of MPI's world, which has to be the launcher's.
 
     Raises
@@ -53,14 +53,14 @@ def begin(ranks: int) -> None:
     ConfigError
     """
     try:
-        comm = here.begin()
+        comm = here.begin(environ)
     except here.UNUSABLE as error:
         raise ConfigError(
             f"mpi4py does not work: {str(error).partition(chr(10))[0]}",
             "mpi4py and an MPI library",
             "use an image with the launcher's MPI; or leave out --mpi-tasks",
         ) from error
-    here.refuse_other_world(ranks, comm)
+    here.refuse_other_world(environ, ranks, comm)
 
 
 def variables(environ: Mapping[str, str]) -> dict[str, str]:

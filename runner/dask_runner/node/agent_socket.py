@@ -1,12 +1,12 @@
-"""How the ranks of a node find their common agent, and whether it can speak for them.
+"""The socket of a node's agent, and whether the agent can fork for a rank.
 
-The rank with the local rank 0 leads its node: its agent imports Dask for all. The
-agent listens at an abstract socket (unix(7)), which needs no directory, leaves no
-file, and is seen by whoever shares the network of the node. Its name has in it what
-must be the same for one process to stand in for another: the launch, the user, the
-image, the interpreter and the variables that act before a process begins. What
-else a worker inherits from its rank is a :class:`Place`; the agent compares it with
-its own, and declines a rank whose worker would get another place than the rank has.
+The rank with local rank 0 leads its node, and its agent imports Dask for all ranks. The
+agent listens at an abstract socket (unix(7)), which needs no directory and leaves no
+file; every process in the node's network namespace can see it. The socket's name is a
+hash of what has to be equal in a rank and in the agent's rank: the launch, the user,
+the image, the interpreter, and the variables that take effect as a process starts. What
+else a worker inherits from its rank is a :class:`Place`. The agent compares it with its
+own, and declines a rank whose workers could not get that rank's place.
 """
 
 from __future__ import annotations
@@ -15,14 +15,13 @@ import asyncio
 import hashlib
 import os
 import socket
-import struct
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from dask_runner.linux import identity, peer, read
 from dask_runner.node.follower import claim, has_own_user
-from dask_runner.resources.cgroups import read
 from dask_runner.resources.gpus import GPU_VARIABLES
 from dask_runner.resources.rank_share import UNLIMITED
 
@@ -32,30 +31,29 @@ if TYPE_CHECKING:
     from dask_runner.launch.world import World
     from dask_runner.resources.machine import Snapshot
 
-#: How the names of variables begin that a process reads once, before or while it
-#: imports Dask: a fork cannot change them any more.
-EARLY = ("DASK_", "PYTHON", "LD_", "MALLOC_", "GLIBC_TUNABLES")
-#: Of these, what the ranks of a cluster have of their own.
-OWN = ("DASK_TEMPORARY_DIRECTORY", "DASK_RUNNER_")
-#: The image that a process sees.
-IMAGE = ("APPTAINER_CONTAINER", "SINGULARITY_CONTAINER")
+#: Prefixes of the variables that a process reads once, before or while it imports
+#: Dask. A change in a fork has no effect.
+STARTUP_PREFIXES = ("DASK_", "PYTHON", "LD_", "MALLOC_", "GLIBC_TUNABLES")
+#: Prefixes of those that may differ between the ranks of a cluster.
+RANK_PREFIXES = ("DASK_TEMPORARY_DIRECTORY", "DASK_RUNNER_")
+#: Variables that hold the path of the image.
+IMAGE_VARIABLES = ("APPTAINER_CONTAINER", "SINGULARITY_CONTAINER")
 
-#: Seconds for an agent to take a rank in, and between tries while its queue is full: a
-#: hundred ranks of a node may come at once, and an agent that is busy is slow.
-TAKES_IN = 10.0
-AGAIN = 0.02
+#: Seconds until an agent accepts a connection. A hundred ranks of a node may connect at
+#: once, and a busy agent is slow.
+CONNECT_SECONDS = 10.0
+#: Seconds between tries while the agent's queue of connections is full.
+RETRY_SECONDS = 0.02
 
 #: CPU numbers that a kernel may have (NR_CPUS of the largest builds).
 MOST_CPUS = 8192
 
-_CREDENTIALS = struct.Struct("3i")  # pid, uid, gid: unix(7), SO_PEERCRED
-
 
 def home(world: World, environ: Mapping[str, str]) -> str:
-    """Name the socket of the node's agent; empty where there can be none.
+    """Return the name of the agent's socket; empty where there can be none.
 
-    Without a key that names this launch alone, two clusters could meet; without a user
-    that is ours alone, strangers could.
+    Without a key of this launch alone, ranks of two clusters could meet; without a user
+    ID of this user alone, strangers could connect.
     """
     if not world.key or world.local_rank is None or world.local_size == 1:
         return ""
@@ -64,25 +62,25 @@ def home(world: World, environ: Mapping[str, str]) -> str:
     early = sorted(
         f"{name}={value}"
         for name, value in environ.items()
-        if name.startswith(EARLY) and not name.startswith(OWN)
+        if name.startswith(STARTUP_PREFIXES) and not name.startswith(RANK_PREFIXES)
     )
-    image = [environ.get(name, "") for name in IMAGE]
+    image = [environ.get(name, "") for name in IMAGE_VARIABLES]
     same = [world.key, str(os.geteuid()), sys.executable, sys.version, *image, *early]
     digest = hashlib.sha256("\0".join(same).encode(errors="surrogateescape"))
     return f"dask-runner-{digest.hexdigest()[:32]}"
 
 
 def listen(name: str) -> socket.socket | None:
-    """Open the socket of that name; None if another process has it."""
+    """Open a socket of this name; return None if another process has the name."""
     claimed = claim(name)
     return socket.socket(fileno=claimed.detach()) if claimed else None
 
 
 async def guests(listening: socket.socket) -> AsyncIterator[socket.socket]:
-    """Yield the connections of this user's processes as they come.
+    """Yield connections from this user's processes.
 
-    All others are closed, one in each turn of the event loop: a flood of them takes
-    neither descriptors nor all of this process's time.
+    Other connections are closed, one in each turn of the event loop, so that a flood of
+    them uses up neither the descriptors nor the time of this process.
     """
     listening.setblocking(False)
     loop = asyncio.get_running_loop()
@@ -90,8 +88,8 @@ async def guests(listening: socket.socket) -> AsyncIterator[socket.socket]:
         try:
             sock, _ = await loop.sock_accept(listening)
         except OSError:
-            # No descriptor is left; what else accept(2) knows is the guest's trouble.
-            await asyncio.sleep(AGAIN)
+            # No descriptor is left. All other errors of accept(2) are the peer's.
+            await asyncio.sleep(RETRY_SECONDS)
             continue
         if of_this_user(sock):
             yield sock
@@ -101,21 +99,25 @@ async def guests(listening: socket.socket) -> AsyncIterator[socket.socket]:
 
 
 async def connect(name: str) -> socket.socket | None:
-    """Connect with the agent; None if there is none, or it is another user's.
+    """Connect to the agent.
 
-    So it is if the agent takes nobody in for :data:`TAKES_IN` seconds.
+    Returns
+    -------
+    socket or None
+        None if there is no agent, if it is another user's, or if it accepts no
+        connection for :data:`CONNECT_SECONDS`.
     """
     try:
-        async with asyncio.timeout(TAKES_IN):
+        async with asyncio.timeout(CONNECT_SECONDS):
             while True:
                 sock = socket.socket(socket.AF_UNIX)
-                # Else connect(2) sleeps for as long as the listener's queue is full.
+                # A blocking connect(2) would sleep while the listener's queue is full.
                 sock.setblocking(False)
                 try:
                     sock.connect(f"\0{name}")
                 except BlockingIOError:
                     sock.close()
-                    await asyncio.sleep(AGAIN)
+                    await asyncio.sleep(RETRY_SECONDS)
                 else:
                     break
     except OSError:  # TimeoutError is one
@@ -127,18 +129,8 @@ async def connect(name: str) -> socket.socket | None:
     return sock
 
 
-def peer(sock: Any) -> tuple[int, int]:
-    """Return process id and user of the process at the other end (unix(7)).
-
-    The process id is 0 for one that this process cannot see.
-    """
-    told = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    pid, user, _ = _CREDENTIALS.unpack(told)
-    return pid, user
-
-
 def of_this_user(sock: Any) -> bool:
-    """Say whether the process at the other end has this one's user."""
+    """Return whether this user's process is at the other end."""
     return has_own_user() and peer(sock)[1] == os.geteuid()
 
 
@@ -151,14 +143,14 @@ class Place:
     cpus : list of int
         The CPUs that the rank may use.
     directory, private : str
-        The rank's working directory, and its own on a disk of the node.
+        The rank's working directory, and its private one on a disk of the node.
     identity : list of list of int
-        Device and inode of both, since two containers may mean different
-        directories by one name.
+        Device and inode of both, because one name may mean different directories in
+        two containers.
     limits : list of str
-        Limits of control groups that bind the rank.
+        The limits of control groups that apply to the rank.
     devices : list of str
-        What it may see of GPUs, and in which control group; empty without any.
+        The variables that name its GPUs, and its control group; empty without GPUs.
     """
 
     cpus: list[int]
@@ -170,7 +162,7 @@ class Place:
 
     @classmethod
     def of(cls, snapshot: Snapshot, private: Path) -> Self:
-        """Describe this process's."""
+        """Return the place of this process."""
         here = Path.cwd()
         variables = snapshot.environ
         gpus = [f"{k}={variables[k]}" for k in GPU_VARIABLES if variables.get(k)]
@@ -178,7 +170,7 @@ class Place:
             list(snapshot.cpus),
             str(here),
             str(private),
-            [_identity(here), _identity(private)],
+            [identity(here), identity(private)],
             [
                 f"{one.resource} {one.group if one.own else ''} {one.file} {one.text}"
                 for one in snapshot.limits
@@ -187,17 +179,13 @@ class Place:
             [*gpus, read(Path("/proc/self/cgroup"))] if gpus else [],
         )
 
-    def plain(self) -> dict[str, Any]:
-        """Return it as a message carries it."""
-        return asdict(self)
-
     def why_not(self, agent: Place) -> str:
-        """Say why *agent*, whose own place is given, cannot stand in; "" if it can."""
+        """Return why an agent with place *agent* cannot fork for this one, or ""."""
         if self.limits != agent.limits:
             return "another memory or CPU limit"
         if self.devices != agent.devices:
             return "other GPUs"
-        seen = [_identity(Path(self.directory)), _identity(Path(self.private))]
+        seen = [identity(Path(self.directory)), identity(Path(self.private))]
         if seen != self.identity:
             return "directories that it does not see"
         if not set(self.cpus) <= reachable():
@@ -209,7 +197,7 @@ def reachable() -> set[int]:
     """Return the CPUs to which this process could move (cpuset(7))."""
     mask = os.sched_getaffinity(0)
     try:
-        # The kernel takes off what the cpuset does not have.
+        # The kernel removes the CPUs that are not in the cpuset.
         os.sched_setaffinity(0, range(MOST_CPUS))
         return os.sched_getaffinity(0)
     finally:
@@ -220,11 +208,3 @@ def _is_none(limit: str) -> bool:
     return limit.startswith(("max", "-1")) or (
         limit.isdigit() and int(limit) >= UNLIMITED
     )
-
-
-def _identity(path: Path) -> list[int]:
-    try:
-        found = path.stat()
-    except OSError:
-        return []
-    return [found.st_dev, found.st_ino]

@@ -1,4 +1,4 @@
-"""What runs beside the events, and is an event itself when it fails."""
+"""Background tasks of a rank: a task that fails becomes an event."""
 
 from __future__ import annotations
 
@@ -6,38 +6,42 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from dask_runner.node.events import Source
+
 if TYPE_CHECKING:
     from collections.abc import Coroutine
+
+    from dask_runner.node.events import Event
 
 
 @dataclass(frozen=True, slots=True)
 class Crashed:
-    """A task of ours has failed, by a mistake of ours."""
+    """A background task has failed, because of a mistake in this program."""
 
     error: BaseException
 
 
 class Tasks:
-    """Tasks, kept for as long as they run.
+    """The background tasks of a rank, kept for as long as they run.
 
     Parameters
     ----------
     events : asyncio.Queue
-        Gets ``("task", Crashed)`` for each that fails.
+        Gets ``(Source.task, Crashed)`` for each that fails.
     """
 
-    def __init__(self, events: asyncio.Queue[Any]) -> None:
+    def __init__(self, events: asyncio.Queue[Event]) -> None:
         self._events = events
         self._running: set[asyncio.Task[Any]] = set()
 
     def start(self, coroutine: Coroutine[Any, Any, Any]) -> None:
-        """Let it run from now on."""
+        """Run a coroutine as a background task."""
         task = asyncio.create_task(coroutine)
         self._running.add(task)
         task.add_done_callback(self._done)
 
     async def cancel(self) -> None:
-        """End all, and wait until they have ended."""
+        """Cancel all tasks, and wait until they have ended."""
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
@@ -45,4 +49,4 @@ class Tasks:
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._events.put_nowait(("task", Crashed(error)))
+            self._events.put_nowait((Source.task, Crashed(error)))

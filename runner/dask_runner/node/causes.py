@@ -1,4 +1,4 @@
-"""What really happened, below the errors that came of it, in three parts."""
+"""Find the cause below an error, and report it in three parts."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from dask_runner.errors import ConfigError, RunnerError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: What threading says where the system refuses a thread: no OSError, and no number.
+#: The text of threading's error when the system refuses a thread. It is a RuntimeError
+#: without a number.
 NO_THREAD = "can't start new thread"
 
 
-#: Errors that say nothing: Dask's "Nanny failed to start.", and what its nanny stumbles
-#: over as it tidies up after one that has not begun.
+#: Errors that hide the cause: Dask's "Nanny failed to start.", and those that its nanny
+#: raises while it cleans up after a worker that did not start.
 _HOLLOW = (RuntimeError, AssertionError, AttributeError)
 
 
 def root(error: BaseException) -> BaseException:
-    """Return the error that an error without a message of its own has come from."""
+    """Return the error below those that hide it."""
     while isinstance(error, _HOLLOW):
         before = error.__cause__
         if before is None and not isinstance(error, RuntimeError):
@@ -36,17 +37,17 @@ def root(error: BaseException) -> BaseException:
 
 
 def in_words(error: BaseException) -> str:
-    """Name an error, and the file of the user's whose line has raised it."""
+    """Return an error in words, with the line of the user's file that raised it."""
     text = f"{type(error).__name__}: {error}".removesuffix(": ")
     file, line = _place(error)
     ours = any(Path(file).is_relative_to(one) for one in _INSTALLED) or COPIED in file
     return text if not line or ours else f"{text} ({file}, line {line})"
 
 
-#: Where Dask puts copies of what it preloads.
+#: Where Dask puts copies of the modules that it preloads.
 COPIED = "/dask-scratch-space/"
 
-#: Where the interpreter, its packages and this one are.
+#: Directories of the interpreter, its packages and this one.
 _INSTALLED = (
     *map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib")),
     str(Path(__file__).parent),
@@ -55,7 +56,7 @@ _INSTALLED = (
 
 
 def _place(error: BaseException) -> tuple[str, int]:
-    """Return the file and the line that has raised an error; ("", 0) if not known."""
+    """Return the file and the line that raised an error; ("", 0) if not known."""
     trace = error.__traceback__
     if trace is None:
         return "", 0  # it comes from another process
@@ -65,14 +66,14 @@ def _place(error: BaseException) -> tuple[str, int]:
 
 
 def problem(error: Exception, place: str = "") -> RunnerError:
-    """Return what to say of an error that ends a rank.
+    """Return the error to print when *error* ends a rank.
 
-    *place* is the directory in which it writes, where the error names none.
+    *place* is the directory in which the rank writes, for errors that name no file.
 
     Raises
     ------
     Exception
-        The error itself, if it is a fault of ours.
+        The error itself, if it is a mistake in this program.
     """
     found = error if isinstance(error, RunnerError) else refused(error, place)
     if found is None:
@@ -81,7 +82,7 @@ def problem(error: Exception, place: str = "") -> RunnerError:
 
 
 def refused(error: BaseException, place: str = "") -> RunnerError | None:
-    """Say what the system has refused; None where it has refused nothing."""
+    """Return what the system has refused; None if it has refused nothing."""
     found = root(error)
     number = _number(found)
     if number and Path(_place(found)[0]).name == _SEMAPHORES:
@@ -100,7 +101,7 @@ def refused(error: BaseException, place: str = "") -> RunnerError | None:
     return ConfigError(saw, *parts())
 
 
-#: The module of multiprocessing that makes them.
+#: The module of multiprocessing that makes semaphores.
 _SEMAPHORES = "synchronize.py"
 
 
@@ -125,7 +126,7 @@ def _disk() -> tuple[str, str]:
 def _processes() -> tuple[str, str]:
     return (
         f"more processes and threads (ulimit -u: {_limit(resource.RLIMIT_NPROC)})",
-        "raise that limit, end what else of yours runs here, or start fewer workers",
+        "raise that limit, end other processes of yours, or start fewer workers",
     )
 
 

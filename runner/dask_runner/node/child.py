@@ -1,10 +1,10 @@
 """The processes of a rank, seen from its top process.
 
-Each is a child of the top process in a process group of its own, joined to it by
-a socket pair: messages go over it, and its end of file tells either side at once
-that the other is gone. The agent is a fresh Python; it imports Dask and forks the
-others (:mod:`dask_runner.programs.fork`). None is the launcher's child, so the
-launcher does not take the job down when one of them dies.
+Each process is a child of the top process, in a process group of its own. A socket pair
+connects them: it carries messages, and its end of file shows either side at once that
+the other has ended. The agent is a fresh Python; it imports Dask and forks the other
+processes (:mod:`dask_runner.programs.fork`). None is the launcher's child, so the
+launcher does not end the job when one of them dies.
 """
 
 from __future__ import annotations
@@ -26,12 +26,14 @@ from dask_runner.node.exits import Ended, Kills
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-#: Seconds between SIGTERM and SIGKILL for our own processes.
+    from dask_runner.node.events import Event, Source
+
+#: Seconds between SIGTERM and SIGKILL for a rank's processes.
 PATIENCE = 3.0
 
 
-#: Seconds between two looks at a child where the kernel cannot tell of its end.
-LOOK = 0.1
+#: Seconds between checks of a child, where the kernel cannot report its end.
+CHECK_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +47,9 @@ class Sibling:
     lifeline, log : int, str
         Its end of a socket pair, and its log.
     stdin : int
-        The file descriptor that is its standard input; -1 for none.
+        The descriptor of its standard input; -1 for none.
     opened : list of int
-        Descriptors that it finds open under these numbers.
+        Descriptors that it has open with these numbers.
     """
 
     name: str
@@ -57,7 +59,7 @@ class Sibling:
     opened: list[int] = field(default_factory=list)
 
     def close(self) -> None:
-        """Close what is only its own."""
+        """Close the descriptors that only this process uses."""
         os.close(self.lifeline)
         if self.stdin >= 0:
             os.close(self.stdin)
@@ -65,90 +67,86 @@ class Sibling:
             os.close(descriptor)
 
 
-Event = tuple[str, "Message | Ended"]
-
-
-# Nobody else keeps who listens to a peer that was disowned: it and its connection
-# would be garbage in the middle of a message.
+# The tasks that listen to peers. Nothing else refers to the one of a disowned peer,
+# which would be garbage-collected in the middle of a message.
 _pumps: set[asyncio.Task[None]] = set()
 
 
 class Peer:
-    """A process at the other end of a socket: a child of ours, or an agent.
+    """A process at the other end of a socket: a child, or another rank's agent.
 
     Parameters
     ----------
-    name : str
-        "agent", "scheduler" or "client": its name in the events.
+    name : Source
+        Its name in the events.
     events : asyncio.Queue
         Gets ``(name, message)`` for each message and ``(name, Ended)`` once.
     """
 
-    def __init__(self, name: str, events: asyncio.Queue[Event]) -> None:
+    def __init__(self, name: Source, events: asyncio.Queue[Event]) -> None:
         self.name = name
         self._events = events
         self._channel: Channel | None = None
         self._over = asyncio.Event()
         self._work_over = asyncio.Event()
         self._disowned = False
-        #: The process id; 0 for one that is not ours, or not there yet.
+        #: The process ID; 0 for another rank's, or before the process exists.
         self.pid = 0
         #: Why it is about to be killed.
         self.why = ""
 
     async def attach(self, sock: socket.socket) -> None:
-        """Talk to it over a connected socket from now on."""
-        self._channel = await open_channel(sock)
-        pump = asyncio.create_task(self._listen(), name=f"listen to {self.name}")
+        """Use a connected socket for messages to the process."""
+        self._channel = channel = await open_channel(sock)
+        pump = asyncio.create_task(self._listen(channel), name=f"listen to {self.name}")
         _pumps.add(pump)
         pump.add_done_callback(_pumps.discard)
 
-    async def _listen(self) -> None:
-        assert self._channel is not None  # noqa: S101  attached
+    async def _listen(self, channel: Channel) -> None:
         try:
-            while (message := await self._channel.receive()) is not None:
+            while (message := await channel.receive()) is not None:
                 if isinstance(message, Bye):
                     self._work_over.set()
                 else:
                     await self._events.put((self.name, message))
         except ProtocolError:
-            # It wrote garbage into its lifeline: it is of no use.
+            # It sent garbage over its lifeline, so it cannot be used.
             self.kill()
         ended = await self._wait()
-        self._channel.close()
+        channel.close()
         self._work_over.set()
         self._over.set()
         if ended is not None and not self._disowned:
             await self._events.put((self.name, ended))
 
     def disown(self) -> None:
-        """Hear no more of it: another takes its place."""
+        """Ignore the process from now on: another takes its place."""
         self._disowned = True
 
     async def _wait(self) -> Ended | None:
-        """Return how it ended; None if it never began."""
+        """Return how the process ended; None if it never began."""
         return Ended(0, known=False)
 
     def kill(self) -> None:
-        """Make it useless at once."""
+        """Close the connection, which makes the process end."""
         if self._channel is not None:
             self._channel.close()
 
     def signal(self, number: int) -> None:
-        """Send a signal to it, if it is ours."""
+        """Send a signal to the process, if it is a child."""
 
     @property
     def running(self) -> bool:
-        """Whether it was started and has not ended."""
+        """Whether the process was started and has not ended."""
         return self._channel is not None and not self._over.is_set()
 
     def send(self, message: Message) -> None:
-        """Send it a message."""
+        """Send a message to the process."""
         if self._channel is not None:
             self._channel.send(message)
 
     async def finish(self, patience: float, ask: Message) -> None:
-        """Let it end its work, and stay; after *patience* end it by force."""
+        """Ask the process to end its work but to stay; kill it after *patience*."""
         if not self.running or self._work_over.is_set():
             return
         self.send(ask)
@@ -160,7 +158,7 @@ class Peer:
             await self._over.wait()
 
     async def stop(self, patience: float, *, ask: Message | None) -> None:
-        """End it: ask by a message; after *patience* by force."""
+        """Ask the process to end; kill it after *patience*."""
         if not self.running:
             return
         if ask is not None:
@@ -168,7 +166,7 @@ class Peer:
         await self.wait(patience)
 
     async def wait(self, patience: float) -> None:
-        """Wait until it has ended; after *patience* end it by force."""
+        """Wait until the process has ended; kill it after *patience*."""
         if not self.running:
             return
         try:
@@ -185,19 +183,19 @@ class Process(Peer):
     Its module is *name* in :mod:`dask_runner.programs`.
     """
 
-    def __init__(self, name: str, events: asyncio.Queue[Event]) -> None:
+    def __init__(self, name: Source, events: asyncio.Queue[Event]) -> None:
         super().__init__(name, events)
         self._status: asyncio.Future[int] | None = None
 
     async def attach(self, sock: socket.socket) -> None:
-        """Talk to it from now on, and count who is killed for memory."""
+        """Use a socket for messages; count kills for memory from now on."""
         self._kills = Kills()
         await super().attach(sock)
         if self._status is not None:
             self._status.add_done_callback(self._hear_out)
 
     def _hear_out(self, _: asyncio.Future[int]) -> None:
-        """Wait for no word of its forks: they have its lifeline as well."""
+        """Expect no more messages: forks of the process keep its lifeline open."""
         if self._channel is not None:
             self._channel.hear_out()
 
@@ -205,23 +203,21 @@ class Process(Peer):
         self,
         environ: Mapping[str, str],
         log: str,
-        *arguments: str,
         stdin: int | None = subprocess.DEVNULL,
         stderr: int | None = None,
         pass_fds: Sequence[int] = (),
     ) -> None:
-        """Start it, logging into the file *log*; what to do is sent to it later."""
+        """Start the process with the log file *log*; its instructions come later."""
         ours, theirs = socket.socketpair()
         with theirs, deaf_at_first():
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                # Not the working directory: a random.py there is the user's.
+                # Without the working directory: a random.py there is the user's.
                 "-P",
                 "-m",
                 f"dask_runner.programs.{self.name}",
                 str(theirs.fileno()),
                 log,
-                *arguments,
                 env=dict(environ),
                 stdin=stdin,
                 stderr=stderr,
@@ -233,13 +229,13 @@ class Process(Peer):
         await self.attach(ours)
 
     async def expect(self) -> socket.socket:
-        """Make the lifeline of one that the agent will fork; return its end."""
+        """Return the other end of the lifeline, for a process that the agent forks."""
         ours, theirs = socket.socketpair()
         await self.attach(ours)
         return theirs
 
     def born(self, pid: int) -> None:
-        """Take note that it was forked, and is our child now."""
+        """Note the ID of a process that was forked and is a child of this one."""
         self.pid = pid
         self._status = asyncio.ensure_future(_status_of(pid))
         self._status.add_done_callback(self._hear_out)
@@ -251,13 +247,13 @@ class Process(Peer):
         return Ended(status, self.why or self._kills.why(status))
 
     def kill(self) -> None:
-        """End it, and all that it has started, by SIGKILL."""
+        """Kill the process and all that it has started."""
         self.signal(signal.SIGKILL)
         if self._status is None:
             super().kill()
 
     def signal(self, number: int) -> None:
-        """Send a signal to it and to all that it has started."""
+        """Send a signal to the process and to all that it has started."""
         if self._status is None or self._status.done():
             return
         try:
@@ -268,19 +264,19 @@ class Process(Peer):
     async def stop(
         self, patience: float = PATIENCE, *, ask: Message | None = None
     ) -> None:
-        """End it: ask by a message, or by SIGTERM; after *patience* by SIGKILL."""
+        """Ask the process to end, by a message or SIGTERM; kill it after *patience*."""
         if ask is None:
             self.signal(signal.SIGTERM)
         await super().stop(patience, ask=ask)
 
 
-#: Signals that a whole job gets, which are the top process's business.
+#: Signals that all processes of a job may get, and that the top process handles.
 FOR_THE_TOP = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 
 
 @contextlib.contextmanager
 def deaf_at_first() -> Iterator[None]:
-    """Start a process that gets none of these until it has handlers for them."""
+    """Block these signals in a new process until it has handlers for them."""
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, FOR_THE_TOP)
     try:
         yield
@@ -289,13 +285,13 @@ def deaf_at_first() -> Iterator[None]:
 
 
 async def _status_of(pid: int) -> int:
-    """Wait for a child, without a thread: the system may refuse to give one."""
+    """Wait for a child without a thread, because the system may refuse threads."""
     try:
         descriptor = os.pidfd_open(pid)
     except OSError:
-        # The kernel of an old site has none, so it is asked again and again.
+        # An old kernel has no pidfd, so the child is checked again and again.
         while (status := _reap(pid)) is None:  # noqa: ASYNC110
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(CHECK_SECONDS)
         return status
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -305,9 +301,12 @@ async def _status_of(pid: int) -> int:
     finally:
         loop.remove_reader(descriptor)
         os.close(descriptor)
-    status = _reap(pid)
-    assert status is not None  # noqa: S101  it has ended
-    return status
+    return _status_of_ended(pid)
+
+
+def _status_of_ended(pid: int) -> int:
+    _, status = os.waitpid(pid, 0)
+    return os.waitstatus_to_exitcode(status)
 
 
 def _reap(pid: int) -> int | None:

@@ -1,74 +1,235 @@
-"""A rank's contact with the hub: how it comes about, and what is said over it."""
+"""A rank's contact with the hub: how it is found, and the messages to it.
+
+The leader of a node finds the hub (:class:`Contact`); the ranks for which it plays use
+its connection (:class:`SharedContact`).
+"""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from dask_runner.errors import ConfigError, RunnerError
 from dask_runner.hub import messages as m
 from dask_runner.meeting.record import with_address
 from dask_runner.node import find_hub
-from dask_runner.node.uplink import Uplink
+from dask_runner.node.connection import Connection
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from dask_runner.launch.launch import Launch
-    from dask_runner.meeting.record import Meeting, Record
-    from dask_runner.meeting.words import Words
+    from dask_runner.meeting.base import Meeting
+    from dask_runner.meeting.notice import Notices
+    from dask_runner.meeting.record import Record
+    from dask_runner.node.events import Event
 
 
-class Contact:
-    """The meeting, the record that comes of it, and the connection.
+@dataclass(frozen=True, slots=True)
+class Met:
+    """The hub has been found: its record, and the node's connection."""
+
+    record: Record
+    connection: Connection
+
+
+class RankContact(ABC):
+    """A rank's contact with the hub, over its node's connection.
+
+    Parameters
+    ----------
+    rank : int
+
+    Attributes
+    ----------
+    published : bool
+        In rank 0: whether others may have found the record.
+    """
+
+    def __init__(self, rank: int) -> None:
+        self._rank = rank
+        self._found = asyncio.Event()
+        self._outcome: Met | RunnerError | None = None
+        self._unsaid: list[m.Message] = []
+        self.published = False
+
+    # --- how it comes about -------------------------------------------------
+
+    @abstractmethod
+    async def meet(self, record: Record | None) -> Met | find_hub.Broken:
+        """Find the hub; in rank 0, publish its record."""
+
+    def found(self, outcome: Met | RunnerError) -> None:
+        """Note the outcome of the search for the hub."""
+        self._outcome = outcome
+        self._found.set()
+
+    async def made(self) -> Met:
+        """Wait until the hub is found.
+
+        Raises
+        ------
+        RunnerError
+            If the hub will not be found.
+        """
+        await self._found.wait()
+        if isinstance(self._outcome, RunnerError):
+            raise self._outcome
+        return self.met
+
+    @property
+    def has_met(self) -> bool:
+        """Whether there is a connection."""
+        return isinstance(self._outcome, Met)
+
+    @property
+    def met(self) -> Met:
+        """The hub's record, and the connection to it."""
+        match self._outcome:
+            case Met() as met:
+                return met
+        raise LookupError("the hub has not been found yet")
+
+    # --- what is said -------------------------------------------------------
+
+    def join(
+        self,
+        home: str,
+        hello: m.Hello,
+        events: asyncio.Queue[Event],
+        look_around: Callable[[float], None],
+    ) -> None:
+        """Join the rank to the hub, and send the messages that had to wait.
+
+        *home* is the name of the agent that the rank may share; the rest is as in
+        :meth:`Connection.join`.
+        """
+        connection = self.met.connection
+        self._introduce(connection, home)
+        connection.join(hello, events, look_around)
+        unsaid, self._unsaid = self._unsaid, []
+        for message in unsaid:
+            connection.say(message)
+
+    @abstractmethod
+    def _introduce(self, connection: Connection, home: str) -> None:
+        """Introduce the node to the hub, if this is its first rank."""
+
+    def say(self, message: m.Message) -> None:
+        """Send a message of this rank, now or when it joins."""
+        if self.has_met:
+            self.met.connection.say_of(self._rank, message)
+        else:
+            self._unsaid.append(m.OfRank(self._rank, message))
+
+    def tell(self, message: m.Absent | m.Signalled) -> None:
+        """Send a message about another rank, which has not joined."""
+        if self.has_met:
+            self.met.connection.say(message)
+        else:
+            self._unsaid.append(message)
+
+    def fail(self, error: RunnerError) -> None:
+        """Report that the rank cannot go on."""
+        self.say(m.Failed(error.saw, error.needed, error.do, error.status))
+
+    def hush(self) -> None:
+        """Drop the messages that wait: a notice says why all ranks end."""
+        self._unsaid.clear()
+
+    @property
+    def absent(self) -> list[m.Absent]:
+        """The absent ranks that have not been reported to the hub."""
+        return [one for one in self._unsaid if isinstance(one, m.Absent)]
+
+    def bye(self) -> None:
+        """Report that the rank has stopped its processes."""
+        if self.has_met:
+            self.met.connection.bye(self._rank)
+
+    def lose(self, why: str) -> None:
+        """Report that the rank is lost."""
+        if self.has_met:
+            self.met.connection.lose(self._rank, why)
+
+    # --- the meeting --------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def notices(self) -> Notices:
+        """The place for notices of ranks that cannot join."""
+
+    @property
+    @abstractmethod
+    def trouble(self) -> str:
+        """What keeps the rank from meeting the hub."""
+
+    @property
+    @abstractmethod
+    def is_near(self) -> bool:
+        """Whether the hub will be found in a moment."""
+
+    @property
+    @abstractmethod
+    def files(self) -> Sequence[str]:
+        """The files of the record that this rank has written."""
+
+    @abstractmethod
+    async def add_address(self, address: str) -> None:
+        """Add the scheduler's address to the record, for clients elsewhere."""
+
+    @abstractmethod
+    def services(self) -> Sequence[Coroutine[None, None, None]]:
+        """Return the coroutines that this rank has to run for the connection."""
+
+    # --- the end ------------------------------------------------------------
+
+    @abstractmethod
+    def inherit(self) -> None:
+        """Take over from rank 0, which is lost, to withdraw the record at the end."""
+
+    @abstractmethod
+    def withdraw(self) -> None:
+        """Remove the record and notices, so that no rank finds them any more."""
+
+    @abstractmethod
+    async def settle(self) -> None:
+        """Wait until the meeting has ended by itself."""
+
+    @abstractmethod
+    async def closed(self) -> None:
+        """Leave the connection, and wait until all messages are sent."""
+
+
+class Contact(RankContact):
+    """The contact of a leader, which finds the hub for its node.
 
     Parameters
     ----------
     launch : Launch
     meeting : Meeting
     node : str
-        The name of the rank's node.
-    events : asyncio.Queue
-        Gets ``("meeting", Linked)`` or ``("meeting", Broken)``, and what
-        :class:`~dask_runner.node.uplink.Uplink` gives.
-
-    Attributes
-    ----------
-    record : Record or None
-        In rank 0, once it has opened the hub; in the others once they are linked.
-    link : Uplink or None
-        The connection, once there is one.
-    published : bool
-        In rank 0: whether others can have found the record.
+        The name of the host.
     """
 
-    def __init__(
-        self, launch: Launch, meeting: Meeting, node: str, events: asyncio.Queue[Any]
-    ) -> None:
-        self._rank = launch.world.rank
+    def __init__(self, launch: Launch, meeting: Meeting, node: str) -> None:
+        super().__init__(launch.world.rank)
         self._timeout = launch.settings.timeout
         self._silence = launch.settings.silence
         self._meeting = meeting
         self._node = node
-        self._events = events
-        self._met = asyncio.Event()
-        self._error: RunnerError | None = None
-        self._unsaid: list[m.Message] = []
-        self.record: Record | None = None
-        self.link: Uplink | None = None
-        self.published = False
 
-    # --- the meeting --------------------------------------------------------
+    async def meet(self, record: Record | None) -> Met | find_hub.Broken:
+        """Find the hub by its record; in rank 0, publish the record."""
+        found = await (self._find() if record is None else self._be_found(record))
+        if isinstance(found, find_hub.Broken):
+            return found
+        return Met(found.record, Connection(found.channel, self._silence))
 
-    async def meet(self) -> None:
-        """Find the hub, or let it be found."""
-        if self.record is not None:
-            found = await self._be_found(self.record)
-        else:
-            found = await find_hub.find(
-                self._rank, self._node, self._meeting, self._timeout
-            )
-        await self._events.put(("meeting", found))
+    async def _find(self) -> find_hub.Linked | find_hub.Broken:
+        return await find_hub.find(self._rank, self._node, self._meeting, self._timeout)
 
     async def _be_found(self, record: Record) -> find_hub.Linked | find_hub.Broken:
         try:
@@ -78,123 +239,118 @@ class Contact:
         self.published = True
         return await find_hub.reach(record)
 
-    def linked(self, found: find_hub.Linked) -> Uplink:
-        """Take note of what was found."""
-        self.record = found.record
-        self.link = Uplink(found.channel, self._events, self._silence)
-        self._met.set()
-        return self.link
+    def _introduce(self, connection: Connection, home: str) -> None:
+        connection.say(m.NodeHello(self._node, home))
 
-    def broken(self, error: RunnerError) -> None:
-        """Take note that nothing was found."""
-        self._error = error
-        self._met.set()
+    def services(self) -> Sequence[Coroutine[None, None, None]]:
+        """Return the coroutines that listen to the hub and send signs of life."""
+        return self.met.connection.listen(), self.met.connection.beat()
 
-    async def made(self) -> Record:
-        """Return the record, once there is a connection.
-
-        Raises
-        ------
-        RunnerError
-            If there is none, and will be none.
-        """
-        await self._met.wait()
-        if self._error is not None:
-            raise self._error
-        return self.known
+    async def add_address(self, address: str) -> None:
+        """Add the scheduler's address to the record, for clients elsewhere."""
+        try:
+            await self._meeting.publish(with_address(self.met.record, address))
+        except ConfigError as error:
+            # The ranks have met; only clients elsewhere miss the address.
+            self.say(m.Note(str(error)))
 
     @property
-    def known(self) -> Record:
-        """The record, where there has to be one: the hub has spoken."""
-        assert self.record is not None  # noqa: S101  over the link
-        return self.record
-
-    @property
-    def host(self) -> str:
-        """The address of this end, where there has to be one."""
-        assert self.link is not None  # noqa: S101  the hub has spoken over it
-        return self.link.host
-
-    @property
-    def files(self) -> Sequence[str]:
-        """The files of the record that this rank has written."""
-        return self._meeting.files
+    def notices(self) -> Notices:
+        """The place for notices of ranks that cannot join."""
+        return self._meeting.notices
 
     @property
     def trouble(self) -> str:
         """What keeps the rank from meeting the hub."""
         return self._meeting.trouble
 
-    async def add_address(self, address: str) -> None:
-        """Let clients from outside find the scheduler by the record as well."""
-        try:
-            await self._meeting.publish(with_address(self.known, address))
-        except ConfigError as error:
-            # The ranks have met; only clients from outside miss the address.
-            self.say(m.Note(str(error)))
-
     @property
     def is_near(self) -> bool:
-        """Whether the hub will be reached in a moment."""
+        """Whether the record has come, so that the hub is found in a moment."""
         return self._meeting.has_come
 
-    # --- the connection -----------------------------------------------------
-
-    def say(self, message: m.Message) -> None:
-        """Send a message, or keep it until there is a connection."""
-        if self.link is not None:
-            self.link.say(message)
-        else:
-            self._unsaid.append(message)
-
-    def catch_up(self) -> None:
-        """Say what happened before there was a connection."""
-        unsaid, self._unsaid = self._unsaid, []
-        for message in unsaid:
-            self.say(message)
-
-    def hush(self) -> None:
-        """Forget what was kept: a word says why all end."""
-        self._unsaid.clear()
-
     @property
-    def absent(self) -> list[m.Absent]:
-        """The ranks of whose absence the hub has not been told."""
-        return [one for one in self._unsaid if isinstance(one, m.Absent)]
-
-    def fail(self, error: RunnerError) -> None:
-        """Say that the rank cannot do its part."""
-        self.say(m.Failed(error.saw, error.needed, error.do, error.status))
-
-    def close(self) -> None:
-        """Be lost for the hub."""
-        if self.link is not None:
-            self.link.close()
-
-    # --- where there is no connection ---------------------------------------
-
-    @property
-    def words(self) -> Words:
-        """Where those who do not meet leave words."""
-        return self._meeting.words
-
-    # --- the end ------------------------------------------------------------
+    def files(self) -> Sequence[str]:
+        """The files of the record that this rank has written."""
+        return self._meeting.files
 
     def inherit(self) -> None:
-        """Withdraw the record in rank 0's place, which is gone, at the end."""
-        if self.record is not None and not (self.link and self.link.silent):
-            # Closed by rank 0's kernel: nobody is left there to withdraw it.
-            self._meeting.adopt(self.record)
+        """Take over from rank 0, which is lost, to withdraw the record at the end."""
+        if self.has_met and not self.met.connection.silent:
+            # Rank 0's kernel closed the connection: no process is left to withdraw it.
+            self._meeting.adopt(self.met.record)
 
     def withdraw(self) -> None:
-        """Remove what others could find."""
+        """Remove the record and notices, so that no rank finds them any more."""
         self._meeting.withdraw()
 
     async def settle(self) -> None:
-        """Let the meeting come to its own end."""
+        """Wait until the meeting has ended by itself."""
         await self._meeting.settle()
 
     async def closed(self) -> None:
-        """Close the connection, and wait until what was said has left."""
-        if self.link is not None:
-            await self.link.closed()
+        """Close the connection, and wait until all messages are sent."""
+        if self.has_met:
+            await self.met.connection.closed()
+
+
+class SharedContact(RankContact):
+    """The contact of a rank for which the leader plays.
+
+    Parameters
+    ----------
+    rank : int
+    leader : Contact
+    """
+
+    files = ()
+
+    def __init__(self, rank: int, leader: RankContact) -> None:
+        super().__init__(rank)
+        self._leader = leader
+
+    async def meet(self, record: Record | None) -> Met | find_hub.Broken:
+        """Wait until the leader has found the hub."""
+        del record  # rank 0 leads its node
+        try:
+            return await self._leader.made()
+        except RunnerError as error:
+            return find_hub.Broken(error)
+
+    def _introduce(self, connection: Connection, home: str) -> None:
+        """Do nothing: the leader has introduced the node."""
+
+    async def add_address(self, address: str) -> None:
+        """Do nothing: the record is rank 0's."""
+
+    def services(self) -> Sequence[Coroutine[None, None, None]]:
+        """Return nothing: the leader listens for all ranks."""
+        return ()
+
+    @property
+    def notices(self) -> Notices:
+        """The place where the leader leaves notices."""
+        return self._leader.notices
+
+    @property
+    def trouble(self) -> str:
+        """What keeps the leader from meeting the hub."""
+        return self._leader.trouble
+
+    @property
+    def is_near(self) -> bool:
+        """Whether the leader has met the hub."""
+        return self._leader.has_met
+
+    def inherit(self) -> None:
+        """Do nothing: the leader takes over."""
+
+    def withdraw(self) -> None:
+        """Do nothing: the record and notices are the leader's."""
+
+    async def settle(self) -> None:
+        """Do nothing: the meeting is the leader's."""
+
+    async def closed(self) -> None:
+        """Report the end of the rank; the other ranks keep the connection."""
+        self.lose("it has ended")

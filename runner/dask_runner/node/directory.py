@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from dask_runner.errors import ConfigError
 from dask_runner.launch.own_variables import inherited
 from dask_runner.meeting import tls
-from dask_runner.resources import custody
+from dask_runner.resources import private_directory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,8 +45,10 @@ class Workplace:
 
     def __init__(self, scratch: str, environ: Mapping[str, str]) -> None:
         try:
-            self._held, self.path = custody.Held.make(scratch, PREFIX)
-            self._others = custody.others(scratch)
+            self._held, self.path = private_directory.HeldDirectory.make(
+                scratch, PREFIX
+            )
+            self._others = private_directory.exposure(scratch)
         except OSError as error:
             raise ConfigError(
                 f"no directory can be made in {scratch}: {error.strerror}",

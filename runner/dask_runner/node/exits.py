@@ -1,4 +1,4 @@
-"""How a process ended, and why it died or stands still as far as the kernel tells."""
+"""How a process ended, and what the kernel knows of the reason."""
 
 from __future__ import annotations
 
@@ -6,23 +6,24 @@ import os
 import signal
 import time
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from dask_runner.resources.cgroups import oom_kills, read
+from dask_runner.linux import process
+from dask_runner.resources.cgroups import oom_kills
 
-#: In place of a status that nobody could read.
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: The status of a process whose status could not be read.
 UNKNOWN = 255
-
-#: Places in /proc/PID/stat, counted from the state (proc(5): fields 22 and 52).
-_BEGAN, _STATUS = 19, 49
 
 
 def signal_name(number: int) -> str:
-    """Name a signal: "SIGKILL"; "signal 37" for one that has no name."""
+    """Return a signal's name: "SIGKILL", or "signal 37" for one without a name."""
     try:
         return signal.Signals(number).name
     except ValueError:
-        # Real-time signals between the first and the last (signal(7)).
+        # Only the first and the last real-time signal have names (signal(7)).
         return f"signal {number}"
 
 
@@ -35,9 +36,10 @@ class Ended:
     status : int
         Negative for a signal, as in subprocess.
     why : str
-        What is known of the reason.
+        The reason, if it is known.
     known : bool
-        Whether the status is; not of a process that is no child of ours.
+        Whether the status is known; it is not for a process that is no child of this
+        one.
     """
 
     status: int
@@ -54,26 +56,26 @@ class Ended:
 
     @property
     def shell_status(self) -> int:
-        """The status as a shell says it: 128 + signal."""
+        """The status that a shell reports: 128 + signal."""
         return 128 - self.status if self.status < 0 else self.status
 
 
 class Kills:
-    """The kernel's kills for memory, since this was made or last asked."""
+    """Counts the processes that the kernel kills because memory is used up."""
 
     def __init__(self) -> None:
         self._count = oom_kills()
 
     def since(self) -> int:
-        """Return how many there were since the last time."""
+        """Return the number of kills since the last call."""
         before, self._count = self._count, oom_kills()
         return self._count - before
 
     def why(self, status: int) -> str:
-        """Explain an exit status, negative for a signal; empty if there is no more.
+        """Return the reason for an exit status (negative: a signal); "" if not known.
 
-        A kernel that is short of memory sends SIGKILL, and counts it in the control
-        group.
+        A kernel that runs out of memory sends SIGKILL, and counts the kills in the
+        control group.
         """
         if status == -signal.SIGKILL and self.since() > 0:
             return (
@@ -89,57 +91,67 @@ class Standing:
     Parameters
     ----------
     silence : float
-        Seconds for which a process may stand still.
+        Seconds that a process may be stopped.
+    clock : callable
+        Returns the time in seconds.
+    stopped : callable
+        Returns whether a process is stopped; default: :func:`is_stopped`.
     """
 
-    def __init__(self, silence: float) -> None:
+    def __init__(
+        self,
+        silence: float,
+        clock: Callable[[], float] = time.monotonic,
+        stopped: Callable[[int], bool] | None = None,
+    ) -> None:
         self._silence = silence
+        self._clock = clock
+        self._is_stopped = stopped or is_stopped
         self._stopped: dict[int, float] = {}
-        self._looked = time.monotonic()
+        self._looked = clock()
 
     def too_long(self, pids: set[int], every: float) -> list[int]:
-        """Look at processes, as is done *every* so many seconds.
+        """Check processes; called *every* so many seconds.
 
-        Of the time since the last look no more counts than that: where the whole job
-        was suspended (scontrol suspend), this process was as well.
+        No more than twice that time counts since the last check: if the whole job was
+        suspended (scontrol suspend), this process was suspended too.
 
         Returns
         -------
         list of int
-            Those that have been standing for longer than the silence.
+            The processes that have been stopped for longer than the silence.
         """
-        now = time.monotonic()
+        now = self._clock()
         passed, self._looked = min(now - self._looked, 2 * every), now
         self._stopped = {
-            pid: self._stopped.get(pid, 0.0) + passed for pid in pids if is_stopped(pid)
+            pid: self._stopped.get(pid, 0.0) + passed
+            for pid in pids
+            if self._is_stopped(pid)
         }
         return [pid for pid, stood in self._stopped.items() if stood > self._silence]
 
 
 def is_stopped(pid: int) -> bool:
-    """Say whether a process is stopped by a signal (state T, proc(5))."""
-    return _stat(pid)[:1] == ["T"]
+    """Return whether a signal has stopped a process (state T, proc(5))."""
+    found = process(pid)
+    return found is not None and found.state == "T"
 
 
 def birth(pid: int) -> str:
-    """Return when a process began, which tells it from a later one of its number."""
-    return _stat(pid)[_BEGAN] if len(_stat(pid)) > _BEGAN else ""
+    """Return when a process began, which tells it from a later one with its number."""
+    found = process(pid)
+    return found.began if found else ""
 
 
 def ended(pid: int, born: str) -> int | None:
-    """Return how a process that is no child of ours has ended; None if it has not.
+    """Return the status of a process that is no child of this one; None if it runs.
 
-    Its status can be read for as long as nobody has waited for it, and is
-    :data:`UNKNOWN` afterwards. *born* is its :func:`birth`.
+    The status can be read until the parent has waited for the process; afterwards it is
+    :data:`UNKNOWN`. *born* is the :func:`birth` of the process.
     """
-    stat = _stat(pid)
-    if len(stat) <= _STATUS or stat[_BEGAN] != born:
+    found = process(pid)
+    if found is None or found.status is None or found.began != born:
         return UNKNOWN
-    if stat[0] in {"Z", "X"}:
-        return os.waitstatus_to_exitcode(int(stat[_STATUS]))
+    if found.state in {"Z", "X"}:
+        return os.waitstatus_to_exitcode(found.status)
     return None
-
-
-def _stat(pid: int) -> list[str]:
-    # 4711 (name with spaces and parentheses) S 1 ...
-    return read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()

@@ -1,4 +1,4 @@
-"""From a record to a link with the hub, or to the reason why there is none."""
+"""Find the hub by its record, or the reason why it cannot be found."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from typing import TYPE_CHECKING
 from dask_runner.errors import AssemblyError, RunnerError
 from dask_runner.hub import handshake
 from dask_runner.hub import messages as m
-from dask_runner.meeting.record import waited
+from dask_runner.meeting.base import waited
 from dask_runner.resources.cpusets import in_list_format
 from dask_runner.resources.rank_share import knows_its_cpus
 
 if TYPE_CHECKING:
     from dask_runner.hub.channel import Channel
     from dask_runner.launch.world import World
-    from dask_runner.meeting.record import Meeting, Record
+    from dask_runner.meeting.base import Meeting
+    from dask_runner.meeting.record import Record
     from dask_runner.resources.machine import Snapshot
 
-#: Seconds for the first attempt to reach a hub that a record names, and for the
-#: longest: a hub to which thousands of ranks come at once is slow, and slower still
-#: if they all begin anew.
-ATTEMPT = 5.0
-LONGEST = 20.0
-#: Rank 0's attempts to reach its own hub, and seconds between them.
+#: Seconds for the first attempt to reach a hub, and for the longest. A hub to which
+#: thousands of ranks connect at once is slow, and slower still if all of them retry.
+FIRST_ATTEMPT = 5.0
+LONGEST_ATTEMPT = 20.0
+#: Rank 0's attempts to reach its own hub, and the seconds between them.
 TRIES = 20
-AGAIN = 0.1
+RETRY_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +45,13 @@ class Broken:
     error: RunnerError
 
 
-def hello(
-    world: World, node: str, snapshot: Snapshot, home: str, *, leads: bool, mpi: str
-) -> m.Hello:
-    """Return what a rank says first: who and where it is, and what it may use."""
+def hello(world: World, snapshot: Snapshot, *, leads: bool, mpi: str) -> m.Hello:
+    """Return a rank's first message: its number, and the CPUs that it may use."""
     local_size = world.local_size or 0
     return m.Hello(
         world.rank,
-        node,
         world.local_rank or 0,
         local_size,
-        home,
         leads,
         in_list_format(snapshot.cpus),
         bool(local_size) and not knows_its_cpus(snapshot, local_size),
@@ -64,17 +60,17 @@ def hello(
 
 
 async def reach(record: Record) -> Linked | Broken:
-    """Link rank 0 itself with its hub."""
+    """Connect rank 0 to its own hub."""
     for _ in range(TRIES):
         try:
-            return Linked(record, await handshake.connect(record, ATTEMPT))
+            return Linked(record, await handshake.connect(record, FIRST_ATTEMPT))
         except (OSError, TimeoutError, handshake.StrangerError):
-            # It is there, but a flood of strangers stands before its door.
-            await asyncio.sleep(AGAIN)
+            # The hub listens, but a flood of strangers keeps it busy.
+            await asyncio.sleep(RETRY_SECONDS)
     return Broken(
         AssemblyError(
             f"rank 0 cannot reach its own hub at {record.host}:{record.port}",
-            "a network that takes connections of this node to itself",
+            "a network on which this node can connect to itself",
             "name another network with --interface",
         )
     )
@@ -83,7 +79,7 @@ async def reach(record: Record) -> Linked | Broken:
 async def find(
     rank: int, node: str, meeting: Meeting, seconds: float
 ) -> Linked | Broken:
-    """Look for rank 0's record until its hub answers, but not longer."""
+    """Look for rank 0's record until its hub answers, for *seconds* at most."""
     began = time.monotonic()
     try:
         async with asyncio.timeout(seconds):
@@ -95,12 +91,12 @@ async def find(
 
 
 async def _first_that_answers(meeting: Meeting) -> Linked:
-    patience = ATTEMPT
+    patience = FIRST_ATTEMPT
     async for record in meeting.records():
         try:
             return Linked(record, await handshake.connect(record, patience))
         except TimeoutError:
-            patience = min(2 * patience, LONGEST)
+            patience = min(2 * patience, LONGEST_ATTEMPT)
         except (OSError, handshake.StrangerError):
-            continue  # a stale record: the meeting says so if time runs out
+            continue  # a stale record, which the meeting names if time runs out
     raise AssertionError("a meeting offers records for ever")

@@ -3,14 +3,14 @@
 All ranks of a node are the same program with the same command. So one of them, the
 leader, can play the part of each (:mod:`dask_runner.node.leader`), and the others stay
 as small as an interpreter is: they hand over what is their own, pass on the signals
-that they get, and end with the status that they are told. Who gets no leader plays
-its part by itself.
+that they get, and end with the status that they are told. A rank that finds no leader
+plays its part by itself.
 
-This module is all that such a rank imports, and it is told by the milliseconds: the
-modules here are built into the interpreter or loaded by it anyway. Of those with an
-underscore, ``socket`` and ``signal`` are the public faces; they import ``enum`` and
-``selectors``, and that alone is a third of what a follower costs (``python -X
-importtime``).
+This module is all that such a rank imports, and is one file of any length for that: its
+start-up time is counted in milliseconds. The modules here are built into the
+interpreter or loaded by it anyway. Of those with an underscore, ``socket`` and
+``signal`` are the public faces; they import ``enum`` and ``selectors``, and that alone
+is a third of what a follower costs (``python -X importtime``).
 
 The connection also tells each side that the other has died, from the moment at which
 there is one until the hub knows both. So a rank that plays its part itself keeps it,
@@ -66,8 +66,8 @@ SIGNALS = (*ENDS, _signal.SIGUSR1, _signal.SIGUSR2)
 #: Seconds for the leader to come into being, and to answer. Later, the follower
 #: plays its part itself, which is slower and nothing worse. A launcher starts the
 #: tasks of a node together; where each has a network of its own, none ever appears.
-#: It is the same where somebody else has taken the name: whoever can read the
-#: launcher's queue knows it.
+#: It is the same where another account has taken the name, which all know that can
+#: read the launcher's queue.
 APPEARS = 3.0
 ANSWERS = 30.0
 #: Seconds after a signal that ends a cluster in which the leader has to make an end,
@@ -82,7 +82,7 @@ LONGEST = 100
 #: Bytes of an introduction's length.
 LENGTH = 4
 
-#: Where two containers of a node may differ without a word of it in the environment.
+#: Where two containers of a node may differ though their variables are the same.
 SHARED = ("/tmp",)  # noqa: S108  looked at, and not written to
 
 #: How ``ps -o comm`` shows a follower.
@@ -139,7 +139,7 @@ def claim(name: str) -> _socket.socket | None:
 
 
 def has_own_user() -> bool:
-    """Say whether the user that the kernel shows for this process is nobody else's.
+    """Return whether the user that the kernel shows for this process is ours alone.
 
     Where it is the overflow user, so is every stranger that our user namespace does
     not map, and equal users prove nothing.
@@ -181,10 +181,10 @@ def kept(descriptor: str) -> _socket.socket | None:
 
 
 def hold_signals() -> None:
-    """Let signals wait until somebody acts on them (:func:`hear_signals`).
+    """Hold signals back until :func:`hear_signals`.
 
-    Between a process's begin and the moment at which its rank hears signals, one that
-    ends it would end it without a word, and the other ranks would wait for it.
+    Between a process's start and the moment at which its rank acts on signals, one that
+    ends it would end it silently, and the other ranks would wait for it.
     """
     _signal.pthread_sigmask(_signal.SIG_BLOCK, SIGNALS)
 
@@ -195,7 +195,7 @@ def hear_signals() -> None:
 
 
 def follow(name: str, args: Sequence[str]) -> int | _socket.socket | None:
-    """Let the leader of that name play this rank's part.
+    """Ask the leader of that name to play this rank's part.
 
     Returns
     -------

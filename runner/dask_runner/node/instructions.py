@@ -1,179 +1,236 @@
-"""What a rank's processes are told to do: from a Launch to plain data."""
+"""The first message to each program of a rank: what it is to do.
+
+:mod:`dask_runner.node.instruct` makes them. They are values all through, but for
+keywords that Dask takes as they are.
+"""
 
 from __future__ import annotations
 
-import base64
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
-from dask_runner.launch.plan import Role
-from dask_runner.meeting.addresses import of_interface
-from dask_runner.node.program import STDIN
-from dask_runner.resources.binding import bind
-from dask_runner.resources.cpusets import from_list_format
-from dask_runner.resources.cuda_workers import cuda_worker, is_fleet
-from dask_runner.resources.rank_share import rank_share
-from dask_runner.resources.worker_share import worker_shares
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from dask_runner.hub.messages import Start
-    from dask_runner.launch.launch import Launch, Program
-    from dask_runner.launch.settings import Settings
-    from dask_runner.resources.machine import Snapshot
-    from dask_runner.resources.worker_share import WorkerShare
+from dask_runner.hub.messages import Message
+from dask_runner.launch.launch import Program
+from dask_runner.node.agent_socket import Place
+from dask_runner.node.child import Sibling
+from dask_runner.resources.worker_share import NamedWorker
 
 
-#: What is said of workers that have HTTP servers.
-OPENED = (
-    "worker_options has dashboard_address: all who reach these ports of the workers "
-    "can read them"
-)
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The cluster's TLS material, as text; empty without security.
 
+    Our own processes get no names of files, which could be changed.
 
-def host(settings: Settings, link_host: str) -> str:
-    """Return the address to listen at: the one by which the hub is reached.
-
-    Raises
-    ------
-    ConfigError
-        If the interface that the user named has none.
+    Attributes
+    ----------
+    certificate, private_key : str
     """
-    found = of_interface(settings.interface) if settings.interface else link_host
-    # Dask takes it for a part of an address, which has a port behind a colon.
-    return f"[{found}]" if ":" in found else found
+
+    certificate: str
+    private_key: str
 
 
-def _protocol(settings: Settings) -> str:
-    return str(settings.protocol or ("tls" if settings.security == "tls" else "tcp"))
+@dataclass(frozen=True, slots=True)
+class Modules:
+    """Where the user's modules may be.
 
-
-def scheduler(launch: Launch, link_host: str, tls: Mapping[str, str]) -> dict[str, Any]:
-    """Return what :mod:`dask_runner.programs.scheduler` is told."""
-    settings, given = launch.settings, dict(launch.scheduler_options)
-    own = {
-        "protocol": _protocol(settings),
-        "dashboard_address": settings.dashboard_address,  # None: on no port
-        **_place(settings, link_host, given),
-    }
-    return {
-        "dashboard": given.pop("dashboard", settings.dashboard),
-        "options": own | given,
-        "modules": modules(launch),
-        "environ": dict(tls),
-    }
-
-
-def _place(
-    settings: Settings, link_host: str, given: Mapping[str, Any]
-) -> dict[str, str]:
-    """Say where to listen; Dask refuses a host beside the user's interface."""
-    return {} if "interface" in given else {"host": host(settings, link_host)}
-
-
-def client(
-    program: Program,
-    settings: Settings,
-    environ: Mapping[str, str],
-    text: bytes | None = None,
-) -> dict[str, Any]:
-    """Return what :mod:`dask_runner.programs.client` is told.
-
-    *text* is that of a program that can be read only once.
-    """
-    return {
-        "text": None if text is None else base64.b64encode(text).decode(),
-        "environ": dict(environ),
-        "kind": program.kind,
-        "target": program.target,
-        "args": list(program.args),
-        "report": settings.report,
-    }
-
-
-def work(
-    launch: Launch, snapshot: Snapshot, start: Start, link_host: str, directory: Path
-) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Return what :mod:`dask_runner.programs.nannies` is told, and warnings.
-
-    Raises
-    ------
-    ConfigError
-        If an option about the workers makes no sense here.
-    """
-    settings, world = launch.settings, launch.world
-    local_rank = start.local_rank if world.local_rank is None else world.local_rank
-    share = rank_share(
-        snapshot,
-        world.local_size or start.local_size,
-        local_rank,
-        hosts_hub=world.rank == 0 and Role.worker in launch.plan.roles(0),
-        masks=[from_list_format(mask) for mask in start.masks] or None,
-    )
-    workers = worker_shares(
-        share, settings.nworkers, settings.nthreads, settings.memory_limit
-    )
-    bound = bind(share, workers.value, allocated=world.launcher != "local").value
-    common = {
-        **_place(settings, link_host, launch.worker_options),
-        "protocol": _protocol(settings),
-        "local_directory": str(directory),
-        "preload": list(settings.preload) or None,
-        "resources": settings.resources,
-    }
-    prefix = f"{launch.worker_name}-{world.rank}" if launch.worker_name else world.rank
-    each = [
-        _worker(prefix if number == 0 else f"{prefix}-{number}", worker)
-        for number, worker in enumerate(bound)
-    ]
-    fleet: dict[str, Any] = {}
-    if is_fleet(settings):
-        each, fleet = cuda_worker(share, each, settings, prefix)
-    spec = {
-        "scheduler": start.address,
-        "worker_class": settings.worker_class,
-        "modules": modules(launch),
-        "common": {key: value for key, value in common.items() if value is not None},
-        "options": dict(launch.worker_options),
-        # Who is restarted cannot be MPI's rank again.
-        "nanny": settings.nanny and not settings.mpi_tasks and not fleet,
-        "mpi_ranks": world.size if settings.mpi_tasks else 0,
-        "workers": each,
-        "fleet": fleet,
-    }
-    warnings = [*share.warnings, *workers.warnings]
-    if launch.worker_options.get("dashboard_address") is not None:
-        warnings.append(OPENED)
-    return spec, tuple(warnings)
-
-
-def _worker(name: int | str, share: WorkerShare) -> dict[str, Any]:
-    return {
-        "name": name,
-        "nthreads": share.nthreads,
-        "memory_limit": share.memory_limit or 0,
-        "cpus": list(share.cpus),
-        **({"env": share.environ} if share.environ else {}),
-    }
-
-
-def modules(launch: Launch) -> dict[str, Any]:
-    """Say where the user's modules may be: ``at`` the program, or in a directory.
-
-    A process that has looked there has ``added`` places to the path of its children.
     What is found there is looked at in the processes that want it
     (:mod:`dask_runner.programs.user_modules`): a path may lead to a file server that
     does not answer.
+
+    Attributes
+    ----------
+    at : tuple of str
+        The program that they are beside or in, or a directory.
+    command : bool
+        Whether the program is a command, whose own Python may look elsewhere.
+    added : tuple of str
+        Places that a process which has looked there has added to the path of its
+        children.
     """
-    program = launch.program
-    command = program is not None and program.kind == "command"
-    if program is None and launch.script:
-        at = [launch.script]
-    elif program is None or program.kind != "script" or program.target == STDIN:
-        at = [str(Path.cwd())]
-    elif program.target.startswith(("/dev/", "/proc/")):
-        at = []  # a pipe is in no directory
-    else:
-        at = [str(Path(program.target).absolute())]
-    return {"at": at, "command": command, "added": []}
+
+    at: tuple[str, ...]
+    command: bool = False
+    added: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Imports:
+    """What a process imports before it forks workers.
+
+    Attributes
+    ----------
+    added : tuple of str
+        Variables that it has for its import, and its forks do not.
+    preload_modules : tuple of str
+        Modules of the user's.
+    """
+
+    added: tuple[str, ...]
+    preload_modules: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RunAgent(Message):
+    """Import Dask, fork the other processes, and look after the nannies.
+
+    Attributes
+    ----------
+    siblings : tuple of Sibling
+        The processes to fork.
+    serves : bool
+        Whether there will be workers.
+    socket : int
+        The descriptor at which other ranks of the node come; -1 for none.
+    place : Place
+        The rank's.
+    launchers : tuple of int
+        Descriptors of the launcher's, for the agent alone.
+    imports : Imports
+    silence : float
+        Seconds for which a worker, or the rank, may stand still.
+    nannies : bool
+        Whether the workers have some.
+    files : int
+        The user's limit of open files.
+    top : int
+        The process ID of the rank's top process, which starts the agent.
+    stderr : int
+        The descriptor that is the user's stderr: the agent's own is its log.
+    """
+
+    siblings: tuple[Sibling, ...]
+    serves: bool
+    socket: int
+    place: Place
+    launchers: tuple[int, ...]
+    imports: Imports
+    silence: float
+    nannies: bool
+    files: int
+    top: int
+    stderr: int
+
+
+@dataclass(frozen=True)
+class RunForkServer(Message):
+    """Import what the agent did, and be its fork server.
+
+    Attributes
+    ----------
+    imports : Imports
+    listener, alive, stderr : int
+        Descriptors: its socket, the pipe whose end means that the agent is gone, and
+        the user's stderr.
+    """
+
+    imports: Imports
+    listener: int
+    alive: int
+    stderr: int
+
+
+@dataclass(frozen=True)
+class RunScheduler(Message):
+    """Run the scheduler.
+
+    Attributes
+    ----------
+    dashboard : bool
+        Whether it is to have one.
+    options : dict
+        Keywords of Dask's Scheduler.
+    modules : Modules
+    environ : dict of str to str
+        The cluster's variables.
+    keys : Keys
+    """
+
+    dashboard: bool
+    options: dict[str, Any]
+    modules: Modules
+    environ: dict[str, str]
+    keys: Keys
+
+
+@dataclass(frozen=True)
+class RunClient(Message):
+    """Run the user's program, once the cluster is ready.
+
+    Attributes
+    ----------
+    program : Program
+    text : str or None
+        That of a program which can be read only once, in Base64.
+    environ : dict of str to str
+        The cluster's variables.
+    report : str or None
+        The file for Dask's performance report.
+    """
+
+    program: Program
+    text: str | None
+    environ: dict[str, str]
+    report: str | None
+
+
+@dataclass(frozen=True)
+class RunWorkers(Message):
+    """Start a rank's workers, and look after them.
+
+    Attributes
+    ----------
+    scheduler : str
+        Its address.
+    worker_class : str
+    modules : Modules
+    common : dict
+        Keywords that all workers or nannies get, from the rank's settings.
+    options : dict
+        Keywords that all get, from the user: the last word.
+    nanny : bool
+        Whether each worker has one.
+    mpi_ranks : int
+        The size of MPI's world that the worker is a rank of; 0 for none.
+    workers : tuple of NamedWorker
+    fleet : NamedWorker or None
+        What starts all of these, where their class does so itself.
+    place : Place
+        What they inherit from the rank.
+    log : str
+        Their log.
+    environ : dict of str to str
+        Their variables.
+    keys : Keys
+    """
+
+    scheduler: str
+    worker_class: str
+    modules: Modules
+    common: dict[str, Any]
+    options: dict[str, Any]
+    nanny: bool
+    mpi_ranks: int
+    workers: tuple[NamedWorker, ...]
+    fleet: NamedWorker | None
+    place: Place
+    log: str
+    environ: dict[str, str]
+    keys: Keys
+
+
+@dataclass(frozen=True)
+class RunBroadcast(Message):
+    """Broadcast the record by MPI.
+
+    Attributes
+    ----------
+    text : str
+        The record in rank 0; else empty.
+    size : int
+        The number of ranks.
+    """
+
+    text: str
+    size: int

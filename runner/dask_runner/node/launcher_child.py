@@ -1,4 +1,4 @@
-"""The process that the launcher started for a rank: this one, or a follower."""
+"""The launcher's child for a rank: this process, or a follower."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from dask_runner.hub import messages as m
 from dask_runner.hub.channel import BlockingChannel
+from dask_runner.linux import adopt_orphans
 from dask_runner.node import follower
 from dask_runner.node.child import Peer
+from dask_runner.node.events import Source
 from dask_runner.node.exits import Ended, is_stopped
-from dask_runner.node.orphans import LAST, adopt_orphans, die_in, end_orphans
+from dask_runner.node.orphans import LAST, die_in, end_orphans
 from dask_runner.resources.machine import take
 
 if TYPE_CHECKING:
@@ -22,17 +24,17 @@ if TYPE_CHECKING:
 
     from dask_runner.errors import RunnerError
     from dask_runner.launch.launch import Launch
-    from dask_runner.node.child import Event
+    from dask_runner.node.events import Event
     from dask_runner.resources.machine import Snapshot
 
-#: Seconds for a follower to go, once it has its status.
-GOES = 1.0
+#: Seconds for a follower to end, once it has its status.
+END_SECONDS = 1.0
 
 
 class Launched(Protocol):
-    """A launcher's child, as the rank that it stands for sees it."""
+    """The launcher's child for a rank, as that rank sees it."""
 
-    #: Its process id; 0 for this process.
+    #: Its process ID; 0 for this process.
     pid: int
     #: Why it is about to be killed.
     why: str
@@ -40,17 +42,17 @@ class Launched(Protocol):
     scratch: str
 
     def look(self, launch: Launch) -> Snapshot:
-        """Return the machine as it sees it."""
+        """Return the machine as that process sees it."""
 
     @property
     def running(self) -> bool:
-        """Whether it is still there."""
+        """Whether that process has not ended."""
 
     def listen(self, events: asyncio.Queue[Event]) -> None:
-        """Turn signals that it gets, and its end, into events of "launched"."""
+        """Put its signals and its end into *events*, from ``Source.launched``."""
 
     def joined(self) -> None:
-        """Take note that the hub knows the rank."""
+        """Note that the rank has joined the hub."""
 
     def fail(self, error: RunnerError) -> bool:
         """Tell the leader of the node why the rank will not join.
@@ -58,30 +60,30 @@ class Launched(Protocol):
         Returns
         -------
         bool
-            Whether there is one, which says it.
+            Whether there is a leader, which reports it.
         """
 
     def signalled(self, number: int) -> bool:
-        """Tell the leader of the node of a signal; say whether there is one."""
+        """Tell the leader of the node about a signal; return False without one."""
 
     def signal(self, number: int) -> None:
-        """Send it a signal."""
+        """Send a signal to that process."""
 
     def die_in(self, seconds: float) -> None:
-        """Let it be killed if it is there after so many seconds; 0: let it live."""
+        """Have that process killed after *seconds*; 0 cancels that."""
 
     def settle(self) -> None:
-        """Leave none of its children behind, and be gone soon."""
+        """End the children of that process, and have it end soon."""
 
 
 class ThisProcess:
-    """The rank is played by the process that the launcher started for it.
+    """The launcher's child for a rank that runs in this process.
 
     Parameters
     ----------
     leader : socket, optional
-        The connection with the leader of its node, if that is another rank's. What it
-        says, and its end, become events of "leader".
+        The connection to the leader of the node, if another rank leads it. Its messages
+        and its end become events of ``Source.leader``.
     """
 
     pid = 0
@@ -94,19 +96,19 @@ class ThisProcess:
         self._peer: Peer | None = None
 
     def look(self, launch: Launch) -> Snapshot:
-        """Read the machine."""
+        """Return the machine as this process sees it."""
         return take(launch.environ, launch.settings.local_directory)
 
     def listen(self, events: asyncio.Queue[Event]) -> None:
-        """Hear signals, and take what is left of the rank's processes."""
+        """Handle signals, and adopt orphans of the rank's processes."""
         adopt_orphans()
         loop = asyncio.get_running_loop()
         for number in follower.SIGNALS:
-            event = ("launched", m.Signalled(number))
+            event = (Source.launched, m.Signalled(number))
             loop.add_signal_handler(number, events.put_nowait, event)
         follower.hear_signals()
         if self._leader is not None:
-            meeting = self._meet(Peer("leader", events), self._leader)
+            meeting = self._meet(Peer(Source.leader, events), self._leader)
             self._meeting = asyncio.create_task(meeting)
 
     async def _meet(self, peer: Peer, leader: socket.socket) -> None:
@@ -114,7 +116,7 @@ class ThisProcess:
         self._peer = peer
 
     def joined(self) -> None:
-        """Nothing: the leader may tell of our end, which the hub knows."""
+        """Do nothing: the hub ignores what the leader reports of a joined rank."""
 
     def fail(self, error: RunnerError) -> bool:
         """Tell the leader, if there is one."""
@@ -134,41 +136,41 @@ class ThisProcess:
         return True
 
     def signal(self, number: int) -> None:
-        """Who is asked is not stopped, and need not be killed."""
+        """Do nothing: this process is running, so there is nothing to kill."""
         del number
 
     def die_in(self, seconds: float) -> None:
-        """Let the kernel see to it: whoever is stopped hears nothing else."""
+        """Have the kernel kill this process, which may be stopped by then."""
         die_in(ceil(seconds))
 
     def settle(self) -> None:
-        """Leave none of this process's children behind, and be gone soon."""
+        """End this process's children, and have this process end soon."""
         die_in(LAST)
         end_orphans()
 
 
 class Follower:
-    """The rank is played by the leader of its node, or will be, or was to be.
+    """The launcher's child for a rank for which the leader plays, or may play.
 
     Parameters
     ----------
     reader, writer
-        The connection with it.
+        The connection to the follower.
     pid : int
-        Its process id.
+        The follower's process ID.
     rank : int
-        Its rank.
+        The follower's rank.
     tell : callable
-        Tells the leader's rank of what the hub cannot know: a signal, or an end,
-        before the follower has joined.
+        Takes messages for the leader's rank about what the hub cannot know: a signal to
+        the follower, or its end, before its rank has joined.
 
     Attributes
     ----------
     left : asyncio.Task
-        Done when it plays its part itself, with the byte that says so; or when its
+        Done when the follower plays for itself, with the byte that says so; or when its
         connection has ended, with None.
     has_joined : bool
-        Whether the hub knows it.
+        Whether its rank has joined the hub.
     """
 
     def __init__(
@@ -198,7 +200,7 @@ class Follower:
         byte = await self._byte()
         self.running = False
         if self._events is not None:
-            self._events.put_nowait(("launched", Ended(0)))
+            self._events.put_nowait((Source.launched, Ended(0)))
         return byte
 
     async def _byte(self) -> int | None:
@@ -209,87 +211,87 @@ class Follower:
                 if numbers[0] in follower.SIGNALS:
                     self._hear(numbers[0])
         except OSError:
-            return None  # killed with something of ours unread
+            return None  # it was killed before it read everything
         return None
 
     def _hear(self, number: int) -> None:
         if self._events is None:
             self._early.append(number)
         elif self.has_joined:
-            self._events.put_nowait(("launched", m.Signalled(number)))
+            self._events.put_nowait((Source.launched, m.Signalled(number)))
         else:
-            # Nobody knows this rank: it would end alone.
+            # The rank has not joined, and would end alone.
             self._tell(m.Signalled(number, self._rank))
 
     def tell_early(self) -> bool:
-        """Tell the leader's rank of the signals that came before an answer.
+        """Report signals that came before the follower had an answer.
 
         Returns
         -------
         bool
-            Whether it ended by one.
+            Whether one of them ended the follower.
         """
         for number in self._early:
             self._tell(m.Signalled(number, self._rank))
         return not set(self._early).isdisjoint(follower.ENDS)
 
     def look(self, launch: Launch) -> Snapshot:
-        """Return what was read when it came."""
+        """Return the machine as it was read when the follower came."""
         del launch
         assert self._snapshot is not None  # noqa: S101  played with one
         return self._snapshot
 
     def listen(self, events: asyncio.Queue[Event]) -> None:
-        """Turn what it passes on, and its end, into events."""
+        """Put the follower's signals and its end into *events*."""
         self._events = events
         for number in self._early:
             self._hear(number)
         if self.left.done():
-            events.put_nowait(("launched", Ended(0)))
+            events.put_nowait((Source.launched, Ended(0)))
 
     def hold(self, snapshot: Snapshot, last_words: str) -> None:
-        """Tell it that its part is played.
+        """Tell the follower that the leader plays for it.
 
         Parameters
         ----------
         snapshot : Snapshot
-            The machine as it sees it.
+            The machine as the follower sees it.
         last_words : str
-            What it is to say if we are lost once it has joined.
+            The line that it prints if the leader is lost after its rank has joined.
         """
         self._snapshot = snapshot
         self._last_words = last_words
         self._write(follower.HELD)
 
     def joined(self) -> None:
-        """Tell it that its end is known to others from now on, and ours."""
+        """Tell the follower that its rank has joined."""
         self.has_joined = True
         self._write(f"{follower.PLAYED} {follower.LOST} {self._last_words}")
 
     def fail(self, error: RunnerError) -> bool:
-        """Tell the leader's rank."""
+        """Report the error to the leader's rank."""
         self._tell(failed(self._rank, error.saw, error.needed, error.do, error.status))
         return True
 
     def signalled(self, number: int) -> bool:
-        """Nothing: it was the leader that was told of it."""
+        """Do nothing: the leader has got the signal already."""
         del number
         return False
 
     def send_away(self) -> None:
-        """Tell it to play its part itself."""
+        """Tell the follower to play for itself."""
         self._write(follower.YOURSELF)
 
     def end(self, status: int) -> None:
-        """Tell it the exit status."""
+        """Tell the follower its exit status."""
         self._write(f"{follower.END} {status}")
 
     async def gone(self) -> None:
-        """Wait until it has gone, once it has its status.
+        """Wait until the follower has ended, once it has its status.
 
-        Its launcher waits for one that is stopped, for ever if nobody ends it.
+        Kill it if it is stopped: its launcher would wait for it without end.
         """
-        await asyncio.wait([self.left], timeout=GOES)
+        await asyncio.wait([self.left], timeout=END_SECONDS)
         if is_stopped(self.pid):
             self.signal(SIGKILL)
 
@@ -297,17 +299,17 @@ class Follower:
         self._writer.write(line.encode() + b"\n")
 
     def signal(self, number: int) -> None:
-        """Send it a signal, if it is still there."""
+        """Send the follower a signal, if it has not ended."""
         if self.running:
             os.kill(self.pid, number)
 
     def die_in(self, seconds: float) -> None:
-        """Nothing: who plays it goes on."""
+        """Do nothing: the leader, which plays for it, goes on."""
 
     def settle(self) -> None:
-        """Nothing: it has no children."""
+        """Do nothing: a follower has no children."""
 
 
 def failed(rank: int, saw: str, needed: str, do: str, status: int) -> m.Absent:
-    """Say that a rank has failed, before it joined."""
+    """Return the message about a rank that has failed before it joined."""
     return m.Absent(rank, f"failed before it joined: {saw}", needed, do, status)

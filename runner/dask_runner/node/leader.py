@@ -1,13 +1,13 @@
-"""The leader of a node plays the parts of its followers.
+"""The leader of a node plays for its followers.
 
-A follower (:mod:`dask_runner.node.follower`) tells what it is. Where the leader would
-do for it what it would do itself, the leader plays its part: a :class:`~dask_runner.
-rank.Rank` of its own in this process, with its own link to the hub, its own World and
-environment, and the workers from the node's agent. All others are sent away, and play
-their parts themselves.
+A follower (:mod:`dask_runner.node.follower`) introduces itself. If the leader can do
+everything that the follower would do itself, it plays for the follower: it runs another
+:class:`~dask_runner.node.rank.Rank` in this process, with the follower's World and
+environment, the node's connection to the hub, and workers from the node's agent. It
+sends all other ranks away, which then play for themselves, each a node of one rank.
 
-Either way the connection stays, and tells the leader if the rank dies before the hub
-knows it: the leader is the only one who can tell the others.
+In both cases the connection stays open. It shows the leader that the rank has died
+before it joined, which only the leader can report.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ from dask_runner.hub.report import marked
 from dask_runner.launch.detect import detect
 from dask_runner.launch.options import PREFIX
 from dask_runner.launch.plan import Role
-from dask_runner.meeting.record import RelayMeeting
+from dask_runner.linux import peer
 from dask_runner.node import follower
-from dask_runner.node.agent_socket import Place, guests, home, of_this_user, peer
+from dask_runner.node.agent_socket import Place, guests, home, of_this_user
+from dask_runner.node.contact import SharedContact
 from dask_runner.node.launcher_child import Follower, failed
 from dask_runner.node.rank import Rank
 from dask_runner.resources.machine import take
@@ -48,21 +49,21 @@ if TYPE_CHECKING:
 #: 6 MiB (execve(2)).
 LARGEST = 8 << 20
 #: Seconds for an introduction to arrive, once a follower has connected.
-SPEAKS = 10.0
+INTRODUCTION_SECONDS = 10.0
 #: Seconds for the followers to leave once the leader has.
-LEAVE = 2.0
+LEAVE_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Introduction:
-    """What a follower says of itself.
+    """A follower's description of itself.
 
     Attributes
     ----------
     version, executable : str
         This package's version, and the interpreter.
     identities : tuple of str
-        Device and inode of its working directory and of what is shared
+        Device and inode of its working directory and of shared files
         (:data:`dask_runner.node.follower.SHARED`).
     directory : str
         Its working directory.
@@ -81,12 +82,12 @@ class Introduction:
 
     @classmethod
     def read(cls, data: bytes) -> Self:
-        """Read what :func:`dask_runner.node.follower.introduce` wrote.
+        """Read the bytes that :func:`dask_runner.node.follower.introduce` has made.
 
         Raises
         ------
         ProtocolError
-            If it is anything else.
+            If they are no introduction.
         """
         try:
             version, executable, *fields, end = map(os.fsdecode, data.split(b"\0"))
@@ -103,18 +104,19 @@ class Introduction:
         )
 
 
-class Host:
-    """Plays the parts of the ranks that can leave them to this one.
+class Leader:
+    """Plays for the followers of a node, where it can.
 
     Parameters
     ----------
     leader : Rank
+        The leader's own rank.
     launch : Launch
-        The leader's.
+        The leader's launch.
     args : sequence of str
         The leader's arguments of ``dask-runner``.
     collective : bool
-        Whether the ranks meet in a way to which each has to come itself.
+        Whether each rank has to come to the meeting itself.
     """
 
     def __init__(
@@ -130,34 +132,35 @@ class Host:
         self._others: dict[asyncio.Task[None], Channel] = {}
 
     def open(self, door: socket.socket) -> None:
-        """Let the followers come."""
+        """Start to accept followers."""
         self._door = door
         self._listening = asyncio.create_task(self._listen())
 
     async def close(self, status: int | None) -> None:
-        """See them off, when the leader has played its own part.
+        """End the followers, when the leader's own rank has ended.
 
-        Those that the hub does not know end as the leader does; the others know
-        themselves.
+        Followers that have not joined end with the leader's status. The others have
+        their own status from the hub.
 
         Parameters
         ----------
         status : int or None
-            The leader's; None if it has none, because of a mistake of ours.
+            The leader's status; None if it has none, because of a mistake in this
+            program.
         """
         self._listening.cancel()
         await asyncio.gather(self._listening, return_exceptions=True)
         with self._door:
             if status is not None:
                 self._turn_away(status)
-                if not self._leader.has_met:
-                    self._leader.words.sign(self._ranks)
+                if not self._leader.contact.has_met:
+                    self._leader.contact.notices.sign(self._ranks)
         known = {
             task for task, process in self._followers.items() if process.has_joined
         }
         self._dismiss(self._serving - known, status)
         if known:
-            await asyncio.wait(known, timeout=LEAVE)
+            await asyncio.wait(known, timeout=LEAVE_SECONDS)
         self._dismiss(self._serving, status)
         await asyncio.gather(*self._serving, return_exceptions=True)
 
@@ -170,12 +173,12 @@ class Host:
             task.cancel()
 
     def _turn_away(self, status: int) -> None:
-        """Tell those that stand before the door, and would take us for dead."""
+        """Send the status to followers that wait for an answer."""
         while True:
             try:
                 connected, _ = self._door.accept()
             except OSError:
-                return  # nobody is left there
+                return  # no follower waits any more
             with connected:
                 if of_this_user(connected):
                     connected.setblocking(False)
@@ -200,7 +203,7 @@ class Host:
             try:
                 introduction = await _introduction(reader)
             except (ProtocolError, OSError):
-                # It is no rank, or gone, or stands still.
+                # It is no rank, or it has ended, or it stands still.
                 writer.write(f"{follower.APART}\n".encode())
                 return
             world = self._world(introduction)
@@ -220,7 +223,7 @@ class Host:
         process: Follower,
         channel: Channel,
     ) -> None:
-        """Play the follower's part, or listen to the one who plays it itself."""
+        """Play for a follower, or send it away and listen to it."""
         deciding = asyncio.create_task(self._decide(world, introduction, process.pid))
         try:
             await asyncio.wait(
@@ -244,7 +247,7 @@ class Host:
             process.left.cancel()
 
     async def _listen_to(self, rank: int, channel: Channel) -> None:
-        """Hear what a rank has to tell before it joins, and its end."""
+        """Handle a rank's messages before it joins, and its end."""
         said = False
         try:
             while (message := await channel.receive()) is not None:
@@ -255,23 +258,23 @@ class Host:
                 elif isinstance(message, m.Signalled):
                     self._leader.hear(m.Signalled(message.number, rank))
         except ProtocolError:
-            pass  # it sends garbage, which makes it as good as gone
+            pass  # it sends garbage, so it counts as lost
         if not said:
             self._died(rank)
 
     def _died(self, rank: int) -> None:
-        """Tell of a rank that has ended without a word; who has joined is known."""
+        """Report a rank that ended without a message; the hub ignores a joined one."""
         self._leader.hear(m.Absent(rank, "died before it joined"))
 
     def _world(self, introduction: Introduction) -> World | None:
-        """Return the follower's World, if it is of the leader's launch."""
+        """Return the follower's World, if it belongs to the leader's launch."""
         own = self._launch.world
         try:
             world = detect(
                 introduction.environ, self._launch.settings.launcher, introduction.args
             )
         except RunnerError:
-            return None  # which it will say itself
+            return None  # the rank will report this error itself
         alike = world is not None and (
             (world.launcher, world.key, world.size, world.local_size)
             == (own.launcher, own.key, own.size, own.local_size)
@@ -281,7 +284,7 @@ class Host:
     def _why_not(
         self, introduction: Introduction, world: World, substitute: Substitute
     ) -> str:
-        """Say why a follower has to play its part itself; empty if it need not."""
+        """Return why the leader cannot play for a follower; empty if it can."""
         own, launch, theirs = self._own, self._launch, introduction.environ
         objections = (
             (self._collective, "each rank has to come to the meeting itself"),
@@ -305,7 +308,7 @@ class Host:
     async def _decide(
         self, world: World, introduction: Introduction, pid: int
     ) -> Snapshot | None:
-        """Return the machine as a follower sees it; None if it plays its part."""
+        """Return the machine as a follower sees it; None to send it away."""
         substitute = await self._leader.stands_in()
         if substitute is None or not pid:
             return None
@@ -315,7 +318,7 @@ class Host:
         try:
             snapshot = take(introduction.environ, directory, pid=pid)
         except OSError:
-            return None  # it is gone, which its connection tells
+            return None  # it has ended, which its connection shows
         if _place(snapshot, substitute).why_not(substitute.place):
             return None
         return snapshot
@@ -332,12 +335,8 @@ class Host:
         # In the leader's, so that one removal takes both.
         process.scratch = str(self._leader.directory)
         launch = replace(self._launch, world=world, environ=introduction.environ)
-        meeting = RelayMeeting(
-            self._hand_over,
-            waits=lambda: self._leader.waits_for,
-            words=self._leader.words,
-        )
-        rank = Rank(launch, meeting, asyncio.Queue(), process)
+        contact = SharedContact(world.rank, self._leader.contact)
+        rank = Rank(launch, contact, asyncio.Queue(), process)
         status = await rank.run()
         if process.running:
             process.end(status)
@@ -345,14 +344,10 @@ class Host:
         elif not process.has_joined and process.left.result() is None:
             self._died(world.rank)
 
-    async def _hand_over(self, text: str | None) -> str:
-        del text
-        return (await self._leader.record()).dump()
-
     def _last_words(self, world: World) -> str:
-        """Return what a follower says if the leader is lost."""
+        """Return the line that a follower prints if the leader is lost."""
         if self._launch.world.rank != 0 or world.local_rank != 1:
-            return ""  # rank 0 says it, or another follower
+            return ""  # rank 0 or another follower prints it
         node = socket.gethostname()
         return marked(f"error: rank {world.rank} on {node} lost the hub (rank 0)")
 
@@ -365,7 +360,7 @@ def _last_line(sock: socket.socket, line: str) -> None:
     try:
         sock.send(f"{line}\n".encode())
     except OSError:
-        return  # it is gone
+        return  # the follower has ended
 
 
 def _place(snapshot: Snapshot, substitute: Substitute) -> Place:
@@ -378,7 +373,7 @@ def _options(environ: Mapping[str, str]) -> dict[str, str]:
 
 async def _introduction(reader: asyncio.StreamReader) -> Introduction:
     try:
-        async with asyncio.timeout(SPEAKS):
+        async with asyncio.timeout(INTRODUCTION_SECONDS):
             length = int.from_bytes(await reader.readexactly(follower.LENGTH))
             if length > LARGEST:
                 raise ProtocolError(f"an introduction of {length} bytes")

@@ -8,24 +8,21 @@ import os
 from typing import TYPE_CHECKING
 
 from dask_runner.hub import messages as m
-from dask_runner.meeting.record import RelayMeeting, UnusableError
+from dask_runner.meeting.base import UnusableError
+from dask_runner.meeting.relay import RelayMeeting
 from dask_runner.mpi import world as mpi_world
-from dask_runner.node.child import Event, Process
+from dask_runner.node.child import Process
+from dask_runner.node.events import Event, Source
 from dask_runner.node.exits import Ended
+from dask_runner.node.instructions import RunBroadcast
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dask_runner.launch.world import World
 
-#: Lines of what the MPI library said that the report of its failure shows.
+#: Lines of the MPI library's output that an error shows.
 TAIL = 6
-
-#: How the version strings of libraries begin that can be ranks of a launcher.
-#: mpirun of Open MPI 5 (PRRTE) cannot start programs of Open MPI 4, which looks for
-#: its own daemon; the other way round it can.
-OPEN_MPI = ("Open MPI v",)
-OPEN_MPI_5 = ("Open MPI v5", "Open MPI v6")
 
 
 class MpiExchange:
@@ -35,35 +32,30 @@ class MpiExchange:
     ----------
     world : World
     environ : mapping
-        With the launcher's variables.
+        The environment, with the launcher's variables.
     """
 
     def __init__(self, world: World, environ: Mapping[str, str]) -> None:
         self._world = world
         self._environ = environ
-        self._process = Process("broadcast", asyncio.Queue())
+        self._process = Process(Source.broadcast, asyncio.Queue())
         self._done = False
 
     async def __call__(self, text: str | None) -> str:
-        """Give (rank 0) or receive (None) the record's text."""
+        """Send the record's text (rank 0) or receive it (None); return it."""
         if importlib.util.find_spec("mpi4py") is None:
             raise UnusableError("mpi4py is not installed")
         events: asyncio.Queue[Event] = asyncio.Queue()
-        self._process = Process("broadcast", events)
-        # What the MPI library prints would come once from each rank.
+        self._process = Process(Source.broadcast, events)
+        # The MPI library would print its messages once in each rank.
         with os.fdopen(os.memfd_create("broadcast"), "rb") as words:
             await self._process.start(
-                # mpi4py would warn of what is an error here.
+                # mpi4py would print a warning where this is an error.
                 {**self._environ, "MPI4PY_CHECK_MPIEXEC": "0"},
                 f"/proc/self/fd/{words.fileno()}",
                 pass_fds=(*mpi_world.descriptors(self._environ), words.fileno()),
             )
-            spec = {
-                "text": text or "",
-                "size": self._world.size,
-                "libraries": _libraries(self._world, self._environ),
-            }
-            self._process.send(m.Run(spec))
+            self._process.send(RunBroadcast(text or "", self._world.size))
             _, answer = await events.get()
             said = words.read().decode(errors="replace").splitlines()
         self._done = True
@@ -77,10 +69,10 @@ class MpiExchange:
         raise UnusableError(saw + "".join(f"\n  | {line}" for line in said[-TAIL:]))
 
     async def settle(self) -> None:
-        """Let the process of the broadcast end by itself.
+        """Wait until the process of the broadcast has ended by itself.
 
-        It is in MPI_Finalize, which waits for the other ranks; a rank that does
-        not get through it is a failure to the launcher, which ends the job.
+        It waits for the other ranks in MPI_Finalize. If it were killed there, the
+        launcher would take that for a failure and end the job.
         """
         await self._process.wait(mpi_world.FINALIZE if self._done else 0.0)
 
@@ -88,7 +80,7 @@ class MpiExchange:
 def mpi_meeting(
     world: World, environ: Mapping[str, str], seconds: float
 ) -> RelayMeeting:
-    """Return the meeting over MPI, with *seconds* for all ranks to come."""
+    """Return a meeting over MPI, with *seconds* until all ranks have come."""
     exchange = MpiExchange(world, environ)
     return RelayMeeting(
         exchange,
@@ -96,10 +88,3 @@ def mpi_meeting(
         settle=exchange.settle,
         seconds=seconds,
     )
-
-
-def _libraries(world: World, environ: Mapping[str, str]) -> tuple[str, ...]:
-    """Return how the version of a fitting library may begin; empty for any."""
-    if world.launcher != "openmpi":
-        return ()
-    return OPEN_MPI_5 if "PRTE_LAUNCHED" in environ else OPEN_MPI

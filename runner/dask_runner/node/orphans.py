@@ -1,4 +1,4 @@
-"""What a rank's processes leave behind, and who ends it."""
+"""End the processes that a rank's processes leave behind."""
 
 from __future__ import annotations
 
@@ -7,23 +7,20 @@ import functools
 import os
 import signal
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dask_runner.resources.cgroups import read
+from dask_runner import linux
 
 if TYPE_CHECKING:
     from collections.abc import Container
 
-_PR_SET_CHILD_SUBREAPER = 36
-
-#: Where old systems have timers.
+#: The library that has timers before glibc 2.34.
 RT = "librt.so.1"
 
-#: Seconds for the last moments of a process, which take a fraction of one.
+#: Seconds for the last steps of a process, which take a fraction of a second.
 LAST = 10
 
-#: Seconds for the resource tracker to remove what nobody uses any more.
+#: Seconds for the resource tracker to remove what no process uses any more.
 TRACKER = 1.0
 
 
@@ -46,7 +43,7 @@ class _Times(ctypes.Structure):
 
 @functools.cache
 def _timer() -> tuple[ctypes.CDLL, ctypes.c_void_p]:
-    # In a library of its own until glibc 2.34.
+    # Until glibc 2.34 the timers were in a library of their own.
     libc = ctypes.CDLL(None if hasattr(ctypes.CDLL(None), "timer_create") else RT)
     timer = ctypes.c_void_p()
     event = _Event(None, signal.SIGKILL, 0)
@@ -55,29 +52,24 @@ def _timer() -> tuple[ctypes.CDLL, ctypes.c_void_p]:
 
 
 def die_in(seconds: int) -> None:
-    """Let the kernel kill this process after so many seconds; 0: let it live.
+    """Have the kernel kill this process after *seconds*; 0 cancels that.
 
-    For the last moments, in which nobody else is left who would kill it if it is
-    stopped (SIGSTOP) and not continued: its launcher would wait for ever.
+    In the last steps of a process no other is left that would kill it if it is stopped
+    (SIGSTOP) and not continued; its launcher would wait without end.
     """
     libc, timer = _timer()
     libc.timer_settime(timer, 0, ctypes.byref(_Times(0, 0, seconds, 0)), None)
 
 
-def adopt_orphans() -> None:
-    """Become the parent of what our processes leave behind (prctl(2))."""
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
-
-
 def end_orphans(but: Container[int] = ()) -> None:
-    """Kill and reap every child that is left, until there is none *but* these.
+    """Kill and reap all children, but not those in *but*.
 
-    A fork server, or what a task has started, may outlive the process that
-    started it by a moment or for ever; Apptainer waits for the image's last
-    process, and complains. The resource tracker of multiprocessing ends by itself
-    when all others have, and removes what a killed one has left in /dev/shm.
+    A fork server, or a process that a task has started, may outlive its parent. This
+    process inherits it, and Apptainer waits for the last process of the image. The
+    resource tracker of multiprocessing ends by itself after all others, and removes
+    what a killed process has left in /dev/shm.
     """
-    while children := [child for child in _children() if child not in but]:
+    while children := [child for child in linux.children() if child not in but]:
         others = [child for child in children if not _tracks_resources(child)]
         for child in others:
             os.kill(child, signal.SIGKILL)
@@ -88,31 +80,16 @@ def end_orphans(but: Container[int] = ()) -> None:
 
 
 def _end_in_time(child: int) -> None:
-    """Reap a child that is about to end; after :data:`TRACKER` seconds kill it."""
+    """Wait for a child that is about to end; kill it after :data:`TRACKER` seconds."""
     latest = time.monotonic() + TRACKER
     while time.monotonic() < latest:
         if os.waitpid(child, os.WNOHANG)[0]:
             return
-        # A pidfd would tell, but the kernel of an old site has none.
+        # A pidfd would make the wait shorter, but old kernels have none.
         time.sleep(0.01)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
 
 
 def _tracks_resources(pid: int) -> bool:
-    return "multiprocessing.resource_tracker" in read(Path(f"/proc/{pid}/cmdline"))
-
-
-def _children() -> list[int]:
-    ours = os.getpid()
-    names = (entry.name for entry in Path("/proc").iterdir())
-    return [int(name) for name in names if name.isdecimal() and _parent(name) == ours]
-
-
-def _parent(pid: str) -> int:
-    try:
-        # 4711 (name with spaces and parentheses) S 1 ...
-        text = Path(f"/proc/{pid}/stat").read_text()
-        return int(text.rpartition(")")[2].split()[1])
-    except (OSError, IndexError):
-        return 0
+    return "multiprocessing.resource_tracker" in linux.command_line(pid)

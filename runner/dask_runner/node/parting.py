@@ -1,62 +1,64 @@
-"""How a rank ends that has not joined: whom it tells, and who tells the user.
+"""The end of a rank that has not joined: who tells the other ranks and the user.
 
-The hub would tell all ranks, once. Without it the leader of the rank's node does that,
-if there is one that plays its part itself; else a word for those who look for the
-record (:mod:`dask_runner.meeting.words`).
+After a rank has joined, the hub tells all ranks and the user. Before that, the rank
+tells the leader of its node; without a leader it leaves a notice for the ranks that
+look for the record (:mod:`dask_runner.meeting.notice`).
 """
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dask_runner.errors import RunnerError, SignalledError
 from dask_runner.hub.report import say
 from dask_runner.launch.plan import Role
-from dask_runner.meeting.words import OverError, Word
+from dask_runner.meeting.notice import Notice, OverError
+from dask_runner.node.events import Source
 
 if TYPE_CHECKING:
     from dask_runner.hub import messages as m
-    from dask_runner.hub.service import Headquarters
+    from dask_runner.hub.cluster import Cluster
     from dask_runner.launch.launch import Launch
-    from dask_runner.node.contact import Contact
+    from dask_runner.node.contact import RankContact
+    from dask_runner.node.events import Event
     from dask_runner.node.launcher_child import Launched
 
-#: Seconds in which a rank that has to end looks for the hub, to say it there.
-SAYS_IT_THERE = 3.0
+#: Seconds that a rank that has to end waits for the hub, to report its end there.
+WAIT_FOR_HUB_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class Unheard:
-    """The hub was not found in time to be told that a rank ends."""
+    """The hub was not found in time to hear that a rank ends."""
 
     error: RunnerError
     rank: int
 
 
 class Parting:
-    """The end of one rank, as long as it has no connection.
+    """The end of one rank that is not connected to the hub.
 
     Parameters
     ----------
     launch : Launch
     node : str
         The name of its node.
-    contact : Contact
+    contact : RankContact
     launched : Launched
-        The process that the launcher started for it.
+        The process that the launcher started for the rank.
     events : asyncio.Queue
-        Gets ``("parting", Unheard)``.
+        Gets ``(Source.parting, Unheard)``.
     """
 
     def __init__(
         self,
         launch: Launch,
         node: str,
-        contact: Contact,
+        contact: RankContact,
         launched: Launched,
-        events: asyncio.Queue[Any],
+        events: asyncio.Queue[Event],
     ) -> None:
         self._launch = launch
         self._rank = launch.world.rank
@@ -67,37 +69,37 @@ class Parting:
         self._gave_up = False
 
     def signalled(self, message: m.Signalled) -> SignalledError:
-        """Return what is to be said of a signal to this rank, or one of its node."""
+        """Return the error about a signal to this rank, or to another of its node."""
         rank = message.rank if message.rank >= 0 else self._rank
         name = f"rank {rank} on {self._node}"
         return SignalledError(name, message.number, "before the ranks had met")
 
     async def soon(
-        self, error: RunnerError, rank: int, message: m.Message | None = None
+        self, error: RunnerError, rank: int, message: m.Signalled | None = None
     ) -> None:
-        """Let a rank end in a moment, unless the hub is found.
+        """Report the end of a rank to the hub, or end without it after a while.
 
         Parameters
         ----------
         error : RunnerError
         rank : int
-            Whose it is: this one's, or one's of its node.
-        message : Message, optional
-            What the hub is told; otherwise somebody else does that.
+            The rank that ends: this one, or another of its node.
+        message : Signalled, optional
+            The message for the hub; None if the hub hears of it in another way.
         """
         try:
-            async with asyncio.timeout(SAYS_IT_THERE):
+            async with asyncio.timeout(WAIT_FOR_HUB_SECONDS):
                 await self._contact.made()
         except TimeoutError:
-            await self._events.put(("parting", Unheard(error, rank)))
+            await self._events.put((Source.parting, Unheard(error, rank)))
         except RunnerError:
             return  # which is an event of its own
         else:
             if message is not None:
-                self._contact.say(message)
+                self._contact.tell(message)
 
     def now(self, error: RunnerError, rank: int | None = None) -> int:
-        """Let this rank end because of an error, which may be another's of its node.
+        """End this rank because of an error of its own, or of another of its node.
 
         Returns
         -------
@@ -110,22 +112,22 @@ class Parting:
         return error.status
 
     def _is_to_say(self, error: RunnerError, rank: int) -> bool:
-        """Tell the other ranks; return whether it is this one that tells the user."""
+        """Tell the other ranks; return whether this one prints the error."""
         contact = self._contact
-        if contact.link is not None:
+        if contact.has_met:
             return True
         if isinstance(error, OverError):
-            contact.broken(error)
-            contact.words.sign([self._rank])
-            return not error.word.said and self._rank == 0
-        word = self._word(error, rank)
-        contact.broken(OverError(word))
+            contact.found(error)
+            contact.notices.sign([self._rank])
+            return not error.notice.said and self._rank == 0
+        notice = self._notice(error, rank)
+        contact.found(OverError(notice))
         asked = isinstance(error, SignalledError)
         if rank == self._rank and not asked and self._launched.fail(error):
             return False
         if not (asked or self.is_missed(rank)):
             return True
-        first = contact.words.leave(word, [self._rank])
+        first = contact.notices.leave(notice, [self._rank])
         if first is not None:
             contact.hush()
             return first
@@ -133,23 +135,23 @@ class Parting:
         return not asked
 
     def is_missed(self, rank: int) -> bool:
-        """Say whether no cluster can begin without that rank."""
+        """Return whether no cluster can begin without a rank."""
         fewer_will_do = self._launch.settings.min_workers is not None
         roles = self._launch.plan.roles(rank)
         return rank == 0 or not fewer_will_do or roles != {Role.worker}
 
-    def _word(self, error: RunnerError, rank: int) -> Word:
+    def _notice(self, error: RunnerError, rank: int) -> Notice:
         launch = self._launch
         timeout = launch.settings.timeout
-        return Word.of(error, launch.world.key, rank, self._node, timeout)
+        return Notice.of(error, launch.world.key, rank, self._node, timeout)
 
-    def leave_behind(self, headquarters: Headquarters) -> None:
-        """Let ranks that have not come yet know how the cluster has ended (rank 0)."""
-        if (cause := headquarters.cause) is not None:
-            word = self._word(cause, self._rank)
-            self._contact.words.leave(word, headquarters.arrived)
+    def leave_behind(self, cluster: Cluster) -> None:
+        """Leave a notice of the cluster's end for ranks that come later (rank 0)."""
+        if (cause := cluster.cause) is not None:
+            notice = self._notice(cause, self._rank)
+            self._contact.notices.leave(notice, cluster.arrived)
 
     async def over(self) -> None:
-        """Wait until the others know of it, where they can, but not long."""
+        """Wait a moment, until the other ranks have read the notice."""
         if self._gave_up:
-            await self._contact.words.taken()
+            await self._contact.notices.taken()

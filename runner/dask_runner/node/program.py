@@ -1,8 +1,8 @@
-"""What the client is to run: looked at, and read where that can be done only once.
+"""Check the program before the client runs it, and read it if it comes from a pipe.
 
-A program may come from a pipe, and any path may lead to a file server that does not
-answer. So the rank looks at it in a thread that it need not wait for, until a
-deadline, and hands over to the client what can be read only once.
+Any path may lead to a file server that does not answer. So the rank checks the program
+in a thread, with a deadline, and does not wait for the thread after that. A pipe can be
+read only once: the rank reads it and hands the text over to the client.
 """
 
 from __future__ import annotations
@@ -27,44 +27,44 @@ if TYPE_CHECKING:
 #: The target that means standard input, as for Python.
 STDIN = "-"
 
-#: Bytes of a program that is handed over; a message of ours has twice as many at most.
+#: Bytes of a program that is handed over. A message may have twice as many.
 LARGEST = 4 << 20
 
 #: Other names of standard input.
 _STDINS = (STDIN, "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
 
-# As a shell writes <(...), alone or in an option.
+# How a shell writes <(...), alone or in an option.
 _DESCRIPTOR = re.compile(r"/(?:dev|proc/self)/fd/([0-9]{1,7})(?![0-9])")
 
 
 def descriptors(words: Iterable[str]) -> tuple[int, ...]:
-    """Return the descriptors that these words name, and that a shell left open."""
+    """Return the descriptors that a shell has left open, and that these words name."""
     named = {int(one) for word in words for one in _DESCRIPTOR.findall(word)}
     return tuple(sorted(filter(_is_a_shells, named)))
 
 
 def _is_a_shells(number: int) -> bool:
     try:
-        # What Python opens by itself is not inheritable.
+        # Files that Python opens are not inheritable.
         return number > 2 and os.get_inheritable(number)  # noqa: PLR2004  not standard
     except OSError:
         return False
 
 
 async def read(program: Program, launch: Launch) -> bytes | None:
-    """Look whether a program can be run, before it is; and read it if it goes by.
+    """Check that a program can be run; read it if it can be read only once.
 
     Returns
     -------
     bytes or None
-        Its text, where only one process can read it.
+        The program's text, if only one process can read it.
 
     Raises
     ------
     ConfigError
-        If it cannot be run.
+        If the program cannot be run.
     AssemblyError
-        If it has not come within ``--timeout``.
+        If it has not arrived within ``--timeout``.
     """
     looks = {"script": _script, "command": _command}
     if program.kind not in looks:
@@ -76,11 +76,11 @@ async def read(program: Program, launch: Launch) -> bytes | None:
     except TimeoutError:
         do = "start what writes it, or give the name of a file"
         if program.target in _STDINS:
-            # srun gives it to all tasks, and those that read none of it hold it up.
+            # srun sends it to all tasks, and stops at those that do not read it.
             do = "end what is piped in, or give a file's name; add --input=0 to srun"
         raise AssemblyError(
-            f"the program {program.target!r} has not come within {seconds:g} s: what "
-            "writes it, or the file server that it is on, is silent",
+            f"the program {program.target!r} has not come within {seconds:g} s: its "
+            "writer, or the file server that it is on, does not answer",
             "a program that can be read to its end",
             f"{do}; give more time with --timeout",
         ) from None
@@ -90,7 +90,7 @@ async def read(program: Program, launch: Launch) -> bytes | None:
 
 
 async def _aside(look: Callable[[], bytes | None]) -> bytes | None:
-    """Call a function in a thread that ends with the process, whatever it waits for."""
+    """Call a function in a thread that does not keep the process from ending."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[bytes | None] = loop.create_future()
 
@@ -146,7 +146,7 @@ def _script(target: str, environ: Mapping[str, str]) -> bytes | None:
 
 
 def _refuse_without_main(path: Path) -> None:
-    # Python runs what is called so in a directory, and in an archive.
+    # Python runs the file of that name in a directory or an archive.
     if not any((path / name).is_file() for name in ("__main__.py", "__main__.pyc")):
         raise ConfigError(
             f"the script {str(path)!r} is a directory that has no __main__.py",

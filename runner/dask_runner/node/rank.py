@@ -1,13 +1,12 @@
 """A rank's top process: from the meeting to the exit status.
 
-It is the launcher's child, or the leader of the node that plays the part for it
-(:mod:`dask_runner.node.leader`), and the parent of everything else on this rank. It
-imports no Dask, so that it is there within a tenth of a second and stays small.
-All that happens comes to it as an event, ``(source, what)``, and is handled by
-one row of a table.
+It is the launcher's child, or the leader of the node, which plays for it
+(:mod:`dask_runner.node.leader`). It is the parent of all other processes of the rank.
+It imports no Dask, so it starts within a tenth of a second and stays small. Everything
+that happens arrives as an event, ``(source, what)``, and one row of a table handles it.
 
-It is longer than a module should be, and one class because what the rows do depends on
-the same few facts: whether the rank has started, is closing, or has a status.
+The module is long, and one class, because all rows depend on the same few facts:
+whether the rank has started, is closing, or has a status.
 """
 
 from __future__ import annotations
@@ -25,17 +24,18 @@ from dask_runner.hub import messages as m
 from dask_runner.hub.ending import PASSED_ON, STOP
 from dask_runner.hub.losses import never_came
 from dask_runner.hub.report import say
-from dask_runner.hub.service import Headquarters
+from dask_runner.hub.server import Hub
 from dask_runner.launch.detect import may_be_outlived
 from dask_runner.launch.plan import Role
 from dask_runner.launch.slurm import ranks_here
-from dask_runner.meeting.words import OverError
+from dask_runner.meeting.notice import OverError
 from dask_runner.node.background import Crashed, Tasks
 from dask_runner.node.causes import problem
 from dask_runner.node.children import Crew
-from dask_runner.node.contact import Contact
+from dask_runner.node.contact import Met
+from dask_runner.node.events import Source
 from dask_runner.node.exits import Ended
-from dask_runner.node.find_hub import Broken, Linked
+from dask_runner.node.find_hub import Broken
 from dask_runner.node.orphans import LAST
 from dask_runner.node.parting import Parting, Unheard
 from dask_runner.node.script import Script
@@ -45,22 +45,25 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dask_runner.launch.launch import Launch
-    from dask_runner.meeting.record import Meeting, Record
-    from dask_runner.meeting.words import Words
+    from dask_runner.meeting.record import Record
     from dask_runner.node.agent_socket import Place
+    from dask_runner.node.contact import RankContact
+    from dask_runner.node.events import Event
     from dask_runner.node.launcher_child import Launched
     from dask_runner.node.script import Client
 
-#: Seconds within which a signal that comes again is the same one: a launcher may
-#: signal Apptainer, which passes it on, and us as well.
+#: Seconds within which a repeated signal is the same one: a launcher may signal this
+#: process and Apptainer, which forwards the signal.
 SAME_SIGNAL = 0.5
-#: Exit statuses from here on are those of signals.
+#: Why a rank is lost whose follower has ended.
+LAUNCHED_GONE = "the process that the launcher started for it is gone"
+#: Exit statuses from here on mean a signal.
 SIGNALLED = 128
 
 
 @dataclass(frozen=True, slots=True)
 class Substitute:
-    """The name of the node's agent, and the place that its workers have."""
+    """The agent that this rank offers to others: its name, and its workers' place."""
 
     home: str
     place: Place
@@ -72,21 +75,25 @@ class Rank:
     Parameters
     ----------
     launch : Launch
-    meeting : Meeting
+    contact : RankContact
+        The contact with the hub.
     launched : Launched
         The process that the launcher started for the rank.
     above : Client, optional
-        The process that holds the client or waits for the end, where it is not
-        ours to start (the library's way in).
+        The user's process, with a runner in Python: the parent of this one.
     events : asyncio.Queue
-        Where all that happens arrives.
+        Gets all events.
+
+    Attributes
+    ----------
+    contact : RankContact
     """
 
     def __init__(
         self,
         launch: Launch,
-        meeting: Meeting,
-        events: asyncio.Queue[Any],
+        contact: RankContact,
+        events: asyncio.Queue[Event],
         launched: Launched,
         above: Client | None = None,
     ) -> None:
@@ -94,15 +101,15 @@ class Rank:
         self._world = launch.world
         self._settings = launch.settings
         self._roles = launch.plan.roles(launch.world.rank)
-        self._events: asyncio.Queue[tuple[str, Any]] = events
+        self._events: asyncio.Queue[Event] = events
         self._launched = launched
         self._above = above
         self._node = socket.gethostname()
-        self._headquarters: Headquarters | None = None
+        self._hub: Hub | None = None
         self._launcher = os.getppid()
         self._crew = Crew(launch, events, launched, above)
-        self._contact = Contact(launch, meeting, self._node, events)
-        self._parting = Parting(launch, self._node, self._contact, launched, events)
+        self.contact = contact
+        self._parting = Parting(launch, self._node, contact, launched, events)
         self._script = Script(self._crew.client, self._node, above=above is not None)
         self._tasks = Tasks(events)
         self._prepared = asyncio.Event()
@@ -117,32 +124,32 @@ class Rank:
         self._status: int | None = None
 
     async def run(self) -> int:
-        """Live through the whole cluster; return this rank's exit status."""
+        """Run the rank until the cluster ends; return its exit status."""
         self._launched.listen(self._events)
-        # Until the agent lives, which ends this process where it stands still.
+        # From its first message on, the agent kills this process if it stays stopped.
         self._launched.die_in(self._settings.timeout + LAST)
         try:
             await self._begin()
             while self._status is None:
                 source, what = await self._events.get()
                 self._handle(source, what)
-            if self._headquarters is not None and self._contact.published:
-                self._status = await self._headquarters.ended()
+            if self._hub is not None and self.contact.published:
+                self._status = await self._hub.ended()
         except RunnerError as error:
-            # Nobody else may know of it: this rank has no link to say it over.
+            # This rank has no connection, so the hub may not know of the error.
             self._status = self._parting.now(error)
         except Exception as error:
-            if self._contact.link is None:
+            if not self.contact.has_met:
                 self._parting.now(RunnerError(f"{self._name} failed: {error!r}"))
             raise
         finally:
             await self._leave()
         return self._status
 
-    # --- what followers are played by ----------------------------------------
+    # --- for followers --------------------------------------------------------
 
     async def stands_in(self) -> Substitute | None:
-        """Return what this rank offers to others of its node, once it is prepared."""
+        """Return the agent that this rank offers to followers; None if it has none."""
         await self._prepared.wait()
         if self._unfit is not None or not self._crew.leads:
             return None
@@ -150,37 +157,12 @@ class Rank:
 
     @property
     def directory(self) -> Path:
-        """The rank's own, once it is prepared."""
+        """The rank's private directory, once the rank is prepared."""
         return self._crew.place.path
 
-    async def record(self) -> Record:
-        """Return the record, once this rank has met the hub.
-
-        Raises
-        ------
-        RunnerError
-            If it has not, and will not.
-        """
-        return await self._contact.made()
-
-    @property
-    def has_met(self) -> bool:
-        """Whether the hub knows it."""
-        return self._contact.link is not None
-
-    @property
-    def words(self) -> Words:
-        """Where its node leaves words."""
-        return self._contact.words
-
-    @property
-    def waits_for(self) -> str:
-        """What keeps it from meeting the hub."""
-        return self._contact.trouble
-
     def hear(self, message: m.Message) -> None:
-        """Be told of another rank of the node, which the hub may not know."""
-        self._events.put_nowait(("node", message))
+        """Handle a message about another rank of the node that may not have joined."""
+        self._events.put_nowait((Source.node, message))
 
     # --- the beginning ------------------------------------------------------
 
@@ -188,36 +170,40 @@ class Rank:
         try:
             await self._crew.warm_up()
         except (ConfigError, OSError, RuntimeError) as error:
-            # To be said over the link, where it is said once for all ranks.
+            # The hub, once connected, prints this error once for all ranks.
             self._unfit = problem(error)
         self._prepared.set()
+        record = None
         if self._world.rank == 0:
-            if (word := self.words.find()) is not None:
-                raise OverError(word)
-            headquarters = Headquarters(self._launch, self.words)
+            if (notice := self.contact.notices.find()) is not None:
+                raise OverError(notice)
+            hub = Hub.of(self._launch, self.contact.notices)
             interface = None if self._unfit else self._settings.interface
-            self._contact.record = await headquarters.open(interface)
-            self._headquarters = headquarters
-            self._tasks.start(headquarters.read())
+            record = await hub.open(self._launch, interface)
+            self._hub = hub
+            self._tasks.start(hub.read(self.contact.notices))
         if self._unfit is None:
             self._tasks.start(self._read_program())
         else:
             self._give_up_soon(self._unfit)
-        self._tasks.start(self._contact.meet())
+        self._tasks.start(self._meet(record))
+
+    async def _meet(self, record: Record | None) -> None:
+        await self._events.put((Source.meeting, await self.contact.meet(record)))
 
     async def _read_program(self) -> None:
         try:
             await self._crew.read_program()
         except RunnerError as error:
-            # As above; it may come when the ranks have met, or before.
+            # As above; this happens before the ranks have met, or after.
             self._unfit = self._unfit or error
-            self._contact.fail(error)
+            self.contact.fail(error)
             self._give_up_soon(self._unfit)
 
     def _give_up_soon(self, error: RunnerError) -> None:
-        """Tell those that do not meet, if the hub is not there to do so."""
+        """Leave a notice for the other ranks, if the hub is not found in a moment."""
         rank = self._world.rank
-        if rank and self.words.possible and self._parting.is_missed(rank):
+        if rank and self.contact.notices.possible and self._parting.is_missed(rank):
             self._tasks.start(self._parting.soon(error, rank))
 
     # --- events -------------------------------------------------------------
@@ -227,45 +213,47 @@ class Rank:
         if event in self._TABLE and not (self._closing and event in self._LATE):
             self._TABLE[event](self, what)
 
-    def _on_linked(self, found: Linked) -> None:
-        link = self._contact.linked(found)
-        link.say(self._crew.hello(self._node))
+    def _on_met(self, met: Met) -> None:
+        self.contact.found(met)
+        self.contact.join(
+            self._crew.home, self._crew.hello(), self._events, self._look_around
+        )
         self._launched.joined()
         if not self._crew.agent.running:
             self._launched.die_in(0)
-        self._contact.catch_up()
-        self._tasks.start(link.listen())
-        self._tasks.start(link.beat(self._look_around))
+        for service in self.contact.services():
+            self._tasks.start(service)
         if self._unfit is not None:
-            link.fail(self._unfit)
+            self.contact.fail(self._unfit)
             return
         try:
-            self._crew.found(found.record, link.host, self._contact.files)
+            host, files = met.connection.host, self.contact.files
+            self._crew.found(met.record, host, files)
         except (ConfigError, OSError) as error:
-            link.fail(problem(error, str(self._crew.place.path)))
+            self.contact.fail(problem(error, str(self._crew.place.path)))
 
     def _on_crashed(self, crashed: Crashed) -> None:
         raise crashed.error
 
     def _on_broken(self, broken: Broken) -> None:
         error = self._unfit or broken.error
-        if self._contact.link is not None:
-            return  # it has been found after all
+        if self.contact.has_met:
+            return  # the hub has been found after all
         if error is self._unfit or isinstance(error, OverError):
             self._status = self._parting.now(error)
             return
-        self._contact.broken(error)
-        # All else is seen by rank 0 as well, which says it.
+        self.contact.found(error)
+        # Rank 0 runs into all other errors too, and prints them.
         self._status = error.status
-        if error.said:
-            return  # the leader's own, who plays for this rank
-        error.said = True
-        if self._headquarters is not None:
-            self._headquarters.fail(error)
+        if error.printed:
+            return  # the leader of the node has the same error
+        error.printed = True
+        if self._hub is not None:
+            self._hub.cluster.fail(error)
         elif isinstance(error, AssemblyError) and self._speaks:
             say(f"error: {error}")
         elif isinstance(error, LostError) and self._world.local_rank in (0, None):
-            # Seen by this node alone: what the launcher has here is gone.
+            # Only this node sees it: the launcher's process here is gone.
             say(f"error: {error}")
 
     @property
@@ -274,21 +262,22 @@ class Rank:
 
     @property
     def _speaks(self) -> bool:
-        # All ranks but 0 miss rank 0 alike, so one of them says it; a rank that
-        # found a record and cannot reach its hub has more to say.
-        return self._world.rank == 1 or "that does not answer" in self._contact.trouble
+        # All other ranks miss rank 0 alike, so one of them prints it. A rank that found
+        # a record, and cannot reach the hub, prints that as well.
+        return self._world.rank == 1 or "that does not answer" in self.contact.trouble
 
     def _on_start(self, start: m.Start) -> None:
         self._started = True
-        if self._headquarters is not None:
-            self._tasks.start(self._contact.add_address(start.address))
+        if self._hub is not None:
+            self._tasks.start(self.contact.add_address(start.address))
         if Role.worker in self._roles:
             self._tasks.start(self._work(start))
 
     async def _work(self, start: m.Start) -> None:
-        contact = self._contact
+        contact = self.contact
         try:
-            warnings = await self._crew.work(start, contact.known, contact.host)
+            host = contact.met.connection.host
+            warnings = await self._crew.work(start, contact.met.record, host)
         except (RunnerError, OSError, RuntimeError) as error:
             contact.fail(problem(error, str(self._crew.place.path)))
             return
@@ -307,7 +296,7 @@ class Rank:
         if self._closing:
             return
         self._waits_to_begin = False
-        record = self._contact.known
+        record = self.contact.met.record
         self._script.begin(
             replace(
                 ready,
@@ -319,23 +308,23 @@ class Rank:
     def _for_the_script(self, message: m.Signalled) -> None:
         self._script.signalled(message.number)
         if self._waits_to_begin and message.number not in PASSED_ON:
-            self._contact.say(m.ClientEnded(128 + message.number, ""))
+            self.contact.say(m.ClientEnded(128 + message.number, ""))
 
     def _on_client_ended(self, ended: Ended) -> None:
-        self._contact.say(self._script.ended(ended, awaited=self._closing))
+        self.contact.say(self._script.ended(ended, awaited=self._closing))
 
     def _for_the_hub(self, message: m.Message) -> None:
-        self._contact.say(message)
+        self.contact.say(message)
 
     def _on_scheduler_closed(self, message: m.SchedulerClosed) -> None:
         self._scheduler_closed = True
-        self._contact.say(message)
+        self.contact.say(message)
 
     def _on_scheduler_ended(self, ended: Ended) -> None:
         if self._scheduler_closed:
             return
         tail = self._crew.place.tail("scheduler")
-        self._contact.fail(
+        self.contact.fail(
             LostError(
                 f"the scheduler on {self._node} {ended}{tail}",
                 "a scheduler for as long as the script runs",
@@ -358,18 +347,18 @@ class Rank:
 
     def _on_agent_failed(self, message: m.Failed) -> None:
         self._agent_failed = True
-        self._contact.say(message)
-        # It may wait with its end until this is heard.
+        self.contact.say(message)
+        # The agent may wait for an answer before it ends.
         self._crew.agent.send(m.Ping())
 
     def _on_agent_ended(self, ended: Ended) -> None:
         self._launched.die_in(0)
-        # One that serves nobody has forked what was to be forked.
+        # An agent without workers may end once it has forked the other processes.
         if self._scheduler_closed or self._agent_failed:
             return
         how = f"{ended}{self._crew.place.tail('agent')}"
         if self._crew.unborn:
-            self._contact.fail(
+            self.contact.fail(
                 LostError(
                     f"its node agent {how}",
                     f"an agent that starts the {self._crew.unborn}",
@@ -377,7 +366,7 @@ class Rank:
                 )
             )
         elif self._crew.serves:
-            self._contact.say(m.AgentGone(how, own=self._crew.has_own_agent))
+            self.contact.say(m.AgentGone(how, own=self._crew.has_own_agent))
 
     def _on_signal(self, message: m.Signalled) -> None:
         now = time.monotonic()
@@ -385,37 +374,43 @@ class Rank:
         if now - last < SAME_SIGNAL:
             return
         self._signalled_at[message] = now
-        if self._contact.link is not None:
-            self._contact.say(message)
+        if self.contact.has_met:
+            self._say_signalled(message)
         elif message.number not in PASSED_ON:
             self._signalled(message)
 
+    def _say_signalled(self, message: m.Signalled) -> None:
+        if message.rank < 0:
+            self.contact.say(message)
+        else:
+            self.contact.tell(message)
+
     def _signalled(self, message: m.Signalled) -> None:
-        """End by a signal that nobody can be told over the hub."""
+        """End by a signal that cannot be reported to the hub."""
         error = self._parting.signalled(message)
         rank = message.rank if message.rank >= 0 else self._world.rank
-        if self._headquarters is not None and self._contact.published:
-            self._headquarters.signalled(error, rank)
+        if self._hub is not None and self.contact.published:
+            self._hub.cluster.signalled(error, {0, rank})
             self._status = error.status
         elif rank == self._world.rank and self._launched.signalled(message.number):
             self._status = error.status  # the leader tells the others
-        elif self._contact.is_near:
+        elif self.contact.is_near:
             said = m.Signalled(message.number, rank)
             self._tasks.start(self._parting.soon(error, rank, said))
         else:
             self._status = self._parting.now(error, rank)
 
     def _on_unheard(self, unheard: Unheard) -> None:
-        if self._contact.link is None:
+        if not self.contact.has_met:
             self._status = self._parting.now(unheard.error, unheard.rank)
 
     # --- the other ranks of the node ------------------------------------------
 
     def _on_absent(self, message: m.Absent) -> None:
-        self._contact.say(message)
+        self.contact.tell(message)
         rank = message.rank
-        tells = self.words.possible and rank >= 0 and self._parting.is_missed(rank)
-        if tells and self._contact.link is None:
+        notices = self.contact.notices.possible and not self.contact.has_met
+        if notices and rank >= 0 and self._parting.is_missed(rank):
             error = never_came(message, self._node, self._world.size)
             self._tasks.start(self._parting.soon(error, rank))
 
@@ -423,22 +418,22 @@ class Rank:
         self._leader = message.rank
 
     def _on_leader_ends(self, message: m.Close) -> None:
-        if self._contact.link is None:
-            # It knows the cluster's end, or has said why it has none.
-            self.words.sign([self._world.rank])
+        if not self.contact.has_met:
+            # The leader knows how the cluster ended, or has reported its own error.
+            self.contact.notices.sign([self._world.rank])
             self._status = message.status
 
     def _on_leader_gone(self, ended: Ended) -> None:
-        """Tell of a leader that has died, if it never joined."""
+        """Report that the leader has died, if it never joined."""
         del ended
         world = self._world
         here = ranks_here(self._launch.environ) if world.launcher == "slurm" else ()
-        # Ranks of a node are in order, so that is where rank 0 is as well.
+        # Ranks of a node are numbered in order, so rank 0 is on this node.
         if self._leader < 0 and world.rank == world.local_rank:
             self._leader = 0
         if self._leader < 0 and here:
             self._leader = here[0]
-        if self._leader or self._contact.link is not None:
+        if self._leader or self.contact.has_met:
             self._on_absent(m.Absent(self._leader, "died before it joined"))
             return
         error = AssemblyError(
@@ -446,10 +441,10 @@ class Rank:
             f"all {world.size} ranks",
             "look above, and in the accounting of the launcher, for what ended it",
         )
-        if self.words.possible or world.local_rank == 1:
+        if self.contact.notices.possible or world.local_rank == 1:
             self._parting.now(error, 0)
-            # They know by themselves, and whom it has played is gone.
-            self.words.sign(here)
+            # The node's other ranks see by themselves that the leader is dead.
+            self.contact.notices.sign(here)
         self._status = error.status
 
     def _on_close(self, message: m.Close) -> None:
@@ -461,41 +456,46 @@ class Rank:
         if Role.client in self._roles:
             ends.append(self._script.stop(status, self._settings.grace))
         await asyncio.gather(*ends)
-        self._contact.say(m.Bye())
+        self.contact.bye()
 
     @property
     def _patience(self) -> float:
-        """Seconds for our processes to end in order; none before they have begun."""
+        """Seconds for the rank's processes to end; none before they have started."""
         return STOP / 2 if self._started else 0.0
 
     def _on_finish(self, message: m.Finish) -> None:
         del message
         self._status = 0
 
+    def _on_refused(self, refused: m.Refused) -> None:
+        """End the rank; the hub has printed the reason."""
+        del refused
+        self._status = LostError.status
+
     def _on_link_gone(self, ended: Ended) -> None:
         del ended
-        self._contact.inherit()
+        self.contact.inherit()
         if self._closing:
             self._status = 0
             return
-        # One for each node; and one where rank 0 had the node to itself and us.
+        # One line for each node; rank 1 prints it too, as it may be on rank 0's node.
         if self._world.local_rank in (0, None) or self._world.rank == 1:
             say(
                 f"error: rank {self._world.rank} on {self._node} lost the hub (rank 0 "
-                f"on {self._contact.known.node})"
+                f"on {self.contact.met.record.node})"
             )
         self._status = LostError.status
 
     def _on_launched_gone(self, ended: Ended) -> None:
-        """Be lost for the hub when the follower is lost that we play for."""
+        """Report this rank as lost: its follower has died."""
         del ended
-        self._contact.close()
+        self.contact.lose(LAUNCHED_GONE)
         self._status = LostError.status
 
     def _on_above_gone(self, ended: Ended) -> None:
-        """Leave when the process above is gone: the launcher's rank is."""
+        """End the rank, because the user's process has ended."""
         del ended
-        if self._contact.link is None:
+        if not self.contact.has_met:
             error = LostError(
                 f"the script of {self._name} ended before the ranks had met",
                 "a script that comes to its cluster in all ranks",
@@ -503,65 +503,66 @@ class Rank:
             )
             self._status = self._parting.now(error)
         elif Role.client in self._roles:
-            self._contact.say(self._script.vanished())
+            self.contact.say(self._script.vanished())
         elif not self._closing:
             self._status = LostError.status
 
     _TABLE: Mapping[tuple[str, type], Callable[[Rank, Any], None]] = {
-        ("task", Crashed): _on_crashed,
-        ("meeting", Linked): _on_linked,
-        ("meeting", Broken): _on_broken,
-        ("link", m.Start): _on_start,
-        ("link", m.Complete): _for_the_scheduler,
-        ("link", m.WorkersLost): _for_the_scheduler,
-        ("link", m.Ready): _on_ready,
-        ("link", m.Signalled): _for_the_script,
-        ("link", m.Close): _on_close,
-        ("link", m.Finish): _on_finish,
-        ("link", Ended): _on_link_gone,
-        ("client", Ended): _on_client_ended,
-        ("above", m.ClientEnded): _for_the_hub,
-        ("above", Ended): _on_above_gone,
-        ("scheduler", m.SchedulerUp): _for_the_hub,
-        ("scheduler", m.SchedulerClosed): _on_scheduler_closed,
-        ("scheduler", m.Failed): _for_the_hub,
-        ("scheduler", Ended): _on_scheduler_ended,
-        ("agent", m.Ping): _on_agent_lives,
-        ("agent", m.Forked): _on_forked,
-        ("agent", m.Declined): _on_declined,
-        ("agent", m.WorkersUp): _for_the_hub,
-        ("agent", m.WorkerDied): _for_the_hub,
-        ("agent", m.WorkerDown): _for_the_hub,
-        ("agent", m.WorkerBack): _for_the_hub,
-        ("agent", m.WorkerLeft): _for_the_hub,
-        ("agent", m.Note): _for_the_hub,
-        ("agent", m.Failed): _on_agent_failed,
-        ("agent", Ended): _on_agent_ended,
-        ("launched", m.Signalled): _on_signal,
-        ("launched", Ended): _on_launched_gone,
-        ("node", m.Absent): _on_absent,
-        ("node", m.Signalled): _on_signal,
-        ("parting", Unheard): _on_unheard,
-        ("leader", m.Leads): _on_leads,
-        ("leader", m.Close): _on_leader_ends,
-        ("leader", Ended): _on_leader_gone,
+        (Source.task, Crashed): _on_crashed,
+        (Source.meeting, Met): _on_met,
+        (Source.meeting, Broken): _on_broken,
+        (Source.link, m.Start): _on_start,
+        (Source.link, m.Complete): _for_the_scheduler,
+        (Source.link, m.WorkersLost): _for_the_scheduler,
+        (Source.link, m.Ready): _on_ready,
+        (Source.link, m.Signalled): _for_the_script,
+        (Source.link, m.Close): _on_close,
+        (Source.link, m.Finish): _on_finish,
+        (Source.link, m.Refused): _on_refused,
+        (Source.link, Ended): _on_link_gone,
+        (Source.client, Ended): _on_client_ended,
+        (Source.above, m.ClientEnded): _for_the_hub,
+        (Source.above, Ended): _on_above_gone,
+        (Source.scheduler, m.SchedulerUp): _for_the_hub,
+        (Source.scheduler, m.SchedulerClosed): _on_scheduler_closed,
+        (Source.scheduler, m.Failed): _for_the_hub,
+        (Source.scheduler, Ended): _on_scheduler_ended,
+        (Source.agent, m.Ping): _on_agent_lives,
+        (Source.agent, m.Forked): _on_forked,
+        (Source.agent, m.Declined): _on_declined,
+        (Source.agent, m.WorkersUp): _for_the_hub,
+        (Source.agent, m.WorkerDied): _for_the_hub,
+        (Source.agent, m.WorkerDown): _for_the_hub,
+        (Source.agent, m.WorkerBack): _for_the_hub,
+        (Source.agent, m.WorkerLeft): _for_the_hub,
+        (Source.agent, m.Note): _for_the_hub,
+        (Source.agent, m.Failed): _on_agent_failed,
+        (Source.agent, Ended): _on_agent_ended,
+        (Source.launched, m.Signalled): _on_signal,
+        (Source.launched, Ended): _on_launched_gone,
+        (Source.node, m.Absent): _on_absent,
+        (Source.node, m.Signalled): _on_signal,
+        (Source.parting, Unheard): _on_unheard,
+        (Source.leader, m.Leads): _on_leads,
+        (Source.leader, m.Close): _on_leader_ends,
+        (Source.leader, Ended): _on_leader_gone,
     }
 
-    #: What is no news any more once the rank is closing.
+    #: Events that are ignored once the rank is closing.
     _LATE = frozenset(
         {
-            ("link", m.Ready),
-            ("link", m.Close),
-            ("scheduler", Ended),
-            ("agent", Ended),
-            ("launched", Ended),
-            ("leader", m.Close),
-            ("leader", Ended),
+            (Source.link, m.Ready),
+            (Source.link, m.Close),
+            (Source.scheduler, Ended),
+            (Source.agent, Ended),
+            (Source.launched, Ended),
+            (Source.leader, m.Close),
+            (Source.leader, Ended),
         }
     )
 
     def _look_around(self, every: float) -> None:
-        """End what stands still on this rank; end as by SIGTERM without a launcher."""
+        """Kill stopped processes; end as by SIGTERM if the launcher has died."""
         self._crew.end_the_standing(every)
         if os.getppid() != self._launcher:
             self._launcher = os.getppid()
@@ -571,32 +572,31 @@ class Rank:
     # --- the end ------------------------------------------------------------
 
     def _say_what_nobody_heard(self) -> None:
-        # A signal that ends us all is cause enough.
+        # If a signal ends all ranks, that is the cause.
         if self._status is None or self._status < SIGNALLED:
-            for absent in self._contact.absent:
+            for absent in self.contact.absent:
                 say(f"error: {absent.on(self._node)}")
 
     async def _leave(self) -> None:
-        """Leave nothing behind, whatever happened before."""
+        """End and remove everything of this rank, whatever happened before."""
         self._closing = True
         await self._tasks.cancel()
-        if self._headquarters is not None:
-            self._parting.leave_behind(self._headquarters)
-        # Early: mpiexec may kill us before we are done.
-        self._contact.withdraw()
+        if self._hub is not None:
+            self._parting.leave_behind(self._hub.cluster)
+        # This comes early, because mpiexec may kill this process before its end.
+        self.contact.withdraw()
         self._say_what_nobody_heard()
         await self._crew.leave(self._patience)
-        await self._contact.settle()
+        await self.contact.settle()
         self._launched.settle()
-        await self._contact.closed()
-        if self._headquarters is not None:
-            await self._headquarters.shut()
-        # A disk may take its time over what was spilled.
+        await self.contact.closed()
+        if self._hub is not None:
+            await self._hub.close()
+        # Removing spilled data may take a disk a long time.
         self._launched.die_in(0)
         self._crew.tidy()
         self._launched.die_in(LAST)
         if self._status == LostError.status and not self._started:
-            # Of a hub that is lost while they meet, those who did not find it in time
-            # leave a word to others.
-            self.words.sign([self._world.rank])
+            # A rank that did not find the hub in time may have left a notice of that.
+            self.contact.notices.sign([self._world.rank])
         await self._parting.over()

@@ -1,7 +1,7 @@
-"""The user's script on its rank: begun, given the job's signals, ended.
+"""The user's script on its rank: its start, the job's signals to it, and its end.
 
-Where there is a process above (the library's way in), that one has the script, and
-is no child of ours.
+With a runner in Python, the user's process runs the script. That process is the parent
+of the top process and not its child.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Client(Protocol):
-    """The client as its rank sees it: a process of the crew, or the one above."""
+    """The client as its rank sees it: a child process, or the user's process."""
 
     pid: int
     why: str
@@ -27,26 +27,26 @@ class Client(Protocol):
         """Whether it has begun and not ended."""
 
     def send(self, message: m.Message) -> None:
-        """Send it a message."""
+        """Send a message to the client."""
 
     def signal(self, number: int) -> None:
-        """Send it a signal."""
+        """Send a signal to the client."""
 
     async def stop(self, patience: float, *, ask: m.Message | None) -> None:
-        """End it."""
+        """End the client."""
 
 
 class Script:
-    """What a rank knows of the script, and tells it.
+    """The script, as its rank starts, signals and ends it.
 
     Parameters
     ----------
     client : Client
-        The process that has it.
+        The process that runs the script.
     node : str
-        Where that is; for messages.
+        The node of that process, for messages.
     above : bool
-        Whether it is no child of ours.
+        Whether the process is the user's, and no child of this one.
     """
 
     def __init__(self, client: Client, node: str, *, above: bool) -> None:
@@ -57,14 +57,14 @@ class Script:
         self._signal = 0
 
     def begin(self, ready: m.Ready) -> None:
-        """Tell it that all is ready, and of a signal that came before."""
+        """Start the script; send it a signal that came before it began."""
         self._begun = True
         self._client.send(ready)
         if self._signal:
             self._client.signal(self._signal)
 
     def signalled(self, number: int) -> None:
-        """Give it a signal that some rank got."""
+        """Forward a signal that some rank has got."""
         if number not in PASSED_ON:
             self._signal = number
         # Slurm signals the task alone, not what it has started (proctrack/cgroup).
@@ -72,23 +72,23 @@ class Script:
             self._client.signal(number)
 
     def ended(self, ended: Ended, *, awaited: bool) -> m.ClientEnded:
-        """Say how it ended; and why, if nobody has asked for it."""
+        """Return the message about its end, with a reason if the end is unexpected."""
         said = ""
         if ended.status < 0 and not self._signal and not awaited:
             said = f"the client on {self._node} {ended}"
         return m.ClientEnded(ended.shell_status, said)
 
     def vanished(self) -> m.ClientEnded:
-        """Say that the process above is gone without a word."""
-        # No child of ours: only its launcher knows how it ended.
+        """Return the message about a user's process that is gone without a message."""
+        # It is no child of this process: only its launcher knows how it ended.
         said = f"the client on {self._node} is gone: killed, or by os._exit"
         return m.ClientEnded(128 + signal.SIGKILL, said)
 
     async def stop(self, status: int, grace: float) -> None:
-        """End it, where the cluster ends with *status*."""
+        """End the script, because the cluster ends with *status*."""
         if self._above:
             await self._client.stop(grace, ask=m.Close(status))
             return
-        # After a signal it has had its grace; before Ready it has not begun.
+        # It gets no more time if it got a signal before, or if it has not begun.
         spent = self._signal or not self._begun
         await self._client.stop(0.0 if spent else grace, ask=None)

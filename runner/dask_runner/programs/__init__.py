@@ -1,5 +1,5 @@
-"""The programs that run in a rank's child processes, one module each.
+"""The programs that a rank runs as child processes, one module each.
 
-``python -P -m dask_runner.programs.NAME FD LOG``: FD is the number of the child's
+``python -P -m dask_runner.programs.NAME FD LOG``: FD is the descriptor of the child's
 end of the socket pair to the rank's top process, LOG a file for Dask's log.
 """

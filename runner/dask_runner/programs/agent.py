@@ -3,13 +3,8 @@
 It forks the scheduler and the client of its rank and multiprocessing's fork
 server, from which all workers of the node come. Then it looks after the nannies:
 of its own rank, and of every rank of the node that connects to its socket
-(:mod:`dask_runner.node.agent_socket`). Its argument is a JSON object: ``siblings`` to
-fork, ``serves`` (whether there will be workers), ``socket`` for the other ranks, or -1,
-``place`` (of this rank), ``launchers`` (descriptors that are its launcher's) and
-``added`` (variables), both for it alone, ``nannies`` (whether the workers have some),
-``preload_modules``, ``files`` (the user's limit of them), ``top`` (the process that is
-its parent) and ``stderr`` (the descriptor that is the user's: its own is its log); or
-``forks``, where it is to be but a fork server (:mod:`dask_runner.programs.forks`).
+(:mod:`dask_runner.node.agent_socket`). It receives ``RunAgent``; or ``RunForkServer``,
+and then it is only a fork server (:mod:`dask_runner.programs.forks`).
 
 It says ``Forked`` for each sibling. At ``Close`` it ends its rank's workers and says
 ``Bye``; at a second one, or at the end of its lifeline, it ends with all workers. In
@@ -21,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import json
 import os
 import socket
 import ssl
@@ -29,62 +23,68 @@ import sys
 import warnings
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
+from dask_runner import linux
 from dask_runner.hub import messages as m
 from dask_runner.hub.channel import BlockingChannel, open_channel
-from dask_runner.node.agent_socket import Place
-from dask_runner.node.child import Sibling
 from dask_runner.node.exits import birth
+from dask_runner.node.instructions import RunAgent, RunForkServer
 from dask_runner.programs import bereft, fork, forks, lifeline, openblas
 from dask_runner.resources import open_files
+from dask_runner.resources.private_directory import HeldDirectory
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
+
+    from dask_runner.node.child import Sibling
+    from dask_runner.node.instructions import Imports
 
 
 def main() -> None:
     """Import, fork, and look after the nannies."""
-    plan = json.loads(sys.argv[3])
-    if "forks" in plan:
-        _take_the_fork_servers_place(plan)
-    variables = frozenset(os.environ) - {*plan["added"]}
     own = socket.socket(fileno=int(sys.argv[1]))
     own.set_inheritable(False)
-    fork.hold(plan["stderr"])
-    open_files.adopt(plan["files"])
+    run = BlockingChannel(own).receive()
+    if isinstance(run, RunForkServer):
+        own.close()
+        _take_the_fork_servers_place(run)
+    if not isinstance(run, RunAgent):
+        # The top process was killed, and cannot remove what it has made.
+        HeldDirectory.at(Path(sys.argv[2]).parent).remove()
+        raise SystemExit(0)
+    variables = frozenset(os.environ) - {*run.imports.added}
+    fork.hold(run.stderr)
+    open_files.adopt(run.files)
     lifeline.leave_signals_to_the_top()
     forked: dict[int, str] = {}
-    with bereft.ends_with(plan["top"], Path(sys.argv[2]).parent, forked):
+    with bereft.ends_with(run.top, Path(sys.argv[2]).parent, forked):
         with lifeline.told(own):
-            fork.call_it("dask-agent")
+            linux.name_process("dask-agent")
             _import_in_peace()
-            sibling = _fork_siblings(plan, own, forked)
+            sibling = _fork_siblings(run, own, forked)
         if not sibling:
             # All workers are forks of its forks.
             open_files.allow_many_files()
-            if plan["serves"]:
+            if run.serves:
                 with lifeline.told(own):
-                    _prepare_workers(plan, own)
+                    _prepare_workers(run, own)
     if sibling:
         importlib.import_module(f"dask_runner.programs.{sibling}").main()
     else:
-        live = partial(_live, own, plan, variables, forked)
-        lifeline.run(live, top=plan["top"])
+        live = partial(_live, own, run, variables, forked)
+        lifeline.run(live, top=run.top)
 
 
-def _fork_siblings(
-    plan: Mapping[str, Any], own: socket.socket, forked: dict[int, str]
-) -> str:
-    """Fork them all; return in each its name, and "" in the agent.
+def _fork_siblings(run: RunAgent, own: socket.socket, forked: dict[int, str]) -> str:
+    """Fork all siblings; return a sibling's name in that process, "" in the agent.
 
-    *forked* gets the process id of each, and when it began.
+    *forked* gets the process ID of each, and when it began.
     """
-    siblings = [Sibling(**one) for one in plan["siblings"]]
-    for sibling in siblings:
+    for sibling in run.siblings:
         pid = fork.fork()
         if pid == 0:
-            _leave_to(sibling, siblings, plan, own)
+            _leave_to(sibling, run, own)
             return sibling.name
         forked[pid] = birth(pid)
         sibling.close()
@@ -99,8 +99,8 @@ def _import_in_peace() -> None:
 
 
 def import_shared() -> None:
-    """Import what scheduler, client, nannies and workers have in common."""
-    import distributed.nanny  # noqa: PLC0415  after the lifeline: it takes a while
+    """Import the modules that scheduler, client, nannies and workers share."""
+    import distributed.nanny  # noqa: PLC0415  slow, and the lifeline comes first
     import distributed.scheduler  # noqa: PLC0415
     import distributed.worker  # noqa: PLC0415, F401
 
@@ -113,7 +113,7 @@ def import_shared() -> None:
     keep_in_memory()
 
 
-#: What Dask's worker imports no sooner than it is made.
+#: Modules that Dask only imports when it makes a worker.
 LATE = (
     "multiprocessing.popen_forkserver",
     "multiprocessing.synchronize",
@@ -122,7 +122,7 @@ LATE = (
 
 
 def _do_once_for_all() -> None:
-    """Do what every worker would begin with, so that its forks have done it."""
+    """Do the work that each worker would begin with, once for all forks."""
     import dask.config  # noqa: PLC0415  loaded already
     import dask.multiprocessing  # noqa: PLC0415
     import distributed.versions  # noqa: PLC0415
@@ -131,86 +131,84 @@ def _do_once_for_all() -> None:
 
     for module in LATE:
         importlib.import_module(module)
-    # Compiles the patterns of all routes, which are kept (re).
+    # This compiles the patterns of all routes, which the module re keeps.
     RoutingApplication(
         get_handlers(None, dask.config.get("distributed.worker.http.routes"))
     )
-    # Loads numpy.random where there is NumPy; each fork seeds it anew.
+    # This loads numpy.random if NumPy is installed; each fork seeds it again.
     dask.multiprocessing.default_initializer()
-    # Reads the metadata of ten packages, and keeps what it found.
+    # This reads the metadata of ten packages, and keeps it.
     distributed.versions.get_versions()
     # The first context loads OpenSSL's configuration.
     ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    # Last: until a class is registered, it is kept which abstract classes are
-    # those of the values (abc).
+    # This comes last, because abc keeps its results until a class is registered.
     dask.config.refresh()
 
 
 def _leave_to(
     sibling: Sibling,
-    siblings: Sequence[Sibling],
-    plan: Mapping[str, Any],
+    run: RunAgent,
     own: socket.socket,
 ) -> None:
-    """Keep nothing that is the agent's or another sibling's."""
+    """Close what belongs to the agent or another sibling, and become *sibling*."""
     own.close()
     fork.users_stderr()
-    if plan["socket"] >= 0:
-        os.close(plan["socket"])
-    for launchers in plan["launchers"]:
+    if run.socket >= 0:
+        os.close(run.socket)
+    for launchers in run.launchers:
         os.close(launchers)
-    for later in siblings[siblings.index(sibling) + 1 :]:
+    for later in run.siblings[run.siblings.index(sibling) + 1 :]:
         later.close()
-    for name in plan["added"]:
+    for name in run.imports.added:
         os.environ.pop(name, None)
     fork.become(sibling)
 
 
-def _prepare_workers(plan: Mapping[str, Any], own: socket.socket) -> None:
-    """Load what the user wants shared, and fork the fork server."""
-    _import_for_workers(plan)
-    foreign = [own.fileno(), *plan["launchers"]]
-    foreign += [plan["socket"]] * (plan["socket"] >= 0)
-    again = {name: plan[name] for name in ("added", "preload_modules")}
-    environ = {openblas.VARIABLES[0]: "1"} if _was_for_the_import(plan) else {}
-    if plan["nannies"]:
+def _prepare_workers(run: RunAgent, own: socket.socket) -> None:
+    """Import the modules that workers share, and fork the fork server."""
+    _import_for_workers(run.imports)
+    foreign = [own.fileno(), *run.launchers]
+    foreign += [run.socket] * (run.socket >= 0)
+    environ = {openblas.VARIABLES[0]: "1"} if _was_for_the_import(run.imports) else {}
+    if run.nannies:
         forks.try_semaphores()
-    forks.keep(sys.argv[2], again, environ, foreign)
-    if not plan["nannies"]:
-        # Here are the workers: what their tasks print is for the user.
+    forks.keep(sys.argv[2], run.imports, environ, foreign)
+    if not run.nannies:
+        # The workers run in this process, and their tasks print to the user's stderr.
         os.dup2(fork.users(), 2)
 
 
-def _was_for_the_import(plan: Mapping[str, Any]) -> bool:
-    return openblas.VARIABLES[0] in plan["added"]
+def _was_for_the_import(imports: Imports) -> bool:
+    return openblas.VARIABLES[0] in imports.added
 
 
-def _import_for_workers(plan: Mapping[str, Any]) -> None:
+def _import_for_workers(imports: Imports) -> None:
     import dask.config  # noqa: PLC0415  loaded already
 
     lifeline.log_to_file(sys.argv[2])
-    if _was_for_the_import(plan):
+    if _was_for_the_import(imports):
         os.environ.pop(openblas.VARIABLES[0])
     for name, value in dask.config.get("distributed.nanny.pre-spawn-environ").items():
         if value is not None:
             os.environ.setdefault(name, str(value))
     openblas.heed(os.environ)
-    # Of a node that is busy, told to a user who did nothing wrong; forks have it too.
+    # Dask warns of this on a busy node, where the user can do nothing. Forks inherit
+    # it.
     warnings.filterwarnings("ignore", "Creating scratch directories", UserWarning)
     with fork.without_collecting():
         _do_once_for_all()
-        for name in plan["preload_modules"]:
+        for name in imports.preload_modules:
             _preload(name)
 
 
-def _take_the_fork_servers_place(plan: Mapping[str, Any]) -> NoReturn:
+def _take_the_fork_servers_place(run: RunForkServer) -> NoReturn:
     """Import what the agent did, and serve at a socket that it has opened."""
     with lifeline.logged():
         lifeline.leave_signals_to_the_top()
         _import_in_peace()
-        fork.hold(plan["forks"]["stderr"])
-        _import_for_workers(plan)
-        forks.serve(int(sys.argv[1]), plan["forks"]["alive"])
+        fork.hold(run.stderr)
+        _import_for_workers(run.imports)
+        forks.serve(run.listener, run.alive)
 
 
 def _preload(name: str) -> None:
@@ -223,17 +221,17 @@ def _preload(name: str) -> None:
 
 async def _live(
     own: socket.socket,
-    plan: Mapping[str, Any],
+    run: RunAgent,
     variables: frozenset[str],
     forked: Mapping[int, str],
 ) -> None:
-    """Look after the workers of this rank, and of all that ask for it."""
+    """Run the workers of this rank, and of all ranks that ask for it."""
     from dask_runner.programs.node_agent import Agent  # noqa: PLC0415  has Dask
 
-    agent = Agent(Place(**plan["place"]), plan["silence"], variables, forked)
+    agent = Agent(run.place, run.silence, variables, forked)
     watch = asyncio.create_task(agent.watch())
-    if plan["socket"] >= 0:
-        agent.listen(socket.socket(fileno=plan["socket"]))
+    if run.socket >= 0:
+        agent.listen(socket.socket(fileno=run.socket))
     await agent.own(await open_channel(own))
     watch.cancel()
 

@@ -1,29 +1,27 @@
-"""An agent that loses its top process before it has an ear for that.
+"""The end of an agent whose top process dies while the agent imports.
 
-It imports for a second, and the end of its lifeline waits. Where the top process was
-its container's first, the image goes in that second, and with it what the agent has
-yet to import. So the kernel tells it (prctl(2), PR_SET_PDEATHSIG), and it removes the
-rank's directory with what it has.
+The agent imports for a second, and reads nothing from its lifeline meanwhile. Where the
+top process was the container's first, the image is unmounted within that second, and
+later imports fail. So the kernel signals the death (prctl(2), PR_SET_PDEATHSIG), and
+the agent removes the rank's directory with the modules that it has by then.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 from typing import TYPE_CHECKING
 
-from dask_runner.resources.custody import Held
+from dask_runner import linux
+from dask_runner.resources.private_directory import HeldDirectory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-_PR_SET_PDEATHSIG = 1
-
-#: One that is the top process's business otherwise (``lifeline``): forks inherit a
-#: handler that does nothing in them.
+#: A signal that only the top process acts on otherwise (``lifeline``). Forks inherit
+#: the handler, which does nothing in them.
 SIGNAL = signal.SIGUSR2
 
 
@@ -41,7 +39,7 @@ def ends_with(top: int, private: Path, forked: Mapping[int, str]) -> Iterator[No
         The processes that it has forked by now, which are killed: they would write
         into the directory.
     """
-    ours, held = os.getpid(), Held.at(private)
+    ours, held = os.getpid(), HeldDirectory.at(private)
 
     def end(number: int, frame: object) -> None:
         del number, frame
@@ -52,12 +50,11 @@ def ends_with(top: int, private: Path, forked: Mapping[int, str]) -> Iterator[No
             held.remove()
             os._exit(0)
 
-    prctl = ctypes.CDLL(None).prctl
     before = signal.signal(SIGNAL, end)
-    prctl(_PR_SET_PDEATHSIG, int(SIGNAL), 0, 0, 0)
+    linux.die_with_parent(SIGNAL)
     end(SIGNAL, None)  # it may have gone before
     yield
     if os.getpid() == ours:
-        prctl(_PR_SET_PDEATHSIG, 0, 0, 0, 0)
+        linux.die_with_parent(0)
     signal.signal(SIGNAL, before)
     held.close()

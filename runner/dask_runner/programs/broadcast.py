@@ -1,10 +1,8 @@
-"""One MPI broadcast, in a process that then ends.
+"""One MPI broadcast, in a process of its own.
 
-MPI stays out of the top process: no library in it, no rank that the launcher
-waits for in MPI_Finalize, and a deadline that is kept by ending this process.
-Gets ``Run`` with ``text`` (rank 0: the record; else empty), ``size``, and
-``libraries`` (how the version of a fitting library begins); answers ``Relay``, or
-``Failed`` where MPI cannot be used by any rank.
+MPI stays out of the top process, which loads no MPI library and does not wait in
+MPI_Finalize; to keep a deadline it kills this process. The process receives
+``RunBroadcast``. It answers ``Relay``, or ``Failed`` where no rank can use MPI.
 """
 
 from __future__ import annotations
@@ -12,59 +10,59 @@ from __future__ import annotations
 import os
 import sys
 
+from dask_runner.errors import ConfigError
 from dask_runner.hub import messages as m
+from dask_runner.mpi import refusals
+from dask_runner.node.instructions import RunBroadcast
 from dask_runner.programs import lifeline
 
 UNUSABLE = 69
 
 
 def main() -> None:
-    """Broadcast and answer."""
+    """Broadcast the record, and answer."""
     channel = lifeline.blocking_channel()
     _print_into(sys.argv[2])
     run = channel.receive()
-    if not isinstance(run, m.Run):
+    if not isinstance(run, RunBroadcast):
         raise SystemExit(0)
-    spec = run.spec
-    channel.send(_broadcast(spec["text"], spec["size"], tuple(spec["libraries"])))
+    try:
+        record = _broadcast(run.text, run.size)
+    except ConfigError as error:
+        channel.send(m.Failed(error.saw, error.needed, error.do, UNUSABLE))
+    else:
+        channel.send(m.Relay(record))
 
 
 def _print_into(path: str) -> None:
-    """Let what the MPI library prints go to a file, for the report of a failure."""
+    """Redirect stdout and stderr to a file, which the report of a failure shows."""
     log = os.open(path, os.O_WRONLY | os.O_APPEND)
     for stream in (1, 2):
         os.dup2(log, stream)
     os.close(log)
 
 
-def _broadcast(text: str, size: int, libraries: tuple[str, ...]) -> m.Message:
+def _broadcast(text: str, size: int) -> str:
     try:
-        import mpi4py  # noqa: PLC0415  it may not be there
+        import mpi4py  # noqa: PLC0415  it may not be installed
 
-        # A library of another family can abort in MPI_Init, or speak to a launcher
-        # that ends the job for it; its version can be asked for before.
+        # MPI_Get_library_version may be called before MPI_Init.
         mpi4py.rc.initialize, mpi4py.rc.finalize = False, True
         from mpi4py import MPI  # noqa: PLC0415
     except (ImportError, RuntimeError) as error:
-        # RuntimeError: mpi4py's word for "no MPI library found", and then a line for
-        # each place where it looked.
-        return _failed(f"mpi4py does not work: {str(error).partition(chr(10))[0]}")
-    library = MPI.Get_library_version().strip("\0").splitlines()[0]
-    if libraries and not library.startswith(libraries):
-        return _failed(f"mpi4py's MPI is not the launcher's ({library})")
+        # RuntimeError: mpi4py found no MPI library. Each further line of the text is a
+        # place where it looked.
+        raise ConfigError(
+            f"mpi4py does not work: {str(error).partition(chr(10))[0]}",
+            "mpi4py and an MPI library",
+            "use an image with the launcher's MPI",
+        ) from error
+    title = str(MPI.Get_library_version())
+    refusals.other_library(os.environ, title)
     MPI.Init()
     world = MPI.COMM_WORLD
-    if world.size != size:
-        return _failed(
-            f"the launcher started {size} ranks, but MPI sees a world of {world.size} "
-            f"({library})"
-        )
-    record = world.bcast(text if world.rank == 0 else None, root=0)
-    return m.Relay(record)
-
-
-def _failed(saw: str) -> m.Failed:
-    return m.Failed(saw, "", "", UNUSABLE)
+    refusals.other_world(os.environ, size, world.size, title)
+    return str(world.bcast(text if world.rank == 0 else None, root=0))
 
 
 if __name__ == "__main__":

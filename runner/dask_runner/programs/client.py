@@ -1,15 +1,13 @@
-"""The user's program, in a process of its own, forked by the agent.
+"""The user's program, in a process of its own that the agent forks.
 
-Gets ``Run`` with what to run at once, so that it can warm up, and ``Ready``
-when the cluster is. Then it is, as far as the program can tell, an ordinary
-``python script.py``: the top process takes its exit status.
+The process receives ``RunClient`` at once, and ``Ready`` when the cluster is ready. The
+program then runs as under ``python script.py``; the top process takes its exit status.
 """
 
 from __future__ import annotations
 
 import base64
 import contextlib
-import ctypes
 import importlib.util
 import os
 import pkgutil
@@ -21,63 +19,62 @@ from importlib.machinery import BuiltinImporter, SourceFileLoader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dask_runner import linux
 from dask_runner.hub import messages as m
 from dask_runner.hub.report import say
+from dask_runner.node.instructions import RunClient
 from dask_runner.node.program import STDIN
 from dask_runner.programs import lifeline, openblas, user_modules
 from dask_runner.resources import open_files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
-_PR_SET_PDEATHSIG = 1
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 
 def main() -> None:
-    """Wait for the cluster, then become the user's program."""
-    # The program may be anything, and may never look at a lifeline: let the
-    # kernel end it with the top process (prctl(2)).
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    """Wait for the cluster, then run the user's program in this process."""
+    # The program watches no lifeline, so the kernel ends it with the top process.
+    linux.die_with_parent(signal.SIGKILL)
     lifeline.hear_signals()
     open_files.put_back()
     channel = lifeline.blocking_channel()
     run = channel.receive()
-    if not isinstance(run, m.Run):
+    if not isinstance(run, RunClient):
         raise SystemExit(0)
-    spec = run.spec
-    os.environ.update(spec["environ"])
+    os.environ.update(run.environ)
     ready = channel.receive()
     if not isinstance(ready, m.Ready):
         raise SystemExit(0)
     os.environ["DASK_SCHEDULER_ADDRESS"] = ready.address
-    if spec["kind"] == "command":
-        from dask_runner.programs.command import become  # noqa: PLC0415  as late
-        from dask_runner.programs.sitehook.standing import DASHBOARD  # noqa: PLC0415
+    program = run.program
+    if program.kind == "command":
+        from dask_runner.programs.command import become  # noqa: PLC0415  for commands
+        from dask_runner.programs.sitehook.for_client import DASHBOARD  # noqa: PLC0415
 
         os.environ[DASHBOARD] = ready.dashboard
-        become(spec["target"], spec["args"], spec.get("report"))
+        become(program.target, program.args, run.report)
     openblas.heed(os.environ)
-    with _default_client(ready, spec["material"], spec.get("report")):
-        if spec["text"] is None:
-            KINDS[spec["kind"]](spec["target"], spec["args"])
+    with _default_client(ready, run.report):
+        if run.text is None:
+            KINDS[program.kind](program.target, program.args)
         else:
-            _text(spec["target"], spec["args"], base64.b64decode(spec["text"]))
+            _text(program.target, program.args, base64.b64decode(run.text))
 
 
 @contextlib.contextmanager
-def _default_client(
-    ready: m.Ready, material: list[str], report: str | None
-) -> Iterator[None]:
-    """Connect, so that ``.compute()`` alone uses the cluster as well."""
+def _default_client(ready: m.Ready, report: str | None) -> Iterator[None]:
+    """Connect a default client, so that ``.compute()`` alone uses the cluster too."""
     import dask  # noqa: PLC0415
 
     from dask_runner.programs.dask_tls import as_security  # noqa: PLC0415
-    from dask_runner.programs.sitehook.standing import Link, connect  # noqa: PLC0415
+    from dask_runner.programs.default_client import connect  # noqa: PLC0415
+    from dask_runner.programs.sitehook.for_client import Link  # noqa: PLC0415
 
-    # The program's own Client(), here and in what it starts, finds the files.
+    # A Client() of the program, and of processes that it starts, finds the key files.
     dask.config.refresh()
     Link.set(ready.dashboard)
-    client = connect(ready.address, as_security(*material))
+    keys = as_security(ready.certificate, ready.private_key)
+    client = connect(ready.address, keys)
     try:
         with _reported(client, report) if report else contextlib.nullcontext():
             yield
@@ -88,7 +85,7 @@ def _default_client(
 
 @contextlib.contextmanager
 def _reported(client: Any, path: str) -> Iterator[None]:
-    """Write Dask's report at the end, whatever the end is."""
+    """Write Dask's report at the end of the program, however it ends."""
     from distributed import performance_report  # noqa: PLC0415
 
     watched = performance_report(path)
@@ -113,10 +110,10 @@ def _written(client: Any, watched: Any) -> str:
     return ""
 
 
-def _script(path: str, args: list[str]) -> None:
+def _script(path: str, args: Sequence[str]) -> None:
     sys.argv = [path, *args]
     full = _absolute(path)
-    # A directory or an archive has one, as Python asks.
+    # As in Python: a directory or an archive has an importer, a file has none.
     if importer := pkgutil.get_importer(full):
         _main_of(importer, full)
     else:
@@ -125,7 +122,7 @@ def _script(path: str, args: list[str]) -> None:
 
 def _main_of(importer: Any, full: str) -> None:
     with _users_traceback():
-        spec = importer.find_spec("__main__")  # compiles it, in an archive
+        spec = importer.find_spec("__main__")  # in an archive, this compiles it
     if spec is None:
         say(f"error: can't find '__main__' module in {full!r}")
         raise SystemExit(1)
@@ -147,8 +144,8 @@ def _file(full: str, source: bytes) -> None:
     _execute(lambda: _compiled(source, full), values)
 
 
-def _text(target: str, args: list[str], source: bytes) -> None:
-    """Run a program that was read for us."""
+def _text(target: str, args: Sequence[str], source: bytes) -> None:
+    """Run a program whose text the top process has read."""
     sys.argv = [target, *args]
     if target == STDIN:
         user_modules.begin("")
@@ -163,11 +160,11 @@ def _text(target: str, args: list[str], source: bytes) -> None:
 
 
 def _absolute(path: str) -> str:
-    # As Python does; it leaves all but this one as it is (Python/fileutils.c).
+    # As Python does: "." is the only path that it shortens (Python/fileutils.c).
     return os.getcwd() if path == "." else os.path.join(os.getcwd(), path)  # noqa: PTH109, PTH118
 
 
-def _code(code: str, args: list[str]) -> None:
+def _code(code: str, args: Sequence[str]) -> None:
     sys.argv = ["-c", *args]
     user_modules.begin("")
     values = {"__loader__": BuiltinImporter}
@@ -175,21 +172,21 @@ def _code(code: str, args: list[str]) -> None:
 
 
 def _compiled(source: bytes, name: str) -> types.CodeType:
-    # Without our own `from __future__`: it would make another program of it.
+    # Without this module's own `from __future__`, which would change the program.
     return compile(source, name, "exec", dont_inherit=True)
 
 
 def _execute(code: Callable[[], types.CodeType], values: Mapping[str, Any]) -> None:
-    # A real __main__ module, where runpy.run_path has a passing one: pickled
-    # functions and multiprocessing look it up.
+    # Pickled functions and multiprocessing look the module __main__ up later, and
+    # runpy.run_path removes its own at the end.
     module = types.ModuleType("__main__")
     vars(module).update(values)
     sys.modules["__main__"] = module
     with _users_traceback():
-        exec(code(), vars(module))  # noqa: S102  the user's own
+        exec(code(), vars(module))  # noqa: S102  the user's own program
 
 
-def _module(name: str, args: list[str]) -> None:
+def _module(name: str, args: Sequence[str]) -> None:
     sys.argv = ["-m", *args]
     user_modules.begin(_absolute("."))
     with _users_traceback():
@@ -202,7 +199,7 @@ def _is_there(name: str) -> bool:
     try:
         return importlib.util.find_spec(name) is not None
     except ModuleNotFoundError as error:
-        # Its package is not there; or it is, and does not find something else.
+        # Either its package does not exist, or the package fails to import another.
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise
         return False
@@ -213,7 +210,7 @@ KINDS = {"script": _script, "code": _code, "module": _module}
 
 @contextlib.contextmanager
 def _users_traceback() -> Iterator[None]:
-    """Let an exception show the user's frames and not ours."""
+    """Print an exception's traceback without the frames of this program."""
     try:
         yield
     except SystemExit:

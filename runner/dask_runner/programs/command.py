@@ -1,7 +1,7 @@
-"""A user's program that is any command: we become it.
+"""A user's program that is a command: this process becomes it.
 
-A Python below it is found by ``dask_runner/programs/sitehook/sitecustomize.py``, so
-that ``.compute()`` without a client uses the cluster there as well.
+A ``Client()`` in a Python below the command connects by the variables that Dask reads.
+The site hook (``dask_runner/programs/sitehook``) adds what these cannot carry.
 """
 
 from __future__ import annotations
@@ -11,22 +11,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from dask_runner.hub.report import say
-from dask_runner.programs.sitehook.standing import VERSIONS, versions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-#: Names the directory: a Python without this variable only passes through it.
+#: The variable that names the hook's directory. Without it the hook does nothing.
 SITEHOOK = "DASKRUNNER_SITEHOOK"
 
 
-def become(command: str, args: list[str], report: str | None = None) -> NoReturn:
+def become(command: str, args: Sequence[str], report: str | None = None) -> NoReturn:
     """Replace this process by the command.
 
     Raises
     ------
     SystemExit
-        If it cannot be run, with the status of a shell for that.
+        If the command cannot be run, with the status that a shell would give.
     """
     if report:
         say(
@@ -40,20 +39,19 @@ def become(command: str, args: list[str], report: str | None = None) -> NoReturn
 
 
 def environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the command's environment: ours, and the way to the cluster."""
+    """Return the command's environment: this one, and the site hook."""
     hook = str(Path(__file__).parent / "sitehook")
-    # An empty part would be the working directory.
+    # An empty entry would mean the working directory.
     theirs = environ.get("PYTHONPATH", "").split(os.pathsep)
     path = [hook, *(place for place in theirs if place != hook)]
     return {
         **environ,
         "PYTHONPATH": os.pathsep.join(path if theirs != [""] else [hook]),
         SITEHOOK: hook,
-        VERSIONS: versions(),
     }
 
 
 def _cannot(command: str, error: OSError) -> int:
     say(f"error: {command}: {error.strerror}")
-    # The statuses of a shell for "not found" and "cannot run".
+    # A shell's statuses for "not found" and "cannot run".
     return 127 if isinstance(error, FileNotFoundError) else 126

@@ -1,4 +1,4 @@
-"""The cluster's keys as Dask takes them: an object of its own, and never a file."""
+"""The cluster's keys as Dask's own ``Security`` object, without a file of the key."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FILE = "dask-runner"
 
 
 def as_security(certificate: str, key: str) -> Security | None:
-    """Return the material as Dask's own object; None if there is none."""
+    """Return the keys as Dask's own object; None if there are none."""
     if not certificate:
         return None
     from distributed import Security  # noqa: PLC0415  the caller has Dask already
@@ -35,10 +35,11 @@ def as_security(certificate: str, key: str) -> Security | None:
 
 
 def keep_in_memory() -> None:
-    """Let Dask load PEM text without writing it into a file.
+    """Have Dask load PEM text from memory instead of a temporary file.
 
-    Python's ``ssl`` loads a key from a file only. Dask makes one for the moment, below
-    TMPDIR; whoever may rename what lies there can have it, or give us another.
+    Python's ``ssl`` loads a key from a file only. Dask writes one below TMPDIR for a
+    moment; another account that can rename files there could read the key, or put
+    another in its place.
     """
     from distributed import Security  # noqa: PLC0415  the caller has Dask already
 
@@ -61,7 +62,7 @@ def keep_in_memory() -> None:
 
 @contextlib.contextmanager
 def _in_memory(text: str) -> Iterator[str]:
-    """Make a file that has no directory; yield a name that this process has for it."""
+    """Put a text into a file in memory; yield a path by which this process opens it."""
     with os.fdopen(os.memfd_create(_FILE), "w") as file:
         file.write(text)
         file.flush()

@@ -1,39 +1,33 @@
-"""Forks of a process that has imported Dask, so that nobody imports it again.
+"""Fork a process that has imported Dask, so that no other process imports it.
 
-A fork costs milliseconds and shares the memory of what was imported; an import
-costs the better part of a second. The process must have one thread and no event
-loop when it forks.
+A fork costs milliseconds and shares the memory of the imported modules; an import costs
+the better part of a second. The process must have one thread and no event loop when it
+forks.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import os
 import sys
 from typing import TYPE_CHECKING
+
+from dask_runner import linux
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dask_runner.node.child import Sibling
 
-_PR_SET_NAME = 15
-
-
-def call_it(name: str) -> None:
-    """Name this process as ``ps -o comm`` shows it (at most 15 characters)."""
-    ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode(), 0, 0, 0)
-
 
 @contextlib.contextmanager
 def without_collecting() -> Iterator[None]:
-    """Import without a look for garbage, and keep what was imported as it is.
+    """Import without garbage collection, and exempt the imported objects from it.
 
-    What is imported stays. To look for garbage in it takes a fifth of the time, leaves
-    holes that forks would fill, and later writes on every page that they share. So it
-    is done as Python's documentation says (gc, ``freeze``).
+    Imported objects stay. Collecting garbage among them takes a fifth of the import's
+    time, leaves holes that forks would fill, and later writes to every page that forks
+    share. This follows Python's documentation (gc, ``freeze``).
     """
     gc.disable()
     try:
@@ -61,12 +55,12 @@ def hold(stderr: int) -> None:
 
 
 def users() -> int:
-    """Return that descriptor."""
+    """Return the descriptor of the user's stderr."""
     return _users_stderr
 
 
 def users_stderr() -> None:
-    """Write to the user's stderr again."""
+    """Direct stderr to the user's stderr again."""
     global _log  # noqa: PLW0603  see quiet_again
     _log = os.dup(2)
     os.dup2(_users_stderr, 2)
@@ -74,20 +68,20 @@ def users_stderr() -> None:
 
 
 def quiet_again() -> None:
-    """Complain into the log again."""
+    """Direct stderr to the log again."""
     os.dup2(_log, 2)
 
 
 def fork() -> int:
-    """Fork a child of our subreaper (prctl(2)): the top process of the rank.
+    """Fork a child of this process's subreaper (prctl(2)), the rank's top process.
 
-    The one between ends at once, so that the child outlives this process, and
-    the top process waits for it. The child goes on only when that is so.
+    A process between the two ends at once. So the child outlives this process, and the
+    top process waits for it. The child goes on when its parent has ended.
 
     Returns
     -------
     int
-        The child's process id; 0 in the child.
+        The child's process ID; 0 in the child.
     """
     told, tell = os.pipe()
     wait, go = os.pipe()
@@ -95,7 +89,7 @@ def fork() -> int:
     if middle == 0:
         pid = os.fork()
         if pid:
-            # A group of its own, before anyone knows it by its number.
+            # It gets its own process group before any other process knows its ID.
             os.setpgid(pid, pid)
             os.write(tell, str(pid).encode())
             os._exit(0)
@@ -114,10 +108,10 @@ def fork() -> int:
 
 
 def become(sibling: Sibling) -> None:
-    """Take the place of a fresh Python that was started as that program."""
+    """Set this process up as a fresh Python that was started as that program."""
     if sibling.stdin >= 0:
-        # Under the descriptor that the interpreter's sys.stdin reads already.
+        # sys.stdin of the interpreter reads descriptor 0.
         os.dup2(sibling.stdin, 0)
         os.close(sibling.stdin)
     sys.argv = [sibling.name, str(sibling.lifeline), sibling.log]
-    call_it(f"dask-{sibling.name}")
+    linux.name_process(f"dask-{sibling.name}")

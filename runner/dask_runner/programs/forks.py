@@ -1,16 +1,16 @@
-"""multiprocessing's fork server and resource tracker, for an agent that may lose them.
+"""Keep multiprocessing's fork server and resource tracker running, if they are killed.
 
-All workers of the node are children of the fork server. Where it is killed they live
-on, children of the rank's top process then; what is here learns of their ends without
-it, and starts another for those that are to come. The first one is a fork of the agent,
-which has one thread then; a later one is a Python of its own that imports the same.
+All workers of the node are children of the fork server. If it is killed they go on, as
+children of the rank's top process. This module learns of their ends without the fork
+server, and starts another one for the next workers. The first fork server is a fork of
+the agent, which has one thread at that time; a later one is a new Python that imports
+the same modules.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import logging
 import multiprocessing.forkserver
 import multiprocessing.popen_forkserver
@@ -26,23 +26,28 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from dask_runner import linux
+from dask_runner.hub.channel import BlockingChannel
 from dask_runner.node.child import deaf_at_first
 from dask_runner.node.exits import UNKNOWN, Ended, birth, ended
+from dask_runner.node.instructions import RunForkServer
 from dask_runner.programs import fork, lifeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from dask_runner.node.instructions import Imports
+
 logger = logging.getLogger("distributed")
 
-#: ``main()`` of multiprocessing's fork server takes what follows its first three
-#: arguments by keyword in each of these versions, and the class keeps its state
-#: under the same names; another version gets the library's own start.
-KNOWN = ((3, 11), (3, 12), (3, 13))
+#: Versions of Python whose fork server this module can replace: its ``main()`` takes
+#: all but three arguments by keyword, and its class has the same private names. With
+#: other versions, the library starts its own.
+KNOWN_VERSIONS = ((3, 11), (3, 12), (3, 13))
 
-#: Seconds between two looks at a worker whose parent is gone.
+#: Seconds between checks of a worker whose parent has ended.
 LOOK = 0.2
-#: Seconds for a fork server to end by itself, once nobody needs it.
+#: Seconds for a fork server to end by itself, once no process needs it.
 ENDS = 1.0
 
 #: The name of the fork server's socket.
@@ -50,10 +55,10 @@ NAME = "forks"
 
 
 class Popen(multiprocessing.popen_forkserver.Popen):
-    """A fork of the fork server, whose end is known also without the fork server.
+    """A fork of the fork server, whose end can be found without the fork server too.
 
-    Its status is one message in a pipe. Several threads may ask for it at once, and
-    only one can read it; the others take that one's word.
+    Its status is one message in a pipe. Several threads may want it at once, but only
+    one can read it, and the others use what that one has read.
     """
 
     returncode: int | None
@@ -65,15 +70,15 @@ class Popen(multiprocessing.popen_forkserver.Popen):
         super().__init__(process)
 
     def _launch(self, process: Any) -> None:
-        super()._launch(process)  # type: ignore[misc]  # typeshed has it not
+        super()._launch(process)  # type: ignore[misc]  # it is missing in typeshed
         self._birth = birth(self.pid)
 
     def poll(self, flag: int = os.WNOHANG) -> int | None:
-        """Return its status; None if it is running, unless *flag* says to wait."""
+        """Return its status; None if it is running and *flag* says not to wait."""
         return self._status(0.0 if flag == os.WNOHANG else None)
 
     def wait(self, timeout: float | None = None) -> int | None:
-        """Return its status; None if it is running after so many seconds."""
+        """Return its status; None if it is still running after *timeout* seconds."""
         return self._status(timeout)
 
     def _status(self, timeout: float | None) -> int | None:
@@ -101,38 +106,39 @@ class Popen(multiprocessing.popen_forkserver.Popen):
 
 
 class Keeper:
-    """Has a fork server and a resource tracker at work.
+    """Keeps a fork server and a resource tracker running.
 
     Parameters
     ----------
     log : str
-        Where both complain. The fork server's socket is beside it, in a directory that
-        only this user can enter.
-    plan : dict
-        What a later fork server is to import: ``preload_modules`` and ``added``.
+        The log of both. The fork server's socket is beside it, in a directory that only
+        this user can enter.
+    imports : Imports
+        The imports of a later fork server.
     environ : dict
-        Variables that it needs beside ours while it imports.
+        More variables that it needs while it imports.
     """
 
-    def __init__(self, log: str, plan: dict[str, Any], environ: dict[str, str]) -> None:
-        # By a descriptor: the path of a UNIX socket has 107 bytes at most (unix(7)).
+    def __init__(self, log: str, imports: Imports, environ: dict[str, str]) -> None:
+        # A descriptor, because the path of a Unix socket has 107 bytes at most
+        # (unix(7)).
         self._directory = os.open(Path(log).parent, os.O_PATH | os.O_DIRECTORY)
         self._log = log
-        self._plan = plan
+        self._imports = imports
         self._environ = environ
         self._over = False
         self._server: Any = multiprocessing.forkserver._forkserver  # noqa: SLF001
-        #: Is called, in whatever thread, with how a fork server has ended.
+        #: Is called, in any thread, with the end of a fork server.
         self.tell: Callable[[Ended], None] = _nothing
 
     # --- the fork server ----------------------------------------------------
 
     def start(self, foreign: Sequence[int]) -> None:
-        """Fork the first one.
+        """Fork the first fork server.
 
-        It does what :meth:`multiprocessing.forkserver.ForkServer.ensure_running` does,
-        but for the interpreter that this starts. *foreign* are descriptors that the
-        fork server must not keep open.
+        This replaces :meth:`multiprocessing.forkserver.ForkServer.ensure_running`,
+        which would start a new interpreter. *foreign* are descriptors that the fork
+        server must not keep open.
         """
         with self._listening() as (listener, alive):
             pid = os.fork()
@@ -141,13 +147,13 @@ class Keeper:
                     os.close(descriptor)
                 serve(listener.detach(), alive)
         self._server._forkserver_pid = pid  # noqa: SLF001
-        # Not in the fork server, nor in a worker: its own affairs are the library's.
+        # Only in the agent: in the fork server and in workers the library's own remain.
         self._server.ensure_running = self._ensure_running
         multiprocessing.popen_forkserver.Popen = Popen  # type: ignore[misc,assignment]
 
     @contextlib.contextmanager
     def _listening(self) -> Iterator[tuple[socket.socket, int]]:
-        """Make a socket for a new one, and the pipe by whose end it knows of ours."""
+        """Yield a new fork server's socket, and a pipe that closes with the agent."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(NAME, dir_fd=self._directory)
         address = f"/proc/self/fd/{self._directory}/{NAME}"
@@ -178,20 +184,20 @@ class Keeper:
             self._start_again()
 
     def missed(self) -> None:
-        """Start another one, as one of its children has seen that it is gone."""
+        """Start another fork server, if this one has ended; its child has noticed."""
         with self._server._lock:  # noqa: SLF001
             pid = self._server._forkserver_pid  # noqa: SLF001
             if self._over or pid is None:
                 return
-            # It may have closed its files and not have ended yet.
+            # It may have closed its files, and end a moment later.
             how = _end_of(pid, patience=ENDS)
             if how is None:
-                return  # another one is at work already
+                return  # another one is running already
             self._forget(how)
             try:
                 self._start_again()
             except OSError as error:
-                # Who needs it next tries again, and hears why it cannot be.
+                # The next caller tries again, and gets the error.
                 logger.warning("no fork server: %s", error)
 
     def _forget(self, how: Ended) -> None:
@@ -201,31 +207,32 @@ class Keeper:
         self.tell(how)
 
     def _start_again(self) -> None:
-        with self._listening() as (listener, alive), deaf_at_first():
-            given = {"alive": alive, "stderr": fork.users()}
+        ours, theirs = socket.socketpair()
+        with ours, theirs, self._listening() as (listener, alive), deaf_at_first():
+            given = listener.fileno(), alive, fork.users()
+            BlockingChannel(ours).send(RunForkServer(self._imports, *given))
             process = subprocess.Popen(
                 [
                     sys.executable,
                     "-P",
                     "-m",
                     "dask_runner.programs.agent",
-                    str(listener.fileno()),
+                    str(theirs.fileno()),
                     self._log,
-                    json.dumps({**self._plan, "forks": given}),
                 ],
                 env={**os.environ, **self._environ},
                 stdin=subprocess.DEVNULL,
-                pass_fds=(listener.fileno(), *given.values()),
+                pass_fds=(theirs.fileno(), *given),
             )
         self._server._forkserver_pid = process.pid  # noqa: SLF001
-        # Waited for by its number, as the first one; not by whoever collects garbage.
+        # This class waits for its ID, as for the first one. Popen must not do so too.
         process.returncode = 0
 
     # --- both ---------------------------------------------------------------
 
     @property
     def pids(self) -> set[int]:
-        """Both, as far as they are there."""
+        """The IDs of both processes, as far as they are running."""
         tracker: Any = resource_tracker._resource_tracker  # noqa: SLF001
         both = (self._server._forkserver_pid, tracker._pid)  # noqa: SLF001
         return {pid for pid in both if pid}
@@ -244,35 +251,36 @@ class Keeper:
                 os.waitpid(pid, 0)
 
 
-#: The agent's; None in whatever has none, and in a Python that is not known.
+#: The agent's keeper; None in other processes, and in other versions of Python.
 keeper: Keeper | None = None
 
 
 def try_semaphores() -> None:
-    """Make one, as nannies do for each worker; none can be made without a /dev/shm.
+    """Make a semaphore, as nannies do for each worker.
 
     Raises
     ------
     OSError
+        If there is no usable /dev/shm.
     """
-    # This context's are no business of the resource tracker.
+    # The resource tracker does not track semaphores of this context.
     multiprocessing.get_context("fork").Lock()
 
 
 def keep(
     log: str,
-    plan: dict[str, Any],
+    imports: Imports,
     environ: dict[str, str],
     foreign: Sequence[int],
 ) -> None:
-    """Start both, for this process and for as long as it lives; see :class:`Keeper`."""
-    global keeper  # noqa: PLW0603  multiprocessing has one of each a process as well
+    """Start both, and keep them running while this process lives."""
+    global keeper  # noqa: PLW0603  multiprocessing has one of each per process as well
     _protect_the_tracker()
     resource_tracker.ensure_running()
-    if sys.version_info[:2] not in KNOWN:
+    if sys.version_info[:2] not in KNOWN_VERSIONS:
         multiprocessing.forkserver.ensure_running()
         return
-    started = Keeper(log, plan, environ)
+    started = Keeper(log, imports, environ)
     started.start(foreign)
     keeper = started
 
@@ -288,20 +296,20 @@ def stop(patience: float = ENDS) -> None:
 
 
 def serve(listener: int, alive: int) -> NoReturn:
-    """Be the fork server."""
-    fork.call_it("dask-forkserver")
+    """Run as the fork server."""
+    linux.name_process("dask-forkserver")
     try:
         multiprocessing.forkserver.main(listener, alive, [])
     finally:
-        # The frames above this one may be the agent's, which goes on without us.
+        # The frames above may be the agent's, whose code must not run in this fork.
         os._exit(0)
 
 
 def _protect_the_tracker() -> None:
-    """Start it deaf to signals of which it would die: it is no code of ours.
+    """Start the resource tracker with signals blocked that would kill it.
 
-    Where it is killed, the library starts another, and says so. Nobody can do
-    anything about that.
+    If it is killed all the same, the library starts another one and prints a warning,
+    which cannot be avoided.
     """
     tracker: Any = resource_tracker._resource_tracker  # noqa: SLF001
     for name in ("ensure_running", "_ensure_running_and_write"):
@@ -322,7 +330,7 @@ def _deaf(start: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _end_of(pid: int, patience: float = 0.0) -> Ended | None:
-    """Return how a child of ours has ended; None if it has not after some seconds."""
+    """Return how a child has ended; None if it runs after *patience* seconds."""
     latest = time.monotonic() + patience
     while True:
         try:
@@ -337,4 +345,4 @@ def _end_of(pid: int, patience: float = 0.0) -> Ended | None:
 
 
 def _nothing(how: Ended) -> None:
-    """Tell nobody."""
+    """Do nothing."""

@@ -1,4 +1,4 @@
-"""What the programs share: their end of the socket pair, and quiet logs."""
+"""What all programs share: the lifeline to the top process, signals and logs."""
 
 from __future__ import annotations
 
@@ -12,19 +12,23 @@ import socket
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dask_runner.errors import ConfigError, RunnerError
 from dask_runner.hub import messages as m
 from dask_runner.hub.channel import BlockingChannel, Channel, open_channel
 from dask_runner.node.causes import in_words, refused, root
 from dask_runner.node.child import FOR_THE_TOP
-from dask_runner.resources.custody import Held
+from dask_runner.resources.private_directory import HeldDirectory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
-#: Signals that the library's own processes have no handlers for.
+    from dask_runner.node.instructions import Keys
+
+T = TypeVar("T", bound=m.Message)
+
+#: Signals that processes of multiprocessing do not handle.
 BLOCKED = (signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -40,16 +44,16 @@ async def channel() -> Channel:
 
 
 def blocking_channel() -> BlockingChannel:
-    """Return the lifeline for a program without one."""
+    """Return the lifeline for a program without an event loop."""
     return BlockingChannel(_socket())
 
 
 def leave_signals_to_the_top() -> None:
-    """Do nothing about signals that are the top process's business.
+    """Ignore signals that the top process handles.
 
-    Slurm sends a signal to every process of the step; the top process decides
-    what it means, and the lifeline tells. A handler, and not SIG_IGN, so that a
-    program which a task starts has the default again.
+    Slurm sends a signal to every process of a step. The top process decides what
+    follows, and reports it over the lifeline. This sets a handler and not SIG_IGN, so
+    that a program that a task starts has the default again.
     """
     for number in FOR_THE_TOP:
         signal.signal(number, _nothing)
@@ -57,20 +61,20 @@ def leave_signals_to_the_top() -> None:
 
 
 def _nothing(number: int, frame: object) -> None:
-    """Handle a signal by doing nothing."""
+    """Do nothing about a signal."""
 
 
-async def expect(lifeline: Channel, kind: type[Any]) -> Any:
-    """Wait for a message of one kind; others, and the end, end the program."""
+async def expect(lifeline: Channel, kind: type[T]) -> T:
+    """Return a message of one kind; end the program after any other, or none."""
     message = await lifeline.receive()
     if not isinstance(message, kind):
-        # The top process is gone or on its way out.
+        # The top process has ended, or is about to.
         raise SystemExit(0)
     return message
 
 
 def hear_signals() -> None:
-    """Do about signals what a fresh Python does, after a fork."""
+    """Reset signals after a fork to what a fresh Python does."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, *BLOCKED):
         signal.signal(number, signal.SIG_DFL)
@@ -80,37 +84,37 @@ _users: list[str] = []
 
 
 def look_at_logging() -> None:
-    """Note, before Dask's defaults are loaded, whether the user configures logging."""
-    import dask.config  # noqa: PLC0415  after the lifeline: importing takes a while
+    """Note whether the user configures logging; called before Dask sets defaults."""
+    import dask.config  # noqa: PLC0415  slow, and the lifeline comes first
 
     _users.extend({"logging", "logging-file-config"} & dask.config.config.keys())
 
 
-#: Bytes of a log, after which its older lines go; and those that stay. Whoever reaches
-#: a port can have a line written for each connection that they spoil, as often as they
-#: like, and the disk is the user's. The report of a failure shows the last lines.
+#: Bytes of a log at which its older lines are dropped, and the bytes that are kept.
+#: Anyone who reaches a port can cause a line for each connection that they break off,
+#: and would fill the user's disk. The report of a failure shows the last lines.
 LARGEST = 1 << 20
 KEPT = 1 << 18
 
 
 class LogFile(logging.FileHandler):
-    """A log of bounded size, which a fork continues in another file."""
+    """A log of limited size, which a fork can redirect to another file."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a line; where there are too many, leave out the older ones."""
+        """Write a line; drop older lines if the log is too long."""
         try:
             super().emit(record)
-            # Where all have written so far: several processes may have this file.
+            # tell() is the end of the file, to which several processes may append.
             if self.stream is not None and self.stream.tell() > LARGEST:
                 _shorten(Path(self.baseFilename))
         except OSError:
             self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  logging's
-        """Lose what cannot be written: the disk is full, and stderr the user's."""
+        """Drop the line: the disk is full, and stderr belongs to the user."""
 
     def move(self, path: str) -> None:
-        """Write what comes next to *path*."""
+        """Write all further lines to *path*."""
         self.acquire()
         try:
             self.close()
@@ -120,7 +124,7 @@ class LogFile(logging.FileHandler):
 
 
 def _shorten(log: Path) -> None:
-    # In place: who else writes into it appends, wherever its end is.
+    # In place, because other processes append to the same file.
     with log.open("r+b") as file:
         file.seek(-KEPT, os.SEEK_END)
         file.readline()
@@ -131,40 +135,39 @@ def _shorten(log: Path) -> None:
 
 
 def log_to_file(path: str) -> None:
-    """Let Dask log into the file that the rank names.
+    """Direct Dask's log to the file that the rank names.
 
-    A run's stderr belongs to the user's program. What Dask logs is kept until
-    the end, for the report of a failure; a ``logging`` configuration of the
-    user's own is left as it is.
+    stderr belongs to the user's program. Dask's log is kept until the end, for the
+    report of a failure. If the user configures ``logging``, nothing is changed.
     """
     if _users:
         return
     handlers = logging.getLogger("distributed").handlers
     files = [one for one in handlers if isinstance(one, LogFile)]
     for file in files:
-        # One for all loggers. To configure them again costs a worker more than
-        # anything else that it begins with: each level set clears each logger.
+        # All loggers share this handler. Configuring them again would be the most
+        # expensive step of a worker's start: each change of a level clears all caches.
         file.move(path)
     if not files:
         logging.config.dictConfig(_to_file(path))
 
 
 def configure(environ: Mapping[str, str]) -> None:
-    """Let Dask read the cluster's variables."""
+    """Set the cluster's variables, and have Dask read them."""
     import dask.config  # noqa: PLC0415  as above
 
     os.environ.update(environ)
     dask.config.refresh()
 
 
-def secured(options: Mapping[str, Any], material: Sequence[str]) -> dict[str, Any]:
-    """Return what a server of Dask's is made with: the keys as text, if there are any.
+def secured(options: Mapping[str, Any], keys: Keys) -> dict[str, Any]:
+    """Return the options of a Dask server with the cluster's keys, as text.
 
-    The configuration names files, for programs that are started here.
+    The configuration names files of the keys, for programs that tasks start.
     """
     from dask_runner.programs.dask_tls import as_security  # noqa: PLC0415  has Dask
 
-    own = as_security(*material)
+    own = as_security(keys.certificate, keys.private_key)
     return {**({"security": own} if own else {}), **options}
 
 
@@ -192,8 +195,8 @@ def _to_file(path: str) -> dict[str, Any]:
     }
 
 
-# Dask's own default levels (distributed.config), but for tornado and asyncio,
-# whose last words at a connection's end are for the file as well.
+# Dask's default levels (distributed.config), and tornado and asyncio, which log errors
+# when a connection ends.
 _LEVELS = {
     "distributed": "INFO",
     "distributed.client": "WARNING",
@@ -204,12 +207,12 @@ _LEVELS = {
 
 
 def did_not_start(what: str, error: BaseException, options: str) -> m.Failed:
-    """Say that Dask refused what the user's options made of it, or the system did."""
+    """Return the message that Dask, or the system, refused to start *what*."""
     return failed(problem_with(what, error, options))
 
 
 def problem_with(what: str, error: BaseException, options: str) -> RunnerError:
-    """Return the same as an error."""
+    """Return the error that Dask, or the system, refused to start *what*."""
     if isinstance(error, RunnerError):
         return error
     if refusal := refused(error):
@@ -225,7 +228,7 @@ def problem_with(what: str, error: BaseException, options: str) -> RunnerError:
 
 
 def failed(error: RunnerError) -> m.Failed:
-    """Return the message for an error."""
+    """Return an error as a message."""
     return m.Failed(error.saw, error.needed, error.do, error.status)
 
 
@@ -234,7 +237,7 @@ _ERROR = re.compile(r"[\w.]+(Error|Exception|Exit)(: .*)?")
 
 
 def last_words() -> str:
-    """Return the last error in the log, for a sentence; "" if there is none."""
+    """Return the last error in the log as a clause; "" if there is none."""
     try:
         lines = Path(sys.argv[2]).read_text(errors="replace").splitlines()
     except OSError:
@@ -245,11 +248,11 @@ def last_words() -> str:
 
 @contextlib.contextmanager
 def logged() -> Iterator[None]:
-    """Write an exception to the log, whose end the top process shows."""
+    """Write an exception to the log, of which the top process shows the last lines."""
     try:
         yield
-    except Exception:  # noqa: BLE001  whatever it is
-        # On a disk that is full there is no log; the top process says what it knows.
+    except Exception:  # noqa: BLE001  any error ends the program
+        # On a full disk there is no log; the top process still reports the end.
         with contextlib.suppress(OSError), Path(sys.argv[2]).open("a") as file:
             traceback.print_exc(file=file)
         raise SystemExit(1) from None
@@ -257,7 +260,7 @@ def logged() -> Iterator[None]:
 
 @contextlib.contextmanager
 def told(own: socket.socket) -> Iterator[None]:
-    """Write an exception to the log, and say it to the top process."""
+    """Write an exception to the log, and report it to the top process."""
     with logged():
         try:
             yield
@@ -268,14 +271,15 @@ def told(own: socket.socket) -> Iterator[None]:
             raise
 
 
-#: Seconds for the top process to take note of why its agent ends.
+#: Seconds for the top process to read why its agent ends.
 HEARS = 5.0
 
 
 def _say_and_be_heard(own: socket.socket, message: m.Failed) -> None:
-    """Say it, and stay until the answer (``Ping``).
+    """Send a message, and wait for the answer (``Ping``).
 
-    Where the top process writes to one that is gone, what it has not read is lost.
+    If this process ended at once and the top process wrote to it, the message would be
+    lost before the top process has read it.
     """
     own.settimeout(HEARS)
     channel = BlockingChannel(own)
@@ -290,7 +294,7 @@ def run(main: Any, *, top: int = 0) -> None:
     The program that is the last of its rank removes the rank's directory if the top
     process, whose number *top* is, has been killed and cannot.
     """
-    private = Held.at(Path(sys.argv[2]).parent) if top else Held(-1)
+    private = HeldDirectory.at(Path(sys.argv[2]).parent) if top else HeldDirectory(-1)
     leave_signals_to_the_top()
     try:
         with logged():

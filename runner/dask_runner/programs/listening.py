@@ -1,9 +1,9 @@
-"""Where Dask's processes listen: nothing of theirs answers on a port without the keys.
+"""Where Dask's processes listen, so that no port answers without the cluster's keys.
 
-Their HTTP servers ask nobody who he is. The scheduler's is on a Unix socket that its
-user alone may open, a worker's nowhere, unless the user has named a port. Dask starts
-them by ``ServerNode.start_http_server``, and its websockets by ``WSListener.start``:
-compared in distributed 2025.1, 2025.11 and 2026.8, which do so alike.
+Dask's HTTP servers authenticate nobody. The scheduler's listens on a Unix socket that
+only its user can open, and workers have none, unless the user names a port. Dask starts
+the servers in ``ServerNode.start_http_server`` and its websockets in
+``WSListener.start``; distributed 2025.1, 2025.11 and 2026.8 do so alike.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ from tornado.web import Application
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: Bytes that the path of a UNIX socket may have (unix(7)).
-LONGEST = 107
+#: Bytes that the path of a Unix socket may have (unix(7)).
+MOST_PATH_BYTES = 107
 
 #: The name of the socket in the rank's private directory.
 DASHBOARD = "dashboard"
 
 
 class Scheduler(distributed.Scheduler):  # type: ignore[misc]  # Dask has no types
-    """Dask's, whose HTTP server is on a Unix socket unless a port is named.
+    """Dask's scheduler, with its HTTP server on a Unix socket unless a port is named.
 
     Parameters
     ----------
     private : Path or None
         A directory that only this user can enter; None for no HTTP server.
     **options
-        As for Dask's.
+        As for Dask's scheduler.
 
     Attributes
     ----------
     pages, readers : str
-        Where its pages are, and who can read them, as ``SchedulerUp`` says it.
+        The address of its pages, and who can read them, as in ``SchedulerUp``.
     """
 
     def __init__(self, private: Path | None, **options: Any) -> None:
@@ -63,7 +63,7 @@ class Scheduler(distributed.Scheduler):  # type: ignore[misc]  # Dask has no typ
         default_port: int = 0,
         ssl_options: Any = None,
     ) -> None:
-        """Serve where the user wants it; Dask calls it when it makes one."""
+        """Start the HTTP server where the user wants it; Dask calls this."""
         if self._private is None or dashboard_address is None:
             _serve_nowhere(self, routes)
             self.services["dashboard"] = self.http_server
@@ -79,10 +79,11 @@ class Scheduler(distributed.Scheduler):  # type: ignore[misc]  # Dask has no typ
         self._on_loopback = ports[0].address.is_loopback
 
     def identity(self, *args: Any, **options: Any) -> Any:
-        """Say who we are, without a port of which clients would make a wrong link.
+        """Return Dask's description of the scheduler, without a port on loopback.
 
-        Dask makes it of the scheduler's own address, at which nothing of loopback is.
-        A template of the user's that has no host (a proxy's) needs the port alone.
+        Clients build the dashboard's link from the scheduler's address and this port,
+        and that address does not reach loopback. A template of the user without a host
+        (for a proxy) needs the port alone.
         """
         found = super().identity(*args, **options)
         template = dask.config.get("distributed.dashboard.link")
@@ -93,7 +94,7 @@ class Scheduler(distributed.Scheduler):  # type: ignore[misc]  # Dask has no typ
 
 @dataclass(frozen=True)
 class _Port:
-    """One at which an HTTP server listens."""
+    """A port at which an HTTP server listens."""
 
     host: str
     number: int
@@ -105,7 +106,7 @@ class _Port:
     @property
     def readers(self) -> str:
         on_loopback = f"every account on {socket.gethostname()}"
-        return on_loopback if self.address.is_loopback else f"all who reach {self}"
+        return on_loopback if self.address.is_loopback else f"anyone who reaches {self}"
 
     def __str__(self) -> str:
         host = socket.gethostname() if self.address.is_unspecified else self.host
@@ -113,12 +114,12 @@ class _Port:
 
 
 def reachable(directory: Path, name: str) -> str:
-    """Return a path of a socket in a directory that is short enough for one (unix(7)).
+    """Return a path for a socket in a directory, short enough for unix(7).
 
-    It is good for as long as this process lives, and for its own user alone.
+    The path works while this process lives, and for its own user alone.
     """
     path = str(directory / name)
-    if len(os.fsencode(path)) <= LONGEST:
+    if len(os.fsencode(path)) <= MOST_PATH_BYTES:
         return path
     descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY)
     return f"/proc/{os.getpid()}/fd/{descriptor}/{name}"
@@ -126,37 +127,37 @@ def reachable(directory: Path, name: str) -> str:
 
 @dataclass(frozen=True)
 class WithoutPort:
-    """Makes workers of a class that have no HTTP server.
+    """Makes workers of a class, without their HTTP servers.
 
-    It is called where a nanny, or we, would call the class. What Dask's class does is
-    replaced in each worker, so that it may be any class of the user's.
+    It is called in place of the class. It replaces the method in each worker, so it
+    works with any class of the user's.
     """
 
     kind: Any
 
     def __call__(self, *args: Any, **options: Any) -> Any:
-        """Make one, which is not started yet."""
+        """Return a worker that is not started yet."""
         worker = self.kind(*args, **options)
         worker.start_http_server = partial(_serve_nowhere, worker)
         return worker
 
 
 def _serve_nowhere(node: Any, routes: list[Any], *_: Any) -> None:
-    """Give it what Dask's other code expects to be there, and no socket."""
+    """Set the attributes that Dask's other code expects, without a socket."""
     node.http_application = RoutingApplication(routes)
     node.http_server = HTTPServer(node.http_application)
     node.http_server.port = None
 
 
 class _Listener(ws.WSSListener):  # type: ignore[misc]  # as above
-    """Dask's, which would listen on all addresses of the machine.
+    """Dask's listener for ``wss``, at one address: Dask's own listens at all of them.
 
-    It asks for the cluster's certificate, as ``tls`` does. A scheduler's is never on
-    the port of the dashboard, which has another idea of who may come.
+    It asks for the cluster's certificate, as ``tls`` does. It never shares a port with
+    the dashboard, which asks for none.
     """
 
     async def start(self) -> None:
-        """Listen at the host that was named."""
+        """Listen at the given host."""
         options = {
             "handler": self.handler,
             "deserialize": self.deserialize,

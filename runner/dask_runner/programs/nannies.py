@@ -1,7 +1,7 @@
-"""The workers of one rank and their nannies, while the rank is there.
+"""The workers of one rank and their nannies, from their start to the rank's end.
 
-The rank gets ``WorkersUp`` or ``Failed``. Its workers end when it says ``Close`` or its
-connection does.
+The rank gets ``WorkersUp`` or ``Failed``. Its workers end when it sends ``Close``, or
+when its connection ends.
 """
 
 from __future__ import annotations
@@ -22,53 +22,54 @@ from distributed.worker_memory import parse_memory_limit
 
 from dask_runner.errors import ConfigError, LostError, RunnerError
 from dask_runner.hub import messages as m
-from dask_runner.hub.agents import WORD
+from dask_runner.hub.agents import REASON_SECONDS
 from dask_runner.launch.options import BY_KEY
-from dask_runner.node.agent_socket import Place
 from dask_runner.node.causes import in_words, root
 from dask_runner.programs import lifeline, user_modules
 from dask_runner.programs.listening import WithoutPort
-from dask_runner.programs.watched import FAST, WatchedNanny, pause
+from dask_runner.programs.watched import FAST_RESTARTS, WatchedNanny, pause
 from dask_runner.programs.worker import Placed
 from dask_runner.resources import open_files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from distributed.process import AsyncProcess
 
     from dask_runner.hub.channel import Channel
+    from dask_runner.node.instructions import RunWorkers
+    from dask_runner.resources.worker_share import NamedWorker
 
 logger = logging.getLogger("distributed")
 
 #: How often a worker that is killed while it starts is started again.
-AGAIN = 2
+RETRIES = 2
 
-#: What each nanny reads when it is made, and its worker does not: all of a node are in
-#: this process, and would sample it a hundred times a second, and note its load and
-#: the pace of its event loop, each for itself. Nobody can ask a nanny for that.
-SELDOM = {
+#: Settings for nannies, which their workers do not get. All nannies of a node are in
+#: this process; each of them would sample it a hundred times a second, and record its
+#: load and the pace of its event loop. Nobody can read these records of a nanny.
+NANNY_CONFIG = {
     "distributed.worker.profile.enabled": False,
     "distributed.admin.tick.interval": "200ms",
     "distributed.admin.system-monitor.interval": "5s",
 }
 
-#: What may keep a worker from starting, beside the system.
+#: Options that may keep a worker from starting.
 OPTIONS = "--worker-class, --preload, --resources and worker_options"
 
-#: Seconds for a worker to close before its nanny kills it: one that has just lost
-#: its scheduler tries for longer, and this process would be killed with it, in
-#: the middle of its tidying up.
-CLOSE = 2.0
-#: Seconds beyond that for a nanny to be done.
-LATEST = 1.0
-#: Seconds for a worker that is killed to be gone.
-KILLED = 0.5
+#: Seconds for a worker to close before its nanny kills it. A worker that has just lost
+#: its scheduler would take longer, and this process would be killed before it has
+#: removed its files.
+CLOSE_SECONDS = 2.0
+#: Further seconds for a nanny to close.
+NANNY_SECONDS = 1.0
+#: Seconds for a killed worker to end.
+KILL_SECONDS = 0.5
 
 
 def kill(pid: int) -> None:
-    """Kill a process, unless it is gone."""
-    with suppress(ProcessLookupError):  # gone meanwhile
+    """Kill a process, if it has not ended."""
+    with suppress(ProcessLookupError):  # it has ended
         os.kill(pid, signal.SIGKILL)
 
 
@@ -77,16 +78,15 @@ class Workers:
 
     Parameters
     ----------
-    work : mapping
-        What :func:`dask_runner.node.instructions.work` made.
+    work : RunWorkers
     channel : Channel
-        To the rank.
+        The channel to the rank.
     inherited : frozenset of str
-        The names of the variables that forks of this process have of its own rank.
+        The names of the variables that forks inherit from the agent's own rank.
     """
 
     def __init__(
-        self, work: Mapping[str, Any], channel: Channel, inherited: frozenset[str]
+        self, work: RunWorkers, channel: Channel, inherited: frozenset[str]
     ) -> None:
         self._work = work
         self._inherited = inherited
@@ -96,16 +96,16 @@ class Workers:
 
     @property
     def nannies(self) -> list[WatchedNanny]:
-        """Our nannies; workers without one, and a user's own, are not among them."""
+        """The nannies, without those of a class of the user's."""
         return [one for one in self._servers if isinstance(one, WatchedNanny)]
 
     async def live(self) -> bool:
-        """Start them, say so, and close them when the rank has no use for them.
+        """Start the workers, report that, and close them when the rank ends.
 
         Returns
         -------
         bool
-            Whether the rank said so; otherwise it is gone.
+            Whether the rank has announced its end; if not, it is lost.
         """
         channel = self._channel
         end = asyncio.ensure_future(_end(channel))
@@ -114,8 +114,8 @@ class Workers:
             await asyncio.wait({end, start}, return_when=asyncio.FIRST_COMPLETED)
             if start.done():
                 if _lost_the_scheduler(start.exception()):
-                    # Whoever knows why it is gone says so meanwhile.
-                    await asyncio.wait({end}, timeout=WORD)
+                    # The process that knows the reason reports it meanwhile.
+                    await asyncio.wait({end}, timeout=REASON_SECONDS)
                 channel.send(self._outcome(start))
             return await end
         finally:
@@ -125,63 +125,52 @@ class Workers:
     async def _close(self) -> None:
         for task in self._keeping:
             task.cancel()
-        # As a nanny closes, it forgets its worker, ended or not.
+        # A nanny that closes forgets its worker, even if that has not ended.
         started = list(filter(None, (nanny.worker for nanny in self.nannies)))
-        # A scheduler that is gone would be called for half a minute.
+        # Workers would try to connect to a lost scheduler for half a minute.
         with dask.config.set({"distributed.comm.timeouts.connect": "1s"}):
             ends = (
-                one.close(timeout=CLOSE, reason="dask-runner: the cluster ends")
+                one.close(timeout=CLOSE_SECONDS, reason="dask-runner: the cluster ends")
                 for server in self._servers
                 for one in _members(server)
             )
             try:
-                async with asyncio.timeout(CLOSE + LATEST):
+                async with asyncio.timeout(CLOSE_SECONDS + NANNY_SECONDS):
                     problems = await asyncio.gather(*ends, return_exceptions=True)
             except TimeoutError as error:
                 problems = [error]
         for problem in filter(None, problems):
             logger.warning("at the end: %r", problem)
-        # One that has not started may not know how to close; its end is ours. It would
-        # write into a directory that is about to be removed.
+        # A worker that has not started may ignore that, and would write into a
+        # directory that is about to be removed.
         await asyncio.gather(*map(_end_worker, started), return_exceptions=True)
 
     async def _start(self) -> None:
         work = self._work
-        alone = user_modules.SERVER if work["nanny"] else user_modules.WORKER
-        user_modules.look_in(work["modules"], alone)
-        kind = import_term(work["worker_class"])
-        if work["mpi_ranks"]:
+        alone = user_modules.SERVER if work.nanny else user_modules.WORKER
+        user_modules.look_in(work.modules, alone)
+        kind = import_term(work.worker_class)
+        if work.mpi_ranks:
             from dask_runner.mpi import world  # noqa: PLC0415  few need it
 
-            # In the main thread, which MPI wants to see at its end again; there is
-            # nothing to be done meanwhile.
-            world.begin(work["mpi_ranks"])
-        started = [work["fleet"]] if work["fleet"] else work["workers"]
-        await asyncio.gather(
-            *(
-                self._up(
-                    kind,
-                    lifeline.secured(
-                        {**work["common"], **one, **work["options"]}, work["material"]
-                    ),
-                )
-                for one in started
-            )
-        )
+            # MPI has to begin and end in the same thread, the main one. Nothing else
+            # has to run while it begins.
+            world.begin(os.environ, work.mpi_ranks)
+        started = [work.fleet] if work.fleet else work.workers
+        await asyncio.gather(*(self._up(kind, one) for one in started))
 
-    async def _up(self, kind: Any, options: dict[str, Any]) -> None:
-        """Start one; again, if it is killed meanwhile. Keep it from then on."""
-        for tries in range(1, AGAIN + 2):
-            server = self._server(kind, dict(options))
+    async def _up(self, kind: Any, worker: NamedWorker) -> None:
+        """Start a worker, again if it is killed meanwhile, and keep it running."""
+        for tries in range(1, RETRIES + 2):
+            server = self._server(kind, worker)
             self._servers.append(server)
             try:
                 await server
             except Exception as error:
-                # Raised again, unless the reason is that somebody killed it: Dask
-                # has no exception of its own for that.
+                # Dask has no exception of its own for a worker that was killed.
                 if not isinstance(server, WatchedNanny):
                     raise
-                if not server.killed or tries > AGAIN:
+                if not server.killed or tries > RETRIES:
                     if reason := _reason(server, tries):
                         raise reason from error
                     raise
@@ -190,7 +179,7 @@ class Workers:
                 self._servers.remove(server)
             else:
                 if isinstance(server, WatchedNanny):
-                    self._keep(partial(self._server, kind), options, server)
+                    self._keep(partial(self._server, kind, worker), server)
                 return
 
     def _keep(self, *what: Any) -> None:
@@ -199,9 +188,9 @@ class Workers:
         task.add_done_callback(self._keeping.discard)
 
     async def _start_again_and_again(
-        self, make: Callable[..., Any], options: dict[str, Any], nanny: WatchedNanny
+        self, make: Callable[..., Any], nanny: WatchedNanny
     ) -> None:
-        """Put another nanny in the place of one that could not start its worker."""
+        """Replace the nanny each time that it could not restart its worker."""
         while True:
             await nanny.finished()
             name = str(nanny.name)
@@ -212,40 +201,41 @@ class Workers:
             saw = what.saw.removeprefix(f"worker {name} ")
             self._channel.send(m.WorkerDown(name, saw, what.needed, what.do))
             self._servers.remove(nanny)
-            deaths = max(nanny.deaths, FAST) + 1
+            deaths = max(nanny.deaths, FAST_RESTARTS) + 1
             await asyncio.sleep(pause(deaths))
-            nanny = make(dict(options), deaths=deaths)
+            nanny = make(deaths=deaths)
             self._servers.append(nanny)
             try:
                 await nanny
-            except Exception as error:  # noqa: BLE001  whatever it is, again
+            except Exception as error:  # noqa: BLE001  any error leads to a retry
                 logger.warning("worker %s: %r", name, error)
                 nanny.lost = _reason(nanny) or nanny.lost or error
 
-    def _server(self, kind: Any, options: dict[str, Any], deaths: int = 0) -> Any:
+    def _server(self, kind: Any, worker: NamedWorker, deaths: int = 0) -> Any:
         work = self._work
-        variables = {**work["environ"], **options.pop("env", {})}
-        bound = options.pop("cpus", ())
-        if not work["nanny"]:
+        own = {**work.common, **self._keywords(worker)}
+        options = lifeline.secured(own, work.keys)
+        more = options.pop("env", None) or {}
+        variables = {**work.environ, **worker.environ, **more}
+        if not work.nanny:
             os.environ.update(variables)
             open_files.give_back()
-            return self._without_ports(kind, work["scheduler"], **options)
+            return self._without_ports(kind, work.scheduler, **options)
         if isinstance(kind, type) and issubclass(kind, Nanny):
             options["env"] = variables
-            return self._without_ports(kind, work["scheduler"], **options)
-        place = Place(**work["place"])
+            return self._without_ports(kind, work.scheduler, **options)
         kind = Placed(
             kind if self._ports else WithoutPort(kind),
-            tuple(bound or place.cpus),
-            place.directory,
-            work["log"],
-            user_modules.for_workers(work["modules"]),
+            worker.cpus or tuple(work.place.cpus),
+            work.place.directory,
+            work.log,
+            user_modules.for_workers(work.modules),
             _in_place_of(self._inherited - variables.keys()),
             open_files.given(),
         )
-        with dask.config.set(SELDOM):
+        with dask.config.set(NANNY_CONFIG):
             return WatchedNanny(
-                work["scheduler"],
+                work.scheduler,
                 worker_class=kind,
                 env=variables,
                 tell=self._channel.send,
@@ -253,13 +243,22 @@ class Workers:
                 **options,
             )
 
+    def _keywords(self, worker: NamedWorker) -> dict[str, Any]:
+        """Return Dask's keywords for one worker; the user's options come last."""
+        return {
+            "name": worker.name,
+            "nthreads": worker.nthreads,
+            "memory_limit": worker.memory_limit,
+            **self._work.options,
+        }
+
     @property
     def _ports(self) -> bool:
-        """Whether the user wants HTTP servers of the workers, on ports."""
-        return self._work["options"].get("dashboard_address") is not None
+        """Whether the user wants the workers' HTTP servers, on ports."""
+        return self._work.options.get("dashboard_address") is not None
 
     def _without_ports(self, kind: Any, *args: Any, **options: Any) -> Any:
-        """Make a worker, a nanny or a fleet of them of the user's class."""
+        """Return a worker, a nanny or several nannies of the user's class."""
         if self._ports:
             return kind(*args, **options)
         if isinstance(kind, type) and issubclass(kind, Worker):
@@ -273,7 +272,7 @@ class Workers:
         work = self._work
         error = start.exception()
         if error is None:
-            workers = [{**worker, **work["options"]} for worker in work["workers"]]
+            workers = [self._keywords(worker) for worker in work.workers]
             limits = [
                 parse_memory_limit(one["memory_limit"], one["nthreads"], logger=logger)
                 for one in workers
@@ -283,7 +282,7 @@ class Workers:
                 sum(worker["nthreads"] for worker in workers),
                 sum(limit or 0 for limit in limits) if all(limits) else 0,
             )
-        what = f"workers of the class {work['worker_class']}"
+        what = f"workers of the class {work.worker_class}"
         if _lost_the_scheduler(error):
             return lifeline.failed(
                 LostError(
@@ -296,14 +295,14 @@ class Workers:
 
 
 def _lost_the_scheduler(error: BaseException | None) -> bool:
-    """Say whether workers did not start because the scheduler went meanwhile."""
+    """Return whether workers did not start because the scheduler was lost."""
     return error is not None and isinstance(
         root(error), (ConnectionError, CommClosedError)
     )
 
 
 def _reason(nanny: WatchedNanny, tries: int = 1) -> RunnerError | None:
-    """Say how a worker ended that has not begun; None if there is an error to say."""
+    """Return the error of a worker that ended while it started; None without an end."""
     if nanny.lost is not None or nanny.ended is None:
         return None
     times = f", each of the {tries} times" if tries > 1 else ""
@@ -320,15 +319,15 @@ def _reason(nanny: WatchedNanny, tries: int = 1) -> RunnerError | None:
     )
 
 
-def own_class(work: Mapping[str, Any]) -> bool:
-    """Say whether the workers or nannies are of a class of the user's."""
-    return bool(work["worker_class"] != BY_KEY["worker_class"].default)
+def own_class(work: RunWorkers) -> bool:
+    """Return whether workers or nannies have a class of the user's."""
+    return bool(work.worker_class != BY_KEY["worker_class"].default)
 
 
 def _in_place_of(variables: Iterable[str]) -> dict[str, str | None]:
-    """Return what a worker has in place of variables that are another rank's.
+    """Return the values for variables that a worker must not inherit.
 
-    Dask gives some of these names a value where the user does not.
+    Dask sets some of these variables where the user does not.
     """
     given: dict[str, str | None] = dict.fromkeys(variables)
     for key in ("pre-spawn-environ", "environ"):
@@ -338,15 +337,15 @@ def _in_place_of(variables: Iterable[str]) -> dict[str, str | None]:
 
 
 async def _end_worker(process: AsyncProcess) -> None:
-    """Kill it, once it has been started, unless it has ended."""
+    """Kill a worker, unless it has ended; wait until it has started, if need be."""
     with suppress(TimeoutError):
-        async with asyncio.timeout(KILLED):
+        async with asyncio.timeout(KILL_SECONDS):
             await process.kill()
             await process.join()
 
 
 def _members(server: Any) -> list[Any]:
-    """Return a fleet's nannies, which can be told why they end; else the server."""
+    """Return the nannies of a server that has several; otherwise the server."""
     return list(getattr(server, "nannies", [server]))
 
 

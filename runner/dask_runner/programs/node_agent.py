@@ -1,9 +1,9 @@
-"""Whose workers an agent looks after: its own rank's, and those of others of the node.
+"""The agent's work: it runs the workers of its own rank, and of others of the node.
 
-A rank sends ``Run`` with its workers when the scheduler is up, and may get ``Declined``
-if this agent cannot speak for it; what else it gets is said in
-:mod:`dask_runner.programs.nannies`. After ``Close`` it gets ``Bye``, and the agent
-stays, to see whether the rank itself comes to its end, until it says ``Close`` again.
+A rank sends ``RunWorkers`` when the scheduler is up. It gets ``Declined`` if this agent
+cannot fork for it, and otherwise the messages that :mod:`dask_runner.programs.nannies`
+describes. After ``Close`` it gets ``Bye``, and the agent stays until the rank sends
+``Close`` again, or ends.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import multiprocessing
 import os
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dask.config
 
@@ -24,17 +24,19 @@ from dask_runner.hub.messages import ProtocolError
 from dask_runner.hub.server import between_pings
 from dask_runner.meeting.by_file import FileMeeting
 from dask_runner.meeting.record import Record
-from dask_runner.node.agent_socket import Place, guests
+from dask_runner.node.agent_socket import guests
 from dask_runner.node.exits import Ended, Standing, ended
+from dask_runner.node.instructions import RunWorkers
 from dask_runner.programs import forks, lifeline
 from dask_runner.programs.nannies import Workers, kill, own_class
-from dask_runner.resources.custody import Held
+from dask_runner.resources.private_directory import HeldDirectory
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Mapping
 
     from dask_runner.hub.channel import Channel
+    from dask_runner.node.agent_socket import Place
 
 
 #: Seconds for scheduler and client to end by themselves where the rank is gone.
@@ -42,28 +44,28 @@ SIBLINGS = 2.0
 
 
 async def stay(channel: Channel) -> bool:
-    """Say that the work is over, and wait for the rank's own end.
+    """Report that the work is over, and wait for the rank's own end.
 
     Returns
     -------
     bool
-        Whether it says so; otherwise it is gone.
+        Whether the rank announces its end; if not, it is lost.
     """
     channel.send(m.Bye())
     return await channel.receive() is not None
 
 
 class Agent:
-    """All nannies of this process.
+    """The agent of a node, with all nannies in this process.
 
     Parameters
     ----------
     place : Place
-        The place of the rank that started it.
+        The place of the rank that started the agent.
     silence : float
-        Seconds for which a worker, or the rank, may stand still.
+        Seconds that a worker, or the rank, may be stopped.
     variables : frozenset of str
-        The names of that rank's variables, which every fork of this process has.
+        The names of that rank's variables, which all forks of this process inherit.
     siblings : mapping of int to str
         The processes that were forked beside this one, and when they began.
     """
@@ -76,7 +78,7 @@ class Agent:
         siblings: Mapping[int, str],
     ) -> None:
         self._place = place
-        self._private = Held.at(place.private)
+        self._private = HeldDirectory.at(place.private)
         self._variables = variables
         self._siblings = siblings
         self._silence = silence
@@ -87,7 +89,7 @@ class Agent:
         self._found = asyncio.Event()
 
     def listen(self, sock: socket.socket) -> None:
-        """Let the other ranks of the node come."""
+        """Start to accept the other ranks of the node."""
         self._listening = asyncio.create_task(self._listen(sock))
 
     async def _listen(self, listening: socket.socket) -> None:
@@ -104,29 +106,29 @@ class Agent:
                 work = await channel.receive()
             except ProtocolError:
                 return
-            if not isinstance(work, m.Run):
+            if not isinstance(work, RunWorkers):
                 return
-            if why := self._why_not(work.spec):
+            if why := self._why_not(work):
                 channel.send(m.Declined(why))
             else:
-                private = Held.at(work.spec["place"]["private"])
+                private = HeldDirectory.at(work.place.private)
                 await self._found.wait()
-                if await self._look_after(work.spec, channel):
+                if await self._look_after(work, channel):
                     await stay(channel)
                 # A rank that is gone cannot remove it, one that is there has no use
                 # for it any more.
                 await asyncio.to_thread(private.remove)
 
-    def _why_not(self, work: Mapping[str, Any]) -> str:
-        if not work["nanny"]:
+    def _why_not(self, work: RunWorkers) -> str:
+        if not work.nanny:
             return "workers without a nanny"
-        if self._variables - work["environ"].keys() and own_class(work):
-            # A nanny of the user's makes its worker itself.
+        if self._variables - work.environ.keys() and own_class(work):
+            # A nanny class of the user's starts its worker itself.
             return "other variables, and a class of the user's own"
-        return Place(**work["place"]).why_not(self._place)
+        return work.place.why_not(self._place)
 
-    async def _look_after(self, work: Mapping[str, Any], channel: Channel) -> bool:
-        """Return whether the rank said that it ends."""
+    async def _look_after(self, work: RunWorkers, channel: Channel) -> bool:
+        """Run a rank's workers; return whether the rank has announced its end."""
         workers = Workers(work, channel, self._variables)
         self._workers.add(workers)
         try:
@@ -135,7 +137,7 @@ class Agent:
             self._workers.discard(workers)
 
     async def watch(self) -> None:
-        """End what was stopped (SIGSTOP) and is not continued; a nanny begins anew."""
+        """Kill processes that were stopped (SIGSTOP); a nanny restarts its worker."""
         top = os.getppid()
         every = between_pings(self._silence)
         while True:
@@ -164,8 +166,8 @@ class Agent:
             self._found.set()
             message = await channel.receive()
         there = isinstance(message, m.Close)
-        if isinstance(message, m.Run):
-            there = await self._look_after(message.spec, channel)
+        if isinstance(message, RunWorkers):
+            there = await self._look_after(message, channel)
         lost = not (there and await stay(channel))
         if lost:
             # At once: where the rank was a container's first process, the image goes.
@@ -232,8 +234,8 @@ class Agent:
 
 
 def _configure() -> None:
-    """Set what this process knows better than Dask's configuration."""
+    """Set Dask's options that this process has to fix."""
     dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
     if importlib.util.find_spec("gilknocker") is None:
-        # Each nanny and each worker would look for it, through all of the path.
+        # Each nanny and each worker would search the whole path for it.
         dask.config.set({"distributed.admin.system-monitor.gil.enabled": False})

@@ -1,9 +1,9 @@
-"""How many threads OpenBLAS has, in a fork.
+"""The number of OpenBLAS's threads in a fork.
 
-It reads that once, when NumPy loads it, and starts the threads, each of which looks
-for work without a pause for some 70 million cycles. The agent loads it for others, so
-it does that with one thread (:data:`dask_runner.node.children.BEFORE`); those whom it
-forks for set the number that a fresh process would have read.
+OpenBLAS reads the number once, when NumPy loads it, and starts the threads. Each thread
+spins for some 70 million cycles before it sleeps. So the agent loads OpenBLAS with one
+thread (:mod:`dask_runner.node.children` sets the variable), and each fork sets the
+number that a fresh process would have.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from dask_runner.launch.numbers import parse_digits_or_none
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: The variables that it heeds, in this order (OpenBLAS's README).
+#: The variables that OpenBLAS reads, in this order (its README).
 VARIABLES = ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS")
 
-#: NumPy's module that is linked with it, since and before NumPy 2.
+#: NumPy's module that is linked with OpenBLAS, since and before NumPy 2.
 MODULES = ("numpy._core._multiarray_umath", "numpy.core._multiarray_umath")
 
-#: How its functions are called: in NumPy's wheels, elsewhere; with integers of 64 bits
+#: The names of its functions: in NumPy's wheels and elsewhere, with integers of 64 bits
 #: and of 32.
 NAMES = (
     "scipy_openblas_{}64_",
@@ -35,14 +35,14 @@ NAMES = (
 
 
 def heed(environ: Mapping[str, str]) -> None:
-    """Let it have as many threads as it would if it were loaded now.
+    """Set the number of threads that OpenBLAS would have if it were loaded now.
 
-    Does nothing where NumPy is not loaded, or has another BLAS.
+    Without NumPy, or with another BLAS, this does nothing.
     """
     module = next(filter(None, map(sys.modules.get, MODULES)), None)
     if module is None or module.__file__ is None:
         return
-    # A look-up in its handle goes on to the libraries that it needs (dlsym(3)).
+    # dlsym(3) also searches the libraries that the module is linked with.
     library = ctypes.CDLL(module.__file__)
     for name in NAMES:
         read = getattr(library, name.format("get_num_threads"), None)
@@ -54,6 +54,6 @@ def heed(environ: Mapping[str, str]) -> None:
 
 
 def wanted(environ: Mapping[str, str], cpus: int) -> int:
-    """Return the number of threads that these variables mean."""
+    """Return the number of threads that these variables ask for."""
     values = (environ.get(name, "") for name in VARIABLES)
     return min(next(filter(None, map(parse_digits_or_none, values)), cpus), cpus)

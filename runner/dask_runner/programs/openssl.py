@@ -1,9 +1,9 @@
-"""A workaround for TLS connections that break because another one did.
+"""A workaround for TLS connections that break because another connection did.
 
-CPython calls ``SSL_read`` and ``SSL_write`` without clearing OpenSSL's error
-queue before, so an error that one connection left there (since OpenSSL 3.4: a
-peer that closed early) is taken for one of the next connection that has nothing
-to read: a healthy connection to a worker breaks, and Dask gives the worker up.
+CPython does not clear OpenSSL's error queue before it calls ``SSL_read`` and
+``SSL_write``. An error that one connection has left there (since OpenSSL 3.4: a peer
+that closed early) is then reported for the next connection that has nothing to read. A
+healthy connection to a worker breaks, and Dask removes the worker.
 With Python 3.13.5 and OpenSSL 3.5.7, one in eight workers was lost at the start.
 See https://github.com/python/cpython/issues/148594 (open on 2026-11-21).
 """
@@ -22,8 +22,8 @@ _repaired: set[type] = set()
 
 
 def repair() -> None:
-    """Let tornado clear the error queue before it reads or writes."""
-    from tornado.iostream import SSLIOStream  # noqa: PLC0415  as late as Dask
+    """Make tornado clear the error queue before it reads or writes."""
+    from tornado.iostream import SSLIOStream  # noqa: PLC0415  loaded with Dask
 
     clear = _clear_error()
     if clear is None or SSLIOStream in _repaired:
@@ -43,8 +43,8 @@ def _after(clear: Callable[[], None], method: Callable[..., Any]) -> Callable[..
 
 
 def _clear_error() -> Any:
-    """Return ``ERR_clear_error`` of the very library that Python uses."""
-    # A look-up in a shared object's handle goes on to the libraries that it
-    # needs. Where Python has OpenSSL built in, its own handle is the place.
+    """Return ``ERR_clear_error`` of the library that Python itself uses."""
+    # dlsym(3) also searches the libraries that a shared object is linked with. Where
+    # OpenSSL is built into Python, the handle is Python's own.
     library = ctypes.PyDLL(getattr(_ssl, "__file__", None))
     return getattr(library, "ERR_clear_error", None)

@@ -1,10 +1,9 @@
-"""The Dask scheduler, in a process of its own, forked by the agent.
+"""The Dask scheduler, in a process of its own that the agent forks.
 
-Gets ``Run`` with what :func:`dask_runner.node.instructions.scheduler` made and answers
-``SchedulerUp`` or ``Failed``. Serves the dashboard from ``Complete`` on, and forgets
-the workers of ``WorkersLost``.
-Ends at ``Finish``, at the end of its lifeline, or when a client shuts the cluster
-down (then it says ``SchedulerClosed``).
+The process receives ``RunScheduler``, and answers ``SchedulerUp`` or ``Failed``. It
+serves the dashboard from ``Complete`` on, and removes the workers named in
+``WorkersLost``. It ends on ``Finish``, at the end of its lifeline, or when a client
+shuts the cluster down, which it reports as ``SchedulerClosed``.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import dask.config
 
 from dask_runner.hub import messages as m
+from dask_runner.node.instructions import RunScheduler
 from dask_runner.programs import lifeline, user_modules
 from dask_runner.programs.listening import Scheduler
 from dask_runner.resources import open_files
@@ -32,42 +32,42 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("distributed.scheduler")
 
-#: Seconds after the script for the dashboard to begin.
+#: Seconds from the start of the script to the start of the dashboard.
 AFTER_THE_SCRIPT = 1.0
 
-#: Whose pages may open websockets to the dashboard, where it is on a Unix socket: those
-#: that come out of a tunnel. Any other page in the same browser could read it as well.
+#: The pages that may open websockets to a dashboard on a Unix socket: those that come
+#: through a tunnel. Otherwise any page in the same browser could read it.
 ORIGINS = ["127.0.0.1:*", "localhost:*", "[::1]:*"]
 
 
 def main() -> None:
-    """Serve until told to finish."""
+    """Run the scheduler until the cluster ends."""
     lifeline.run(_serve)
 
 
 async def _serve() -> None:
     channel = await lifeline.channel()
     lifeline.log_to_file(sys.argv[2])
-    spec = (await lifeline.expect(channel, m.Run)).spec
-    lifeline.configure(spec["environ"])
-    user_modules.look_in(spec["modules"], user_modules.SERVER)
-    # Dask derives from it how many connections it keeps to workers.
+    run = await lifeline.expect(channel, RunScheduler)
+    lifeline.configure(run.environ)
+    user_modules.look_in(run.modules, user_modules.SERVER)
+    # Dask derives its number of connections to workers from the limit of open files.
     open_files.allow_many_files()
     open_files.give_back()
 
-    # Dask then takes another port, and our line about the dashboard names it.
+    # Dask then takes another port, and the start line names that port.
     warnings.filterwarnings("ignore", "Port .* is already in use", UserWarning)
-    # Without bokeh Dask serves no dashboard and warns.
-    dashboard = spec["dashboard"] and importlib.util.find_spec("bokeh") is not None
-    private = Path(sys.argv[2]).parent if spec["dashboard"] else None
+    # Without bokeh, Dask would warn that it serves no dashboard.
+    dashboard = run.dashboard and importlib.util.find_spec("bokeh") is not None
+    private = Path(sys.argv[2]).parent if run.dashboard else None
     try:
         scheduler = Scheduler(
             private,
-            dashboard=False,  # later: nobody looks yet, and all workers wait for us
-            **lifeline.secured(spec["options"], spec["material"]),
+            dashboard=False,  # it starts later, because all workers wait for this
+            **lifeline.secured(run.options, run.keys),
         )
         await scheduler
-    except Exception as error:  # noqa: BLE001  whatever the options make of it
+    except Exception as error:  # noqa: BLE001  options may cause any error
         options = "--protocol, --interface, --dashboard-address and scheduler_options"
         channel.send(lifeline.did_not_start("a scheduler", error, options))
         await channel.closed()
@@ -75,7 +75,8 @@ async def _serve() -> None:
     pages = (scheduler.pages, scheduler.readers) if dashboard else ()
     channel.send(m.SchedulerUp(scheduler.address, *pages))
 
-    begin = partial(_serve_dashboard, scheduler, spec) if dashboard else _nothing
+    prefix = run.options.get("http_prefix", "/")
+    begin = partial(_serve_dashboard, scheduler, prefix) if dashboard else _nothing
     told = asyncio.ensure_future(
         _told_to_finish(channel, begin, partial(_lose, scheduler))
     )
@@ -93,7 +94,7 @@ async def _told_to_finish(
     begin: Callable[[], Coroutine[Any, Any, None]],
     lose: Callable[[Sequence[str]], Awaitable[None]],
 ) -> None:
-    """Wait for the end; *begin* what could wait when the cluster is complete."""
+    """Wait for the end; call *begin* when the cluster is complete."""
     begun: list[asyncio.Task[None]] = []
     while (message := await channel.receive()) is not None:
         if isinstance(message, m.Complete):
@@ -107,7 +108,7 @@ async def _told_to_finish(
 
 
 async def _lose(scheduler: Scheduler, names: Sequence[str]) -> None:
-    """Compute elsewhere what these workers have or compute."""
+    """Remove workers, so that other workers compute their results again."""
     lost = [
         address
         for address, worker in scheduler.workers.items()
@@ -121,11 +122,12 @@ async def _nothing() -> None:
     """Serve no dashboard."""
 
 
-async def _serve_dashboard(scheduler: Scheduler, spec: dict[str, Any]) -> None:
-    """Add to the scheduler's HTTP server what its own ``dashboard=True`` would.
+async def _serve_dashboard(scheduler: Scheduler, prefix: str) -> None:
+    """Add the dashboard to the scheduler's HTTP server, as ``dashboard=True`` would.
 
-    Importing bokeh takes half a second, in a thread: the scheduler is at work. Yet the
-    two share an interpreter, so that the script, which connects now, goes first.
+    Importing bokeh takes half a second and is done in a thread, because the scheduler
+    is at work. The thread still takes time from the scheduler, so it starts after the
+    script, which connects first.
     """
     await asyncio.sleep(AFTER_THE_SCRIPT)
     try:
@@ -133,7 +135,7 @@ async def _serve_dashboard(scheduler: Scheduler, spec: dict[str, Any]) -> None:
             importlib.import_module, "distributed.dashboard.scheduler"
         )
     except Exception:
-        # The user's packages may be at odds with bokeh; the work goes on without.
+        # bokeh may not fit the user's packages; the cluster works without it.
         logger.exception("There is no dashboard")
         return
     if scheduler.pages.startswith("/"):
@@ -142,12 +144,12 @@ async def _serve_dashboard(scheduler: Scheduler, spec: dict[str, Any]) -> None:
         scheduler.http_application,
         scheduler.http_server,
         scheduler,
-        prefix=spec["options"].get("http_prefix", "/"),
+        prefix=prefix,
     )
 
 
 def _open_to_tunnels() -> None:
-    """Let bokeh refuse pages of others, unless the user has said whose may come."""
+    """Make bokeh refuse other pages, unless the user has configured which may come."""
     from bokeh.settings import settings  # noqa: PLC0415  half a second
 
     chosen = "distributed.scheduler.dashboard.bokeh-application.allow_websocket_origin"

@@ -1,21 +1,21 @@
-"""Where Python looks for the user's modules, in processes that are not only the user's.
+"""Where Dask's processes look for the user's modules.
 
-Python puts a script's directory first on its path, for whoever imports. In our
-processes Dask imports too, later than a script can know, and looks for many modules
-that need not be installed: a ``queue.py`` or ``prometheus_client.py`` beside the script
-would become a part of the scheduler. So it depends on who asks:
+Python puts a script's directory first on its path, for all imports. In Dask's processes
+Dask itself imports too, at any time, and tries many modules that need not be installed.
+A ``queue.py`` or ``prometheus_client.py`` beside the script would become a part of the
+scheduler. So the result of an import depends on its caller:
 
-- the user's code, and who loads what the user has sent or named, finds the user's
+- the user's code, and code that loads what the user has sent or named, finds the user's
   modules before all others, as in a script;
-- so do libraries that the user's code has called, but for modules of the standard
-  library, which are Python's own;
-- Dask at its own work, which nobody has asked to import anything, does not find them.
+- libraries that the user's code has called do so too, except for modules of the
+  standard library, which are always Python's own;
+- Dask's own code does not find the user's modules.
 
-Scheduler, agents and nannies call no code of the user's but to load what was sent:
-there libraries find the user's modules last. And below a command, whose own Python may
-look elsewhere, all do.
+Scheduler, agents and nannies run no code of the user's except to load what was sent:
+there, libraries find the user's modules last. Below a command, whose own Python may
+look elsewhere, all callers find them last.
 
-Who asks is read from the frames of the import: an import is a call like any other.
+The caller is read from the stack frames of the import, which is a call like any other.
 """
 
 from __future__ import annotations
@@ -27,18 +27,21 @@ import pkgutil
 import pwd
 import stat
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from importlib.machinery import ModuleSpec
     from types import FrameType, ModuleType
 
-#: Roles of a process, as said above; the client is the user's own.
+    from dask_runner.node.instructions import Modules
+
+#: The kinds of process that are described above; the client is the user's own.
 CLIENT, WORKER, SERVER, COMMAND = "client", "worker", "server", "command"
 
-#: Import machinery, which asks for somebody else.
+#: Modules of the import machinery, which import on behalf of their caller.
 _MACHINERY = frozenset(
     {
         "_frozen_importlib",
@@ -51,7 +54,7 @@ _MACHINERY = frozenset(
     }
 )
 
-#: Modules that load what the user has sent.
+#: Modules that load objects that the user has sent.
 _LOADERS = frozenset(
     {
         "cloudpickle",
@@ -60,7 +63,7 @@ _LOADERS = frozenset(
         "pickle",
     }
 )
-#: Functions that load what the user has named.
+#: Functions that load modules that the user has named.
 NAMED = frozenset(
     {
         ("dask_runner.programs.client", "_is_there"),
@@ -69,35 +72,35 @@ NAMED = frozenset(
         ("runpy", "_get_module_details"),
     }
 )
-#: Functions that call the user's.
+#: Functions that call the user's functions.
 CALLING = frozenset(
     ("distributed.worker", name)
     for name in ("_run_actor", "_run_task", "_run_task_simple", "run")
 )
-#: What computes with the user's data wherever that arrives.
+#: Prefix of modules that compute with the user's data when it arrives.
 _DATA = "distributed.shuffle."
 
-#: Packages that work in a process of the user's without being asked.
+#: Packages that do their own work in the user's process.
 _OURS = ("dask_runner", "distributed")
 
 _USERS, _CAUSED, _UNASKED, _UNKNOWN = "users", "caused", "unasked", "unknown"
 
 
 class PathFinder(importlib.machinery.PathFinder):
-    """Python's own, but for the places of the user's modules.
+    """Python's own finder, except for the directories of the user's modules.
 
-    A class and not an object, and of that name, because other packages look for the
-    original so among the finders.
+    It is a class, and has this name, because other packages search the finders for the
+    original by these.
 
     Attributes
     ----------
     role : str
     places : tuple of str
-        Where the user's modules are: the very objects that are in ``sys.path``.
+        The directories of the user's modules: the same objects as in ``sys.path``.
     installed : tuple of str
-        Beginnings of file names that are not the user's.
+        Prefixes of the names of files that are not the user's.
     known : frozenset of str
-        Packages that were there before the places were.
+        Packages that were loaded before the directories were added.
     """
 
     role = SERVER
@@ -112,7 +115,7 @@ class PathFinder(importlib.machinery.PathFinder):
         path: Sequence[str] | None = None,
         target: ModuleType | None = None,
     ) -> ModuleSpec | None:
-        """Find a module where who asks for it may find it."""
+        """Find a module on the path that this import's caller may use."""
         if path is None:
             path = cls._path_for(fullname)
         return super().find_spec(fullname, path, target)
@@ -124,7 +127,7 @@ class PathFinder(importlib.machinery.PathFinder):
             asker in {_USERS, _UNKNOWN}
             or (asker == _CAUSED and name not in sys.stdlib_module_names)
         ):
-            return None  # as it is: the user's own process
+            return None  # sys.path as it is: this is the user's own process
         mine = {id(place) for place in cls.places}
         others = [place for place in sys.path if id(place) not in mine]
         if asker in {_UNASKED, _UNKNOWN}:
@@ -162,13 +165,13 @@ class PathFinder(importlib.machinery.PathFinder):
 
 
 def _longest(places: Sequence[str], file: str) -> int:
-    """Return how long the name is of the innermost place that a file is in."""
+    """Return the length of the name of the innermost directory that has a file."""
     inside = (place for place in places if file.startswith(f"{place}{os.sep}"))
     return max(map(len, inside), default=0)
 
 
 def _frames(frame: FrameType | None) -> Iterator[FrameType]:
-    """Yield the frames above this module's and the import machinery's."""
+    """Yield the frames above those of this module and the import machinery."""
     while frame is not None and _name(frame) in {*_MACHINERY, __name__}:
         frame = frame.f_back
     while frame is not None:
@@ -192,27 +195,26 @@ def _calls(frame: FrameType) -> bool:
     return _name(frame).startswith(_DATA) or _function(frame) in CALLING
 
 
-def look_in(modules: Mapping[str, Any], role: str) -> None:
-    """Look for modules where the user's are, as befits the process.
+def look_in(modules: Modules, role: str) -> None:
+    """Add the directories of the user's modules, as this kind of process needs them.
 
     Parameters
     ----------
-    modules : mapping
-        What :func:`dask_runner.node.instructions.modules` made.
+    modules : Modules
     role : str
-        One of the roles above.
+        The kind of process.
     """
     # multiprocessing gives a worker the path of its nanny's process.
-    sys.path[:] = [place for place in sys.path if place not in modules["added"]]
-    places = [_place(path) for path in modules["at"]]
-    if modules["command"]:
+    sys.path[:] = [place for place in sys.path if place not in modules.added]
+    places = [_place(path) for path in modules.at]
+    if modules.command:
         role, places = COMMAND, list(filter(is_only_ours, places))
     _look(places, role)
 
 
-def for_workers(modules: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the same for a process that inherits this one's path."""
-    return {**modules, "added": list(PathFinder.places)}
+def for_workers(modules: Modules) -> Modules:
+    """Return the modules for a process that inherits this one's path."""
+    return replace(modules, added=PathFinder.places)
 
 
 def begin(place: str) -> None:
@@ -239,34 +241,34 @@ def _look(places: list[str], role: str) -> None:
 
 
 def _place(path: str) -> str:
-    """Return where a program's modules are: in it, or beside it."""
-    # A directory or an archive, as Python asks.
+    """Return where a program's modules are: in the program, or beside it."""
+    # As in Python: a directory or an archive has an importer.
     return path if pkgutil.get_importer(path) else script_directory(path)
 
 
 def script_directory(path: str) -> str:
-    """Return where Python looks for modules first, of a script that is no archive.
+    """Return where Python looks first for the modules of a script.
 
-    It is where the script itself is, wherever a link to it is.
+    It is the directory of the script itself, not of a link to it.
     """
     link = Path(path).readlink() if Path(path).is_symlink() else Path(path)
     place = link if link.is_absolute() else Path(path)
     try:
         place = place.resolve(strict=True)
     except OSError:
-        return str(place.parent)  # a pipe's, below /proc
+        return str(place.parent)  # a pipe, below /proc
     return str(place.parent)
 
 
 def is_only_ours(place: str) -> bool:
-    """Say whether nobody else can put a module into a directory."""
+    """Return whether nobody else can put a module into a directory."""
     path = Path(place)
     try:
         found = [one.stat() for one in (path, *path.parents)]
     except OSError:
         return False
-    # Whoever may write above can put another directory into this one's place, but for
-    # where only the owner of an entry may move it.
+    # An account that can write to a directory above can replace this one, unless the
+    # sticky bit allows only the owner of an entry to move it.
     own, *above = map(_is_writable_by_others, found)
     sticky = [bool(one.st_mode & stat.S_ISVTX) for one in found[1:]]
     return not own and all(
@@ -281,7 +283,7 @@ def _is_writable_by_others(found: os.stat_result) -> bool:
 
 
 def _is_private(group: int) -> bool:
-    """Say whether a group is one user's alone, as many distributions make them."""
+    """Return whether a group has one user only, as many distributions create them."""
     try:
         found, user = grp.getgrgid(group), pwd.getpwuid(os.geteuid())
     except KeyError:

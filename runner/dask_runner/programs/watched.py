@@ -1,4 +1,4 @@
-"""A nanny that tells what becomes of its worker."""
+"""A nanny that reports what happens to its worker."""
 
 from __future__ import annotations
 
@@ -19,39 +19,38 @@ if TYPE_CHECKING:
 
 _ENDING = (Status.closing, Status.closed, Status.closing_gracefully)
 
-#: Seconds after which a worker that was started again has come to stay.
-STAYS = 5.0
-#: Deaths in a row, each before that, that are told to the user and cost no pause.
-FAST = 3
-#: Seconds before the next try after these: the first pause, and the longest.
-PAUSE, LONGEST = 1.0, 10.0
+#: Seconds that a restarted worker has to live before it counts as stable.
+STABLE_SECONDS = 5.0
+#: Deaths in a row that are reported to the user, and after which no pause is made.
+FAST_RESTARTS = 3
+#: Seconds of the pauses before further restarts: the first, and the longest.
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 10.0
 
 
 class WatchedNanny(Nanny):  # type: ignore[misc]  # Dask has no type information
-    """Dask's nanny, which tells how its worker died where it was not to end.
+    """Dask's nanny, with a report of each unexpected death of its worker.
 
-    One that dies again and again is started again after pauses that grow.
+    A worker that dies again and again is restarted after growing pauses.
 
     Parameters
     ----------
     *args, **options
-        As for Dask's.
+        As for Dask's nanny.
     tell : callable
         Is called with ``WorkerDied``, ``WorkerDown`` and ``WorkerBack``.
     deaths : int
-        How often the worker has died in a row, under nannies before this one.
+        Deaths of the worker in a row, under earlier nannies.
 
     Attributes
     ----------
     why : str
         Why this process is about to kill the worker.
     ended : Ended or None
-        How the worker has died that was not to end; None while none has.
+        The last unexpected death of the worker; None if there was none.
     lost : Exception or None
-        Why this nanny has ended, though nobody has asked it to: its worker could not be
-        started again.
+        Why this nanny has ended unexpectedly: it could not restart its worker.
     deaths : int
-        As above, until now.
+        Deaths of the worker in a row, until now.
     """
 
     def __init__(
@@ -73,15 +72,15 @@ class WatchedNanny(Nanny):  # type: ignore[misc]  # Dask has no type information
 
     @property
     def killed(self) -> bool:
-        """Whether the worker has died of a signal, or may have, or who forks it has."""
+        """Whether a signal has killed the worker, or may have, or its fork server."""
         how, why = self.ended, self.lost and root(self.lost)
         if isinstance(why, (EOFError, ConnectionError)):
             return True
         return how is not None and (how.status < 0 or not how.known)
 
     async def instantiate(self) -> Status:
-        """Start the worker; after a pause if that is no use."""
-        if self.deaths >= FAST:
+        """Start the worker; pause first if it has died too often."""
+        if self.deaths >= FAST_RESTARTS:
             await asyncio.sleep(pause(self.deaths))
             if self.status in _ENDING:
                 return self.status
@@ -92,26 +91,27 @@ class WatchedNanny(Nanny):  # type: ignore[misc]  # Dask has no type information
             raise
         if status == Status.running:
             self._begun = True
-            asyncio.get_running_loop().call_later(STAYS, self._stays, self.worker_pid)
+            loop = asyncio.get_running_loop()
+            loop.call_later(STABLE_SECONDS, self._is_stable, self.worker_pid)
         return status
 
-    def _stays(self, pid: int) -> None:
+    def _is_stable(self, pid: int) -> None:
         if self.worker_pid == pid and self.deaths:
             self.deaths = 0
             self._tell(m.WorkerBack(str(self.name)))
 
     @property
     def worker(self) -> AsyncProcess | None:
-        """The worker's process, started or about to be; None while there is none."""
+        """The worker's process, started or about to start; None if there is none."""
         return self.process and self.process.process
 
     @property
     def worker_pid(self) -> int:
-        """The worker's process id; 0 while there is none."""
+        """The worker's process ID; 0 if there is none."""
         return int((self.worker and self.worker.pid) or 0)
 
     async def kill(self, *args: Any, **how: Any) -> None:
-        """End the worker because somebody asks for it, as ``client.restart()``."""
+        """End the worker on request, such as by ``client.restart()``."""
         self._asked = True
         try:
             await super().kill(*args, **how)
@@ -119,7 +119,7 @@ class WatchedNanny(Nanny):  # type: ignore[misc]  # Dask has no type information
             self._asked = False
 
     def log_event(self, topic: Any, msg: Any) -> None:
-        """Note that the worker is killed for its memory, which Dask makes an event."""
+        """Log an event; note the one by which Dask kills a worker for its memory."""
         if topic == "worker-restart-memory":
             used, limit = in_words(msg["rss"]), self.memory_manager.memory_limit
             self.why = (
@@ -133,7 +133,7 @@ class WatchedNanny(Nanny):  # type: ignore[misc]  # Dask has no type information
             if self.status not in _ENDING and not self._asked:
                 self._note(exitcode)
         finally:
-            # Whatever happens here, it is Dask's nanny who starts it again.
+            # In any case, Dask's nanny restarts the worker.
             super()._on_worker_exit_sync(exitcode)
 
     def _note(self, exitcode: int) -> None:
@@ -141,13 +141,14 @@ class WatchedNanny(Nanny):  # type: ignore[misc]  # Dask has no type information
         self.why = ""
         self.ended = Ended(exitcode, why, known=exitcode != UNKNOWN)
         self.deaths += 1
-        # One that ends in order has been told to, by the scheduler or by its task. Who
-        # makes this nanny tells of one that has not begun.
-        aloud = exitcode != 0 and self.deaths <= FAST and self._begun
+        # A worker with status 0 was told to end, by the scheduler or by its task. The
+        # creator of this nanny reports a worker that has not started.
+        aloud = exitcode != 0 and self.deaths <= FAST_RESTARTS and self._begun
         kind = m.WorkerDied if aloud else m.WorkerDown
         self._tell(kind(str(self.name), str(self.ended)))
 
 
 def pause(deaths: int) -> float:
-    """Return the seconds to wait before a worker is started that has died so often."""
-    return float(min(PAUSE * 2 ** max(deaths - FAST, 0), LONGEST))
+    """Return the seconds to wait before the next restart, after so many deaths."""
+    growth = 2 ** max(deaths - FAST_RESTARTS, 0)
+    return float(min(FIRST_PAUSE * growth, LONGEST_PAUSE))

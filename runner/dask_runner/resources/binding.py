@@ -43,7 +43,7 @@ def bind(
     allocated: bool,
     look: Callable[[Sequence[int]], Topology] = take,
 ) -> Sourced[tuple[WorkerShare, ...]]:
-    """Give each worker the CPUs that it is bound to; see the rules above.
+    """Return the CPUs that each worker is bound to; see the rules above.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def bind(
 
 
 def why_not(share: RankShare, workers: int, *, allocated: bool) -> str:
-    """Say why the workers of a rank are not bound; "" if they are."""
+    """Return why the workers of a rank are not bound; "" if they are."""
     reasons = (
         (workers == 1, "one worker has all"),
         (bool(share.gpus.value.own), "the GPUs' driver knows what is near to them"),
@@ -98,7 +98,7 @@ def worker_sets(share: RankShare, workers: int, topology: Topology) -> Sourced[S
         The CPUs of each worker.
     """
     least = share.cpus.value // workers
-    dealt = (way(topology, workers) for way in WAYS)
+    dealt = (way(topology, workers) for way in DEALS)
     sets = next(one for one in dealt if one and min(map(len, one)) >= least)
     cores, nodes = len(topology.cores), [number for number, _ in topology.nodes]
     source = f"{len(share.mask)} CPUs on {cores} cores of NUMA node"
@@ -107,7 +107,7 @@ def worker_sets(share: RankShare, workers: int, topology: Topology) -> Sourced[S
 
 
 def _by_node(topology: Topology, workers: int) -> list[list[int]]:
-    """Let no worker have cores of two NUMA nodes; none if there are too few."""
+    """Deal cores so that no worker has two NUMA nodes'; none if there are too few."""
     sizes = [sum(map(len, cores)) for _, cores in topology.nodes]
     if workers < len(sizes):
         return []
@@ -120,7 +120,7 @@ def _by_node(topology: Topology, workers: int) -> list[list[int]]:
 
 
 def _by_core(topology: Topology, workers: int) -> list[list[int]]:
-    """Let no two workers have threads of one core."""
+    """Deal cores so that no two workers have threads of one core."""
     cores = topology.cores
     return [_flat(nth_part(cores, place, workers)) for place in range(workers)]
 
@@ -130,8 +130,8 @@ def _by_cpu(topology: Topology, workers: int) -> list[list[int]]:
     return [list(nth_part(every, place, workers)) for place in range(workers)]
 
 
-#: Ways to deal, the best first; the last one always fits.
-WAYS: tuple[Callable[[Topology, int], list[list[int]]], ...] = (
+#: How CPUs can be dealt, the best first; the last one always fits.
+DEALS: tuple[Callable[[Topology, int], list[list[int]]], ...] = (
     _by_node,
     _by_core,
     _by_cpu,

@@ -1,16 +1,19 @@
-"""The control groups and mounts of this process, from ``/proc`` and ``/sys``."""
+"""The control groups of this process, from ``/proc`` and ``/sys``."""
 
 from __future__ import annotations
 
 import os
 import re
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dask_runner.linux import mounted, read
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from dask_runner.linux import Mount
 
 # Controller -> files that limit it: version 1's, then version 2's.
 _LIMIT_FILES = {
@@ -56,51 +59,6 @@ class Limit:
     own: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Mount:
-    """One line of ``/proc/self/mountinfo``."""
-
-    root: str
-    point: str
-    kind: str
-    options: tuple[str, ...]
-
-
-def read(path: Path) -> str:
-    """Return a file's text, empty if there is none to be had."""
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return ""
-
-
-@lru_cache(maxsize=8)
-def mounts_of(mountinfo: str) -> tuple[Mount, ...]:
-    """Read ``/proc/self/mountinfo``; lines in another form are left out.
-
-    It says the same each time that a leader looks for one of its followers.
-    """
-    return tuple(_mounts(mountinfo))
-
-
-def _mounts(mountinfo: str) -> Iterator[Mount]:
-    for line in mountinfo.splitlines():
-        left, dash, right = line.partition(" - ")
-        fields, tail = left.split(" "), right.split(" ")
-        if not dash or len(fields) < 5 or len(tail) < 3:  # noqa: PLR2004 - proc(5)
-            continue
-        yield Mount(
-            _unescape(fields[3]),
-            _unescape(fields[4]),
-            tail[0],
-            tuple(tail[2].split(",")),
-        )
-
-
-def _unescape(text: str) -> str:
-    return re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), text)
-
-
 def limits_of(
     base: Path, cgroup: str, parent: str, mounts: tuple[Mount, ...]
 ) -> Iterator[Limit]:
@@ -144,7 +102,7 @@ def oom_kills(base: Path = Path("/")) -> int:
     Version 2 counts the groups below as well (``memory.events``), version 1 the
     group alone (``memory.oom_control``, since Linux 4.13).
     """
-    mounts = mounts_of(read(base / "proc/self/mountinfo"))
+    mounts = mounted(base / "proc")
     cgroup = read(base / "proc/self/cgroup")
     count = 0
     for _, _, _, (point, _, parts) in _hierarchies(base, cgroup, mounts, "memory"):
@@ -220,5 +178,5 @@ def _climb(
 
 
 def is_below(path: str, root: str) -> bool:
-    """Tell whether a path is another one or lies below it."""
+    """Return whether a path is another one or lies below it."""
     return root in ("/", path) or path.startswith(root + "/")

@@ -1,16 +1,15 @@
-"""Sets of CPUs: as Linux writes them, and dealt out to those who share them."""
+"""Sets of CPUs: as Linux writes them, and dealt out to the ranks that share them."""
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from dask_runner.resources.amounts import nth_part
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
 _LIST = re.compile(r"(\d+(-\d+)?(,\d+(-\d+)?)*)?", re.ASCII)
 
@@ -46,9 +45,10 @@ def from_list_format(text: str) -> tuple[int, ...]:
 def deal(masks: Sequence[Sequence[int]]) -> tuple[tuple[int, ...], ...]:
     """Deal out the CPUs of a node so that no two ranks hold the same one.
 
-    CPUs that only one rank may use are its own. A block that several share is cut
-    into neighbouring parts, so that they have equally many in all, as far as that
-    can be: who has more elsewhere gets less of it.
+    A block that several share is cut into neighbouring parts, the one that the fewest
+    share first, so that they have equally many in all: who has more elsewhere gets
+    less of it. No deal is fairer for masks of which any two are disjoint or one within
+    the other, as launchers bind to nodes, sockets and cores.
 
     Parameters
     ----------
@@ -73,12 +73,11 @@ def deal(masks: Sequence[Sequence[int]]) -> tuple[tuple[int, ...], ...]:
         for rank, count in zip(ranks, _level(sets, ranks, len(block)), strict=True):
             sets[rank] += block[start : start + count]
             start += count
-    _even_out(sets, owners)
     return tuple(tuple(sorted(one)) for one in sets)
 
 
 def _level(sets: list[list[int]], ranks: tuple[int, ...], more: int) -> list[int]:
-    """Say how many of some more each gets, so that they have equally many then."""
+    """Return how many of *more* CPUs each gets, so that they have equally many then."""
     has = [len(sets[rank]) for rank in ranks]
     if len(set(has)) == 1:
         return [len(nth_part(range(more), n, len(ranks))) for n in range(len(ranks))]
@@ -87,46 +86,3 @@ def _level(sets: list[list[int]], ranks: tuple[int, ...], more: int) -> list[int
         poorest = min(range(len(ranks)), key=lambda n: has[n] + gets[n])
         gets[poorest] += 1
     return gets
-
-
-def _even_out(sets: list[list[int]], owners: dict[int, list[int]]) -> None:
-    """Hand CPUs on, perhaps over several ranks, to who has two fewer or less.
-
-    Blocks are cut one after the other, so what is fair in each may be unfair in
-    all. Where no such way is left, no other deal is fairer.
-    """
-    ways = (_way(sets, owners, rank) for rank in range(len(sets)))
-    while way := next(filter(None, ways), None):
-        for (giver, _), (taker, cpu) in pairwise(way):
-            sets[giver].remove(cpu)
-            sets[taker].append(cpu)
-        ways = (_way(sets, owners, rank) for rank in range(len(sets)))
-
-
-def _way(
-    sets: list[list[int]], owners: dict[int, list[int]], rich: int
-) -> list[tuple[int, int]]:
-    """Find a way from a rank to one that is poorer by two, nearest first.
-
-    Each step is a rank and the CPU that the one before it can hand to it.
-    """
-    poor = len(sets[rich]) - 2
-    if min(map(len, sets)) > poor:
-        return []
-    came: dict[int, tuple[int, int]] = {rich: (-1, -1)}
-    for giver in (queue := [rich]):
-        if len(sets[giver]) <= poor:
-            return list(_back(came, giver))[::-1]
-        for cpu in sets[giver]:
-            for taker in owners[cpu]:
-                if taker not in came:
-                    came[taker] = (giver, cpu)
-                    queue.append(taker)
-    return []
-
-
-def _back(came: dict[int, tuple[int, int]], rank: int) -> Iterator[tuple[int, int]]:
-    while rank >= 0:
-        giver, cpu = came[rank]
-        yield rank, cpu
-        rank = giver

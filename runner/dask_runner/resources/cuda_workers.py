@@ -7,37 +7,40 @@ what each of its workers gets; its nannies are its own.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from dask_runner.errors import ConfigError
+from dask_runner.resources.worker_share import NamedWorker
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from dask_runner.launch.settings import Settings
     from dask_runner.resources.rank_share import RankShare
+    from dask_runner.resources.worker_share import WorkerShare
 
 #: The names under which dask-cuda has it.
 CUDA_WORKERS = ("dask_cuda.CUDAWorker", "dask_cuda.cuda_worker.CUDAWorker")
 
 
 def is_fleet(settings: Settings) -> bool:
-    """Say whether the class of the workers is one of these."""
+    """Return whether the class of the workers is one of these."""
     return settings.worker_class in CUDA_WORKERS
 
 
 def cuda_worker(
     share: RankShare,
-    workers: Sequence[Mapping[str, Any]],
+    workers: Sequence[WorkerShare],
     settings: Settings,
     name: int | str,
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+) -> tuple[list[NamedWorker], NamedWorker]:
     """Return the workers that there will be, and what starts them.
 
     Parameters
     ----------
     share : RankShare
-    workers : sequence of mapping
+    workers : sequence of WorkerShare
         How the rank's share is divided among as many workers.
     settings : Settings
     name : int or str
@@ -68,17 +71,15 @@ def cuda_worker(
     # As it names them itself.
     names = [f"{name}-{number}" for number in range(len(own))]
     made = [
-        {**worker, "name": one, "nthreads": threads}
+        replace(worker, nthreads=threads).named(one)
         for one, worker in zip(names if len(own) > 1 else [name], workers, strict=True)
     ]
-    fleet = {
-        "name": name,
-        "nthreads": threads,
-        "memory_limit": workers[0]["memory_limit"],
-        "env": {"CUDA_VISIBLE_DEVICES": ",".join(own)},
-    }
-    if settings.resources:
-        # It reads them as the command line of `dask worker` has them.
-        pairs = (f"{key}={value}" for key, value in settings.resources.items())
-        fleet["resources"] = " ".join(pairs)
-    return made, fleet
+    seen = {"CUDA_VISIBLE_DEVICES": ",".join(own)}
+    return made, NamedWorker(name, threads, made[0].memory_limit, seen)
+
+
+def in_words(resources: Mapping[str, float] | None) -> str | None:
+    """Write them as the command line of ``dask worker`` has them: it reads that."""
+    if not resources:
+        return None
+    return " ".join(f"{key}={value}" for key, value in resources.items())

@@ -5,7 +5,7 @@ them, each rank gets a part; where there are more ranks than GPUs, neighbours
 share one. A worker keeps sight of the others' GPUs, behind its own, so that peer
 to peer transfers work; it never starts workers on them. Two runtimes need care:
 
-- Level Zero pays no heed to the order in ``ZE_AFFINITY_MASK``, so there a worker
+- Level Zero ignores the order in ``ZE_AFFINITY_MASK``, so there a worker
   sees its own GPUs alone.
 - HIP numbers by ``CUDA_VISIBLE_DEVICES`` what ``ROCR_VISIBLE_DEVICES`` has left, so
   that of two rotated lists one would undo the other. Where both are set, the first
@@ -82,7 +82,7 @@ def gpus(snapshot: Snapshot, local_size: int, local_rank: int = 0) -> Sourced[Gp
         if name in snapshot.environ
     }
     if len(lists) > 1:
-        # Whoever empties a device variable hides what Slurm lists.
+        # A user who empties a device variable hides what Slurm lists.
         lists.pop(_SLURMS, None)
     name = next((name for name, devices in lists.items() if devices), "")
     if not name:

@@ -3,8 +3,8 @@
 Everything that :mod:`dask_runner.resources.rank_share`,
 :mod:`dask_runner.resources.worker_share` and :mod:`dask_runner.resources.scratch`
 decide, they decide from a :class:`Snapshot`; this module is the only one of them that
-touches the system. It decides nothing: texts are kept as they were read, absurd ones
-too.
+touches the system. It decides nothing: texts are kept as they were read, even absurd
+ones.
 """
 
 from __future__ import annotations
@@ -15,14 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dask_runner.resources import custody
+from dask_runner.linux import Mount, mounted, process, read
+from dask_runner.resources import private_directory
 from dask_runner.resources.cgroups import (
     Limit,
-    Mount,
     is_below,
     limits_of,
-    mounts_of,
-    read,
 )
 
 if TYPE_CHECKING:
@@ -59,7 +57,7 @@ VARIABLES = (
 )
 
 # File systems that a rank must not even look at before it is asked to: a dead
-# server would hold the look-up for ever.
+# server would hold the look-up without end.
 NETWORK = frozenset(
     {
         "9p",
@@ -182,9 +180,10 @@ def take(
     Snapshot
     """
     base = Path(root)
-    mounts = mounts_of(read(base / "proc/self/mountinfo"))
+    mounts = mounted(base / "proc")
     own = _affinity(pid)
-    parent = _parent(base, pid) if pid else os.getppid()
+    of = process(pid, base / "proc") if pid else None
+    parent = (of.parent if of else 0) if pid else os.getppid()
     return Snapshot(
         cpus=own,
         parent_cpus=_affinity(parent),
@@ -201,12 +200,6 @@ def take(
         directories=tuple(_directories(environ, local_directory, mounts)),
         environ={k: environ[k] for k in VARIABLES if k in environ},
     )
-
-
-def _parent(base: Path, pid: int) -> int:
-    # 4711 (name with spaces and parentheses) S 1 ...
-    fields = read(base / f"proc/{pid}/stat").rpartition(")")[2].split()
-    return int(fields[1]) if fields else 0
 
 
 def _affinity(pid: int) -> tuple[int, ...]:
@@ -271,7 +264,7 @@ def _directory(
         if trouble := _trouble(there):
             return Directory(path, source, kind, 0, trouble)
         stat = os.statvfs(there)
-        others = custody.others(there)
+        others = private_directory.exposure(there)
     except (OSError, RuntimeError, ValueError) as error:
         return Directory(path, source, kind, 0, f"cannot be used: {error}")
     problem = ""
@@ -291,8 +284,7 @@ def _trouble(directory: Path) -> str:
 
 def kind_of(path: Path) -> str:
     """Return the type of the file system that a path is on, "" where unknown."""
-    mounts = mounts_of(read(Path("/proc/self/mountinfo")))
-    return _kind(str(path.resolve()), mounts)
+    return _kind(str(path.resolve()), mounted())
 
 
 def _kind(path: str, mounts: tuple[Mount, ...]) -> str:

@@ -47,7 +47,7 @@ _lock = threading.Lock()
 
 
 def allow_many_files() -> None:
-    """Let this process have as many file descriptors as the system allows.
+    """Raise this process's limit of file descriptors to what the system allows.
 
     Rank 0 has one for each rank, a leader three for each rank of its node, an agent a
     dozen for each worker, the scheduler three to five for each worker, and a worker
@@ -84,7 +84,7 @@ def put_back() -> None:
 
 
 def give_back() -> None:
-    """Let what this process starts have the limit that the user gave.
+    """Give what this process starts the limit that the user set.
 
     A fork that goes on as Python takes it itself. A program is started by a function
     in C, which leaves no room for that: the limit of this process is lowered for the
@@ -105,7 +105,7 @@ def give_back() -> None:
 
 
 def _is_raised() -> bool:
-    # Who has set another one since then has meant it.
+    # A program that has set another one since then has meant it.
     now = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return _limit.given >= 0 and now == _limit.raised
 

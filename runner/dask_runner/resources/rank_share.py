@@ -157,7 +157,7 @@ def cpus(
 
 
 def knows_its_cpus(snapshot: Snapshot, local_size: int) -> bool:
-    """Say whether a rank can tell its CPUs without the masks of the others.
+    """Return whether a rank can tell its CPUs without the masks of the others.
 
     It can if its mask is its own, or is no binding at all; but a part of the node
     may be its own or shared with some.

@@ -12,7 +12,7 @@ from dask_runner.resources.machine import NETWORK
 if TYPE_CHECKING:
     from dask_runner.resources.machine import Directory, Snapshot
 
-#: File systems that are memory: what is spilled there is not gone.
+#: File systems in memory: spilling to them frees none.
 MEMORY = frozenset({"tmpfs", "ramfs", "devtmpfs", "rootfs"})
 
 #: Less free space than this is no place to spill to.
@@ -46,9 +46,9 @@ class Scratch:
 def scratch(snapshot: Snapshot) -> Scratch:
     """Choose the first candidate that is on a disk of this node.
 
-    What the user named is taken whatever it is, with a warning, but nothing else that
-    other accounts could take away; so is memory
-    (tmpfs) where there is nothing better, and a network file system last.
+    A directory that the user named is taken whatever it is, with a warning; any other
+    only if no other account could take it away. Memory (tmpfs) comes after disks, and
+    network file systems come last.
     Unknown types count as local: overlay, squashfs and FUSE are what containers
     are made of.
 

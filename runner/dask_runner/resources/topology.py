@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dask_runner.resources.cgroups import read
+from dask_runner.linux import read
 from dask_runner.resources.cpusets import from_list_format
 
 if TYPE_CHECKING:

@@ -64,6 +64,34 @@ class WorkerShare:
     environ: dict[str, str]
     cpus: tuple[int, ...] = ()
 
+    def named(self, name: int | str) -> NamedWorker:
+        """Return the worker that has this share."""
+        limit = self.memory_limit or 0
+        return NamedWorker(name, self.nthreads, limit, self.environ, self.cpus)
+
+
+@dataclass(frozen=True, slots=True)
+class NamedWorker:
+    """One worker, as Dask is told of it.
+
+    Attributes
+    ----------
+    name : int or str
+    nthreads : int
+    memory_limit : int
+        Bytes; 0 is no limit.
+    environ : mapping of str to str
+        Variables of its own.
+    cpus : tuple of int
+        As in its share.
+    """
+
+    name: int | str
+    nthreads: int
+    memory_limit: int
+    environ: dict[str, str]
+    cpus: tuple[int, ...] = ()
+
 
 def worker_shares(
     share: RankShare,

@@ -148,7 +148,7 @@ WAYS = {
     "cli": in_a_client,
     "with": by_runner,
     "initialize": by_initialize,
-    # What others offer (ci/bench_failures.py).
+    # What others offer (ci/benchmarks/failures.py).
     "jobqueue": by_jobqueue,
     "daskmpi": by_dask_mpi,
     "execute": by_dask_mpis_execute,

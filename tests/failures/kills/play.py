@@ -13,8 +13,7 @@ from tests.failures.kills.draw import PHASES, signal_name
 from tests.failures.kills.honest import APPTAINERS, ENDS, Blow, Honest, honest
 from tests.failures.kills.stage import COMPLETING, IMAGES_SERVER, SILENCE, TIMEOUT
 from tests.failures.kills.timeline import OVER
-from tests.failures.play import NOISE
-from tests.failures.play import busy as busy_for_cells
+from tests.failures.play import NOISE, busy
 from tests.running import OURS
 
 if TYPE_CHECKING:
@@ -36,9 +35,6 @@ SLOWED = 4.0
 #: by then, so that the table has the figure.
 REACHED = 60.0
 OVERTIME = 30.0
-
-#: Most times as long that all may take on a busy machine: 15 s are much on an idle one.
-BUSIEST = 2.0
 
 #: Between looks for somebody to kill.
 STEP = 0.01
@@ -118,11 +114,6 @@ def play(draw: Draw, stage: Stage, pace: Mapping[str, float]) -> Outcome:
         faults,
         stage.job.stderr,
     )
-
-
-def busy() -> float:
-    """Return how many times the seconds of an idle machine are due."""
-    return min(busy_for_cells(), BUSIEST)
 
 
 class NobodyThereError(Exception):

@@ -17,7 +17,7 @@ from tests.failures.kills.victims import victims
 from tests.failures.parts import Process
 
 if TYPE_CHECKING:
-    from ci.commands import Running
+    from containers.commands import Running
     from tests.cluster.jobs import Jobs
     from tests.failures.kills.draw import Draw
     from tests.failures.kills.victims import Victim

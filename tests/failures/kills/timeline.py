@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tests.failures.kills.draw import PHASES
 
 if TYPE_CHECKING:
-    from ci.commands import Running
+    from containers.commands import Running
 
 #: What a job has printed when a phase begins; the first begins with the job.
 MARKS = {

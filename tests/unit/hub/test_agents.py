@@ -82,13 +82,15 @@ def test_a_leader_that_is_lost_is_the_reason() -> None:
 def test_a_leader_that_says_nothing_is_not_waited_for_for_ever(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(agents, "WORD", 0.1)
+    monkeypatch.setattr(agents, "REASON_SECONDS", 0.1)
 
     async def play(stage: Stage) -> None:
         ranks = await running(stage)
         ranks[2].say(BORROWED)
         await stage.until(lambda: stage.said.warnings)
-        assert "the rank that leads the node says nothing" in stage.said.warnings[0]
+        assert (
+            "the rank that leads the node reports no reason" in stage.said.warnings[0]
+        )
 
     playing(3)(play)
 

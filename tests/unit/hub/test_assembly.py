@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import pytest
@@ -10,7 +9,6 @@ import pytest
 from dask_runner.hub import assembly
 from dask_runner.hub import messages as m
 from tests.unit.stage import (
-    PATIENCE,
     UP,
     Stage,
     all_leave,
@@ -202,8 +200,7 @@ def test_ranks_that_do_not_come_back_from_mpi_are_told_as_such() -> None:
 def test_a_second_rank_with_the_same_number_is_refused_and_the_first_stays() -> None:
     async def play(stage: Stage) -> None:
         first, second = await stage.rank(0), await stage.rank(0, "c9")
-        async with asyncio.timeout(PATIENCE):
-            assert await second.channel.receive() is None
+        assert await second.hears(m.Refused) == m.Refused(0)
         assert "second rank 0 on c9" in stage.said.warnings[0]
         first.say(UP)
         await first.hears(m.Start)
@@ -215,8 +212,7 @@ def test_a_second_rank_with_the_same_number_is_refused_and_the_first_stays() -> 
 def test_a_rank_that_is_none_of_the_world_is_refused(number: int) -> None:
     async def play(stage: Stage) -> None:
         stranger = await stage.rank(number)
-        async with asyncio.timeout(PATIENCE):
-            assert await stranger.channel.receive() is None
+        assert await stranger.hears(m.Refused) == m.Refused(number)
         assert stage.said.warnings
         assert not stage.finished.done()
 

@@ -73,7 +73,7 @@ def test_a_port_on_loopback_names_its_readers_and_the_tunnel(at: str, end: str) 
 
 
 def test_a_port_for_all_names_its_readers() -> None:
-    link, line = said("http://10.0.0.1:8787", "all who reach 10.0.0.1:8787")
+    link, line = said("http://10.0.0.1:8787", "anyone who reaches 10.0.0.1:8787")
 
     assert link == "http://10.0.0.1:8787/status"
-    assert line == f"dashboard {link} (all who reach 10.0.0.1:8787 can read it)"
+    assert line == f"dashboard {link} (anyone who reaches 10.0.0.1:8787 can read it)"

@@ -9,7 +9,7 @@ import pytest
 from dask_runner.errors import SignalledError
 from dask_runner.hub import ending
 from dask_runner.hub import messages as m
-from tests.unit.records import WORD
+from tests.unit.records import NOTICE
 from tests.unit.stage import (
     UP,
     Stage,
@@ -102,15 +102,15 @@ def test_a_rank_that_comes_after_the_end_learns_it() -> None:
     playing(2)(play)
 
 
-@pytest.mark.parametrize("words", [False, True])
+@pytest.mark.parametrize("notices", [False, True])
 def test_a_rank_that_comes_after_a_signal_learns_it_if_it_comes_soon(
-    words: bool,
+    notices: bool,
 ) -> None:
     async def play(stage: Stage) -> None:
         ranks = await stage.ranks(0)
         ranks[0].say(m.Signalled(15))
         await ranks[0].hears(m.Close)
-        if words:
+        if notices:
             late = await stage.rank(1)
             assert (await late.hears(m.Close)).status == 143
             late.say(m.Bye())
@@ -125,10 +125,10 @@ def test_a_rank_that_comes_after_a_signal_learns_it_if_it_comes_soon(
         ]
         assert not stage.said.errors
 
-    playing(2, timeout=60, words=words)(play)
+    playing(2, timeout=60, notices=notices)(play)
 
 
-def test_a_rank_that_comes_too_late_is_not_awaited_if_it_finds_a_word(
+def test_a_rank_that_comes_too_late_is_not_awaited_if_it_finds_a_notice(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(ending, "LATE", 0.1)
@@ -142,10 +142,10 @@ def test_a_rank_that_comes_too_late_is_not_awaited_if_it_finds_a_word(
         assert stage.state.cause is not None
         assert (stage.state.cause.status, stage.state.arrived) == (78, {0})
 
-    playing(2, timeout=60, words=True)(play)
+    playing(2, timeout=60, notices=True)(play)
 
 
-def test_no_word_is_left_of_a_script_that_has_begun() -> None:
+def test_no_notice_is_left_of_a_script_that_has_begun() -> None:
     async def play(stage: Stage) -> None:
         ranks = await ready(stage, 2)
         ranks[0].say(m.ClientEnded(3, ""))
@@ -153,36 +153,36 @@ def test_no_word_is_left_of_a_script_that_has_begun() -> None:
         assert await stage.status() == 3
         assert stage.state.cause is None
 
-    playing(2, words=True)(play)
+    playing(2, notices=True)(play)
 
 
-# --- words of ranks that cannot come ----------------------------------------
+# --- notices of ranks that cannot come ----------------------------------------
 
 
 @pytest.mark.parametrize("said", [True, False])
-def test_the_word_of_a_rank_that_cannot_come_ends_all_and_is_said_once(
+def test_the_notice_of_a_rank_that_cannot_come_ends_all_and_is_said_once(
     said: bool,
 ) -> None:
     async def play(stage: Stage) -> None:
         ranks = await stage.ranks(0, 1)
-        stage.state.read(replace(WORD, said=said), [2])
+        stage.state.read(replace(NOTICE, said=said), [2])
         await all_leave(ranks)
-        assert await stage.status() == WORD.status
+        assert await stage.status() == NOTICE.status
         told = "no scratch\n  needed: a directory\n  you can: name one"
         assert stage.said.errors == ([] if said else [told])
 
-    playing(3, timeout=60, words=True)(play)
+    playing(3, timeout=60, notices=True)(play)
 
 
-def test_who_has_signed_a_word_is_not_awaited() -> None:
+def test_who_has_signed_a_notice_is_not_awaited() -> None:
     async def play(stage: Stage) -> None:
         ranks = await stage.ranks(0, 1)
-        stage.state.read(WORD, [2, 3])
+        stage.state.read(NOTICE, [2, 3])
         await all_leave(ranks)
-        assert await stage.status() == WORD.status
+        assert await stage.status() == NOTICE.status
         assert not stage.state.may_come
 
-    playing(4, timeout=60, words=True)(play)
+    playing(4, timeout=60, notices=True)(play)
 
 
 def test_a_rank_that_was_signalled_before_it_came_is_not_awaited_but_may_come() -> None:
@@ -204,18 +204,18 @@ def test_a_rank_that_was_signalled_before_it_came_is_not_awaited_but_may_come() 
     playing(2, timeout=60)(play)
 
 
-def test_the_word_of_a_rank_that_came_all_the_same_ends_nothing() -> None:
+def test_the_notice_of_a_rank_that_came_all_the_same_ends_nothing() -> None:
     async def play(stage: Stage) -> None:
         ranks = await stage.ranks(0, 1, 2)
         await stage.until(lambda: stage.state.assembled)
-        stage.state.read(WORD, [2])
+        stage.state.read(NOTICE, [2])
         ranks[0].say(UP)
         for number, rank in enumerate(ranks):
             await rank.hears(m.Start)
             rank.say(workers(number))
         await ranks[0].hears(m.Ready)
 
-    playing(3, words=True)(play)
+    playing(3, notices=True)(play)
 
 
 def test_rank_0_that_is_signalled_before_it_is_connected_ends_those_that_are() -> None:
@@ -249,7 +249,7 @@ def test_ranks_that_do_not_say_bye_are_not_awaited_for_ever(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(ending, "STOP", 0.1)
-    monkeypatch.setattr(ending, "LEAVE", 0.1)
+    monkeypatch.setattr(ending, "LEAVE_SECONDS", 0.1)
 
     async def play(stage: Stage) -> None:
         ranks = await ready(stage, 2)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields
-from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -12,28 +11,11 @@ from hypothesis import strategies as st
 
 from dask_runner.hub import messages as m
 from dask_runner.hub.messages import Message, ProtocolError, decode, encode
-
-PLAIN = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-    max_leaves=5,
-)
-VALUES: dict[str, st.SearchStrategy[Any]] = {
-    "int": st.integers(),
-    "str": st.text(),
-    "bool": st.booleans(),
-    "list[str]": st.lists(st.text()),
-    "dict[str, Any]": st.dictionaries(st.text(), PLAIN),
-    "dict[str, str]": st.dictionaries(st.text(), st.text()),
-}
+from tests.unit.values import PLAIN, values
 
 
 def messages() -> st.SearchStrategy[Message]:
-    return st.sampled_from(list(Message.kinds.values())).flatmap(
-        lambda kind: st.builds(
-            kind, **{field.name: VALUES[str(field.type)] for field in fields(kind)}
-        )
-    )
+    return st.sampled_from(list(Message.kinds.values())).flatmap(values)
 
 
 @given(messages())
@@ -79,6 +61,11 @@ def test_a_message_with_other_fields_is_refused(
         '["ClientEnded", {"status": 1}]',
         '["WorkersUp", {"names": "ab", "nthreads": 1, "memory": 0}]',
         '["WorkersUp", {"names": [1], "nthreads": 1, "memory": 0}]',
+        '["OfRank", {"rank": 1, "message": "Ping"}]',
+        '["OfRank", {"rank": 1, "message": ["Ping", {"rank": 1}]}]',
+        '["OfRank", {"rank": true, "message": ["Ping", {}]}]',
+        '["Starts", {"address": "", "starting": [true], "here": [], "leader": 1, \
+"masks": []}]',
         '["Message", {}]',
         '["__class__", {}]',
         '["Ping", {}, 1]',

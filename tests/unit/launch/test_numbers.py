@@ -15,7 +15,7 @@ from dask_runner.launch.detect import LAUNCHERS, explain
 from dask_runner.launch.numbers import parse_digits, parse_digits_or_none, quoted
 from dask_runner.launch.options import BY_KEY
 from dask_runner.meeting.pmi_client import SilentError, wire
-from dask_runner.mpi import refusals
+from dask_runner.mpi import lost_launcher
 from dask_runner.mpi.surroundings import Surroundings
 from dask_runner.mpi.world import descriptors
 from dask_runner.programs import openblas
@@ -133,10 +133,10 @@ def wire_port(value: str) -> int | None:
 def test_a_hint_of_no_number_is_refused_and_of_one_task_is_none() -> None:
     nothing = Surroundings()
     for text in (ENDLESS, "many", "-3"):
-        with pytest.raises(ConfigError, match=refusals.HINT):
-            refusals.refuse_lost_launcher({refusals.HINT: text}, nothing)
+        with pytest.raises(ConfigError, match=lost_launcher.HINT):
+            lost_launcher.refuse({lost_launcher.HINT: text}, nothing)
     for text in ("", "1"):
-        refusals.refuse_lost_launcher({refusals.HINT: text}, nothing)
+        lost_launcher.refuse({lost_launcher.HINT: text}, nothing)
 
 
 def test_digits_are_bounded_and_ascii() -> None:

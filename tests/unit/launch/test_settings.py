@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import dask.config
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +12,6 @@ from hypothesis import strategies as st
 from dask_runner.errors import ConfigError, UsageError
 from dask_runner.launch.options import BY_KEY, OPTIONS, PREFIX, Option
 from dask_runner.launch.settings import Setting, Settings, configured, settle
-from tests.programs import printed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,22 +60,6 @@ def home(tmp_path: Path) -> Path:
 
 def environ(home: Path, **more: str) -> dict[str, str]:
     return {"HOME": str(home), "DASK_ROOT_CONFIG": "/nowhere", **more}
-
-
-def in_a_process(home: Path, yaml: str, **more: str) -> str:
-    """Return repr(settings.timeout) or the error, as a new process sees it."""
-    (home / ".config" / "dask" / "my.yaml").write_text(yaml)
-    code = (
-        "import os\n"
-        "from dask_runner.errors import RunnerError\n"
-        "from dask_runner.launch.settings import configured, settle\n"
-        "try:\n"
-        "    settings = settle({}, configured(os.environ))\n"
-        "    print(settings.timeout, dict(settings)['timeout'].source)\n"
-        "except RunnerError as error:\n"
-        "    print(error.status, error)\n"
-    )
-    return printed(code, environ(home, **more))
 
 
 def test_every_option_is_tried_here() -> None:
@@ -176,60 +160,22 @@ def test_a_settings_object_has_options_and_nothing_else() -> None:
         _ = settings.tiemout
 
 
-def test_a_file_of_dasks_configuration_sets_options(home: Path) -> None:
-    said = in_a_process(home, "runner: {timeout: 12}\n")
-    assert said == "12.0 Dask's configuration, runner.timeout"
-
-
-def test_a_variable_comes_before_a_file(home: Path) -> None:
-    said = in_a_process(home, "runner: {timeout: 12}\n", DASK_RUNNER__TIMEOUT="13")
-    assert said == "13.0 DASK_RUNNER__TIMEOUT"
-
-
-def test_a_name_with_a_dash_is_the_same_option(home: Path) -> None:
-    assert in_a_process(home, "runner: {min-workers: 0}\n").startswith("78 ")
-
-
-@pytest.mark.parametrize(
-    ("yaml", "word"),
-    [
-        ("runner: {timeout: [\n", "my.yaml"),
-        ("runner: 5\n", "runner = 5"),
-        ("runner: [timeout]\n", "runner = ['timeout']"),
-        ("runner: {timeuot: 5}\n", "timeuot"),
-        ("runner: {timeout: {a: 1}}\n", "runner.timeout"),
-        ("runner: {1: 2}\n", "configuration"),
-    ],
-)
-def test_a_bad_file_is_an_error_that_names_it(home: Path, yaml: str, word: str) -> None:
-    said = in_a_process(home, yaml)
-    assert said.startswith("78 "), said
-    assert word in said
-    assert "needed: " in said
-    assert "you can: " in said
-
-
-def test_no_options_below_runner_is_no_error(home: Path) -> None:
-    assert in_a_process(home, "runner:\n").endswith(" default")
-    assert in_a_process(home, "other: 1\n").endswith(" default")
-
-
-def test_dask_is_imported_only_where_a_file_says_something(home: Path) -> None:
-    code = (
-        "import os, sys\n"
-        "from dask_runner.launch.settings import configured\n"
-        "configured(os.environ)\n"
-        "print('dask' in sys.modules)\n"
-    )
-    for text, wanted in (("# runner:\n#   timeout: 1\n", "False"), ("a: 1\n", "True")):
-        (home / ".config" / "dask" / "distributed.yaml").write_text(text)
-        assert printed(code, environ(home)) == wanted
-
-
 def test_a_home_that_cannot_be_read_has_no_files(tmp_path: Path) -> None:
     (tmp_path / "home").touch()
     assert configured(environ(tmp_path / "home")) == {}
-    assert configured({"DASK_ROOT_CONFIG": "/nowhere"}) is not None
+
+
+def test_without_a_home_in_the_environment_that_of_the_user_is_looked_at(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(home))
+    assert configured({"DASK_ROOT_CONFIG": "/nowhere"}) == {}
+
+    # Dask has been imported; that it is asked shows that the file was seen.
+    (home / ".config/dask/my.yaml").write_text("runner: {}\n")
+    with dask.config.set({"runner": {"timeout": 3}}):
+        (found,) = configured({"DASK_ROOT_CONFIG": "/nowhere"}).items()
+    assert found == ("timeout", Setting(3, "Dask's configuration, runner.timeout"))
 
 
 def test_deeply_nested_text_in_a_variable_is_text(home: Path) -> None:

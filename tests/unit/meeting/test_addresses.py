@@ -140,7 +140,3 @@ def test_where_no_routes_can_be_read_there_is_no_default_one(
     monkeypatch.setattr(addresses, "_ROUTES", Path("/nowhere"))
     monkeypatch.setattr(addresses, "_ROUTES_6", Path("/nowhere"))
     assert addresses._default_route() == ""  # noqa: SLF001
-
-
-def test_a_name_that_does_not_resolve_has_no_address() -> None:
-    assert addresses._resolved("no-such-name.invalid") == []  # noqa: SLF001

@@ -6,8 +6,6 @@ import asyncio
 import json
 import os
 import shutil
-import subprocess
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -20,10 +18,7 @@ from dask_runner.meeting.record import with_address
 from tests.unit.records import KEY, RECORD, found, nothing_left, published, world
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
-
-    from tests.conftest import Require
 
 
 # --- writing ----------------------------------------------------------------
@@ -108,42 +103,6 @@ def test_a_link_in_the_place_of_the_file_is_replaced_and_not_followed(
     assert found(path) == RECORD
 
 
-@contextmanager
-def small_disk(path: Path, require: Require) -> Iterator[None]:
-    path.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4k", "none", str(path)]
-    with require("leave to mount a small disk", "unit"):
-        done = subprocess.run(mount, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise OSError(done.stderr.strip())
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", str(path)], check=True)
-
-
-def test_a_full_disk_is_an_error_and_leaves_no_half_file(
-    tmp_path: Path, require: Require
-) -> None:
-    disk = tmp_path / "disk"
-    with small_disk(disk, require):
-        (disk / "full").write_bytes(b"x" * 4096)
-        with pytest.raises(ConfigError, match="No space"):
-            published(disk / "record.json")
-        assert [item.name for item in disk.iterdir()] == ["full"]
-
-
-def test_what_was_made_for_a_record_that_does_not_fit_is_gone_again(
-    tmp_path: Path, require: Require
-) -> None:
-    disk = tmp_path / "disk"
-    with small_disk(disk, require):
-        (disk / "full").write_bytes(b"x" * 4096)
-        with pytest.raises(ConfigError, match="No space"):
-            published(disk / "a" / files.DIRECTORY / "record.json")
-        assert [item.name for item in disk.iterdir()] == ["full"]
-
-
 @pytest.mark.parametrize(
     ("kind", "local_size", "copies"),
     [
@@ -182,7 +141,7 @@ def test_a_home_that_cannot_be_written_makes_the_working_directory_the_place(
     monkeypatch.chdir(tmp_path)
     meeting = file_meeting(world(), {"HOME": "/proc"}, None)
     asyncio.run(meeting.publish(RECORD))
-    assert meeting.files == (str(tmp_path / files.DIRECTORY / f"{KEY}.json"),)
+    assert meeting.files == (str(tmp_path / files.RECORDS / f"{KEY}.json"),)
     meeting.withdraw()
     assert nothing_left(tmp_path)
 
@@ -191,7 +150,7 @@ def test_a_home_that_cannot_be_written_makes_the_working_directory_the_place(
 
 
 def test_the_file_and_a_directory_of_ours_are_removed(tmp_path: Path) -> None:
-    published(tmp_path / files.DIRECTORY / "record.json").withdraw()
+    published(tmp_path / files.RECORDS / "record.json").withdraw()
     assert nothing_left(tmp_path)
 
 
@@ -201,7 +160,7 @@ def test_a_directory_of_the_users_is_kept(tmp_path: Path) -> None:
 
 
 def test_a_directory_that_was_replaced_meanwhile_is_kept(tmp_path: Path) -> None:
-    directory = tmp_path / files.DIRECTORY
+    directory = tmp_path / files.RECORDS
     meeting = published(directory / "record.json")
     directory.rename(tmp_path / "away")
     directory.mkdir()
@@ -210,7 +169,7 @@ def test_a_directory_that_was_replaced_meanwhile_is_kept(tmp_path: Path) -> None
 
 
 def test_the_file_of_another_cluster_is_kept(tmp_path: Path) -> None:
-    path = tmp_path / files.DIRECTORY / "record.json"
+    path = tmp_path / files.RECORDS / "record.json"
     first = published(path)
     published(path, replace(RECORD, nonce="another"))
     first.withdraw()
@@ -234,7 +193,7 @@ def test_that_the_file_is_gone_already_is_no_error(tmp_path: Path) -> None:
 def test_clusters_that_come_and_go_in_one_directory_do_not_trip_each_other(
     tmp_path: Path,
 ) -> None:
-    directory = tmp_path / files.DIRECTORY
+    directory = tmp_path / files.RECORDS
 
     def come_and_go(name: str) -> None:
         for _ in range(100):

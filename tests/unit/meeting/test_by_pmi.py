@@ -17,9 +17,11 @@ import pytest
 
 from dask_runner.errors import AssemblyError, LostError
 from dask_runner.meeting import by_pmi, pmi_client
+from dask_runner.meeting.base import UnusableError
 from dask_runner.meeting.by_pmi import PmiExchange
-from dask_runner.meeting.record import Record, RelayMeeting, UnusableError
-from tests.unit.records import WORD
+from dask_runner.meeting.record import Record
+from dask_runner.meeting.relay import RelayMeeting
+from tests.unit.records import NOTICE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -234,10 +236,10 @@ def abort(launcher: Launcher, exchange: PmiExchange, *, met: bool = False) -> No
         async with asyncio.timeout(10):
             if met:
                 await exchange(TEXT)
-            words = by_pmi.PmiWords(exchange)
+            notices = by_pmi.PmiNotices(exchange)
             # It is not said twice, where a signal went to all ranks.
-            assert words.leave(WORD) is None
-            await words.taken()
+            assert notices.leave(NOTICE) is None
+            await notices.taken()
         serving.cancel()
 
     asyncio.run(all_of_it())
@@ -309,11 +311,3 @@ def test_a_file_is_not_taken_for_the_launchers_socket() -> None:
 def test_what_names_no_launcher_is_said(environ: dict[str, str]) -> None:
     with pytest.raises(pmi_client.SilentError, match=r"PMI_FD|PMI_PORT"):
         pmi_client.wire(environ)
-
-
-def test_a_port_where_nobody_listens_is_said() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    environ = {"PMI_PORT": f"127.0.0.1:{port}", "PMI_ID": "0"}
-    with pytest.raises(UnusableError, match="leads to nobody"):
-        asyncio.run(PmiExchange(environ)(TEXT))

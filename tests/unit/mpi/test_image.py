@@ -1,23 +1,17 @@
 """What is known of the image, and what it sets for MPI."""
 
 import json
-import re
 from pathlib import Path
 
-from dask_runner.mpi.image import SAFE_SETTINGS, describe, facts
+import pytest
 
-ROOT = Path(__file__).resolve().parents[3]
+from dask_runner.mpi.image import describe, facts, library
+
 FACTS = {
     "mpi": {"family": "mpich", "vendor": "MPICH", "version": "4.2.1"},
     "pmi": ["pmi1", "pmi2"],
     "pmix": None,
 }
-
-
-def test_the_image_sets_what_info_explains() -> None:
-    dockerfile = (ROOT / "images/Dockerfile").read_text()
-    for setting in SAFE_SETTINGS:
-        assert re.search(rf"\s{setting.name}={setting.value}\s", dockerfile), setting
 
 
 def test_outside_of_an_image_there_is_nothing_to_say(tmp_path: Path) -> None:
@@ -56,3 +50,23 @@ def test_a_setting_is_the_images_or_said_to_be_another() -> None:
     assert (value, source.partition(":")[0]) == ("1", "not the image's '0'")
     value, source = rows["OMPI_MCA_btl_vader_single_copy_mechanism"]
     assert (value, source.partition(":")[0]) == ("not set", "not the image's 'none'")
+
+
+@pytest.mark.parametrize(
+    ("named", "title"),
+    [
+        ("/host/lib/libmpi.so.40", "Open MPI (/host/lib/libmpi.so.40)"),
+        ("/host/lib/libmpi.so.40.30.8", "Open MPI (/host/lib/libmpi.so.40.30.8)"),
+        ("/opt/cray/libmpi_gnu_123.so.12", "MPICH (/opt/cray/libmpi_gnu_123.so.12)"),
+        ("/host/lib/libmpi.so", ""),
+        ("/host/lib/libmpi.so.4", ""),
+    ],
+)
+def test_a_library_that_is_named_is_told_by_its_name(named: str, title: str) -> None:
+    assert library({"MPI4PY_LIBMPI": named}) == title
+
+
+def test_a_library_that_is_not_named_is_the_images(tmp_path: Path) -> None:
+    (tmp_path / "abi.json").write_text(json.dumps(FACTS))
+    assert library({}, tmp_path / "abi.json") == "MPICH Version: 4.2.1"
+    assert library({}, tmp_path / "none.json") == ""

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from dask_runner.node.background import Crashed, Tasks
+from dask_runner.node.events import Source
 
 
 def test_a_task_that_fails_is_an_event() -> None:
@@ -20,7 +21,7 @@ def test_a_task_that_fails_is_an_event() -> None:
         async with asyncio.timeout(5):
             return await events.get()
 
-    assert asyncio.run(play()) == ("task", Crashed(mistake))
+    assert asyncio.run(play()) == (Source.task, Crashed(mistake))
 
 
 def test_tasks_that_are_cancelled_have_ended_and_are_no_event() -> None:

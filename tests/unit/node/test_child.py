@@ -8,6 +8,7 @@ import socket
 from typing import Any
 
 from dask_runner.node.child import Peer
+from dask_runner.node.events import Source
 
 
 def test_a_peer_that_was_disowned_is_heard_to_its_end() -> None:
@@ -17,7 +18,7 @@ def test_a_peer_that_was_disowned_is_heard_to_its_end() -> None:
         loop.set_exception_handler(lambda _, context: troubles.append(context))
         before = asyncio.all_tasks()
         ours, theirs = socket.socketpair()
-        peer = Peer("agent", asyncio.Queue())
+        peer = Peer(Source.agent, asyncio.Queue())
         await peer.attach(ours)
         (listening,) = asyncio.all_tasks() - before
         ended = asyncio.Event()

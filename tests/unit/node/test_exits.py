@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +12,6 @@ from dask_runner.node.exits import Ended
 from dask_runner.resources.cgroups import oom_kills
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 MOUNTS = {
@@ -54,70 +50,44 @@ def test_a_kill_is_the_kernels_only_if_its_count_has_risen(
     assert kills.why(1) == ""
 
 
-@pytest.fixture
-def sleeper() -> Iterator[subprocess.Popen[bytes]]:
-    code = "print(flush=True); import time; time.sleep(60)"
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as one:
-        assert one.stdout is not None
-        one.stdout.readline()
-        yield one
-        one.kill()
-
-
-def test_a_stopped_process_is_told_from_one_that_sleeps(
-    sleeper: subprocess.Popen[bytes],
-) -> None:
-    assert not exits.is_stopped(sleeper.pid)
-    sleeper.send_signal(signal.SIGSTOP)
-    os.waitid(os.P_PID, sleeper.pid, os.WSTOPPED)
-    assert exits.is_stopped(sleeper.pid)
-    sleeper.send_signal(signal.SIGCONT)
-    os.waitid(os.P_PID, sleeper.pid, os.WCONTINUED)
-    assert not exits.is_stopped(sleeper.pid)
-
-
 def test_nothing_is_known_of_a_process_that_is_not_there() -> None:
     assert not exits.is_stopped(2**22 + 1)
 
 
 class Clock:
-    """A monotonic clock that is set by hand."""
+    """A clock that is set by hand."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = 0.0
-        monkeypatch.setattr(exits.time, "monotonic", lambda: self.now)
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
-def test_what_stands_still_for_longer_than_the_silence_is_found(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    clock = Clock(monkeypatch)
-    monkeypatch.setattr(exits, "is_stopped", lambda pid: pid == 7)
-    standing = exits.Standing(10)
+def test_what_stands_still_for_longer_than_the_silence_is_found() -> None:
+    clock = Clock()
+    standing = exits.Standing(10, clock, {7}.__contains__)
     for now, found in ((5, []), (10, []), (15, [7])):
         clock.now = now
         assert standing.too_long({7, 8}, 5) == found
 
 
-def test_what_goes_on_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock(monkeypatch)
+def test_what_goes_on_begins_anew() -> None:
+    clock = Clock()
     stopped = {7}
-    monkeypatch.setattr(exits, "is_stopped", lambda pid: pid in stopped)
-    standing = exits.Standing(6)
+    standing = exits.Standing(6, clock, lambda pid: pid in stopped)
     for now in (5, 10, 15):
         clock.now = now
         if now == 10:
             stopped.clear()
         assert standing.too_long({7}, 5) == []
         stopped.add(7)
+    clock.now = 20
+    assert standing.too_long({7}, 5) == [7]
 
 
-def test_the_time_in_which_the_whole_job_was_suspended_does_not_count(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    clock = Clock(monkeypatch)
-    monkeypatch.setattr(exits, "is_stopped", {7}.__contains__)
-    standing = exits.Standing(30)
+def test_the_time_in_which_the_whole_job_was_suspended_does_not_count() -> None:
+    clock = Clock()
+    standing = exits.Standing(30, clock, {7}.__contains__)
     clock.now = 3600
     assert standing.too_long({7}, 5) == []
 
@@ -138,24 +108,3 @@ def test_an_end_is_told_as_far_as_it_is_known(ended: Ended, words: str) -> None:
 
 def test_a_signal_without_a_name_has_a_shells_status() -> None:
     assert Ended(-37).shell_status == 165
-
-
-@pytest.mark.parametrize("number", [signal.SIGSEGV, 37])
-def test_the_status_of_anybodys_child_is_known_until_somebody_waits_for_it(
-    sleeper: subprocess.Popen[bytes], number: int
-) -> None:
-    born = exits.birth(sleeper.pid)
-    assert exits.ended(sleeper.pid, born) is None
-
-    sleeper.send_signal(number)
-    os.waitid(os.P_PID, sleeper.pid, os.WEXITED | os.WNOWAIT)
-    assert exits.ended(sleeper.pid, born) == -number
-
-    sleeper.wait()
-    assert exits.ended(sleeper.pid, born) == exits.UNKNOWN
-
-
-def test_a_later_process_of_the_same_number_is_another(
-    sleeper: subprocess.Popen[bytes],
-) -> None:
-    assert exits.ended(sleeper.pid, "1") == exits.UNKNOWN

@@ -14,14 +14,15 @@ from dask_runner.launch import plan
 from dask_runner.launch.launch import Launch
 from dask_runner.launch.settings import settle
 from dask_runner.meeting.by_file import FileMeeting
-from dask_runner.meeting.file_words import FileWords
-from dask_runner.meeting.record import RelayMeeting
-from dask_runner.meeting.words import OverError
+from dask_runner.meeting.file_notices import FileNotices
+from dask_runner.meeting.notice import OverError
+from dask_runner.meeting.relay import RelayMeeting
 from dask_runner.node import parting
 from dask_runner.node.contact import Contact
+from dask_runner.node.events import Event, Source
 from dask_runner.node.launcher_child import ThisProcess
 from dask_runner.node.parting import Parting, Unheard
-from tests.unit.records import KEY, RECORD, WORD, published, world
+from tests.unit.records import KEY, NOTICE, RECORD, published, world
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -53,7 +54,7 @@ class Play:
         rank: int = 1,
         *,
         launched: ThisProcess | None = None,
-        words: bool = True,
+        notices: bool = True,
         **given: Any,
     ) -> None:
         launch = Launch(
@@ -63,11 +64,11 @@ class Play:
             {},
         )
         self.meeting = FileMeeting([place / "record.json"], KEY)
-        self.words = FileWords(self.meeting, KEY, SIZE)
-        if words:
-            self.meeting.words = self.words
-        self.events: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
-        self.contact = Contact(launch, self.meeting, "c1", self.events)
+        self.notices = FileNotices(self.meeting, KEY, SIZE)
+        if notices:
+            self.meeting.post_notices(self.notices)
+        self.events: asyncio.Queue[Event] = asyncio.Queue()
+        self.contact = Contact(launch, self.meeting, "c1")
         self.parting = Parting(
             launch, "c1", self.contact, launched or ThisProcess(), self.events
         )
@@ -90,7 +91,7 @@ def test_an_error_is_said_and_left_for_the_others(
     async def play() -> None:
         rank = Play(tmp_path)
         assert rank.parting.now(ERROR) == 78
-        left = rank.words.find()
+        left = rank.notices.find()
         assert left is not None
         assert (left.rank, left.node, left.status) == (1, "c1", 78)
         assert (left.saw, left.needed, left.do) == (ERROR.saw, ERROR.needed, ERROR.do)
@@ -112,16 +113,16 @@ def test_a_signal_is_said_as_what_it_is(
 
 
 @pytest.mark.parametrize(("rank", "said", "says"), [(1, False, 0), (0, False, 1)])
-def test_who_ends_by_a_word_signs_it_and_rank_0_says_what_nobody_has(
+def test_who_ends_by_a_notice_signs_it_and_rank_0_says_what_nobody_has(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], rank: int, said: bool, says: int
 ) -> None:
     async def play() -> None:
         one = Play(tmp_path, rank)
-        word = replace(WORD, said=said)
-        one.words.leave(word)
-        assert one.parting.now(OverError(word)) == WORD.status
-        assert one.words.signed() == {rank, WORD.rank}
-        assert (await reason(one.contact)).word == word
+        notice = replace(NOTICE, said=said)
+        one.notices.leave(notice)
+        assert one.parting.now(OverError(notice)) == NOTICE.status
+        assert one.notices.signed() == {rank, NOTICE.rank}
+        assert (await reason(one.contact)).notice == notice
 
     played(play())
     assert capsys.readouterr().err.count("error: no scratch") == says
@@ -132,9 +133,9 @@ def test_who_comes_second_says_nothing(
 ) -> None:
     async def play() -> None:
         rank = Play(tmp_path)
-        rank.words.leave(WORD)
+        rank.notices.leave(NOTICE)
         assert rank.parting.now(ERROR) == 78
-        assert rank.words.signed() == {1, WORD.rank}
+        assert rank.notices.signed() == {1, NOTICE.rank}
 
     played(play())
     assert not capsys.readouterr().err
@@ -145,18 +146,18 @@ def test_what_another_rank_of_the_node_ends_by_is_left_in_its_name(
 ) -> None:
     async def play() -> None:
         rank = Play(tmp_path)
-        rank.contact.say(m.Absent(2, "died before it joined"))
+        rank.contact.tell(m.Absent(2, "died before it joined"))
         rank.parting.now(ERROR, 2)
-        left = rank.words.find()
+        left = rank.notices.find()
         assert left is not None
         assert left.rank == 2
-        assert rank.words.signed() == {1, 2}
-        assert not rank.contact.absent  # the word says it
+        assert rank.notices.signed() == {1, 2}
+        assert not rank.contact.absent  # the notice says it
 
     played(play())
 
 
-def test_a_leader_tells_the_others_and_no_word_is_left(
+def test_a_leader_tells_the_others_and_no_notice_is_left(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async def play() -> None:
@@ -164,7 +165,7 @@ def test_a_leader_tells_the_others_and_no_word_is_left(
         rank = Play(tmp_path, launched=leader)
         assert rank.parting.now(ERROR) == 78
         assert leader.told == [ERROR]
-        assert rank.words.find() is None
+        assert rank.notices.find() is None
 
     played(play())
     assert not capsys.readouterr().err
@@ -179,7 +180,7 @@ def test_a_rank_that_others_can_do_without_ends_them_by_a_signal_alone(
         assert not rank.parting.is_missed(1)
         assert rank.parting.is_missed(0)
         rank.parting.now(error)
-        assert (rank.words.find() is not None) == left
+        assert (rank.notices.find() is not None) == left
 
     played(play())
 
@@ -192,7 +193,7 @@ def test_under_a_launcher_that_ends_all_each_says_its_error_and_no_signal(
     says: str,
 ) -> None:
     async def play() -> None:
-        Play(tmp_path, words=False).parting.now(error)
+        Play(tmp_path, notices=False).parting.now(error)
 
     played(play())
     said = capsys.readouterr().err
@@ -206,12 +207,12 @@ def test_under_a_launcher_that_ends_all_each_says_its_error_and_no_signal(
 def test_a_hub_that_is_not_found_in_time_is_told_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parting, "SAYS_IT_THERE", 0.05)
+    monkeypatch.setattr(parting, "WAIT_FOR_HUB_SECONDS", 0.05)
 
     async def play() -> None:
         rank = Play(tmp_path)
         await rank.parting.soon(ERROR, 1)
-        assert rank.events.get_nowait() == ("parting", Unheard(ERROR, 1))
+        assert rank.events.get_nowait() == (Source.parting, Unheard(ERROR, 1))
 
     played(play())
 
@@ -223,7 +224,7 @@ def test_who_learns_meanwhile_that_it_is_over_gives_up_for_that_alone(
         rank = Play(tmp_path)
         soon = asyncio.create_task(rank.parting.soon(ERROR, 1))
         await asyncio.sleep(0)
-        rank.contact.broken(OverError(WORD))
+        rank.contact.found(OverError(NOTICE))
         await soon
         assert rank.events.empty()
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
-from dask_runner.node.children import BEFORE
+from dask_runner.node.children import AGENT_VARIABLES
 from dask_runner.programs import lifeline
-from tests.programs import printed
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
 
 def test_the_agent_begins_with_the_variables_that_dask_sets_for_workers() -> None:
@@ -21,34 +20,7 @@ def test_the_agent_begins_with_the_variables_that_dask_sets_for_workers() -> Non
 
     wanted: dict[str, Any] = dask.config.get("distributed.nanny.pre-spawn-environ")
     malloc = "MALLOC_TRIM_THRESHOLD_"
-    assert BEFORE[malloc] == str(wanted[malloc])
-
-
-@pytest.mark.parametrize(
-    "module", ["dask_runner", "dask_runner.cli.commands", "dask_runner.node.rank"]
-)
-def test_a_thin_rank_loads_nothing_heavy(module: str) -> None:
-    code = (
-        f"import sys, {module}\n"
-        "heavy = {'distributed', 'dask', 'numpy', 'mpi4py', 'cryptography', 'rich'}\n"
-        "print(sorted(heavy & sys.modules.keys()))"
-    )
-    assert printed(code) == "[]"
-
-
-def test_importing_the_package_does_nothing() -> None:
-    code = (
-        "import os, signal, sys, threading\n"
-        "def state():\n"
-        "    numbers = signal.valid_signals()\n"
-        "    return [signal.getsignal(n) for n in numbers], dict(os.environ)\n"
-        "before = state()\n"
-        "import dask_runner\n"
-        "assert before == state()\n"
-        "dask_runner.Runner, dask_runner.initialize\n"
-        "print('mpi4py' in sys.modules, threading.active_count())"
-    )
-    assert printed(code) == "False 1"
+    assert AGENT_VARIABLES[malloc] == str(wanted[malloc])
 
 
 def test_a_log_keeps_its_last_lines(tmp_path: Path) -> None:

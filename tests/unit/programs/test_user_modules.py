@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import subprocess
 import sys
 from pathlib import Path
 
@@ -14,93 +13,10 @@ from dask_runner.launch.launch import Launch, Program
 from dask_runner.launch.plan import make_plan
 from dask_runner.launch.settings import settle
 from dask_runner.launch.world import World
-from dask_runner.node.instructions import modules
+from dask_runner.node.instruct import modules
+from dask_runner.node.instructions import Modules
 from dask_runner.programs import user_modules
 from dask_runner.programs.user_modules import CLIENT, COMMAND, SERVER, WORKER
-
-#: Asks for a module, or lets another ask.
-ASKS = """\
-def ask(name):
-    return __import__(name).__file__
-
-def call(other, name):
-    return other(name)
-"""
-
-#: A process of ours, as far as its finder can tell.
-PROCESS = """\
-import pickle, sys, types
-import library
-from dask_runner.programs import user_modules
-
-directory, role, name = sys.argv[1:]
-dask = types.ModuleType("distributed.part")
-dask.__file__ = library.__file__
-exec(compile(open(library.__file__).read(), dask.__file__, "exec"), vars(dask))
-
-found = {"at": [directory], "command": role == "command", "added": []}
-user_modules.look_in(found, role)
-# As it comes to a worker: who loads what was sent asks for the user.
-pickle._loads(b"chelpers\\nask\\n.")
-helpers = sys.modules["helpers"]
-
-def tell(ask, *args):
-    sys.modules.pop(name, None)
-    try:
-        file = ask(*args, name)
-    except ModuleNotFoundError:
-        return "none"
-    return "user's" if file.startswith(directory) else "installed"
-
-print(
-    tell(helpers.ask),
-    tell(helpers.call, library.ask),
-    tell(library.ask),
-    tell(dask.call, library.ask),
-    tell(dask.ask),
-)
-"""
-
-
-def asked(tmp_path: Path, role: str, name: str) -> str:
-    user, installed = tmp_path / "user", tmp_path / "installed"
-    for directory in (user, installed):
-        directory.mkdir()
-    (user / "helpers.py").write_text(ASKS)
-    (user / f"{name}.py").touch()
-    (installed / "library.py").write_text(ASKS)
-    (installed / "process.py").write_text(PROCESS)
-    done = subprocess.run(
-        [sys.executable, "-P", installed / "process.py", user, role, name],
-        env={**os.environ, "PYTHONPATH": str(installed)},
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd="/",
-    )
-    assert (done.returncode, done.stderr) == (0, ""), done
-    return done.stdout.strip()
-
-
-#: In this order: the user's code, a library for it, one for nobody known, one for Dask,
-#: and Dask itself.
-@pytest.mark.parametrize(
-    ("role", "name", "found"),
-    [
-        # Installed as well; of the standard library; only the user's.
-        (WORKER, "hypothesis", "user's user's installed installed installed"),
-        (WORKER, "wave", "user's installed installed installed installed"),
-        (WORKER, "lonely", "user's user's none none none"),
-        (SERVER, "hypothesis", "user's installed installed installed installed"),
-        (SERVER, "wave", "user's installed installed installed installed"),
-        (SERVER, "lonely", "user's user's none none none"),
-        (COMMAND, "hypothesis", "installed installed installed installed installed"),
-        (COMMAND, "wave", "installed installed installed installed installed"),
-        (COMMAND, "lonely", "user's user's none none none"),
-    ],
-)
-def test_who_asks_decides(tmp_path: Path, role: str, name: str, found: str) -> None:
-    assert asked(tmp_path, role, name) == found
 
 
 def test_what_it_names_in_dask_is_there() -> None:
@@ -146,15 +62,6 @@ def _group_is_private() -> bool:
     return user_modules._is_private(os.getegid())  # noqa: SLF001
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a directory away")
-def test_a_directory_of_somebody_elses_is_not_ours(tmp_path: Path) -> None:
-    own = tmp_path / "theirs" / "own"
-    own.mkdir(parents=True)
-    os.chown(own.parent, 12346, 12346)
-    assert not user_modules.is_only_ours(str(own))
-    assert not user_modules.is_only_ours(str(own.parent))
-
-
 def test_a_scripts_directory_is_where_the_script_itself_is(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     path = tmp_path / "real" / "script.py"
@@ -194,7 +101,7 @@ def test_where_the_modules_of_a_program_may_be(
         world, make_plan(1, "shared"), settle({}, {}), {}, program, script=script
     )
     here = [str((Path.cwd() / one).absolute()) for one in at]
-    assert modules(launch) == {"at": here, "command": command, "added": []}
+    assert modules(launch) == Modules(tuple(here), command)
 
 
 def test_the_client_is_a_role_of_its_own() -> None:

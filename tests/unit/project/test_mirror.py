@@ -27,8 +27,10 @@ MODULES = sorted(
 FILES = sorted(
     str(path.relative_to(TESTS))
     for tier in TIERS
-    for path in (TESTS / tier).glob("*/**/test_*.py")
+    for path in (TESTS / tier).rglob("test_*.py")
     if path.relative_to(TESTS / tier).parts[0] not in OTHERS
+    # What a whole job does is no single module's.
+    and not (tier == "local" and path.parent.name == tier)
 )
 
 #: Modules without a file of tests of their name, and which file tests them instead.
@@ -36,15 +38,12 @@ ELSEWHERE = {
     "cli/check": "local/test_check.py",
     "cli/commands": "local/test_command.py",
     "cli/local": "local/test_command.py",
-    "cli/main": "unit/node/test_follower.py",
+    "cli/main": "local/node/test_follower.py",
     "cli/run": "local/test_command.py",
     "errors": "unit/project/test_ways_out.py",
     "hub/losses": "unit/hub/test_cluster.py",
-    "hub/roster": "unit/hub/test_cluster.py",
-    "hub/service": "local/test_assembly.py",
     "launch/launch": "unit/node/test_program.py",
     "launch/options": "unit/launch/test_settings.py",
-    "launch/own_variables": "local/test_nested.py",
     "launch/sourced": "unit/launch/test_numbers.py",
     "launch/table": "unit/launch/test_detect.py",
     "launch/world": "unit/launch/test_detect.py",
@@ -56,6 +55,7 @@ ELSEWHERE = {
     "library/top": "local/test_library.py",
     "library/with_body": "local/test_library.py",
     "meeting/pmi_client": "unit/meeting/test_by_pmi.py",
+    "meeting/record_directory": "unit/meeting/test_record_file.py",
     "meeting/private": "local/test_command.py",
     "mpi/abi/binding": "unit/mpi/abi/test_verdict.py",
     "mpi/abi/bounds": "unit/mpi/abi/test_layers.py",
@@ -74,23 +74,21 @@ ELSEWHERE = {
     "mpi/abi/slurm": "unit/mpi/abi/test_root.py",
     "mpi/abi/squash": "local/test_check_squashfs.py",
     "mpi/abi/streams": "unit/mpi/abi/test_layers.py",
+    "mpi/abi/vendors": "unit/mpi/test_pair.py",
     "mpi/here": "local/test_mpi_library.py",
-    "mpi/surroundings": "unit/mpi/test_refusals.py",
     "mpi/world": "unit/launch/test_numbers.py",
     "node/children": "local/test_program_kinds.py",
-    "node/directory": "local/test_files.py",
-    "node/instructions": "unit/programs/test_user_modules.py",
+    "node/events": "unit/node/test_parting.py",
+    "node/instruct": "unit/programs/test_user_modules.py",
     "node/launcher_child": "unit/node/test_parting.py",
     "node/leader": "local/test_followers.py",
     "node/mpi_broadcast": "local/test_mpi_library.py",
-    "node/outset": "local/test_last_words.py",
-    "node/rank": "local/test_deaths.py",
-    "node/uplink": "unit/node/test_contact.py",
+    "node/early_errors": "local/test_notices.py",
     "programs/agent": "local/test_node_agent.py",
     "programs/broadcast": "local/test_mpi_library.py",
     "programs/client": "local/test_program_kinds.py",
     "programs/command": "local/test_program_kinds.py",
-    "programs/dask_tls": "unit/meeting/test_tls.py",
+    "programs/default_client": "local/test_programs.py",
     "programs/fork": "local/test_programs.py",
     "programs/forks": "local/test_deaths.py",
     "programs/listening": "local/test_dashboard.py",
@@ -99,13 +97,10 @@ ELSEWHERE = {
     "programs/openssl": "local/test_cluster_options.py",
     "programs/scheduler": "local/test_cluster_options.py",
     "programs/sitehook/sitecustomize": "local/test_sitehook.py",
-    "programs/sitehook/standing": "local/test_sitehook.py",
+    "programs/sitehook/for_client": "local/test_command.py",
     "programs/watched": "local/test_deaths.py",
     "programs/worker": "local/test_programs.py",
     "resources/cgroups": "unit/resources/test_rank_share_memory.py",
-    "resources/cuda_workers": "local/test_gpus.py",
-    "resources/from_variables": "unit/resources/test_rank_share_cpus.py",
-    "resources/machine": "unit/resources/test_rank_share.py",
     "resources/open_files": "local/test_files.py",
 }
 
@@ -114,9 +109,10 @@ def subject(file: str) -> str | None:
     """Return the module that a file of tests is named after."""
     _, _, path = file.partition("/")
     folder, _, name = path.rpartition("/")
+    folder += "/" * bool(folder)
     words = name.removesuffix(".py").removeprefix("test_").split("_")
     names = ("_".join(words[:end]) for end in range(len(words), 0, -1))
-    found = (f"{folder}/{one}" for one in names if f"{folder}/{one}" in MODULES)
+    found = (f"{folder}{one}" for one in names if f"{folder}{one}" in MODULES)
     return next(found, None)
 
 

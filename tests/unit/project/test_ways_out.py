@@ -43,7 +43,7 @@ CLASSES = {
 VERBS = frozenset(
     (
         *("add", "ask", "begin", "bind", "bring", "build", "change"),
-        *("check", "choose", "end", "give", "install", "leave", "let"),
+        *("check", "choose", "correct", "end", "give", "install", "leave", "let"),
         *("list", "look", "make", "mend", "move", "name", "pipe", "put"),
         *("raise", "remove", "run", "save", "see", "set", "start", "take"),
         *("try", "unset", "use", "write"),

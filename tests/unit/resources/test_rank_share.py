@@ -1,16 +1,10 @@
 """What a rank has of its node, and what the layout leaves it of that."""
 
-import ast
-import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from dask_runner.resources.machine import take
 from dask_runner.resources.rank_share import rank_share, without_hub
 from tests.unit.machines import GIB, MIB, NODE, bound, given
 
@@ -68,40 +62,3 @@ def test_shares_of_a_node_never_sum_up_to_more_than_it_has(
 
 
 # This machine.
-
-
-def python(code: str, *before: str) -> str:
-    command = [*before, sys.executable, "-c", code]
-    environ = os.environ | {"PYTHONPATH": str(ROOT / "runner")}
-    result = subprocess.run(
-        command, env=environ, capture_output=True, text=True, timeout=60, check=True
-    )
-    return result.stdout
-
-
-def test_bound_process_sees_its_cpu_and_its_wider_parent() -> None:
-    some = min(os.sched_getaffinity(0))
-    code = (
-        "import os, json; from dask_runner.resources.machine import Snapshot, take;"
-        "from dask_runner.resources.rank_share import cpus;"
-        "s = take(os.environ); print(json.dumps([s.cpus, cpus(s, 1).value]))"
-    )
-    assert json.loads(python(code, "taskset", "-c", str(some))) == [[some], 1]
-
-
-def test_looking_at_the_machine_imports_no_dask_and_no_numpy() -> None:
-    code = (
-        "import sys, os; from dask_runner.resources import machine, rank_share;"
-        "from dask_runner.resources import scratch, worker_share;"
-        "rank_share.rank_share(machine.take(os.environ), 1);"
-        "print(sorted({'dask', 'distributed', 'numpy', 'click'} & set(sys.modules)))"
-    )
-    assert ast.literal_eval(python(code)) == []
-
-
-def test_snapshot_of_this_machine_is_what_the_system_says() -> None:
-    snapshot = take(os.environ)
-    assert set(snapshot.cpus) == os.sched_getaffinity(0)
-    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    assert snapshot.memory == pytest.approx(pages, rel=0.05)
-    assert rank_share(snapshot, 1).memory.value <= snapshot.memory

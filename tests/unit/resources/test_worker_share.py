@@ -74,7 +74,7 @@ def test_sizes_are_read_as_dask_reads_them(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["5 foos", "", "GiB GiB", "1.2.3 GB", "--1", "nan"])
 def test_sizes_that_dask_refuses_are_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r".+"):
+    with pytest.raises(ValueError, match=r"not a number of bytes|could not convert"):
         parse_size(text)
 
 

@@ -6,10 +6,10 @@ import re
 from typing import TYPE_CHECKING
 
 from dask_runner.mpi.abi.commands import SHARED_PREFIXES, command
-from dask_runner.mpi.abi.facts import SONAMES
 from dask_runner.mpi.abi.findings import Cell, Finding, Verdict
 from dask_runner.mpi.abi.judge import best_way
 from dask_runner.mpi.abi.loading import families, modules, symbols
+from dask_runner.mpi.abi.vendors import SONAMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -185,7 +185,7 @@ def _strangers(library: Library, image: Facts) -> list[str]:
 
 
 def _has(image: Facts, name: str) -> bool:
-    # libz.so.1.2.13 of the host is libz.so.1 to who asks for it.
+    # libz.so.1.2.13 of the host is found under the name libz.so.1.
     stem = name.partition(".so")[0] + ".so."
     return any(each.startswith(stem) for each in image.loadable)
 

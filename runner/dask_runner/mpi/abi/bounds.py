@@ -126,7 +126,7 @@ def in_time(image: str) -> Iterator[None]:
     try:
         yield
     finally:
-        # As it was: somebody else may have an alarm, as tests do.
+        # The caller may have an alarm of its own, as tests do.
         rest = left and max(left - (time.monotonic() - began), 0.001)
         signal.setitimer(signal.ITIMER_REAL, rest, again)
         signal.signal(signal.SIGALRM, handler)

@@ -6,6 +6,7 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from dask_runner.mpi.abi.elf import numbers
+from dask_runner.mpi.container_settings import CONTAINER_SETTINGS
 
 if TYPE_CHECKING:
     from dask_runner.mpi.abi.facts import Library
@@ -14,19 +15,15 @@ if TYPE_CHECKING:
 #: Prefixes that cannot be mounted over an image's own.
 SHARED_PREFIXES = ("/", "/usr", "/usr/local")
 
-#: What a library needs where each rank has a user namespace of its own, as under
-#: Apptainer without setuid: by vendor and major version (make test-abi).
-SETTINGS = {
-    # Copies from the other process's memory, which it may not see.
-    ("Open MPI", 4): ("OMPI_MCA_btl_vader_single_copy_mechanism=none",),
-    ("MPICH", 5): ("MPIR_CVAR_CH4_CMA_ENABLE=0",),
-}
-
 
 def settings(library: Library, way: Way | None = None) -> tuple[str, ...]:
     """Return the settings of a library that are safe in any container."""
     major = (numbers(library.version) or (0,))[0]
-    found: tuple[str, ...] = SETTINGS.get((library.vendor, major), ())
+    found = tuple(
+        str(setting)
+        for setting in CONTAINER_SETTINGS
+        if (setting.vendor, setting.major) == (library.vendor, major)
+    )
     if way and way.kind == "orte" and library.prefix not in SHARED_PREFIXES:
         # A launcher that was moved passes its own on, and Open MPI 4 then hangs
         # where the image's is another.

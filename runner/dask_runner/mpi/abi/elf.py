@@ -1,4 +1,4 @@
-"""What the loader would know of a file, read without loading it."""
+"""What the loader finds in a file, read without loading it."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def _opened(stream: BinaryIO, name: str) -> Iterator[Any]:
 
     try:
         yield ELFFile(stream)
-    # What pyelftools lets through where offsets or names of a cut file lead astray.
+    # What pyelftools raises where offsets or names of a cut file lead nowhere.
     except (
         ELFError,
         ConstructError,

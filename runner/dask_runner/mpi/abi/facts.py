@@ -5,13 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-#: MPI's three binary interfaces, by the names that mpi4py uses.
-OPENMPI, MPICH, MPIABI = "openmpi", "mpich", "mpiabi"
-
-#: The name under which programs of a family ask for their MPI library.
-SONAMES = {OPENMPI: "libmpi.so.40", MPICH: "libmpi.so.12", MPIABI: "libmpi_abi.so.1"}
-
-
 # lib, lib64, lib/x86_64-linux-gnu, lib/release
 _LIB = re.compile(r"(.*)/lib(64)?(/[^/]+)?$")
 
@@ -91,7 +84,7 @@ class Module:
 
 
 @dataclass(frozen=True, slots=True)
-class Launcher:
+class Mpiexec:
     """One mpiexec.
 
     Attributes
@@ -146,7 +139,7 @@ class Facts:
         The one that a program gets by itself comes first.
     modules : tuple of Module
         mpi4py's.
-    launchers : tuple of Launcher
+    launchers : tuple of Mpiexec
     slurm : Slurm or None
     fabrics : frozenset of str
         Names of the rows of :data:`dask_runner.mpi.abi.fabrics.FABRICS` for which
@@ -167,7 +160,7 @@ class Facts:
     glibc: tuple[int, ...] = ()
     libraries: tuple[Library, ...] = ()
     modules: tuple[Module, ...] = ()
-    launchers: tuple[Launcher, ...] = ()
+    launchers: tuple[Mpiexec, ...] = ()
     slurm: Slurm | None = None
     fabrics: frozenset[str] = frozenset()
     providers: frozenset[str] = frozenset()

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-#: Names in one directory that are looked at; more are nothing that has been installed.
+#: Names in one directory that are looked at; no installation has more.
 MOST_NAMES = 1_000_000
 
-# A directory needs to be searched only, not read, by who knows the next name.
+# A directory need not be readable where the next name is known, only searchable.
 _SEARCH = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-# A regular file is never waited for; what has become another kind meanwhile could be.
+# Reading a regular file never waits; one that was replaced by a FIFO meanwhile would.
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 

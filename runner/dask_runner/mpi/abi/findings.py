@@ -1,4 +1,4 @@
-"""What is said of a way to run MPI programs: the words of check."""
+"""What ``check`` says of a way to run MPI programs: verdict, reason, way out."""
 
 from __future__ import annotations
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from dask_runner.mpi.abi import fabrics, mpiexec, slurm
 from dask_runner.mpi.abi.elf import NotELFError, numbers
-from dask_runner.mpi.abi.facts import MPICH, OPENMPI, SONAMES, Facts, Library, Module
+from dask_runner.mpi.abi.facts import Facts, Library, Module
 from dask_runner.mpi.abi.libraries import NAME, describe
+from dask_runner.mpi.abi.vendors import MPICH, OPENMPI, SONAMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

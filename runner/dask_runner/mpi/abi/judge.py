@@ -1,4 +1,4 @@
-"""How the rules are applied: to a pair, and to all that a host has."""
+"""Apply the rules: to a pair, and to all that a host has."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def ways(host: Facts) -> list[Way]:
 
 
 def best_way(library: Library, host: Facts) -> tuple[Way | None, Finding]:
-    """Return what of a host starts a library best, and what is to say of it."""
+    """Return the best way of a host to start a library, and its verdict."""
     judged = [(way, judge(way, library)) for way in ways(host)]
     if not judged:
         return None, Finding(

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from dask_runner.mpi.abi.bounds import Budget
 
-# What can be told apart by its name and is never read stays in the archive.
+# What is known by its name and is never read stays in the archive.
 _UNREAD = re.compile(r".*\.(py|pyc|pyi|h|a|mo|html|js|css|gz|txt|rst|ttf|png|svg)$")
 
 # github.com/opencontainers/image-spec, layer.md

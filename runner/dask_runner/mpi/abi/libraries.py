@@ -1,25 +1,26 @@
-"""What an MPI library is, told from its file and the files beside it.
+"""What an MPI library is, found from its file and the files beside it.
 
 A version is a string of its own in the file, PMI kinds are what it is linked to
-or words of the protocol; nothing is asked of the library itself, because asking
-would be loading. What cannot be told stays empty, and the rules then say so.
+or words of the protocol. The library itself is not asked, because that would load it.
+What is not found stays empty, and the rules then say so.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dask_runner.mpi.abi.elf import NotELFError, numbers
-from dask_runner.mpi.abi.facts import MPIABI, MPICH, OPENMPI, Library, prefix
+from dask_runner.mpi.abi.facts import Library, prefix
+from dask_runner.mpi.abi.vendors import MPIABI, OPENMPI, VENDORS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dask_runner.mpi.abi.elf import ELF
     from dask_runner.mpi.abi.root import Root
+    from dask_runner.mpi.abi.vendors import Vendor
 
 #: Names of files that may be MPI libraries: of distributions, vendors and Cray
 #: (libmpi_gnu_123.so.12), C++ and Fortran bindings left out.
@@ -35,58 +36,6 @@ _SYSTEM = re.compile(
 
 _EXPORT = re.compile(r"P?MPIX?_|ompi_|mpi_")
 
-
-@dataclass(frozen=True, slots=True)
-class _Vendor:
-    """How one vendor's library is told, and where its version stands."""
-
-    family: str
-    name: str
-    mark: bytes
-    versions: tuple[bytes, ...]
-
-
-# The first that matches: vendors derive from MPICH and keep its words. A version
-# is a string of its own (NUL on both sides) unless words around it say what it is.
-_VENDORS = (
-    _Vendor(
-        OPENMPI,
-        "Open MPI",
-        rb"ompi_mpi_comm_world",
-        (
-            rb"MCA component version (\d+\.\d+\.\d+\w*)[\0,]",
-            rb"\0v?([2-9]\.\d+\.\d+\w*)\0",
-        ),
-    ),
-    _Vendor(
-        MPICH,
-        "Intel MPI",
-        rb"Intel\(R\) MPI Library",
-        (rb"\0(20\d\d\.\d+(?:\.\d+)?)\0",),
-    ),
-    _Vendor(
-        MPICH,
-        "Cray MPICH",
-        rb"CRAY MPICH",
-        (rb"CRAY MPICH version (\d+\.\d+\.\d+)", rb"\0(8\.\d+\.\d+(?:\.\d+)?)\0"),
-    ),
-    _Vendor(
-        MPICH,
-        "MVAPICH",
-        rb"MVAPICH2? Version",
-        (rb"\0([2-9]\.\d+(?:\.\d+)?\w*)\0",),
-    ),
-    _Vendor(
-        MPICH,
-        "MPICH",
-        rb"MPICH Version:",
-        (
-            rb"\0([3-9]\.\d+\.\d+\w*)\0",
-            # The first of a series has two numbers, and so have other versions inside.
-            rb"\0([3-9]\.\d+(?:[a-z]+\d+)?)\0",
-        ),
-    ),
-)
 
 # libtool's current:revision:age, which MPICH keeps as text: 18:2:6 is 12.6.2.
 _LIBTOOL = re.compile(rb"\0(\d{1,9}):(\d{1,9}):(\d{1,9})\0")
@@ -123,7 +72,7 @@ def describe(root: Root, path: str, names: tuple[str, ...]) -> Library | None:
     if "MPI_Init" not in offered:
         return None
     data = root.data(path)
-    vendor = next((each for each in _VENDORS if re.search(each.mark, data)), None)
+    vendor = next((each for each in VENDORS if re.search(each.mark, data)), None)
     if vendor is None:
         return None
     linked, missing = closure(root, path)
@@ -194,7 +143,7 @@ def pmix_version(root: Root, paths: dict[str, ELF] | list[str]) -> str:
     return ""
 
 
-def _version(vendor: _Vendor, data: bytes) -> str:
+def _version(vendor: Vendor, data: bytes) -> str:
     for pattern in vendor.versions:
         counted: Counter[str] = Counter(
             match.decode() for match in re.findall(pattern, data)
@@ -209,7 +158,7 @@ def _version(vendor: _Vendor, data: bytes) -> str:
 _OPENMPI_SERIES = {0: "3.0", 10: "3.1", 20: "4.0", 30: "4.1", 40: "5.0"}
 
 
-def _version_of_file(vendor: _Vendor, path: str) -> str:
+def _version_of_file(vendor: Vendor, path: str) -> str:
     major, age, revision = (*numbers(path.rpartition(".so.")[2]), -1, -1, -1)[:3]
     series = _OPENMPI_SERIES.get(age)
     if vendor.family != OPENMPI or major != 40 or series is None:  # noqa: PLR2004
@@ -226,7 +175,7 @@ def _abi(data: bytes) -> tuple[int, ...]:
 
 
 def _pmi_kinds(
-    root: Root, vendor: _Vendor, data: bytes, linked: dict[str, ELF]
+    root: Root, vendor: Vendor, data: bytes, linked: dict[str, ELF]
 ) -> set[str]:
     found = set(_linked_pmi(linked))
     if vendor.family == OPENMPI:

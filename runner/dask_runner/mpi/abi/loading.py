@@ -5,8 +5,8 @@ from __future__ import annotations
 from shlex import quote
 from typing import TYPE_CHECKING
 
-from dask_runner.mpi.abi.facts import SONAMES
 from dask_runner.mpi.abi.findings import Finding, Verdict
+from dask_runner.mpi.abi.vendors import SONAMES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

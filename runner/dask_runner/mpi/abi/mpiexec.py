@@ -1,11 +1,11 @@
-"""Which launchers of MPI a root directory has, told by words in their files."""
+"""Which mpiexecs a root directory has, known by words in their files."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
 
-from dask_runner.mpi.abi.facts import Launcher
+from dask_runner.mpi.abi.facts import Mpiexec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -35,7 +35,7 @@ _KINDS = (
 
 def find(
     root: Root, directories: Sequence[str], libraries: Sequence[Library]
-) -> Iterable[Launcher]:
+) -> Iterable[Mpiexec]:
     """Return the launchers in these directories, each once.
 
     Parameters
@@ -65,7 +65,7 @@ def find(
             if kind and (kind, own) not in seen:
                 seen.add((kind, own))
                 told = re.search(version, data)
-                yield Launcher(
+                yield Mpiexec(
                     wrappers.get(own, f"{directory}/{name}"),
                     kind,
                     told[1].decode() if told else _sibling(own, libraries),

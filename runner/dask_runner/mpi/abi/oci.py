@@ -65,7 +65,7 @@ class Archive:
 
 
 class Missing(Broken):
-    """A layout has not what it names."""
+    """A layout lacks a file that it names."""
 
 
 def opened(layout: Layout, name: str) -> BinaryIO:

@@ -1,4 +1,4 @@
-"""A file system as a process whose root it were would see it."""
+"""A file system as a process would see it whose root it is."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ class Root:
             return b""
 
     def is_elf(self, path: str) -> bool:
-        """Tell from the first bytes; a file that cannot be read is none."""
+        """Return whether a file begins as ELF; one that cannot be read does not."""
         real = self.real(path)
         if real is None or not self._is(real, stat.S_ISREG):
             return False

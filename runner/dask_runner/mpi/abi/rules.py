@@ -14,8 +14,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dask_runner.mpi.abi.elf import numbers
-from dask_runner.mpi.abi.facts import MPICH, OPENMPI
 from dask_runner.mpi.abi.findings import Rule, Verdict
+from dask_runner.mpi.abi.vendors import MPICH, OPENMPI
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,7 +75,8 @@ RULES: tuple[Rule, ...] = (
         _kind("srun-none"),
         Verdict.INCOMPATIBLE,
         "{way.command} gives MPI no wire-up: every task is rank 0 of 1, with status 0",
-        "srun --mpi=pmix for Open MPI, srun --mpi=pmi2 for MPICH",
+        "srun --mpi=pmix for Open MPI, srun --mpi=pmi2 for MPICH; srun --mpi=list "
+        "tells what the site has",
     ),
     Rule(
         "Cray MPICH under Slurm on a Cray",

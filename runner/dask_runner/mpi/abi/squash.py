@@ -1,7 +1,7 @@
 """Images that are, or hold, a squashfs: SIF above all, which unsquashfs unpacks.
 
-It is a program of the machine that takes a stranger's image, so it is asked first what
-it would write; and what it has written is looked at as any directory of a stranger's.
+unsquashfs is a program of this machine that is given a stranger's image. So it is first
+asked what it would write, and what it has written is read as a stranger's directory.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from dask_runner.errors import ConfigError
 from dask_runner.mpi.abi.bounds import MOST_DEPTH, MOST_PATH
 from dask_runner.mpi.abi.streams import Broken
-from dask_runner.mpi.visible import visible
+from dask_runner.mpi.printable import printable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -158,7 +158,7 @@ def _accept(found: re.Match[bytes] | None, kinds: dict[bytes, bytes]) -> None:
     kind, path = found["kind"], found["path"]
     names = [path]
     if kind == b"l":
-        # One arrow is usual, and which of several is the link's, the list leaves open.
+        # One arrow is usual; of several, the list does not say which is the link's.
         parts = path.split(_ARROW)
         names = [_ARROW.join(parts[:number]) for number in range(1, len(parts))]
         if not names:
@@ -196,14 +196,14 @@ def _failed(path: Path, status: int, errors: BinaryIO) -> ConfigError:
     lines = errors.read().decode(errors="replace").strip().splitlines()
     said = lines[-1] if lines else "nothing inside"
     return ConfigError(
-        visible(f"unsquashfs {path} ended with status {status}: {said}"),
+        printable(f"unsquashfs {path} ended with status {status}: {said}"),
         "a whole image, and room in the temporary directory",
         f"TMPDIR=/some/disk dask-runner check {path}",
     )
 
 
 def _open_up(top: Path) -> None:
-    """Let us into all directories, so that all can be read, and removed afterwards.
+    """Give ourselves access to all directories, to read and later to remove them.
 
     (What cannot be removed, some versions of tempfile chmod, the target of a link
     included: CVE-2023-6597.)

@@ -1,4 +1,4 @@
-"""Bytes of an image, of which nothing is taken for granted."""
+"""Bytes of an image: any may be wrong."""
 
 from __future__ import annotations
 
@@ -31,11 +31,10 @@ _ZSTD = b"\x28\xb5\x2f\xfd"
 
 
 class Broken(Exception):  # noqa: N818  what is told of an image, no error of ours
-    """An image is not what it should be; the text says how."""
+    """An image is damaged; the text says how."""
 
 
-# What tarfile and the decompressors raise where content leads them astray, as their
-# sources tell.
+# What tarfile and the decompressors raise for damaged content, as their sources say.
 _LED_ASTRAY = (
     tarfile.TarError,
     gzip.BadGzipFile,
@@ -54,7 +53,7 @@ _LED_ASTRAY = (
 
 @contextmanager
 def unbroken() -> Iterator[None]:
-    """Tell damage as what it is: for blocks that unpack, and do little else."""
+    """Raise an error that names the damage: for blocks that do little but unpack."""
     try:
         yield
     except _LED_ASTRAY as error:
@@ -102,11 +101,11 @@ class _Bounded:
         self._left = MOST_HEADERS
 
     def expect_content(self) -> None:
-        """Let pass what is read from now on, bit by bit."""
+        """Pass on what is read from now on, piece by piece."""
         self._left = None
 
     def close(self) -> None:
-        """Do nothing: whoever has opened the file closes it."""
+        """Do nothing: the function that has opened the file closes it."""
 
     def _count(self, size: int) -> None:
         if self._left is not None:
@@ -116,7 +115,7 @@ class _Bounded:
 
     @staticmethod
     def _forwards(here: int, place: int) -> None:
-        # As a size below 0 would have it, for ever.
+        # A size below 0 would make this endless.
         if place < here:
             raise tarfile.ReadError("an entry that leads backwards")
 
@@ -149,7 +148,7 @@ class Direct(_Bounded):
 
 
 class Forward(_Bounded):
-    """A tar file that comes bit by bit.
+    """A tar file that is read piece by piece.
 
     Parameters
     ----------
@@ -204,7 +203,7 @@ class Forward(_Bounded):
 def members(
     source: Direct | Forward, budget: Budget
 ) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
-    """Give what is in a tar file, one after the other, in an :func:`unbroken` block."""
+    """Yield the members of a tar file, one by one, in an :func:`unbroken` block."""
     with tarfile.open(
         fileobj=cast("BinaryIO", source),
         mode="r:",
@@ -251,7 +250,7 @@ class Window(io.RawIOBase):
         return self._at
 
     def seek(self, place: int, whence: int = os.SEEK_SET) -> int:
-        """Go elsewhere, as in any file."""
+        """Move to a place, as in any file."""
         origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}
         if origin[whence] + place < 0:
             raise ValueError("a place before the beginning")

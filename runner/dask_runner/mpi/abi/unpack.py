@@ -2,7 +2,7 @@
 
 A SIF holds a squashfs, which ``unsquashfs`` takes out; what ``docker save`` and
 others write (OCI) are tar files one above the other. Nothing of an image is run, and
-whoever has made it is not trusted: it may cost some time and room, within bounds.
+its maker is not trusted: it may cost some time and room, within bounds.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dask_runner.mpi.abi.files import Disk
 from dask_runner.mpi.abi.layers import Layers
 from dask_runner.mpi.abi.root import Root
 from dask_runner.mpi.abi.streams import Broken, unbroken, unpacked
-from dask_runner.mpi.visible import visible
+from dask_runner.mpi.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +30,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
 
 @contextmanager
 def opened(image: str) -> Iterator[Root]:
-    """Give an image's root directory; what had to be unpacked is gone afterwards.
+    """Yield an image's root directory; what had to be unpacked is gone afterwards.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def _files(path: Path, top: Path, ends: ExitStack) -> Disk | Layers:
         archive = oci.Archive(_plain(file, top, ends, budget), budget)
     except Broken as error:
         raise UsageError(
-            visible(f"{path}: neither a SIF nor a tar file ({error})"),
+            printable(f"{path}: neither a SIF nor a tar file ({error})"),
             "an unpacked image, a SIF, or a file from docker save",
             "docker save NAME -o image.tar, then dask-runner check image.tar",
         ) from error
@@ -99,7 +99,7 @@ def _files(path: Path, top: Path, ends: ExitStack) -> Disk | Layers:
 
 
 def _plain(file: BinaryIO, top: Path, ends: ExitStack, budget: Budget) -> BinaryIO:
-    """Return a file's content that is not compressed: it is gone to and fro in it."""
+    """Return a file's content uncompressed, so that one can seek in it."""
     chunks = unpacked(file)
     if chunks is None:
         return file
@@ -137,7 +137,7 @@ def _refused(path: Path, error: OSError | Broken) -> ConfigError:
             f"TMPDIR=/some/disk dask-runner check {path}",
         )
     return ConfigError(
-        visible(f"{path} cannot be unpacked: {why}"),
+        printable(f"{path} cannot be unpacked: {why}"),
         "a whole image that you may read",
         "save it once more (docker save NAME -o image.tar), or check it from inside: "
         f"apptainer run --bind /:/host {path} check",

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from dask_runner.mpi.abi.binding import bind
 from dask_runner.mpi.abi.commands import command
 from dask_runner.mpi.abi.fabrics import FABRICS
-from dask_runner.mpi.abi.facts import MPIABI, MPICH, OPENMPI
 from dask_runner.mpi.abi.findings import Cell, Finding, Verdict
 from dask_runner.mpi.abi.judge import judge, ways
 from dask_runner.mpi.abi.loading import loads
+from dask_runner.mpi.abi.vendors import MPIABI, MPICH, OPENMPI
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -2,8 +2,8 @@
 
 ``dask_runner.programs.command`` puts this directory first on PYTHONPATH, so any
 Python of any version may come by here, also one that has never heard of Dask: the
-syntax is what all of them know, nothing is imported, and nothing happens until
-Dask is. Then ``standing.py`` lets a program that makes no client use the cluster.
+syntax is what all of them know, nothing is imported, and nothing happens until Dask's
+client is. Then ``for_client.py`` tells it what the variables cannot.
 
 The next ``sitecustomize`` on the path (a distribution's, a user's) runs as if
 this one were not there, and this directory leaves ``sys.path``.
@@ -14,35 +14,35 @@ import sys
 
 _HERE = os.path.dirname(__file__)
 
+_CLIENT = "distributed.client"
+
 
 class Finder(object):
-    """Finds no module itself; sees to it that *HOOKED* are patched when imported."""
-
-    HOOKED = ("dask.array.rechunk", "dask.base", "dask.utils", "distributed.client")
+    """Finds no module itself; runs ``for_client.py`` once Dask's client has run."""
 
     def __init__(self):
-        self._asked = set()
+        self._asking = False
 
     def find_spec(self, name, path=None, target=None):
-        """Return what the other finders find, to be patched once it has run."""
+        """Return what the other finders find for Dask's client; None for all else."""
         # Another such finder may ask all finders, this one included.
-        if name not in self.HOOKED or name in self._asked:
+        if name != _CLIENT or self._asking:
             return None
-        self._asked.add(name)
+        self._asking = True
         try:
             for finder in sys.meta_path:
                 find = getattr(finder, "find_spec", None)
                 spec = find(name, path, target) if find else None
                 if spec is not None:
-                    _patch_after(spec.loader, name)
+                    _prepare_after(spec.loader)
                     return spec
         finally:
-            self._asked.discard(name)
+            self._asking = False
         return None
 
 
-def _patch_after(loader, name):
-    """Let a module's own loader, which stays its loader, patch it at the end."""
+def _prepare_after(loader):
+    """Have the module's own loader, which stays its loader, prepare it at the end."""
     run = getattr(loader, "exec_module", None)
     if run is None or not hasattr(loader, "__dict__") or isinstance(loader, type):
         return
@@ -51,33 +51,28 @@ def _patch_after(loader, name):
         vars(loader).pop("exec_module", None)
         run(module)
         # A loader of an archive loads other modules as well.
-        if module.__name__ == name:
-            _patch(module)
+        if module.__name__ == _CLIENT:
+            _prepare()
 
     loader.exec_module = exec_module
 
 
-def _patch(module):
+def _prepare():
     try:
-        _standing().patch(module)
+        from importlib import util  # noqa: PLC0415  Dask has it
+
+        # It is not on this Python's path.
+        place = os.path.join(_HERE, "for_client.py")
+        spec = util.spec_from_file_location("_dask_runner_for_client", place)
+        module = util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        module.prepare()
     except Exception:  # noqa: BLE001  this Python is a stranger's
         kind, error = sys.exc_info()[:2]
         sys.stderr.write(
-            "dask-runner: warning: %s computes alone without a client: %s: %s\n"
+            "dask-runner: warning: Dask's client in %s is as without us: %s: %s\n"
             % (sys.executable, kind.__name__, error)
         )
-
-
-def _standing():
-    """Return standing.py, which is not on this Python's path."""
-    name = "_dask_runner_standing"
-    if name not in sys.modules:
-        from importlib import util  # noqa: PLC0415  Dask has it
-
-        spec = util.spec_from_file_location(name, os.path.join(_HERE, "standing.py"))
-        sys.modules[name] = util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
 
 
 # PYTHONPATH is inherited by what is no business of this cluster any more (another

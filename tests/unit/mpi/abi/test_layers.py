@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from dask_runner.errors import ConfigError, RunnerError
 from dask_runner.mpi.abi import bounds, inventory, layers, unpack
 from dask_runner.mpi.abi.root import Root
-from dask_runner.mpi.visible import visible
+from dask_runner.mpi.printable import printable
 from tests.strangers_images import (
     DIRECTORY,
     Entry,
@@ -421,7 +421,7 @@ def safe(places: tuple[Path, Path], image: Path) -> None:
     try:
         with unpack.opened(str(image)) as root:
             facts = inventory.take(root, (), "image")
-            assert all(each.isprintable() for each in visible(facts.system))
+            assert all(each.isprintable() for each in printable(facts.system))
     except RunnerError as error:
         assert error.saw  # noqa: PT017  either is right
         assert error.needed  # noqa: PT017

@@ -10,7 +10,6 @@ from dask_runner.mpi.abi.elf import NotELFError, numbers
 from dask_runner.mpi.abi.files import Disk
 from dask_runner.mpi.abi.inventory import take
 from dask_runner.mpi.abi.root import Root
-from tests.programs import printed
 
 
 @pytest.fixture
@@ -220,12 +219,3 @@ def test_a_name_that_no_file_can_have_is_not_there(tmp_path: Path, path: str) ->
 @pytest.mark.parametrize("text", ["1" * 5000, "v" + "9." * 5000, "1." + "7" * 9999])
 def test_versions_of_any_length_are_numbers(text: str) -> None:
     assert all(number < 10**9 for number in numbers(text))
-
-
-def test_the_command_line_loads_nothing_of_it_for_other_commands() -> None:
-    code = (
-        "import sys, dask_runner.cli.commands\n"
-        "print([n for n in sys.modules if 'mpiabi' in n or 'elftools' in n])"
-    )
-
-    assert printed(code) == "[]"

@@ -2,10 +2,11 @@
 
 import pytest
 
-from dask_runner.mpi.abi.facts import MPICH, OPENMPI, Facts, Launcher, Library, Slurm
+from dask_runner.mpi.abi.facts import Facts, Library, Mpiexec, Slurm
 from dask_runner.mpi.abi.findings import Verdict, Way
 from dask_runner.mpi.abi.judge import judge, ways
 from dask_runner.mpi.abi.rules import RULES
+from dask_runner.mpi.abi.vendors import MPICH, OPENMPI
 
 PMI1, PMI2, PMIX = frozenset({"pmi1"}), frozenset({"pmi2"}), frozenset({"pmix"})
 
@@ -183,7 +184,7 @@ def test_the_ways_of_a_host_begin_with_the_best() -> None:
         slurm=Slurm(
             "/usr/lib/slurm", ("cray_shasta", "pmi2", "pmix", "pmix_v5"), "", "5.0.7"
         ),
-        launchers=(Launcher("/usr/bin/mpiexec", "prte", "5.0.7"),),
+        launchers=(Mpiexec("/usr/bin/mpiexec", "prte", "5.0.7"),),
     )
 
     assert list(map(str, ways(host))) == [

@@ -154,24 +154,6 @@ def test_a_sif_that_is_encrypted_says_so(tmp_path: Path) -> None:
         pass
 
 
-def test_the_squashfs_of_a_sif_is_where_its_descriptor_says(
-    tmp_path: Path, programs: Path
-) -> None:
-    sif(tmp_path / "x.sif", 2)
-    # The real program is in the images' tests; here is what it is told.
-    told = tmp_path / "told"
-    program = programs / "unsquashfs"
-    program.write_text(f'#!/bin/sh\necho "$@" > {told}\nexit 1\n')
-    program.chmod(0o755)
-
-    with (
-        pytest.raises(ConfigError, match="ended with status 1"),
-        unpack.opened(str(tmp_path / "x.sif")),
-    ):
-        pass
-    assert "-offset 4096" in told.read_text()
-
-
 def garbage(path: Path) -> None:
     """Write neither."""
     path.write_bytes(b"garbage")

@@ -4,16 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from dask_runner.mpi.abi.facts import (
-    MPICH,
-    OPENMPI,
-    Facts,
-    Launcher,
-    Library,
-    Module,
-    Slurm,
-)
+from dask_runner.mpi.abi.facts import Facts, Library, Module, Mpiexec, Slurm
 from dask_runner.mpi.abi.findings import Verdict
+from dask_runner.mpi.abi.vendors import MPICH, OPENMPI
 from dask_runner.mpi.abi.verdict import Report, compare
 
 CALLS = frozenset({"MPI_Init", "MPI_Send", "MPI_Recv"})
@@ -227,7 +220,7 @@ def test_an_mpi_of_the_host_can_be_bound_or_not(
 
 
 def test_an_mpi_that_the_host_cannot_start_is_not_bound() -> None:
-    launcher = Launcher("/usr/bin/mpiexec", "prte", "5.0.7")
+    launcher = Mpiexec("/usr/bin/mpiexec", "prte", "5.0.7")
     host = replace(BARE, libraries=(MPICH_4,), launchers=(launcher,))
 
     assert bound(compare(IMAGE, host))[0] is Verdict.INCOMPATIBLE
@@ -253,7 +246,7 @@ def test_a_line_to_copy_has_nothing_in_it_that_a_shell_would_run() -> None:
     prefix = "/opt/$(touch me)"
     openmpi_4 = replace(OPENMPI_5, path=f"{prefix}/lib/libmpi.so.40", version="4.1.8")
     named = replace(openmpi_4, soname="libother.so", names=("libother.so",))
-    host = replace(BARE, launchers=(Launcher("/usr/bin/mpiexec", "orte", "4.1.8"),))
+    host = replace(BARE, launchers=(Mpiexec("/usr/bin/mpiexec", "orte", "4.1.8"),))
 
     told = [
         *compare(replace(IMAGE, libraries=(openmpi_4,)), host, "my image.sif").do,

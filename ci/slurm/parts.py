@@ -1,0 +1,39 @@
+"""Create, find and remove the parts of a cluster in containers, by a label."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import docker
+    from docker.models.containers import Container
+
+#: On every part: the name of the cluster.
+LABEL = "dask-runner.cluster"
+#: On a container: the name of the node.
+NODE = LABEL + ".node"
+
+
+def create(client: docker.DockerClient, name: str) -> dict[str, str]:
+    """Create the network and the home; return the labels for all parts."""
+    labels = {LABEL: name}
+    client.networks.create(name, driver="bridge", labels=labels)
+    client.volumes.create(f"{name}-home", labels=labels)
+    return labels
+
+
+def containers(client: docker.DockerClient, name: str) -> list[Container]:
+    """Return the nodes, in the order of their names."""
+    found = client.containers.list(all=True, filters={"label": f"{LABEL}={name}"})
+    return sorted(found, key=lambda container: str(container.name))
+
+
+def remove(client: docker.DockerClient, name: str) -> None:
+    """Remove all parts of a cluster."""
+    for container in containers(client, name):
+        container.remove(force=True, v=True)
+    its = {"label": f"{LABEL}={name}"}
+    for network in client.networks.list(filters=its):
+        network.remove()
+    for volume in client.volumes.list(filters=its):
+        volume.remove()

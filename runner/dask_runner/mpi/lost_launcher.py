@@ -1,0 +1,81 @@
+"""A task of a launcher whose variables were lost on the way: refused at the start.
+
+An environment that was emptied (``--cleanenv``) would make every rank a cluster of
+its own. What is left are the launcher among the ancestors, and a hint from outside.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from dask_runner.errors import ConfigError
+from dask_runner.launch.numbers import parse_digits_or_none, quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dask_runner.mpi.surroundings import Surroundings
+
+#: How many tasks there are, told from outside an emptied environment:
+#: ``APPTAINERENV_DASKRUNNER_NTASKS=$SLURM_NTASKS``.
+HINT = "DASKRUNNER_NTASKS"
+
+# What a launcher's process of a node is called, and what it started. Slurm's says
+# whose task it is: "slurmstepd: [34.0]"; batch, extern and interactive steps have
+# names there, and no tasks.
+_LAUNCHERS = (
+    (re.compile(r"slurmstepd: \[\d+\.\d+"), "srun"),
+    (re.compile(r"(\S*/)?hydra_pmi_proxy\b"), "mpiexec of MPICH or Intel MPI"),
+    (re.compile(r"(\S*/)?(prted|prterun)\b"), "mpirun of Open MPI 5"),
+    (re.compile(r"(\S*/)?orted\b"), "mpirun of Open MPI 4"),
+    (re.compile(r"(\S*/)?(palsd|flux-shell)\b"), "PALS or Flux"),
+)
+
+# The variables that a container's engine sets in it, whatever else it empties.
+_CONTAINERS = ("APPTAINER_CONTAINER", "SINGULARITY_CONTAINER")
+
+
+def refuse(environ: Mapping[str, str], around: Surroundings) -> None:
+    """Refuse a task of a launcher that sees none of the launcher's variables.
+
+    To be called where no launcher was found and none was ruled out.
+
+    Raises
+    ------
+    ConfigError
+    """
+    text = environ.get(HINT, "")
+    hint = parse_digits_or_none(text or "0")
+    if hint is None:
+        raise ConfigError(
+            f"{HINT} is {quoted(text)}",
+            "the number of the launcher's tasks",
+            f"set it from the launcher's own (APPTAINERENV_{HINT}=$SLURM_NTASKS), or "
+            "leave it out",
+        )
+    if hint > 1:
+        saw = f"{HINT}={hint}, but no launcher's variables"
+    else:
+        launcher = _launcher_above(around)
+        if not launcher or around.terminal or not _contained(environ):
+            return
+        saw = f"{launcher} started this, but none of its variables are here"
+    raise ConfigError(
+        f"{saw}: the environment was emptied on the way (--cleanenv, --containall)",
+        "the launcher's variables, by which the ranks know their places",
+        "leave out --cleanenv and --containall; or add --launcher none for a cluster "
+        "of each task alone",
+    )
+
+
+def _contained(environ: Mapping[str, str]) -> bool:
+    return any(name in environ for name in _CONTAINERS)
+
+
+def _launcher_above(around: Surroundings) -> str:
+    for command in around.ancestors:
+        for pattern, name in _LAUNCHERS:
+            if pattern.match(command):
+                return name
+    return ""

@@ -1,0 +1,117 @@
+"""Report an error that occurs before the rank runs: once, and to the other ranks.
+
+Most such errors occur in all ranks alike, which then end by themselves. But one node
+may have other arguments or another configuration, and the other ranks would wait for
+it, so this rank leaves a notice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from typing import TYPE_CHECKING, Any
+
+from dask_runner.errors import RunnerError
+from dask_runner.hub import messages as m
+from dask_runner.hub.channel import BlockingChannel
+from dask_runner.hub.report import say
+from dask_runner.launch.detect import detect, prints_shared_errors
+from dask_runner.launch.settings import configured, settle
+from dask_runner.meeting.choose import choose
+from dask_runner.meeting.notice import Notice
+from dask_runner.node.mpi_broadcast import mpi_meeting
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dask_runner.launch.settings import Setting, Settings
+    from dask_runner.launch.world import World
+    from dask_runner.meeting.notice import Notices
+    from dask_runner.node.follower import Beside
+
+#: Options that decide where notices lie, how long they last, and whether to leave one.
+_KEYS = ("scheduler_file", "timeout", "min_workers", "mpi_tasks")
+
+
+def report(
+    error: RunnerError,
+    environ: Mapping[str, str],
+    given: Mapping[str, Any],
+    beside: Beside,
+) -> None:
+    """Report the error that ends this process, unless another rank reports it.
+
+    Parameters
+    ----------
+    error : RunnerError
+    environ : mapping
+    given : mapping
+        The options of the command line, as far as they are known.
+    beside : Beside
+        The connection to the leader of the node, which can report it.
+    """
+    launcher = str(given.get("launcher") or "auto")
+    if _leader_knows(beside, error):
+        return
+    first, notices = None, None
+    if found := _place(environ, given, launcher):
+        world, settings, notices = found
+        if settings.min_workers is None or world.rank == 0:
+            here = world.key, world.rank, socket.gethostname()
+            first = notices.leave(Notice.of(error, *here, settings.timeout))
+    if prints_shared_errors(environ, launcher) if first is None else first:
+        say(f"error: {error}")
+    if notices is not None:
+        asyncio.run(notices.taken())
+
+
+def _leader_knows(beside: Beside, error: RunnerError) -> bool:
+    """Send the error to the leader of the node; return False if there is none."""
+    if beside.leader is None:
+        return False
+    with socket.socket(fileno=beside.leader.detach()) as leader:
+        try:
+            gone = not leader.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            gone = False
+        except OSError:
+            gone = True
+        if not gone:
+            failed = m.Failed(error.saw, error.needed, error.do, error.status)
+            BlockingChannel(leader).send(failed)
+        return not gone
+
+
+def _place(
+    environ: Mapping[str, str], given: Mapping[str, Any], launcher: str
+) -> tuple[World, Settings, Notices] | None:
+    """Return the World, the settings and the notices; None where they are not known."""
+    try:
+        world = detect(environ, launcher)
+        if world is None:
+            return None
+        settings = _settled(environ, given)
+        meeting = choose(world, environ, settings, mpi_meeting)
+    except RunnerError:
+        return None  # it may be the very error that is reported
+    return world, settings, meeting.notices
+
+
+def _settled(environ: Mapping[str, str], given: Mapping[str, Any]) -> Settings:
+    """Return the settings, with defaults for the options that are invalid."""
+    chosen: dict[str, Any] = {}
+    found: dict[str, Setting] = {}
+    try:
+        told = configured(environ)
+    except RunnerError:
+        told = {}
+    for key in _KEYS:
+        with contextlib.suppress(RunnerError):
+            settle({key: given.get(key)}, {})
+            chosen[key] = given.get(key)
+        if key in told:
+            with contextlib.suppress(RunnerError):
+                settle({}, {key: told[key]})
+                found[key] = told[key]
+    return settle(chosen, found)

@@ -1,0 +1,34 @@
+"""The events of a rank: each is a source, and what happened there."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+
+class Source(StrEnum):
+    """Where an event comes from.
+
+    For a process, it is also the name of its module in :mod:`dask_runner.programs` and
+    of its log.
+    """
+
+    # The connection to the hub; the meeting; an end that the hub does not report.
+    link = "link"
+    meeting = "meeting"
+    parting = "parting"
+    # The rank's processes; above: the user's process with a runner in Python.
+    agent = "agent"
+    scheduler = "scheduler"
+    client = "client"
+    broadcast = "broadcast"
+    above = "above"
+    # The process that the launcher started, and the other ranks of the node.
+    launched = "launched"
+    leader = "leader"
+    node = "node"
+    # A background task of this process that has failed.
+    task = "task"
+
+
+Event = tuple[Source, Any]

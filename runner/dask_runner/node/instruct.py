@@ -1,0 +1,188 @@
+"""The instructions for a rank's processes, made from a Launch."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dask_runner.launch.plan import Role
+from dask_runner.meeting.addresses import of_interface
+from dask_runner.node.agent_socket import Place
+from dask_runner.node.instructions import (
+    Keys,
+    Modules,
+    RunClient,
+    RunScheduler,
+    RunWorkers,
+)
+from dask_runner.node.program import STDIN
+from dask_runner.resources.binding import bind
+from dask_runner.resources.cpusets import from_list_format
+from dask_runner.resources.cuda_workers import cuda_worker, in_words, is_fleet
+from dask_runner.resources.rank_share import rank_share
+from dask_runner.resources.worker_share import worker_shares
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dask_runner.hub.messages import Start
+    from dask_runner.launch.launch import Launch, Program
+    from dask_runner.launch.settings import Settings
+    from dask_runner.meeting.record import Record
+    from dask_runner.node.directory import Workplace
+    from dask_runner.resources.machine import Snapshot
+
+
+#: The warning about workers that have HTTP servers.
+OPENED = (
+    "worker_options has dashboard_address: anyone who reaches these ports of the "
+    "workers can read them"
+)
+
+
+def host(settings: Settings, link_host: str) -> str:
+    """Return the address to listen at: the one by which this rank reaches the hub.
+
+    Raises
+    ------
+    ConfigError
+        If the interface that the user named has no address.
+    """
+    found = of_interface(settings.interface) if settings.interface else link_host
+    # Dask appends a colon and a port.
+    return f"[{found}]" if ":" in found else found
+
+
+def _protocol(settings: Settings) -> str:
+    return str(settings.protocol or ("tls" if settings.security == "tls" else "tcp"))
+
+
+def scheduler(
+    launch: Launch, link_host: str, environ: Mapping[str, str], record: Record
+) -> RunScheduler:
+    """Return the instructions for the scheduler; *environ* is for Dask."""
+    settings, given = launch.settings, dict(launch.scheduler_options)
+    own = {
+        "protocol": _protocol(settings),
+        "dashboard_address": settings.dashboard_address,  # None: no port
+        **_listens(settings, link_host, given),
+    }
+    return RunScheduler(
+        dashboard=bool(given.pop("dashboard", settings.dashboard)),
+        options=own | given,
+        modules=modules(launch),
+        environ=dict(environ),
+        keys=_keys(record),
+    )
+
+
+def _listens(
+    settings: Settings, link_host: str, given: Mapping[str, Any]
+) -> dict[str, str]:
+    """Return where to listen; Dask refuses a host together with an interface."""
+    return {} if "interface" in given else {"host": host(settings, link_host)}
+
+
+def _keys(record: Record) -> Keys:
+    return Keys(record.certificate, record.private_key)
+
+
+def client(
+    program: Program,
+    settings: Settings,
+    environ: Mapping[str, str],
+    text: bytes | None = None,
+) -> RunClient:
+    """Return the instructions for the client.
+
+    *text* is the text of a program that can be read only once.
+    """
+    encoded = None if text is None else base64.b64encode(text).decode()
+    return RunClient(program, encoded, dict(environ), settings.report)
+
+
+def workers(
+    launch: Launch,
+    snapshot: Snapshot,
+    workplace: Workplace,
+    start: Start,
+    link_host: str,
+    record: Record,
+) -> tuple[RunWorkers, tuple[str, ...]]:
+    """Return the instructions for the rank's workers, and warnings.
+
+    Raises
+    ------
+    ConfigError
+        If an option about the workers is invalid on this node.
+    """
+    settings, world = launch.settings, launch.world
+    local_rank = start.local_rank if world.local_rank is None else world.local_rank
+    share = rank_share(
+        snapshot,
+        world.local_size or start.local_size,
+        local_rank,
+        hosts_hub=world.rank == 0 and Role.worker in launch.plan.roles(0),
+        masks=[from_list_format(mask) for mask in start.masks] or None,
+    )
+    shares = worker_shares(
+        share, settings.nworkers, settings.nthreads, settings.memory_limit
+    )
+    bound = bind(share, shares.value, allocated=world.launcher != "local").value
+    common = {
+        **_listens(settings, link_host, launch.worker_options),
+        "protocol": _protocol(settings),
+        "local_directory": str(workplace.path),
+        "preload": list(settings.preload) or None,
+        "resources": settings.resources,
+    }
+    prefix = f"{launch.worker_name}-{world.rank}" if launch.worker_name else world.rank
+    each = [
+        one.named(prefix if number == 0 else f"{prefix}-{number}")
+        for number, one in enumerate(bound)
+    ]
+    fleet = None
+    if is_fleet(settings):
+        each, fleet = cuda_worker(share, bound, settings, prefix)
+        common["resources"] = in_words(settings.resources)
+    run = RunWorkers(
+        scheduler=start.address,
+        worker_class=settings.worker_class,
+        modules=modules(launch),
+        common={key: value for key, value in common.items() if value is not None},
+        options=dict(launch.worker_options),
+        nanny=has_nannies(settings),
+        mpi_ranks=world.size if settings.mpi_tasks else 0,
+        workers=tuple(each),
+        fleet=fleet,
+        place=Place.of(snapshot, workplace.path),
+        log=workplace.log("worker"),
+        environ=dict(workplace.environment(workplace.tls(record))),
+        keys=_keys(record),
+    )
+    warnings = [*share.warnings, *shares.warnings]
+    if launch.worker_options.get("dashboard_address") is not None:
+        warnings.append(OPENED)
+    return run, tuple(warnings)
+
+
+def has_nannies(settings: Settings) -> bool:
+    """Return whether the agent's nannies watch the workers."""
+    # A worker that is started again cannot be MPI's rank again.
+    return bool(settings.nanny) and not settings.mpi_tasks and not is_fleet(settings)
+
+
+def modules(launch: Launch) -> Modules:
+    """Return where the user's modules are."""
+    program = launch.program
+    command = program is not None and program.kind == "command"
+    if program is None and launch.script:
+        at = [launch.script]
+    elif program is None or program.kind != "script" or program.target == STDIN:
+        at = [str(Path.cwd())]
+    elif program.target.startswith(("/dev/", "/proc/")):
+        at = []  # a pipe is in no directory
+    else:
+        at = [str(Path(program.target).absolute())]
+    return Modules(tuple(at), command)

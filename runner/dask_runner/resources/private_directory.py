@@ -1,0 +1,200 @@
+"""Directories that no other account can take away, and how one is removed all the same.
+
+The owner of a directory can rename what lies in it, whoever owns that, and lay
+something else under its name; so can all that may write into one that is not sticky.
+Each directory on the way from the root counts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import grp
+import os
+import pwd
+import shutil
+import stat
+import tempfile
+from pathlib import Path
+from typing import Self
+
+#: Where an access control list gives rights to more than the owner and the group.
+_LIST = "system.posix_acl_access"
+
+#: Times that a directory is made anew when somebody else is faster: it is looked at
+#: within microseconds.
+TRIES = 100
+
+_TEMPORARY = ("/var/tmp", "/tmp")  # noqa: S108  exposure() looks at them
+
+#: How many user ids exist (user_namespaces(7)): a namespace that maps all hides none.
+_ALL_USERS = 2**32 - 1
+
+_OVERFLOW = Path("/proc/sys/kernel/overflowuid")
+_MAP = Path("/proc/self/uid_map")
+
+
+def exposure(directory: str | Path) -> str:
+    """Return why another account could rename what lies in a directory; "" if none can.
+
+    Parameters
+    ----------
+    directory : path
+        One that exists.
+
+    Raises
+    ------
+    OSError
+        If it, or one on the way to it, cannot be looked at.
+    """
+    path = Path(directory).resolve()
+    for one in reversed([path, *path.parents]):
+        found = one.stat()
+        mode = stat.S_IMODE(found.st_mode)
+        if found.st_uid not in {0, os.geteuid()} and not _is_hidden(found.st_uid):
+            return f"{one} belongs to uid {found.st_uid}"
+        if found.st_uid == os.geteuid() and not mode & 0o011:
+            # No other account gets beyond this directory.
+            return ""
+        if mode & stat.S_ISVTX:
+            continue
+        if mode & stat.S_IWOTH:
+            return f"{one} can be written by all (mode {mode:04o})"
+        if mode & stat.S_IWGRP and not _is_ours_alone(one, found.st_gid):
+            return f"{one} can be written by group {found.st_gid} (mode {mode:04o})"
+    return ""
+
+
+def for_temporary_files() -> str:
+    """Return a directory for temporary files that others cannot take away.
+
+    The usual one, where there is no better.
+    """
+    usual = tempfile.gettempdir()
+    for directory in (usual, *_TEMPORARY):
+        with contextlib.suppress(OSError):
+            if not exposure(directory) and os.access(directory, os.W_OK | os.X_OK):
+                return directory
+    return usual
+
+
+@functools.cache
+def _hides_users() -> int:
+    """Return the number that stands for users of which this namespace knows nothing."""
+    try:
+        lines = [line.split() for line in _MAP.read_text().splitlines()]
+        overflow = int(_OVERFLOW.read_text())
+    except OSError:  # not Linux
+        return -1
+    return overflow if sum(int(line[2]) for line in lines) < _ALL_USERS else -1
+
+
+def _is_hidden(uid: int) -> bool:
+    # Root's own directories (/, /tmp) look so in an unprivileged container. Another
+    # account's look the same, and cannot be told from them.
+    return uid == _hides_users()
+
+
+def _is_ours_alone(directory: Path, gid: int) -> bool:
+    """Whether a group is the one that many systems give each user for themselves."""
+    try:
+        user, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(gid)
+        listed = _LIST in os.listxattr(directory)
+    except (KeyError, OSError):  # OSError: the file system has no such attributes
+        return False
+    return (
+        gid == user.pw_gid
+        and group.gr_name == user.pw_name
+        and not {*group.gr_mem} - {user.pw_name}
+        and not listed
+    )
+
+
+class HeldDirectory:
+    """A directory known by its descriptor, so that no other can take its place.
+
+    Parameters
+    ----------
+    descriptor : int
+        This object's from now on; -1 for a directory that is gone.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+
+    @classmethod
+    def at(cls, path: str | Path) -> Self:
+        """Hold one that exists; nothing if it is gone already."""
+        try:
+            return cls(os.open(path, os.O_RDONLY | os.O_DIRECTORY))
+        except OSError:
+            return cls(-1)
+
+    @classmethod
+    def make(cls, parent: str, prefix: str) -> tuple[Self, Path]:
+        """Make one of mode 0700; return its name as well.
+
+        Raises
+        ------
+        OSError
+            If it cannot be made, or is not ours alone.
+        """
+        for _ in range(TRIES):
+            path = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+            if made := cls._opened(path):
+                return made, path
+        raise PermissionError(errno.EPERM, "somebody else takes away what is made")
+
+    @classmethod
+    def _opened(cls, path: Path) -> Self | None:
+        """Open what was just made; None if something else is there by now."""
+        try:
+            held = cls(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        found = os.fstat(held.descriptor)
+        entries = os.listdir(held.descriptor)  # noqa: PTH208  a descriptor
+        if found.st_uid != os.geteuid() or entries:
+            os.close(held.descriptor)
+            return None
+        mode = stat.S_IMODE(found.st_mode)
+        if mode & 0o077:
+            held.remove()
+            why = f"it shows files to others (mode {mode:04o})"
+            raise PermissionError(errno.EPERM, why)
+        return held
+
+    @property
+    def path(self) -> Path:
+        """A name that all processes of this user have for it, while this one lives."""
+        return Path(f"/proc/{os.getpid()}/fd/{self.descriptor}")
+
+    def close(self) -> None:
+        """Hold it no more."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+    def remove(self) -> None:
+        """Remove it with all that is in it, wherever it is by now."""
+        if self.descriptor < 0:
+            return
+        # Another process may remove the same, and be faster.
+        with contextlib.suppress(OSError):
+            _empty(self.descriptor)
+            name = Path(f"/proc/self/fd/{self.descriptor}").readlink()
+            if os.path.samestat(name.lstat(), os.fstat(self.descriptor)):
+                name.rmdir()
+                self.close()
+
+
+def _empty(directory: int) -> None:
+    with os.scandir(directory) as found:
+        entries = list(found)
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry.name, ignore_errors=True, dir_fd=directory)
+        else:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(entry.name, dir_fd=directory)

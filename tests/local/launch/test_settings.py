@@ -1,0 +1,90 @@
+"""Options from the files of Dask's configuration, which a process reads once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.programs import printed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A home without any configuration; also for Dask's own places."""
+    home = tmp_path / "home"
+    (home / ".config" / "dask").mkdir(parents=True)
+    return home
+
+
+def environ(home: Path, **more: str) -> dict[str, str]:
+    return {"HOME": str(home), "DASK_ROOT_CONFIG": "/nowhere", **more}
+
+
+def in_a_process(home: Path, yaml: str, **more: str) -> str:
+    """Return repr(settings.timeout) or the error, as a new process sees it."""
+    (home / ".config" / "dask" / "my.yaml").write_text(yaml)
+    code = (
+        "import os\n"
+        "from dask_runner.errors import RunnerError\n"
+        "from dask_runner.launch.settings import configured, settle\n"
+        "try:\n"
+        "    settings = settle({}, configured(os.environ))\n"
+        "    print(settings.timeout, dict(settings)['timeout'].source)\n"
+        "except RunnerError as error:\n"
+        "    print(error.status, error)\n"
+    )
+    return printed(code, environ(home, **more))
+
+
+def test_a_file_of_dasks_configuration_sets_options(home: Path) -> None:
+    said = in_a_process(home, "runner: {timeout: 12}\n")
+    assert said == "12.0 Dask's configuration, runner.timeout"
+
+
+def test_a_variable_comes_before_a_file(home: Path) -> None:
+    said = in_a_process(home, "runner: {timeout: 12}\n", DASK_RUNNER__TIMEOUT="13")
+    assert said == "13.0 DASK_RUNNER__TIMEOUT"
+
+
+def test_a_name_with_a_dash_is_the_same_option(home: Path) -> None:
+    assert in_a_process(home, "runner: {min-workers: 0}\n").startswith("78 ")
+
+
+@pytest.mark.parametrize(
+    ("yaml", "word"),
+    [
+        ("runner: {timeout: [\n", "my.yaml"),
+        ("runner: 5\n", "runner = 5"),
+        ("runner: [timeout]\n", "runner = ['timeout']"),
+        ("runner: {timeuot: 5}\n", "timeuot"),
+        ("runner: {timeout: {a: 1}}\n", "runner.timeout"),
+        ("runner: {1: 2}\n", "configuration"),
+    ],
+)
+def test_a_bad_file_is_an_error_that_names_it(home: Path, yaml: str, word: str) -> None:
+    said = in_a_process(home, yaml)
+    assert said.startswith("78 "), said
+    assert word in said
+    assert "needed: " in said
+    assert "you can: " in said
+
+
+def test_no_options_below_runner_is_no_error(home: Path) -> None:
+    assert in_a_process(home, "runner:\n").endswith(" default")
+    assert in_a_process(home, "other: 1\n").endswith(" default")
+
+
+def test_dask_is_imported_only_where_a_file_says_something(home: Path) -> None:
+    code = (
+        "import os, sys\n"
+        "from dask_runner.launch.settings import configured\n"
+        "configured(os.environ)\n"
+        "print('dask' in sys.modules)\n"
+    )
+    for text, wanted in (("# runner:\n#   timeout: 1\n", "False"), ("a: 1\n", "True")):
+        (home / ".config" / "dask" / "distributed.yaml").write_text(text)
+        assert printed(code, environ(home)) == wanted

@@ -1,0 +1,44 @@
+"""A stage whose ranks come over real connections, to the hub's own server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dask_runner.hub import handshake
+from dask_runner.hub.server import Hub
+from dask_runner.meeting.record import Record
+from tests.unit.stage import PATIENCE, Stage
+
+if TYPE_CHECKING:
+    from dask_runner.hub.channel import Channel
+
+LOOPBACK = "127.0.0.1"
+
+
+class Served(Stage):
+    """A hub at a port, and the ranks that have connected to it."""
+
+    def __init__(self, size: int, layout: str = "shared", **given: Any) -> None:
+        super().__init__(size, layout, **given)
+        self.hub = Hub(self.state, self.said, self.silence)
+        self._channels: list[Channel] = []
+
+    async def open(self) -> None:
+        await super().open()
+        self.port = await self.hub.listen(LOOPBACK)
+
+    async def shut(self) -> None:
+        await super().shut()
+        await self.hub.shut()
+        for channel in self._channels:
+            await channel.closed()
+
+    def record(self, key: str = "k") -> Record:
+        """Return what others find the hub by."""
+        secret = self.hub.secret.hex()
+        return Record(key, "n", "c1", LOOPBACK, self.port, secret, "", "")
+
+    async def connect(self) -> Channel:
+        channel = await handshake.connect(self.record(), PATIENCE)
+        self._channels.append(channel)
+        return channel

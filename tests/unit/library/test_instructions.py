@@ -1,0 +1,19 @@
+"""What the process of a rank is told by the user's arrives as it was sent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hypothesis import given
+
+from dask_runner.hub.messages import decode, encode
+from dask_runner.library.instructions import RunTop
+from tests.unit.values import values
+
+if TYPE_CHECKING:
+    from dask_runner.hub.messages import Message
+
+
+@given(values(RunTop))
+def test_an_instruction_arrives_as_it_was_sent(message: Message) -> None:
+    assert decode(encode(message)) == message
