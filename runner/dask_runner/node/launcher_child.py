@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from math import ceil
 from signal import SIGKILL
 from typing import TYPE_CHECKING, Protocol
 
@@ -141,7 +140,7 @@ class ThisProcess:
 
     def die_in(self, seconds: float) -> None:
         """Have the kernel kill this process, which may be stopped by then."""
-        die_in(ceil(seconds))
+        die_in(seconds)
 
     def settle(self) -> None:
         """End this process's children, and have this process end soon."""
