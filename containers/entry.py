@@ -14,25 +14,29 @@ from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache"
+VENV = ROOT / ".venv"
 
 _MISSING_SDK = f"""\
 this Python ({sys.executable}) has no Docker SDK
   needed: the package "docker" of the Python package index
-  you can: run "make" once (it fills .venv), or pip install docker"""
+  you can: run "make venv", or pip install docker"""
 
 
 def start(module: str) -> NoReturn:
     """Run a module's ``main`` and exit with its status.
 
-    A Python without the Docker SDK is replaced by that of the checkout's ``.venv``.
+    The Python of the checkout's ``.venv`` takes over if ``make`` has filled it; without
+    it, any Python with the Docker SDK will do.
 
     Parameters
     ----------
     module : str
         Full name of the module, for example ``containers.engine``.
     """
+    _prefer_venv()
     if importlib.util.find_spec("docker") is None:
-        _hand_over()
+        sys.stderr.write(_MISSING_SDK + "\n")
+        raise SystemExit(78)
     errors = importlib.import_module("dask_runner.errors")
     try:
         status = importlib.import_module(module).main(sys.argv[1:])
@@ -52,12 +56,12 @@ def start(module: str) -> NoReturn:
     raise SystemExit(status)
 
 
-def _hand_over() -> NoReturn:
-    """Run the same command with the Python of ``.venv``, or say what to do."""
-    python = ROOT / ".venv" / "bin" / "python"
-    # The python of a virtual environment is a link to the base one: their prefixes
-    # differ, their resolved paths do not.
-    if not os.access(python, os.X_OK) or Path(sys.prefix) == ROOT / ".venv":
-        sys.stderr.write(_MISSING_SDK + "\n")
-        raise SystemExit(78)
-    os.execv(python, [str(python), *sys.argv])  # noqa: S606 - no shell wanted
+def _prefer_venv() -> None:
+    """Run the same command with the Python of ``.venv``, if ``make`` has filled it."""
+    python = VENV / "bin" / "python"
+    # A virtual environment's python is a link to the base one: their prefixes differ,
+    # their resolved paths do not.
+    if Path(sys.prefix).resolve() == VENV.resolve():
+        return
+    if (VENV / "developer").exists() and os.access(python, os.X_OK):
+        os.execv(python, [str(python), *sys.argv])  # noqa: S606 - no shell wanted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import time
@@ -106,7 +107,9 @@ def _push(client: docker.DockerClient, image: Image, wanted: Row) -> None:
         sign(client, sif, Path(key))
     bill = sbom(client, image, wanted)
     pushed = registry.push(client, target, wanted, image, sif, bill)
-    registry.report(pushed, sif.with_suffix(".pushed.json"))
+    # For people who pin digests.
+    record = sif.with_suffix(".pushed.json")
+    record.write_text(json.dumps(pushed, indent=2) + "\n")
 
 
 def _pull(client: docker.DockerClient, wanted: Row) -> None:

@@ -7,7 +7,6 @@ also while another one is going on or was interrupted.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -297,8 +296,3 @@ def pull(
         aside.unlink(missing_ok=True)
     image.tag(row.tag)
     return image
-
-
-def report(pushed: dict[str, str], file: Path) -> None:
-    """Write names and digests to a file, for people who pin digests."""
-    file.write_text(json.dumps(pushed, indent=2) + "\n")

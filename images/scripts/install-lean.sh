@@ -1,14 +1,13 @@
 #!/bin/sh
-# Install packages of the distribution without what nobody here loads.
+# Install packages of the distribution without files that nothing here loads.
 #
 # install-lean.sh PACKAGE...
 #
-# UCX's plugin for AMD GPUs drags in ROCm with a whole compiler, 240 MB of 288,
-# hwloc's plugins for graphics wake X11 and OpenCL at every MPI_Init, and MPICH's
-# compiler wrappers want all of Perl, where scripts have the system's perl-base.
-# All these are optional to those who would load them, so the files are never
-# unpacked. Whoever needs them in an image of their own: apt-get install
-# --reinstall with the package's name.
+# UCX's plugin for AMD GPUs needs ROCm with a whole compiler, 240 MB of 288. hwloc's
+# plugins for graphics start X11 and OpenCL at every MPI_Init. MPICH's compiler wrappers
+# need all of Perl; scripts have the system's perl-base. All these files are optional and
+# are never unpacked. An image that needs them runs apt-get install --reinstall with the
+# package's name.
 set -eu
 packages=$*
 unwanted="

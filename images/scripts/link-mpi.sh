@@ -1,7 +1,6 @@
 #!/bin/sh
-# Let the loader find an MPI that was installed into a prefix. (Its programs are on the
-# image's PATH; links to them would not do, since they look for their helpers beside
-# themselves.)
+# Make the loader find an MPI that was installed into a prefix. Its programs are on the
+# image's PATH; they look for their helpers beside themselves, so links would not do.
 #
 # link-mpi.sh PREFIX
 set -eu

@@ -103,10 +103,14 @@ class FileNotices:
                 self._signed.append(path)
                 if self._reaches_all(path):
                     break
-        if not self._signed and self.find() is not None:  # another was faster
-            self.sign(signed)
-            return False
-        return bool(self._signed) or None
+        found = self.find()
+        if found is None and not self._signed:
+            return None
+        if found in {notice, None}:
+            return True
+        # Another rank has left its own meanwhile, in all directories or in some.
+        self.sign(signed)
+        return False
 
     def _lay(self, path: Path, text: str) -> bool:
         try:

@@ -235,7 +235,7 @@ def _obey(leader: _socket.socket, signals: _Signals) -> int | _socket.socket | N
             if word == HELD:
                 # It ends by itself, and its agent ends it if it stands still.
                 leader.settimeout(None)
-                _call_it(NAME)
+                _name_process(NAME)
             elif word == PLAYED:
                 told, _, words = rest.partition(" ")
                 status = int(told)
@@ -350,7 +350,7 @@ def _line(leader: _socket.socket) -> str:
     return line[:-1].decode(errors="replace")
 
 
-def _call_it(name: str) -> None:
+def _name_process(name: str) -> None:
     try:
         with open("/proc/self/comm", "w") as file:  # noqa: PTH123  as above
             file.write(name)
