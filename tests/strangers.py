@@ -3,12 +3,15 @@
 import contextlib
 import os
 import socket
+import ssl
 import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 
-from dask_runner.hub.handshake import GREETING, NONCE
+from dask_runner.hub import messages as m
+from dask_runner.hub import mutual_tls
+from dask_runner.meeting import tls
 
 PATIENCE = 20.0
 
@@ -47,16 +50,40 @@ def browser(sock: socket.socket) -> None:
 
 
 def half(sock: socket.socket) -> None:
-    """Begin a proof, and never end it."""
-    sock.sendall(os.urandom(NONCE + 5))
+    """Begin a handshake, and never end it."""
+    sock.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + os.urandom(32))
     sock.shutdown(socket.SHUT_WR)
 
 
-def wrong_secret(sock: socket.socket) -> None:
-    """Do all as it must be, without the secret."""
-    with sock.makefile("rb") as read:
-        read.read(len(GREETING) + NONCE)
-    sock.sendall(os.urandom(NONCE + 32))
+def plain(sock: socket.socket) -> None:
+    """Say what a node says, without TLS."""
+    payload = m.encode(m.NodeHello("c1"))
+    sock.sendall(struct.pack(">I", len(payload)) + payload)
+    sock.shutdown(socket.SHUT_WR)
+
+
+def other_key(sock: socket.socket) -> None:
+    """Do all as it must be, with the key of another cluster."""
+    own = mutual_tls.context(*tls.material(), server=False)
+    own.verify_mode = ssl.CERT_NONE
+    with contextlib.suppress(ssl.SSLError):
+        _say_hello(own, sock)
+
+
+def no_key(sock: socket.socket) -> None:
+    """Do all as it must be, without a key."""
+    own = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    own.check_hostname = False
+    own.verify_mode = ssl.CERT_NONE
+    with contextlib.suppress(ssl.SSLError):
+        _say_hello(own, sock)
+
+
+def _say_hello(own: ssl.SSLContext, sock: socket.socket) -> None:
+    with own.wrap_socket(sock.dup()) as secured:
+        payload = m.encode(m.NodeHello("c1"))
+        secured.sendall(struct.pack(">I", len(payload)) + payload)
+        assert not secured.recv(1)
 
 
 def gigabyte(sock: socket.socket) -> None:
@@ -72,7 +99,9 @@ KINDS: tuple[Callable[[socket.socket], None], ...] = (
     garbage,
     browser,
     half,
-    wrong_secret,
+    plain,
+    other_key,
+    no_key,
     gigabyte,
 )
 

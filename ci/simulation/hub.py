@@ -188,7 +188,7 @@ async def _hub(
     port = await hub.listen(host)
     before = _memory()
     await asyncio.sleep(early)
-    record = Record(KEY, "0" * 32, "node0", host, port, hub.secret.hex(), "", "")
+    record = Record(KEY, "0" * 32, "node0", host, port, hub.certificate, hub.key)
     meeting = FileMeeting([Path(directory) / "record.json"], KEY)
     started, spent = time.monotonic(), time.process_time()
     end = asyncio.create_task(cluster.finished())

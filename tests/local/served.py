@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dask_runner.hub import handshake
+from dask_runner.hub import mutual_tls
 from dask_runner.hub.server import Hub
 from dask_runner.meeting.record import Record
 from tests.unit.stage import PATIENCE, Stage
@@ -35,10 +35,10 @@ class Served(Stage):
 
     def record(self, key: str = "k") -> Record:
         """Return what others find the hub by."""
-        secret = self.hub.secret.hex()
-        return Record(key, "n", "c1", LOOPBACK, self.port, secret, "", "")
+        material = self.hub.certificate, self.hub.key
+        return Record(key, "n", "c1", LOOPBACK, self.port, *material)
 
     async def connect(self) -> Channel:
-        channel = await handshake.connect(self.record(), PATIENCE)
+        channel = await mutual_tls.connect(self.record(), PATIENCE)
         self._channels.append(channel)
         return channel

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 KEY = "slurm.4711.0"
-RECORD = Record(KEY, "ab" * 16, "c1", "127.0.0.1", 40000, "5e" * 32, "CERT", "KEY")
+RECORD = Record(KEY, "ab" * 16, "c1", "127.0.0.1", 40000, "CERT", "KEY")
 
 
 #: It counts for longer than a test takes.

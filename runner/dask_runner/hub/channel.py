@@ -1,15 +1,11 @@
-"""Messages over a stream socket, sealed where strangers can reach it.
+"""Messages over a stream socket: TLS, or a pair that only our own processes hold.
 
-A frame is its length (4 bytes, big endian), a seal (32 bytes; none on a socket
-pair, which only our own processes hold) and a payload. The seal is an HMAC over
-direction, counter and payload: nobody on the network can add, change, drop or
-repeat a frame.
+A frame is its length (4 bytes, big endian) and a payload.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hmac
 import socket
 import struct
 from typing import TYPE_CHECKING
@@ -22,23 +18,7 @@ if TYPE_CHECKING:
 #: Longest payload in bytes; a longer frame is garbage, not a message of ours. The
 #: longest that we send has a program's arguments, 2 MiB by the kernel's limit.
 LIMIT = 1 << 23
-SEAL = 32
 HEAD = struct.Struct(">I")
-
-
-class Seal:
-    """Signs the frames of one direction of one connection."""
-
-    def __init__(self, key: bytes, direction: bytes) -> None:
-        self._key = key
-        self._direction = direction
-        self._count = 0
-
-    def __call__(self, payload: bytes) -> bytes:
-        """Return the seal of the next payload."""
-        self._count += 1
-        text = b"%b %d %b" % (self._direction, self._count, payload)
-        return hmac.digest(self._key, text, "sha256")
 
 
 class Channel:
@@ -47,19 +27,13 @@ class Channel:
     Parameters
     ----------
     reader, writer : asyncio streams
-    seals : (Seal, Seal), optional
-        For what is sent and for what is received.
     """
 
     def __init__(
-        self,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        seals: tuple[Seal, Seal] | None = None,
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         self._reader = reader
         self._writer = writer
-        self._seals = seals
 
     def send(self, *messages: Message) -> None:
         """Queue messages; that the peer is gone is noticed by `receive`."""
@@ -67,8 +41,7 @@ class Channel:
             return
         frames: list[bytes] = []
         for payload in map(encode, messages):
-            seal = self._seals[0](payload) if self._seals else b""
-            frames += HEAD.pack(len(payload)), seal, payload
+            frames += HEAD.pack(len(payload)), payload
         self._writer.write(b"".join(frames))
 
     async def receive(self) -> Message | None:
@@ -77,13 +50,12 @@ class Channel:
         Raises
         ------
         ProtocolError
-            If what arrives is garbage, too long, or not sealed as it must be.
+            If what arrives is garbage, or too long.
         """
         try:
             (length,) = HEAD.unpack(await self._reader.readexactly(HEAD.size))
             if length > LIMIT:
                 raise ProtocolError(f"a frame of {length} bytes (limit {LIMIT})")
-            seal = await self._reader.readexactly(SEAL if self._seals else 0)
             payload = await self._reader.readexactly(length)
         except asyncio.IncompleteReadError:
             return None
@@ -92,8 +64,6 @@ class Channel:
             # and complains on stderr if nobody does.
             await self.closed()
             return None
-        if self._seals and not hmac.compare_digest(seal, self._seals[1](payload)):
-            raise ProtocolError("a frame with a wrong seal")
         return decode(payload)
 
     def hear_out(self) -> None:

@@ -1,11 +1,11 @@
 """The hub's door: a port at which anyone can knock, and few are let in.
 
-Who proves to know the secret gets in. All others are strangers, and there may be
-many: a port scan, a program that took the port for another's, somebody's flood. So
-that they cost nothing but a knock, only so many are held at a time as there may be
-ranks, and at least :data:`STRANGERS`; when one more comes, the one that has waited
-longest goes, of those from the address that has sent most. What they send is read
-no further than a proof is long.
+A node that proves to hold the cluster's key gets in. All others are strangers, and
+there may be many: a port scan, a program that took the port for another's, somebody's
+flood. So that they cost nothing but a knock, only so many are held at a time as there
+may be ranks, and at least :data:`STRANGERS`; when one more comes, the one that has
+waited longest goes, of those from the address that has sent most. What they send is
+read no further than a handshake of TLS can be long, and no longer than one may take.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import errno
 import socket
 import time
 from collections import Counter
-from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from dask_runner.hub import handshake
+from dask_runner.hub import mutual_tls
 from dask_runner.resources.open_files import allow_many_files
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Awaitable, Callable, Coroutine
 
     from dask_runner.hub.channel import Channel
@@ -48,27 +48,28 @@ class _Stranger:
 
 
 class Door:
-    """Listens, and lets in who knows the secret.
+    """Listens, and lets in who holds the cluster's key.
 
     Parameters
     ----------
-    secret : bytes
+    own : ssl.SSLContext
+        What the hub proves itself with, and expects of the others.
     enter : coroutine function
         Holds the conversation with one who got in, to its end.
     refuse : callable
         Is told the address of each who did not, and why.
     ranks : int
-        How many may have the secret, and may come all at once.
+        How many may have the key, and may come all at once.
     """
 
     def __init__(
         self,
-        secret: bytes,
+        own: ssl.SSLContext,
         enter: Callable[[Channel, str], Awaitable[None]],
         refuse: Callable[[str, str], None],
         ranks: int = 1,
     ) -> None:
-        self._secret = secret
+        self._own = own
         self._enter = enter
         self._refuse = refuse
         # A place is made free before the next one comes, and the ranks have all of
@@ -127,16 +128,20 @@ class Door:
 
     async def _meet(self, sock: socket.socket, address: str) -> None:
         del self._unmet[cast("asyncio.Task[None]", asyncio.current_task())]
-        reader, writer = await asyncio.open_connection(sock=sock)
-        with closing(writer):
-            try:
-                channel = await handshake.accept(reader, writer, self._secret)
-            except handshake.StrangerError as error:
-                self._refuse(address, str(error))
-                return
-            finally:
-                self._forget(asyncio.current_task())
+        try:
+            channel = await mutual_tls.accept(sock, self._own)
+        except mutual_tls.StrangerError as error:
+            self._refuse(address, str(error))
+            return
+        finally:
+            self._forget(asyncio.current_task())
+        try:
             await self._enter(channel, address)
+        except asyncio.CancelledError:
+            channel.abort()  # the door is shut, and nobody's part in it awaited
+            raise
+        finally:
+            channel.close()
 
     def _close_unmet(self, task: asyncio.Task[None]) -> None:
         # A task that was cancelled before its first turn has run nothing of its own.

@@ -65,6 +65,11 @@ class Hello(Message):
 
 
 @dataclass(frozen=True)
+class Welcome(Message):
+    """The hub has taken the node's proof: its first message."""
+
+
+@dataclass(frozen=True)
 class Refused(Message):
     """The hub refuses a rank: its number is too high, or it has joined already."""
 

@@ -1,6 +1,6 @@
 """Rank 0's server, to which all nodes stay connected.
 
-The messages of a node that proves to know the record's secret go to the
+The messages of a node that proves to hold the record's key go to the
 :class:`~dask_runner.hub.cluster.Cluster`, which decides. All others are refused.
 """
 
@@ -13,12 +13,13 @@ import time
 from typing import TYPE_CHECKING, Self
 
 from dask_runner.hub import messages as m
+from dask_runner.hub import mutual_tls
 from dask_runner.hub.cluster import Cluster
 from dask_runner.hub.listener import Door
 from dask_runner.hub.messages import ProtocolError
 from dask_runner.hub.report import Reporter
 from dask_runner.launch.slurm import end_time
-from dask_runner.meeting import tls as security
+from dask_runner.meeting import tls
 from dask_runner.meeting.addresses import own_address
 from dask_runner.meeting.base import FIRST_POLL, LAST_POLL
 from dask_runner.meeting.record import Record
@@ -59,14 +60,17 @@ class Hub:
     Attributes
     ----------
     cluster : Cluster
+    certificate, key : str
+        The cluster's, in PEM.
     """
 
     def __init__(self, cluster: Cluster, report: Reporter, silence: float) -> None:
-        self.secret = secrets.token_bytes(32)
+        self.certificate, self.key = tls.material()
         self.cluster = cluster
         self._report = report
         self._silence = silence
-        self._door = Door(self.secret, self._serve, self._refuse, cluster.size)
+        own = mutual_tls.context(self.certificate, self.key, server=True)
+        self._door = Door(own, self._serve, self._refuse, cluster.size)
         self._stranger_seen = False
         self._silent: set[Node] = set()
 
@@ -112,8 +116,9 @@ class Hub:
             socket.gethostname(),
             host,
             port,
-            self.secret.hex(),
-            *(security.material() if launch.settings.security == "tls" else ("", "")),
+            self.certificate,
+            self.key,
+            launch.settings.security == "tls",
         )
 
     async def listen(self, host: str) -> int:

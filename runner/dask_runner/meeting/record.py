@@ -10,9 +10,6 @@ import ipaddress
 import json
 from dataclasses import asdict, dataclass, fields, replace
 
-#: Bytes of the hub's secret.
-SECRET = 32
-
 
 class BadRecordError(Exception):
     """What was found is no record to believe; the text says why."""
@@ -30,11 +27,10 @@ class Record:
         New at every start.
     node, host, port
         The hub's node name and TCP address.
-    secret : str
-        Hexadecimal; authenticates all that goes over the hub.
     certificate, private_key : str
-        TLS material in PEM, or empty. It travels in the record and not over
-        the hub, which authenticates but does not encrypt.
+        In PEM: whoever has them may speak to the hub.
+    encrypts : bool
+        Whether Dask's own connections use them too.
     address : str
         The Dask scheduler's address; empty until it is known.
     """
@@ -44,9 +40,9 @@ class Record:
     node: str
     host: str
     port: int
-    secret: str
     certificate: str
     private_key: str
+    encrypts: bool = True
     address: str = ""
 
     def dump(self) -> str:
@@ -81,12 +77,14 @@ class Record:
             raise BadRecordError(f"names the port {record.port}")
         try:
             ipaddress.ip_address(record.host)
-            secret = bytes.fromhex(record.secret)
         except ValueError as error:
-            raise BadRecordError("has a wrong value for 'host' or 'secret'") from error
-        if len(secret) != SECRET:
-            raise BadRecordError(f"has a secret of {len(secret)} bytes, not {SECRET}")
+            raise BadRecordError("has a wrong value for 'host'") from error
         return record
+
+    @property
+    def for_dask(self) -> tuple[str, str]:
+        """Certificate and key of Dask's connections; empty if they are open."""
+        return (self.certificate, self.private_key) if self.encrypts else ("", "")
 
 
 def with_address(record: Record, address: str) -> Record:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 
@@ -70,6 +71,19 @@ def material() -> tuple[str, str]:
     return certificate.public_bytes(
         serialization.Encoding.PEM
     ).decode(), private.decode()
+
+
+@contextlib.contextmanager
+def in_memory(text: str) -> Iterator[str]:
+    """Make a file that has no directory; yield a name that this process has for it.
+
+    Python's :mod:`ssl` loads a key from a file only, and whoever may rename what lies
+    in a directory can have it, or give us another.
+    """
+    with os.fdopen(os.memfd_create(_NAME), "w") as file:
+        file.write(text)
+        file.flush()
+        yield f"/proc/self/fd/{file.fileno()}"
 
 
 def write(directory: int, certificate: str, key: str) -> None:

@@ -94,7 +94,7 @@ class Workplace:
 
     def tls(self, record: Record) -> dict[str, str]:
         """Return the variables that give the cluster's TLS material to Dask."""
-        if not record.certificate:
+        if not record.encrypts:
             return tls.without(self._environ)
         if self._variables is None:
             try:

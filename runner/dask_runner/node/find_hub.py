@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dask_runner.errors import AssemblyError, RunnerError
-from dask_runner.hub import handshake
 from dask_runner.hub import messages as m
+from dask_runner.hub import mutual_tls
 from dask_runner.meeting.base import waited
 from dask_runner.resources.cpusets import in_list_format
 from dask_runner.resources.rank_share import knows_its_cpus
@@ -63,8 +63,8 @@ async def reach(record: Record) -> Linked | Broken:
     """Connect rank 0 to its own hub."""
     for _ in range(TRIES):
         try:
-            return Linked(record, await handshake.connect(record, FIRST_ATTEMPT))
-        except (OSError, TimeoutError, handshake.StrangerError):
+            return Linked(record, await mutual_tls.connect(record, FIRST_ATTEMPT))
+        except (OSError, TimeoutError, mutual_tls.StrangerError):
             # The hub listens, but a flood of strangers keeps it busy.
             await asyncio.sleep(RETRY_SECONDS)
     return Broken(
@@ -94,9 +94,9 @@ async def _first_that_answers(meeting: Meeting) -> Linked:
     patience = FIRST_ATTEMPT
     async for record in meeting.records():
         try:
-            return Linked(record, await handshake.connect(record, patience))
+            return Linked(record, await mutual_tls.connect(record, patience))
         except TimeoutError:
             patience = min(2 * patience, LONGEST_ATTEMPT)
-        except (OSError, handshake.StrangerError):
+        except (OSError, mutual_tls.StrangerError):
             continue  # a stale record, which the meeting names if time runs out
     raise AssertionError("a meeting offers records for ever")

@@ -85,7 +85,7 @@ def _listens(
 
 
 def _keys(record: Record) -> Keys:
-    return Keys(record.certificate, record.private_key)
+    return Keys(*record.for_dask)
 
 
 def client(

@@ -296,14 +296,8 @@ class Rank:
         if self._closing:
             return
         self._waits_to_begin = False
-        record = self.contact.met.record
-        self._script.begin(
-            replace(
-                ready,
-                certificate=record.certificate,
-                private_key=record.private_key,
-            )
-        )
+        certificate, key = self.contact.met.record.for_dask
+        self._script.begin(replace(ready, certificate=certificate, private_key=key))
 
     def _for_the_script(self, message: m.Signalled) -> None:
         self._script.signalled(message.number)

@@ -8,15 +8,13 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from dask_runner.meeting import tls
+from dask_runner.meeting.tls import in_memory
 from dask_runner.programs.openssl import repair
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from distributed import Security
-
-#: The name of a file without a directory, as /proc shows it.
-_FILE = "dask-runner"
 
 
 def as_security(certificate: str, key: str) -> Security | None:
@@ -51,19 +49,10 @@ def keep_in_memory() -> None:
     def get_tls_context(self: Security, tls: Mapping[str, Any], purpose: Any) -> Any:
         with contextlib.ExitStack() as stack:
             texts = {
-                name: stack.enter_context(_in_memory(tls[name]))
+                name: stack.enter_context(in_memory(tls[name]))
                 for name in ("cert", "key")
                 if "\n" in (tls.get(name) or "")
             }
             return original(self, {**tls, **texts}, purpose)
 
     Security._get_tls_context = get_tls_context  # noqa: SLF001
-
-
-@contextlib.contextmanager
-def _in_memory(text: str) -> Iterator[str]:
-    """Put a text into a file in memory; yield a path by which this process opens it."""
-    with os.fdopen(os.memfd_create(_FILE), "w") as file:
-        file.write(text)
-        file.flush()
-        yield f"/proc/self/fd/{file.fileno()}"

@@ -15,12 +15,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dask_runner.hub import handshake
 from dask_runner.hub import listener as door_module
 from dask_runner.hub import messages as m
-from dask_runner.hub.channel import LIMIT, SEAL
-from dask_runner.hub.handshake import NONCE
+from dask_runner.hub import mutual_tls
+from dask_runner.hub.channel import LIMIT
 from dask_runner.hub.listener import Door
+from dask_runner.meeting import tls
 from dask_runner.meeting.record import Record
 from tests import strangers
 
@@ -30,8 +30,11 @@ if TYPE_CHECKING:
     from dask_runner.hub.channel import Channel
 
 LOOPBACK = "127.0.0.1"
-SECRET = b"s" * 32
+MATERIAL = tls.material()
+HUB = mutual_tls.context(*MATERIAL, server=True)
 PATIENCE = 20.0
+#: Bytes of the hub's part of a handshake, and a little more.
+MOST_TOLD = 2000
 
 
 class Entrance:
@@ -40,7 +43,7 @@ class Entrance:
     def __init__(self) -> None:
         self.inside: list[m.Message | None] = []
         self.refused: list[str] = []
-        self.door = Door(SECRET, self._enter, self._refuse)
+        self.door = Door(HUB, self._enter, self._refuse)
         self.port = 0
 
     async def _enter(self, channel: Channel, address: str) -> None:
@@ -54,14 +57,14 @@ class Entrance:
 
     async def rank(self, seconds: float = PATIENCE) -> int:
         """Come in as a rank does, trying again; return the number of tries."""
-        record = Record("k", "n", "c1", LOOPBACK, self.port, SECRET.hex(), "", "")
+        record = Record("k", "n", "c1", LOOPBACK, self.port, *MATERIAL)
         tries = 0
         async with asyncio.timeout(seconds):
             while True:
                 tries += 1
                 try:
-                    channel = await handshake.connect(record, PATIENCE)
-                except (OSError, handshake.StrangerError):
+                    channel = await mutual_tls.connect(record, PATIENCE)
+                except (OSError, mutual_tls.StrangerError):
                     continue
                 channel.send(m.NodeHello("c1"))
                 assert await channel.receive() == m.Ping()
@@ -104,12 +107,13 @@ def sockets() -> int:
 
 
 @pytest.mark.parametrize("behave", strangers.KINDS)
-def test_a_stranger_is_told_a_greeting_and_sent_away(
+def test_a_stranger_is_told_nothing_and_sent_away(
     behave: Callable[[socket.socket], None],
 ) -> None:
     async def play(entrance: Entrance) -> None:
         told = await asyncio.to_thread(strangers.visit, behave, LOOPBACK, entrance.port)
-        assert len(told) <= len(handshake.GREETING) + NONCE
+        # A complaint of TLS, and for one that speaks it the certificate, sealed.
+        assert len(told) < MOST_TOLD
         await entrance.until(lambda: entrance.refused)
         assert await entrance.rank() == 1
 
@@ -150,7 +154,7 @@ def test_who_floods_does_not_turn_others_away(monkeypatch: pytest.MonkeyPatch) -
         async def enter(channel: Channel, address: str) -> None:
             del channel, address
 
-        door = Door(SECRET, enter, lambda address, _: gone.append(address))
+        door = Door(HUB, enter, lambda address, _: gone.append(address))
         port = await door.open(LOOPBACK)
         first = knock("127.0.0.2", port)
         crowd = [knock("127.0.0.3", port) for _ in range(12)]
@@ -202,25 +206,22 @@ def test_as_many_ranks_as_there_are_may_stand_before_the_door_at_once(
 
     async def play() -> None:
         refused: list[str] = []
-        door = Door(SECRET, enter, lambda _, why: refused.append(why), ranks)
+        door = Door(HUB, enter, lambda _, why: refused.append(why), ranks)
         port = await door.open(LOOPBACK)
-        knocked = [await asyncio.open_connection(LOOPBACK, port) for _ in range(ranks)]
-        # All have been greeted before the first proves that it knows the secret.
-        greeted = [
-            await reader.readexactly(len(handshake.GREETING) + NONCE)
-            for reader, _ in knocked
-        ]
+        loop = asyncio.get_running_loop()
+        # All stand there before the first proves that it has the key.
+        knocked = [socket.socket() for _ in range(ranks)]
+        for sock in knocked:
+            sock.setblocking(False)
+            await loop.sock_connect(sock, (LOOPBACK, port))
         # Nobody else comes, so nobody has to go, however long they take.
         await asyncio.sleep(3 * door_module.GRACE)
-        for (reader, writer), greeting in zip(knocked, greeted, strict=True):
-            mine = os.urandom(NONCE)
-            proof = handshake._proof(SECRET, b"rank", greeting[-NONCE:], mine)  # noqa: SLF001
-            writer.write(mine + proof)
-            assert len(await reader.readexactly(SEAL)) == SEAL
+        own = mutual_tls.context(*MATERIAL, server=False)
+        for sock in knocked:
+            channel = await mutual_tls._secured(sock, own, server=False)  # noqa: SLF001
+            assert await channel.receive() == m.Welcome()
+            await channel.closed()
         assert not refused
-        for _, writer in knocked:
-            writer.close()
-            await writer.wait_closed()
         await door.shut()
 
     asyncio.run(play())
@@ -256,7 +257,7 @@ def test_a_door_that_is_shut_at_once_closes_what_it_has_just_taken() -> None:
 
 
 @given(st.lists(st.binary(max_size=300), max_size=4))
-@example([bytes(NONCE), bytes(SEAL)])
+@example([b"\x16\x03\x01", bytes(300)])
 @example([b"", struct.pack(">I", LIMIT + 1)])
 def test_whatever_a_stranger_sends_it_is_refused(pieces: list[bytes]) -> None:
     async def play(entrance: Entrance) -> None:

@@ -6,7 +6,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
-from dask_runner.hub import handshake, listener
+from dask_runner.hub import listener, mutual_tls
 from dask_runner.hub import messages as m
 from tests.local.served import LOOPBACK, Served
 from tests.unit.stage import PATIENCE, all_leave, ready
@@ -33,7 +33,7 @@ def test_who_does_not_begin_with_hello_is_refused() -> None:
 def test_strangers_are_warned_of_once_and_do_no_harm(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(handshake, "HANDSHAKE", 0.2)
+    monkeypatch.setattr(mutual_tls, "HANDSHAKE", 0.2)
 
     async def play(stage: Served) -> None:
         for _ in range(20):
@@ -53,7 +53,7 @@ def test_strangers_are_warned_of_once_and_do_no_harm(
 def test_silent_strangers_do_not_keep_the_ranks_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(handshake, "HANDSHAKE", 0.5)
+    monkeypatch.setattr(mutual_tls, "HANDSHAKE", 0.5)
 
     async def play(stage: Served) -> None:
         crowd = [
@@ -63,9 +63,9 @@ def test_silent_strangers_do_not_keep_the_ranks_out(
         async with asyncio.timeout(PATIENCE):
             while True:
                 try:
-                    channel = await handshake.connect(stage.record(), 2)
+                    channel = await mutual_tls.connect(stage.record(), 2)
                     break
-                except handshake.StrangerError:
+                except mutual_tls.StrangerError:
                     continue
         await channel.closed()
         for _, writer in crowd:

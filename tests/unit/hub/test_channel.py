@@ -1,4 +1,4 @@
-"""Frames: garbled, tampered with, repeated, dropped, cut, or too long."""
+"""Frames: garbled, cut, or too long."""
 
 from __future__ import annotations
 
@@ -12,13 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dask_runner.hub import messages as m
-from dask_runner.hub.channel import LIMIT, BlockingChannel, Channel, Seal, open_channel
+from dask_runner.hub.channel import LIMIT, BlockingChannel, Channel, open_channel
 from dask_runner.hub.messages import ProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-KEY = b"k" * 32
 
 
 class Wire:
@@ -34,26 +32,23 @@ class Wire:
         return False
 
 
-def sent(*messages: m.Message, key: bytes = KEY, way: bytes = b"rank") -> list[bytes]:
-    """Return the sealed frames of these messages."""
+def sent(*messages: m.Message) -> list[bytes]:
+    """Return the frames of these messages."""
     wire = Wire()
-    sender = Channel(None, wire, (Seal(key, way), Seal(key, b"")))  # type: ignore[arg-type]
+    sender = Channel(None, wire)  # type: ignore[arg-type]
     for message in messages:
         sender.send(message)
     return wire.frames
 
 
-def received(
-    *data: bytes, sealed: bool = True, frames: int | None = None
-) -> list[m.Message | None]:
+def received(*data: bytes, frames: int | None = None) -> list[m.Message | None]:
     """Return what a receiver makes of these bytes, then the end of the stream."""
 
     async def receive() -> list[m.Message | None]:
         reader = asyncio.StreamReader()
         reader.feed_data(b"".join(data))
         reader.feed_eof()
-        seals = (Seal(KEY, b"hub"), Seal(KEY, b"rank")) if sealed else None
-        channel = Channel(reader, None, seals)  # type: ignore[arg-type]
+        channel = Channel(reader, None)  # type: ignore[arg-type]
         return [await channel.receive() for _ in range(frames or len(data))]
 
     return asyncio.run(receive())
@@ -62,8 +57,15 @@ def received(
 NOTES = [m.Note("one"), m.Note("two"), m.Note("three")]
 
 
-def test_sealed_frames_arrive_in_order() -> None:
+def test_frames_arrive_in_order() -> None:
     assert received(*sent(*NOTES)) == NOTES
+
+
+def test_messages_that_are_sent_together_are_one_write() -> None:
+    wire = Wire()
+    Channel(None, wire).send(*NOTES)  # type: ignore[arg-type]
+    assert len(wire.frames) == 1
+    assert received(*wire.frames, frames=3) == NOTES
 
 
 def test_the_end_of_the_stream_is_none() -> None:
@@ -76,40 +78,6 @@ def test_a_frame_that_is_cut_is_the_end_and_no_message() -> None:
         assert received(frame[:end]) == [None]
 
 
-def test_every_changed_bit_is_found() -> None:
-    (frame,) = sent(m.Note("one"))
-    for at in range(struct.calcsize(">I"), len(frame)):
-        changed = bytearray(frame)
-        changed[at] ^= 1
-        with pytest.raises(ProtocolError, match="seal"):
-            received(bytes(changed))
-
-
-@pytest.mark.parametrize(
-    "deal",
-    [
-        pytest.param(lambda one, *_: [one, one], id="repeated"),
-        pytest.param(lambda one, _, three: [one, three], id="dropped"),
-        pytest.param(lambda one, two, _: [two, one], id="swapped"),
-    ],
-)
-def test_frames_in_another_order_are_refused(
-    deal: Callable[..., list[bytes]],
-) -> None:
-    with pytest.raises(ProtocolError, match="seal"):
-        received(*deal(*sent(*NOTES)))
-
-
-def test_a_frame_sent_back_to_its_sender_is_refused() -> None:
-    with pytest.raises(ProtocolError, match="seal"):
-        received(*sent(m.Ping(), way=b"hub"))
-
-
-def test_a_frame_with_another_key_is_refused() -> None:
-    with pytest.raises(ProtocolError, match="seal"):
-        received(*sent(m.Ping(), key=b"x" * 32))
-
-
 def test_a_frame_longer_than_the_limit_is_refused_before_it_is_read() -> None:
     with pytest.raises(ProtocolError, match=str(LIMIT + 1)):
         received(struct.pack(">I", LIMIT + 1))
@@ -117,16 +85,8 @@ def test_a_frame_longer_than_the_limit_is_refused_before_it_is_read() -> None:
 
 @given(st.binary(max_size=200))
 def test_garbage_is_the_end_or_refused_and_never_a_message(data: bytes) -> None:
-    for sealed in (True, False):
-        try:
-            assert received(data, sealed=sealed) == [None]
-        except ProtocolError:
-            continue
-
-
-def test_a_sealed_frame_is_garbage_where_none_is_due() -> None:
     try:
-        assert received(*sent(m.Ping()), sealed=False) == [None]
+        assert received(data) == [None]
     except ProtocolError:
         return
 

