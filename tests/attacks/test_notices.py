@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 #: `squeue` tells all accounts what the names of a job's files will be.
 KEY = "slurm.linux.9402.0"
 NAME = f"{KEY}.over"
-RECORD = Record(KEY, "ab" * 16, "c1", "127.0.0.1", 40000, "5e" * 32, "CERT", "KEY")
+RECORD = Record(KEY, "ab" * 16, "c1", "127.0.0.1", 40000, "CERT", "KEY")
 
 #: Writes a file of a mode, for others to take for ours.
 LAY = """

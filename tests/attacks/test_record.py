@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 #: `squeue` tells all accounts what the names of a job's files will be.
 KEY = "slurm.linux.9402.0"
 WORLD = World("slurm", 0, 2, 0, 1, "9402", KEY, "file")
-RECORD = Record(KEY, "ab" * 16, "c1", "127.0.0.1", 40000, "5e" * 32, "CERT", "KEY")
+RECORD = Record(KEY, "ab" * 16, "c1", "127.0.0.1", 40000, "CERT", "KEY")
 
 #: Reads what comes into a directory. Ends when it has seen the file that ends it.
 READ = """

@@ -19,6 +19,14 @@ def test_a_thin_rank_loads_nothing_heavy(module: str) -> None:
     assert printed(code) == "[]"
 
 
+def test_a_follower_loads_neither_tls_nor_an_event_loop() -> None:
+    code = (
+        "import sys, dask_runner.node.follower\n"
+        "print(sorted({'ssl', '_ssl', 'asyncio', 'socket'} & sys.modules.keys()))"
+    )
+    assert printed(code) == "[]"
+
+
 def test_importing_the_package_does_nothing() -> None:
     code = (
         "import os, signal, sys, threading\n"

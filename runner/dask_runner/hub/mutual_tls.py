@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from dask_runner.hub.channel import Channel
 from dask_runner.hub.messages import ProtocolError, Welcome
+from dask_runner.hub.openssl_errors import CleanSSLObject
 from dask_runner.meeting.tls import in_memory
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def context(certificate: str, key: str, *, server: bool) -> ssl.SSLContext:
     made = ssl.SSLContext(
         ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT
     )
+    made.sslobject_class = CleanSSLObject
     made.minimum_version = ssl.TLSVersion.TLSv1_3
     made.check_hostname = False  # the certificate is the cluster's, and no host's
     made.verify_mode = ssl.CERT_REQUIRED

@@ -171,7 +171,7 @@ class Connection:
                 rank.look_around(every)
             silent = 0.0 if self._heard else silent + every
             self.silent = silent > self._silence
-        self._channel.close()
+        self._channel.abort()
 
     # --- the end ------------------------------------------------------------
 

@@ -37,7 +37,7 @@ GREETINGS = {
     "finalize": "cmd=finalize_ack rc=0",
 }
 TEXT = "\n".join(hashlib.sha256(bytes([n])).hexdigest() for n in range(100))
-RECORD = Record("k", "ab" * 16, "c1", "127.0.0.1", 40000, "5e" * 32, "CERT", "KEY")
+RECORD = Record("k", "ab" * 16, "c1", "127.0.0.1", 40000, "CERT", "KEY")
 
 
 class Launcher:
