@@ -202,9 +202,9 @@ def test_a_killed_leader_leaves_no_directory_of_ranks_that_have_not_begun(
     env = {"DASK_DISTRIBUTED__SCHEDULER__PRELOAD": f"['{preload}']"}
     run = dask_runner.start("-n", 3, "-c", "print('ran')", env=env)
     # One for each rank, and none of them has been told of to anybody.
-    until(lambda: len(list(run.tmp.glob("dask-runner-[!l]*"))) == 3)
-    until(lambda: len(run.named("dask-scheduler")) == 1)
-    until(lambda: len(run.named("dask-agent")) == 1)
+    until(lambda: len(list(run.tmp.glob("**/dask-runner-[!l]*"))) == 3)
+    # Its last fork is there, so that nothing else has the agent's name.
+    until(lambda: len(run.named("dask-forkserver")) == 1)
     (agent,) = run.named("dask-agent")
     stat = (Path("/proc") / str(agent) / "stat").read_text()
     os.kill(int(stat.rpartition(")")[2].split()[1]), signal.SIGKILL)

@@ -149,13 +149,17 @@ def run(invocation: _Invocation, /, **given: Any) -> NoReturn:
     """
 
     def play() -> int:
+        _check_working_directory()
+        settings = settle(given, configured(os.environ))
+        # Until a process of ours watches this one.
+        from dask_runner.node.orphans import LAST, die_in  # noqa: PLC0415  as below
+
+        die_in(settings.timeout + LAST)
         # --help needs no event loop.
         from dask_runner.cli import local  # noqa: PLC0415
         from dask_runner.cli import run as runner  # noqa: PLC0415
 
-        _check_working_directory()
         local.end_with_launcher(os.environ)
-        settings = settle(given, configured(os.environ))
         program, args = _program(invocation), invocation.args
         return runner.run(program, settings, os.environ, args, invocation.beside)
 

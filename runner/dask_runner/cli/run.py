@@ -16,6 +16,7 @@ from dask_runner.mpi import lost_launcher, surroundings
 from dask_runner.node.launcher_child import ThisProcess
 from dask_runner.node.leader import Leader
 from dask_runner.node.mpi_broadcast import mpi_meeting
+from dask_runner.node.orphans import die_in
 from dask_runner.node.own_contact import OwnContact
 from dask_runner.node.rank import Rank
 
@@ -51,6 +52,7 @@ def run(
     if world is None and (settings.nranks or 1) > 1:
         client = make_plan(settings.nranks, settings.layout).client
         opened = {} if client is None else {client: program.descriptors}
+        die_in(0)  # a launcher is the user's to stop and to continue
         ranks = local.run_ranks(settings.nranks, settings, args, environ, opened)
         return asyncio.run(ranks)
     if world is None:

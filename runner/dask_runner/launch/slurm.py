@@ -75,6 +75,12 @@ def tasks_here(environ: Environ) -> Sourced[int | None]:
     return Sourced(tasks, f"SLURM_STEP_TASKS_PER_NODE={text} SLURM_NODEID={node}")
 
 
+def ranks_here(environ: Environ) -> tuple[int, ...]:
+    """Return the ranks of this node, in order; none where it is not told."""
+    found = map(parse_digits_or_none, environ.get("SLURM_GTIDS", "").split(","))
+    return tuple(rank for rank in found if rank is not None)
+
+
 def in_step(environ: Environ) -> bool:
     """Return whether the variables of a step are set, and the step is an srun's."""
     try:

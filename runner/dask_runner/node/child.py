@@ -204,6 +204,7 @@ class Process(Peer):
         environ: Mapping[str, str],
         log: str,
         stdin: int | None = subprocess.DEVNULL,
+        stderr: int | None = None,
         pass_fds: Sequence[int] = (),
     ) -> None:
         """Start the process with the log file *log*; its instructions come later."""
@@ -219,6 +220,7 @@ class Process(Peer):
                 log,
                 env=dict(environ),
                 stdin=stdin,
+                stderr=stderr,
                 pass_fds=(theirs.fileno(), *pass_fds),
                 process_group=0,
             )

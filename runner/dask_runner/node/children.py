@@ -103,8 +103,8 @@ class Crew:
         """
         world, environ = self._launch.world, self._launch.environ
         self._snapshot = self._launched.look(self._launch)
-        place = scratch(self._snapshot).path
-        self._place = Workplace(place, environ, self._launched.beside)
+        place = self._launched.scratch or scratch(self._snapshot).path
+        self._place = Workplace(place, environ)
         if self._launch.settings.mpi_tasks:
             mpi_world.check(world, self._launch.plan)
         else:
@@ -161,11 +161,14 @@ class Crew:
         for process, stdin in siblings:
             lifeline = await process.expect()
             given.append(lifeline)
-            log = self.place.log(process.name)
-            own_stdin = os.dup(stdin) if stdin >= 0 else -1
-            opened = self._opened if process is self.client else []
             forks.append(
-                Sibling(process.name, lifeline.fileno(), log, own_stdin, opened)
+                Sibling(
+                    process.name,
+                    lifeline.fileno(),
+                    self.place.log(process.name),
+                    os.dup(stdin) if stdin >= 0 else -1,
+                    self._opened if process is self.client else [],
+                )
             )
         if listening := self._listen():
             given.append(listening)
@@ -176,6 +179,10 @@ class Crew:
         if self._launch.settings.mpi_tasks:
             added |= mpi_world.variables(environ)
             launchers = mpi_world.descriptors(environ)
+        # What it prints before it runs our code goes to its log as well.
+        log = self.place.log("agent")
+        complaints = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        users = _users_stderr()
         settings = self._launch.settings
         run = RunAgent(
             siblings=tuple(forks),
@@ -187,14 +194,18 @@ class Crew:
             silence=settings.silence,
             nannies=instruct.has_nannies(settings),
             files=open_files.given(),
+            top=os.getpid(),
+            stderr=users,
         )
         self._unborn |= {fork.name for fork in forks}
         agent = Process(Source.agent, self._events)
         self.agent = agent
         await agent.start(
             self.place.environment(added),
-            self.place.log("agent"),
+            log,
+            stderr=complaints,
             pass_fds=[
+                users,
                 *(end.fileno() for end in given),
                 *stdins,
                 *(number for fork in forks for number in fork.opened),
@@ -204,8 +215,8 @@ class Crew:
         agent.send(run)
         for end in given:
             end.close()
-        for stdin in stdins:
-            os.close(stdin)
+        for descriptor in (users, complaints, *stdins):
+            os.close(descriptor)
 
     def _listen(self) -> socket.socket | None:
         if not self.leads:
@@ -331,6 +342,13 @@ class Crew:
         process = self.scheduler if forked.name == "scheduler" else self.client
         assert isinstance(process, Process)  # noqa: S101  this rank has asked for it
         process.born(forked.pid)
+
+
+def _users_stderr() -> int:
+    try:
+        return os.dup(2)
+    except OSError:  # it is closed
+        return os.open(os.devnull, os.O_WRONLY)
 
 
 def _stdin_is_unusable() -> bool:

@@ -20,14 +20,7 @@ TAIL = 10
 
 
 #: How the names of such directories begin.
-NAME = "dask-runner"
-
-
-def left_by(leader: Path) -> list[Path]:
-    """Return a rank's directory, as far as it is there, and those of ranks it plays."""
-    if not leader.name.startswith(f"{NAME}-"):
-        return []  # known by its descriptor
-    return list(leader.parent.glob(f"{leader.name}*"))
+PREFIX = "dask-runner-"
 
 
 class Workplace:
@@ -43,10 +36,6 @@ class Workplace:
         Where to make it.
     environ : mapping
         The rank's environment.
-    beside : str
-        The name of the directory of the rank that leads the node, if that plays this
-        one: whoever removes what that has left finds this one by it
-        (:func:`left_by`).
 
     Raises
     ------
@@ -54,13 +43,10 @@ class Workplace:
         If it cannot be made.
     """
 
-    def __init__(
-        self, scratch: str, environ: Mapping[str, str], beside: str = ""
-    ) -> None:
-        prefix = f"{beside if beside.startswith(NAME) else NAME}-"
+    def __init__(self, scratch: str, environ: Mapping[str, str]) -> None:
         try:
             self._held, self.path = private_directory.HeldDirectory.make(
-                scratch, prefix
+                scratch, PREFIX
             )
             self._others = private_directory.exposure(scratch)
         except OSError as error:

@@ -94,6 +94,10 @@ class RunAgent(Message):
         Whether the workers have some.
     files : int
         The user's limit of open files.
+    top : int
+        The process ID of the rank's top process, which starts the agent.
+    stderr : int
+        The descriptor that is the user's stderr: the agent's own is its log.
     """
 
     siblings: tuple[Sibling, ...]
@@ -105,6 +109,8 @@ class RunAgent(Message):
     silence: float
     nannies: bool
     files: int
+    top: int
+    stderr: int
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from math import ceil
 from signal import SIGKILL
 from typing import TYPE_CHECKING, Protocol
 
@@ -38,8 +37,8 @@ class Launched(Protocol):
     pid: int
     #: Why it is about to be killed.
     why: str
-    #: How the name of its directory has to begin; empty for any.
-    beside: str
+    #: Where the rank's directory is made; empty where the rank chooses.
+    scratch: str
 
     def look(self, launch: Launch) -> Snapshot:
         """Return the machine as that process sees it."""
@@ -88,7 +87,7 @@ class ThisProcess:
 
     pid = 0
     why = ""
-    beside = ""
+    scratch = ""
     running = True
 
     def __init__(self, leader: socket.socket | None = None) -> None:
@@ -141,7 +140,7 @@ class ThisProcess:
 
     def die_in(self, seconds: float) -> None:
         """Have the kernel kill this process, which may be stopped by then."""
-        die_in(ceil(seconds))
+        die_in(seconds)
 
     def settle(self) -> None:
         """End this process's children, and have this process end soon."""
@@ -191,7 +190,7 @@ class Follower:
         self._events: asyncio.Queue[Event] | None = None
         self.pid = pid
         self.why = ""
-        self.beside = ""
+        self.scratch = ""
         self.running = True
         self.has_joined = False
         self.left = asyncio.create_task(self._listen())

@@ -332,7 +332,8 @@ class Leader:
     ) -> None:
         allow_many_files()
         process.hold(snapshot, self._last_words(world))
-        process.beside = self._leader.directory.name
+        # In the leader's, so that one removal takes both.
+        process.scratch = str(self._leader.directory)
         launch = replace(self._launch, world=world, environ=introduction.environ)
         contact = SharedContact(world.rank, self._leader.contact)
         rank = Rank(launch, contact, asyncio.Queue(), process)

@@ -7,6 +7,7 @@ import functools
 import os
 import signal
 import time
+from math import ceil
 from typing import TYPE_CHECKING
 
 from dask_runner import linux
@@ -51,14 +52,14 @@ def _timer() -> tuple[ctypes.CDLL, ctypes.c_void_p]:
     return libc, timer
 
 
-def die_in(seconds: int) -> None:
+def die_in(seconds: float) -> None:
     """Have the kernel kill this process after *seconds*; 0 cancels that.
 
     In the last steps of a process no other is left that would kill it if it is stopped
     (SIGSTOP) and not continued; its launcher would wait without end.
     """
     libc, timer = _timer()
-    libc.timer_settime(timer, 0, ctypes.byref(_Times(0, 0, seconds, 0)), None)
+    libc.timer_settime(timer, 0, ctypes.byref(_Times(0, 0, ceil(seconds), 0)), None)
 
 
 def end_orphans(but: Container[int] = ()) -> None:

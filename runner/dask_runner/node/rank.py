@@ -27,6 +27,7 @@ from dask_runner.hub.report import say
 from dask_runner.hub.server import Hub
 from dask_runner.launch.detect import may_be_outlived
 from dask_runner.launch.plan import Role
+from dask_runner.launch.slurm import ranks_here
 from dask_runner.meeting.notice import OverError
 from dask_runner.node.background import Crashed, Tasks
 from dask_runner.node.causes import problem
@@ -125,6 +126,8 @@ class Rank:
     async def run(self) -> int:
         """Run the rank until the cluster ends; return its exit status."""
         self._launched.listen(self._events)
+        # From its first message on, the agent kills this process if it stays stopped.
+        self._launched.die_in(self._settings.timeout + LAST)
         try:
             await self._begin()
             while self._status is None:
@@ -216,6 +219,8 @@ class Rank:
             self._crew.home, self._crew.hello(), self._events, self._look_around
         )
         self._launched.joined()
+        if not self._crew.agent.running:
+            self._launched.die_in(0)
         for service in self.contact.services():
             self._tasks.start(service)
         if self._unfit is not None:
@@ -322,6 +327,10 @@ class Rank:
             )
         )
 
+    def _on_agent_lives(self, message: m.Ping) -> None:
+        del message
+        self._launched.die_in(0)
+
     def _on_forked(self, message: m.Forked) -> None:
         self._crew.born(message)
 
@@ -337,6 +346,7 @@ class Rank:
         self._crew.agent.send(m.Ping())
 
     def _on_agent_ended(self, ended: Ended) -> None:
+        self._launched.die_in(0)
         # An agent without workers may end once it has forked the other processes.
         if self._scheduler_closed or self._agent_failed:
             return
@@ -411,9 +421,12 @@ class Rank:
         """Report that the leader has died, if it never joined."""
         del ended
         world = self._world
+        here = ranks_here(self._launch.environ) if world.launcher == "slurm" else ()
         # Ranks of a node are numbered in order, so rank 0 is on this node.
         if self._leader < 0 and world.rank == world.local_rank:
             self._leader = 0
+        if self._leader < 0 and here:
+            self._leader = here[0]
         if self._leader or self.contact.has_met:
             self._on_absent(m.Absent(self._leader, "died before it joined"))
             return
@@ -424,6 +437,8 @@ class Rank:
         )
         if self.contact.notices.possible or world.local_rank == 1:
             self._parting.now(error, 0)
+            # The node's other ranks see by themselves that the leader is dead.
+            self.contact.notices.sign(here)
         self._status = error.status
 
     def _on_close(self, message: m.Close) -> None:
@@ -506,6 +521,7 @@ class Rank:
         (Source.scheduler, m.SchedulerClosed): _on_scheduler_closed,
         (Source.scheduler, m.Failed): _for_the_hub,
         (Source.scheduler, Ended): _on_scheduler_ended,
+        (Source.agent, m.Ping): _on_agent_lives,
         (Source.agent, m.Forked): _on_forked,
         (Source.agent, m.Declined): _on_declined,
         (Source.agent, m.WorkersUp): _for_the_hub,
@@ -574,4 +590,7 @@ class Rank:
         self._launched.die_in(0)
         self._crew.tidy()
         self._launched.die_in(LAST)
+        if self._status == LostError.status and not self._started:
+            # A rank that did not find the hub in time may have left a notice of that.
+            self.contact.notices.sign([self._world.rank])
         await self._parting.over()

@@ -30,7 +30,7 @@ from dask_runner.hub import messages as m
 from dask_runner.hub.channel import BlockingChannel, open_channel
 from dask_runner.node.exits import birth
 from dask_runner.node.instructions import RunAgent, RunForkServer
-from dask_runner.programs import fork, forks, lifeline, openblas
+from dask_runner.programs import bereft, fork, forks, lifeline, openblas
 from dask_runner.resources import open_files
 from dask_runner.resources.private_directory import HeldDirectory
 
@@ -54,21 +54,26 @@ def main() -> None:
         HeldDirectory.at(Path(sys.argv[2]).parent).remove()
         raise SystemExit(0)
     variables = frozenset(os.environ) - {*run.imports.added}
+    fork.hold(run.stderr)
     open_files.adopt(run.files)
-    with lifeline.told(own):
-        linux.name_process("dask-agent")
-        _import_in_peace()
-        forked: dict[int, str] = {}
-        sibling = _fork_siblings(run, own, forked)
+    lifeline.leave_signals_to_the_top()
+    forked: dict[int, str] = {}
+    with bereft.ends_with(run.top, Path(sys.argv[2]).parent, forked):
+        with lifeline.told(own):
+            linux.name_process("dask-agent")
+            _import_in_peace()
+            sibling = _fork_siblings(run, own, forked)
+        if not sibling:
+            # All workers are forks of its forks.
+            open_files.allow_many_files()
+            if run.serves:
+                with lifeline.told(own):
+                    _prepare_workers(run, own)
     if sibling:
         importlib.import_module(f"dask_runner.programs.{sibling}").main()
     else:
-        # All workers are forks of its forks.
-        open_files.allow_many_files()
-        if run.serves:
-            with lifeline.told(own):
-                _prepare_workers(run, own)
-        lifeline.run(partial(_live, own, run, variables, forked), tidy=True)
+        live = partial(_live, own, run, variables, forked)
+        lifeline.run(live, top=run.top)
 
 
 def _fork_siblings(run: RunAgent, own: socket.socket, forked: dict[int, str]) -> str:
@@ -88,7 +93,6 @@ def _fork_siblings(run: RunAgent, own: socket.socket, forked: dict[int, str]) ->
 
 
 def _import_in_peace() -> None:
-    lifeline.leave_signals_to_the_top()
     lifeline.look_at_logging()
     with fork.without_collecting():
         import_shared()
@@ -148,6 +152,7 @@ def _leave_to(
 ) -> None:
     """Close what belongs to the agent or another sibling, and become *sibling*."""
     own.close()
+    fork.users_stderr()
     if run.socket >= 0:
         os.close(run.socket)
     for launchers in run.launchers:
@@ -165,7 +170,6 @@ def _prepare_workers(run: RunAgent, own: socket.socket) -> None:
     foreign = [own.fileno(), *run.launchers]
     foreign += [run.socket] * (run.socket >= 0)
     environ = {openblas.VARIABLES[0]: "1"} if _was_for_the_import(run.imports) else {}
-    fork.complain_to(sys.argv[2])
     if run.nannies:
         forks.try_semaphores()
     forks.keep(sys.argv[2], run.imports, environ, foreign)
@@ -200,6 +204,7 @@ def _import_for_workers(imports: Imports) -> None:
 def _take_the_fork_servers_place(run: RunForkServer) -> NoReturn:
     """Import what the agent did, and serve at a socket that it has opened."""
     with lifeline.logged():
+        lifeline.leave_signals_to_the_top()
         _import_in_peace()
         fork.hold(run.stderr)
         _import_for_workers(run.imports)

@@ -42,22 +42,15 @@ _users_stderr = -1
 _log = -1
 
 
-def complain_to(log: str) -> None:
-    """Let this process, and what it starts, complain into the log from now on.
-
-    Its fork server and its resource tracker do, when someone whom they serve is
-    killed, and Dask's nannies, where a worker goes at the wrong moment. A worker gets
-    the user's stderr back, for what its tasks print.
-    """
-    hold(os.dup(2))
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    os.dup2(file, 2)
-    os.close(file)
-
-
 def hold(stderr: int) -> None:
-    """Take note of the descriptor that is the user's stderr."""
+    """Take note of the descriptor that is the user's stderr; ours is the log.
+
+    This process complains there, and its fork server and its resource tracker, when
+    someone whom they serve is killed, and Dask's nannies, where a worker goes at the
+    wrong moment. A worker gets the user's stderr back, for what its tasks print.
+    """
     global _users_stderr  # noqa: PLW0603  forks find it
+    os.set_inheritable(stderr, False)
     _users_stderr = stderr
 
 

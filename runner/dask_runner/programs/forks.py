@@ -10,6 +10,7 @@ the same modules.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import multiprocessing.forkserver
 import multiprocessing.popen_forkserver
@@ -172,6 +173,8 @@ class Keeper:
 
     def _ensure_running(self) -> None:
         with self._server._lock:  # noqa: SLF001
+            if self._over:
+                raise ChildProcessError(errno.ECHILD, "the fork server was stopped")
             resource_tracker.ensure_running()
             if self._server._forkserver_pid is not None:  # noqa: SLF001
                 how = _end_of(self._server._forkserver_pid)  # noqa: SLF001
@@ -234,8 +237,8 @@ class Keeper:
         both = (self._server._forkserver_pid, tracker._pid)  # noqa: SLF001
         return {pid for pid in both if pid}
 
-    def stop(self) -> None:
-        """End the fork server, when no worker is left."""
+    def stop(self, patience: float) -> None:
+        """End the fork server, and start no other; after *patience* by force."""
         with self._server._lock:  # noqa: SLF001
             self._over = True
             pid = self._server._forkserver_pid  # noqa: SLF001
@@ -243,7 +246,7 @@ class Keeper:
                 return
             self._server._forkserver_pid = None  # noqa: SLF001
             os.close(self._server._forkserver_alive_fd)  # noqa: SLF001
-            if _end_of(pid, patience=ENDS) is None:
+            if _end_of(pid, patience) is None:
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
 
@@ -282,10 +285,10 @@ def keep(
     keeper = started
 
 
-def stop() -> None:
-    """End the fork server, when no worker is left."""
+def stop(patience: float = ENDS) -> None:
+    """End the fork server; after *patience* seconds by force."""
     if keeper is not None:
-        keeper.stop()
+        keeper.stop(patience)
         return
     server: Any = multiprocessing.forkserver._forkserver  # noqa: SLF001
     with contextlib.suppress(FileNotFoundError):  # its directory is removed already

@@ -288,20 +288,19 @@ def _say_and_be_heard(own: socket.socket, message: m.Failed) -> None:
         pass
 
 
-def run(main: Any, *, tidy: bool = False) -> None:
+def run(main: Any, *, top: int = 0) -> None:
     """Run a program's coroutine function as its main.
 
-    The program that is the last of its rank removes the rank's directory (*tidy*)
-    if the top process has been killed and cannot.
+    The program that is the last of its rank removes the rank's directory if the top
+    process, whose number *top* is, has been killed and cannot.
     """
-    top = os.getppid()
-    private = HeldDirectory.at(Path(sys.argv[2]).parent) if tidy else HeldDirectory(-1)
+    private = HeldDirectory.at(Path(sys.argv[2]).parent) if top else HeldDirectory(-1)
     leave_signals_to_the_top()
     try:
         with logged():
             asyncio.run(main())
     finally:
-        if tidy and os.getppid() != top:
+        if top and os.getppid() != top:
             from multiprocessing.util import Finalize  # noqa: PLC0415  the agent has it
 
             # After multiprocessing's own (-100), which may use a socket in there.

@@ -16,12 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 import dask.config
 from distributed import Nanny, Worker
+from distributed.comm import CommClosedError
 from distributed.utils import import_term
 from distributed.worker_memory import parse_memory_limit
 
 from dask_runner.errors import ConfigError, LostError, RunnerError
 from dask_runner.hub import messages as m
+from dask_runner.hub.agents import REASON_SECONDS
 from dask_runner.launch.options import BY_KEY
+from dask_runner.node.causes import in_words, root
 from dask_runner.programs import lifeline, user_modules
 from dask_runner.programs.listening import WithoutPort
 from dask_runner.programs.watched import FAST_RESTARTS, WatchedNanny, pause
@@ -110,6 +113,9 @@ class Workers:
         try:
             await asyncio.wait({end, start}, return_when=asyncio.FIRST_COMPLETED)
             if start.done():
+                if _lost_the_scheduler(start.exception()):
+                    # The process that knows the reason reports it meanwhile.
+                    await asyncio.wait({end}, timeout=REASON_SECONDS)
                 channel.send(self._outcome(start))
             return await end
         finally:
@@ -277,7 +283,22 @@ class Workers:
                 sum(limit or 0 for limit in limits) if all(limits) else 0,
             )
         what = f"workers of the class {work.worker_class}"
+        if _lost_the_scheduler(error):
+            return lifeline.failed(
+                LostError(
+                    f"{what} did not start: {in_words(root(error))}",
+                    "a scheduler to which they can connect",
+                    "look above, and in the logs of the node, for what ended it",
+                )
+            )
         return lifeline.did_not_start(what, error, OPTIONS)
+
+
+def _lost_the_scheduler(error: BaseException | None) -> bool:
+    """Return whether workers did not start because the scheduler was lost."""
+    return error is not None and isinstance(
+        root(error), (ConnectionError, CommClosedError)
+    )
 
 
 def _reason(nanny: WatchedNanny, tries: int = 1) -> RunnerError | None:

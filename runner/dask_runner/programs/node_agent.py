@@ -25,7 +25,6 @@ from dask_runner.hub.server import between_pings
 from dask_runner.meeting.by_file import FileMeeting
 from dask_runner.meeting.record import Record
 from dask_runner.node.agent_socket import guests
-from dask_runner.node.directory import left_by
 from dask_runner.node.exits import Ended, Standing, ended
 from dask_runner.node.instructions import RunWorkers
 from dask_runner.programs import forks, lifeline
@@ -156,6 +155,7 @@ class Agent:
 
     async def own(self, channel: Channel) -> None:
         """Look after the workers of this rank, until it ends; then end all."""
+        channel.send(m.Ping())  # it is watched from now on
         self._tell_of_fork_servers(channel)
         message = await channel.receive()
         found = m.Found({})
@@ -171,7 +171,10 @@ class Agent:
         lost = not (there and await stay(channel))
         if lost:
             # At once: where the rank was a container's first process, the image goes.
-            await asyncio.to_thread(self._remove, found, all_of_it=True)
+            # First those who would write into the directory while it is removed.
+            forks.stop(patience=0.0)
+            self._kill_workers()
+            await asyncio.to_thread(self._remove, found)
         if self._listening is not None:
             self._listening.cancel()
         # Not cancelled: one that is closing its workers must come to its end.
@@ -179,15 +182,19 @@ class Agent:
             other.close()
         self._found.set()
         await asyncio.gather(*self._others, return_exceptions=True)
-        # A worker has no ear for the SIGTERM that multiprocessing would give it.
-        for process in multiprocessing.active_children():
-            process.kill()
+        self._kill_workers()
         # Python's own end waits for the resource tracker first, which waits for the
         # fork server, which waits for this process to close its pipe.
         forks.stop()
         if lost:
             await self._see_siblings_off()
-        await asyncio.to_thread(self._remove, m.Found({}), all_of_it=lost)
+        # Once more: Dask makes it anew where it is gone.
+        await asyncio.to_thread(self._remove, m.Found({}))
+
+    def _kill_workers(self) -> None:
+        # A worker has no ear for the SIGTERM that multiprocessing would give it.
+        for process in multiprocessing.active_children():
+            process.kill()
 
     async def _see_siblings_off(self) -> None:
         """Wait until nobody is left who writes into the rank's directory.
@@ -213,12 +220,10 @@ class Agent:
 
         forks.keeper.tell = tell
 
-    def _remove(self, found: m.Found, *, all_of_it: bool) -> None:
+    def _remove(self, found: m.Found) -> None:
         """Remove what a rank that was killed has left: the record, its directory.
 
-        And the directories of all ranks that it has played (*all_of_it*), of which
-        some may not have come to ask for workers; and its own once more, which Dask
-        makes anew where it is gone.
+        In that are the directories of all ranks that it has played.
         """
         if found.files:
             record = Record.load(found.record)
@@ -226,8 +231,6 @@ class Agent:
             meeting.adopt(record)
             meeting.withdraw()
         self._private.remove()
-        for path in left_by(Path(self._place.private)) if all_of_it else ():
-            HeldDirectory.at(path).remove()
 
 
 def _configure() -> None:

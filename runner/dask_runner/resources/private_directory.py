@@ -170,6 +170,12 @@ class HeldDirectory:
         """A name that all processes of this user have for it, while this one lives."""
         return Path(f"/proc/{os.getpid()}/fd/{self.descriptor}")
 
+    def close(self) -> None:
+        """Hold it no more."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
     def remove(self) -> None:
         """Remove it with all that is in it, wherever it is by now."""
         if self.descriptor < 0:
@@ -180,8 +186,7 @@ class HeldDirectory:
             name = Path(f"/proc/self/fd/{self.descriptor}").readlink()
             if os.path.samestat(name.lstat(), os.fstat(self.descriptor)):
                 name.rmdir()
-                os.close(self.descriptor)
-                self.descriptor = -1
+                self.close()
 
 
 def _empty(directory: int) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from dask_runner.errors import ConfigError
 from dask_runner.launch.detect import detect
-from dask_runner.launch.slurm import srun_line, tasks_on_node
+from dask_runner.launch.slurm import ranks_here, srun_line, tasks_on_node
 from tests.unit.environs import BATCH, HYDRA, OPEN_MPI, environ
 
 
@@ -97,3 +97,13 @@ def test_tasks_of_each_node_are_read_as_slurm_writes_them(
 def test_tasks_of_each_node_that_slurm_never_wrote_are_an_error(text: str) -> None:
     with pytest.raises(ValueError, match="no number"):
         tasks_on_node(text, 5)
+
+
+@pytest.mark.parametrize(
+    ("text", "ranks"), [("3,4,5", (3, 4, 5)), ("1,3", (1, 3)), ("", ()), ("x", ())]
+)
+def test_the_ranks_of_a_node_are_read_as_slurm_tells_them(
+    text: str, ranks: tuple[int, ...]
+) -> None:
+    assert ranks_here({"SLURM_GTIDS": text}) == ranks
+    assert ranks_here({}) == ()

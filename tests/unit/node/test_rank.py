@@ -65,6 +65,13 @@ class Idle(Rank):
         await self._tasks.cancel()
 
 
+class Lasting(ThisProcess):
+    """The process of the tests, which the kernel is not to kill."""
+
+    def die_in(self, seconds: float) -> None:
+        del seconds
+
+
 @dataclass
 class Life:
     """What became of a rank, and what the hub heard of it."""
@@ -89,7 +96,7 @@ def lived(place: Path, *happened: Event, rank: int = 1, joined: bool = True) -> 
         meeting = FileMeeting([place / "record.json"], KEY)
         contact = Heard(launch, meeting, "c1", joined=joined)
         async with asyncio.timeout(5):
-            status = await Idle(launch, contact, events, ThisProcess()).run()
+            status = await Idle(launch, contact, events, Lasting()).run()
         return Life(status, contact.said)
 
     return asyncio.run(live())
