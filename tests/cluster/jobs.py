@@ -39,10 +39,12 @@ SRUN = re.compile(
 )
 
 # What Apptainer says where its own server of the image ends by an abort in place of a
-# farewell: seen once in some hundred jobs, on a busy machine.
+# farewell: seen once in some hundred jobs, on a busy machine. And where one of its
+# processes is killed while it makes the container: its status is 255 then.
 APPTAINER = re.compile(
     r"INFO: +Cleanup error: while stopping driver for \S+: squashfuse_ll exited: "
     r"fuse: reading device: Software caused connection abort"
+    r"|FATAL: +container creation failed: "
 )
 
 

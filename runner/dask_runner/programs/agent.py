@@ -58,7 +58,7 @@ def main() -> None:
     open_files.adopt(run.files)
     lifeline.leave_signals_to_the_top()
     forked: dict[int, str] = {}
-    with bereft.ends_with(run.top, Path(sys.argv[2]).parent, forked):
+    with bereft.ends_with(run.top, own, Path(sys.argv[2]).parent, forked):
         with lifeline.told(own):
             linux.name_process("dask-agent")
             _import_in_peace()

@@ -13,7 +13,6 @@ import importlib.util
 import multiprocessing
 import os
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dask.config
@@ -22,12 +21,11 @@ from dask_runner.hub import messages as m
 from dask_runner.hub.channel import open_channel
 from dask_runner.hub.messages import ProtocolError
 from dask_runner.hub.server import between_pings
-from dask_runner.meeting.by_file import FileMeeting
-from dask_runner.meeting.record import Record
 from dask_runner.node.agent_socket import guests
 from dask_runner.node.exits import Ended, Standing, ended
 from dask_runner.node.instructions import RunWorkers
 from dask_runner.programs import forks, lifeline
+from dask_runner.programs.bereft import remove_record
 from dask_runner.programs.nannies import Workers, kill, own_class
 from dask_runner.resources.private_directory import HeldDirectory
 
@@ -225,11 +223,7 @@ class Agent:
 
         In that are the directories of all ranks that it has played.
         """
-        if found.files:
-            record = Record.load(found.record)
-            meeting = FileMeeting(map(Path, found.files), record.key)
-            meeting.adopt(record)
-            meeting.withdraw()
+        remove_record(found)
         self._private.remove()
 
 

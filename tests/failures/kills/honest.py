@@ -138,6 +138,8 @@ def _as_if_nothing_was(*statuses: int) -> Honest:
 
 #: What Go makes of a SIGSEGV before a program handles it.
 GO_CRASHED = 2
+#: The status of an Apptainer that could not make the container.
+NO_CONTAINER = 255
 #: What may be Apptainer's, before it is anybody of ours.
 APPTAINERS = frozenset({"container", "newcomer"})
 
@@ -158,7 +160,12 @@ def _rank_before(blow: Blow) -> list[Honest]:
         # A program in Go that has just begun ignores real-time signals, and ends with
         # a status of its own where others are killed.
         statuses.add(GO_CRASHED)
-        found += [_ends(LATE, says=named, late=True), _as_if_nothing_was(0)]
+        found += [
+            _ends(LATE, says=named, late=True),
+            # Another process of Apptainer's was killed, and it says so itself.
+            _ends(NO_CONTAINER, says=named, late=True),
+            _as_if_nothing_was(0),
+        ]
     if blow.fewer_will_do and blow.rank not in {0, blow.draw.client_rank}:
         found.append(_goes_on(*statuses, late=late))
     return found

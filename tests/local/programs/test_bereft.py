@@ -23,10 +23,11 @@ SCRIPT = Path(__file__).parents[1] / "scripts" / "imports_for_ever.py"
 @pytest.fixture
 def agent(tmp_path: Path) -> Iterator[tuple[int, int, int]]:
     """A parent, its child that imports, and a fork of the child: their numbers."""
+    tmp_path.chmod(0o700)
     (tmp_path / "rank" / "played").mkdir(parents=True)
     (tmp_path / "rank" / "played" / "log").write_text("x")
     with subprocess.Popen(
-        [sys.executable, str(SCRIPT), str(tmp_path / "rank")],
+        [sys.executable, str(SCRIPT), str(tmp_path / "rank"), str(record(tmp_path))],
         stdout=subprocess.PIPE,
         text=True,
     ) as top:
@@ -38,7 +39,7 @@ def agent(tmp_path: Path) -> Iterator[tuple[int, int, int]]:
                 os.kill(pid, signal.SIGKILL)
 
 
-def test_it_ends_with_its_forks_and_removes_the_directory(
+def test_it_ends_with_its_forks_and_removes_the_directory_and_the_record(
     agent: tuple[int, int, int], tmp_path: Path
 ) -> None:
     top, child, fork = agent
@@ -47,7 +48,7 @@ def test_it_ends_with_its_forks_and_removes_the_directory(
     os.kill(top, signal.SIGKILL)
 
     assert [ended(pidfd) for pidfd in ends] == [True, True]
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.rglob("*")) == []
 
 
 def test_it_lives_while_its_parent_does(
@@ -59,6 +60,11 @@ def test_it_lives_while_its_parent_does(
 
     assert not ended(os.pidfd_open(child), 0.2)
     assert (tmp_path / "rank" / "played" / "log").exists()
+    assert record(tmp_path).exists()
+
+
+def record(place: Path) -> Path:
+    return place / "record.json"
 
 
 def ended(pidfd: int, seconds: float = 30.0) -> bool:
