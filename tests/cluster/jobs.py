@@ -44,7 +44,7 @@ SRUN = re.compile(
 APPTAINER = re.compile(
     r"INFO: +Cleanup error: while stopping driver for \S+: squashfuse_ll exited: "
     r"fuse: reading device: Software caused connection abort"
-    r"|FATAL: +container creation failed: "
+    r"|FATAL: +container creation failed: .*"
 )
 
 

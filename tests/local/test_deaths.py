@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dask_runner.meeting.record_directory import LOCAL_PREFIX
 from tests.programs import BEGIN, UNTIL_TOLD, clean, script
 from tests.running import DASK_RUNNER, Run
 
@@ -201,8 +202,13 @@ def test_a_killed_leader_leaves_no_directory_of_ranks_that_have_not_begun(
     )
     env = {"DASK_DISTRIBUTED__SCHEDULER__PRELOAD": f"['{preload}']"}
     run = dask_runner.start("-n", 3, "-c", "print('ran')", env=env)
-    # One for each rank, and none of them has been told of to anybody.
-    until(lambda: len(list(run.tmp.glob("**/dask-runner-[!l]*"))) == 3)
+
+    def ranks_have_theirs() -> bool:
+        made = (path.name for path in run.tmp.rglob("dask-runner-*"))
+        return sum(not name.startswith(LOCAL_PREFIX) for name in made) == 3
+
+    # No process outside of the ranks knows the names of these directories.
+    until(ranks_have_theirs)
     # Its last fork is there, so that nothing else has the agent's name.
     until(lambda: len(run.named("dask-forkserver")) == 1)
     (agent,) = run.named("dask-agent")
