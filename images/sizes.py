@@ -1,4 +1,4 @@
-"""Say what takes the space in an image, by package."""
+"""Print the size of each package in an image."""
 
 from __future__ import annotations
 

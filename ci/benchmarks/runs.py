@@ -35,7 +35,7 @@ date +%s.%N > "$BENCH_DIRECTORY/ended"; exit $status'
 #: System calls that may go to a file system (strace(1)).
 TRACED = "%file,read,write,fstat,getdents64,fsync,lseek,flock,fcntl"
 #: Strace runs in the container: outside, it would trace Apptainer's squashfuse as well,
-#: and wait for it for ever. The images can run the nodes' strace. It writes to the
+#: and never end. The images can run the nodes' strace. It writes to the
 #: node's own disk.
 TRACER = f"""\
 #!/bin/bash

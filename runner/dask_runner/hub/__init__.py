@@ -1,1 +1,1 @@
-"""Rank 0's server: who is there, when the cluster is ready, how it ends."""
+"""Rank 0's server: the roster, when the cluster is ready, and how it ends."""

@@ -60,14 +60,14 @@ class Channel:
         except asyncio.IncompleteReadError:
             return None
         except OSError:
-            # asyncio keeps the error for whoever waits for the stream's end as well,
-            # and complains on stderr if nobody does.
+            # asyncio keeps the error for a wait for the stream's end as well, and
+            # complains on stderr without one.
             await self.closed()
             return None
         return decode(payload)
 
     def hear_out(self) -> None:
-        """Receive what has arrived, and then the end, whoever still holds the other."""
+        """Receive what has arrived and then the end, even if the peer stays open."""
         if not self._writer.is_closing():
             self._writer.get_extra_info("socket").shutdown(socket.SHUT_RD)
 

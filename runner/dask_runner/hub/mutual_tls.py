@@ -1,8 +1,8 @@
 """Connections with the hub: TLS 1.3, with the cluster's certificate at both ends.
 
-Both ends hold the certificate and its key, and take nothing else for a proof: whoever
-holds the key belongs to the cluster, whatever a host is called. What a stranger can
-learn is that something listens.
+Both ends hold the certificate and its key, and accept no other proof: a process that
+holds the key belongs to the cluster, whatever its host is called. A stranger learns
+only that something listens.
 
 asyncio has imported :mod:`ssl` anyway, for 4 ms; a handshake takes a leader 3 ms. A
 follower does neither.

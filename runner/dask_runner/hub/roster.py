@@ -112,7 +112,7 @@ class Roster:
         self.staying: set[Node] = set()
         self.registered = 0
 
-    # --- who is there -------------------------------------------------------
+    # --- connected nodes, joined ranks --------------------------------------
 
     @property
     def members(self) -> tuple[Member, ...]:

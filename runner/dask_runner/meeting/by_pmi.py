@@ -78,7 +78,7 @@ class PmiExchange:
         return text
 
     async def settle(self) -> None:
-        """Say ``finalize`` if MPI has not: the launcher takes silence for a failure."""
+        """Send ``finalize`` if MPI has not; else the launcher reports a failure."""
         if not self._owes_leave:
             return
         self._owes_leave = False

@@ -221,7 +221,7 @@ class Space:
         await self._answer("barrier_out", "the end of a barrier", patient=True)
 
     async def finalize(self) -> None:
-        """Say ``finalize``; the socket is of no use after it."""
+        """Send ``finalize``, and close the connection."""
         await self._ask("finalize", "", "finalize_ack")
         self.drop()
 

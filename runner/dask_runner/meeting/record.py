@@ -28,7 +28,7 @@ class Record:
     node, host, port
         The hub's node name and TCP address.
     certificate, private_key : str
-        In PEM: whoever has them may speak to the hub.
+        In PEM: a process that has them may speak to the hub.
     encrypts : bool
         Whether Dask's own connections use them too.
     address : str

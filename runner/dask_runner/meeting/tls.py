@@ -77,8 +77,8 @@ def material() -> tuple[str, str]:
 def in_memory(text: str) -> Iterator[str]:
     """Make a file that has no directory; yield a name that this process has for it.
 
-    Python's :mod:`ssl` loads a key from a file only, and whoever may rename what lies
-    in a directory can have it, or give us another.
+    Python's :mod:`ssl` loads a key from a file only. An account that may rename files
+    in that directory could read the key, or put another in its place.
     """
     with os.fdopen(os.memfd_create(_NAME), "w") as file:
         file.write(text)

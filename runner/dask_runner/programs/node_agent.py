@@ -207,7 +207,7 @@ class Agent:
                 await asyncio.sleep(forks.LOOK)
 
     def _tell_of_fork_servers(self, channel: Channel) -> None:
-        """Say it when one is lost, from whatever thread finds out."""
+        """Report each lost fork server, from the thread that finds out."""
         if forks.keeper is None:
             return
         loop = asyncio.get_running_loop()

@@ -1,8 +1,8 @@
 """Directories that no other account can take away, and how one is removed all the same.
 
-The owner of a directory can rename what lies in it, whoever owns that, and lay
-something else under its name; so can all that may write into one that is not sticky.
-Each directory on the way from the root counts.
+The owner of a directory can rename any file in it, other accounts' too, and put
+something else under its name. In a directory that is not sticky, every account that may
+write can. Each directory on the path from the root counts.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 import io
 import json
-import struct
 import tarfile
 import tempfile
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ import pytest
 from dask_runner.errors import ConfigError, UsageError
 from dask_runner.mpi.abi import unpack
 from dask_runner.mpi.abi.root import Root
+from tests.sif_files import sif
 
 
 def layer(*files: tuple[str, str | bytes]) -> bytes:
@@ -99,26 +99,6 @@ def test_layers_lie_one_above_the_other_and_nothing_leaves_the_root(
     assert not Path("/tmp/planted").exists()
     assert stacked.real("/escaped") is None
     assert stacked.real("/usr/share/doc/readme.txt") is None
-
-
-def sif(path: Path, part: int, kind: int = 1) -> None:
-    """Write a SIF of one partition that holds no squashfs."""
-    extra = struct.pack("<ii376s", kind, part, b"")
-    descriptor = struct.pack(
-        "<iBIII7q128s", 0x4004, 1, 1, 0, 0, 4096, 8, 8, 0, 0, 0, 0, b"x"
-    )
-    first = 128
-    head = struct.pack(
-        "<32s10s3s3s16s8q",
-        b"#!/usr/bin/env run-singularity\n",
-        b"SIF_MAGIC\0",
-        b"01\0",
-        b"02\0",
-        b"",
-        *(0, 0, 0, 1, first, 585, 4096, 8),
-    )
-    data = head.ljust(first, b"\0") + descriptor + extra
-    path.write_bytes(data.ljust(4096, b"\0") + b"hsqsHERE")
 
 
 @pytest.fixture
