@@ -7,6 +7,7 @@
     ├── ConfigError      78   the environment cannot work (EX_CONFIG)
     ├── AssemblyError    75   ranks or workers did not arrive in time (EX_TEMPFAIL)
     ├── LostError        69   the hub or the scheduler is gone (EX_UNAVAILABLE)
+    ├── UnavailableError 69   no such cluster, or none that answers
     └── SignalledError  128 + number of the signal
 
 Each message has three parts: what was seen, what was needed, and what the
@@ -94,5 +95,11 @@ class SignalledError(RunnerError):
 
 class LostError(RunnerError):
     """The hub or the scheduler was lost while the cluster was in use."""
+
+    status = 69
+
+
+class UnavailableError(RunnerError):
+    """There is no cluster of that name, or it does not answer."""
 
     status = 69

@@ -98,10 +98,26 @@ class _RunCommand(click.Command):
         return args, "", []
 
 
-def _options(command: Callable[..., None]) -> Callable[..., None]:
-    for option in reversed(OPTIONS):
-        command = _click_option(option)(command)
-    return command
+class _ServeCommand(click.Command):
+    """A command that starts ranks, and has no program."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.obj = _Invocation(ctx.obj or Beside(), args=[self.name or "", *args])
+        return super().parse_args(ctx, args)
+
+
+def _options(
+    verb: str,
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of a verb."""
+
+    def give(command: Callable[..., None]) -> Callable[..., None]:
+        for option in reversed(OPTIONS):
+            if option.verb in ("", verb):
+                command = _click_option(option)(command)
+        return command
+
+    return give
 
 
 def _click_option(
@@ -139,7 +155,7 @@ def cli() -> None:
 
 
 @cli.command(cls=_RunCommand)
-@_options
+@_options("run")
 @click.pass_obj
 def run(invocation: _Invocation, /, **given: Any) -> NoReturn:
     """Run SCRIPT once, as the client of a Dask cluster of all ranks.
@@ -147,7 +163,27 @@ def run(invocation: _Invocation, /, **given: Any) -> NoReturn:
     Every option is also a key of Dask's configuration under "runner:", and a
     variable such as DASK_RUNNER__TIMEOUT.
     """
+    _play_a_rank(lambda: _program(invocation), invocation, given)
 
+
+@cli.command(cls=_ServeCommand)
+@_options("serve")
+@click.pass_obj
+def serve(invocation: _Invocation, /, **given: Any) -> NoReturn:
+    """Serve a Dask cluster of all ranks, until it is stopped.
+
+    It ends by `dask-runner stop`, when it is idle or nobody is connected for as long as
+    you say, and before its job does. Every option is also a key of Dask's configuration
+    under "runner:", and a variable such as DASK_RUNNER__NAME.
+    """
+    _play_a_rank(lambda: None, invocation, given)
+
+
+def _play_a_rank(
+    program: Callable[[], Program | None],
+    invocation: _Invocation,
+    given: dict[str, Any],
+) -> NoReturn:
     def play() -> int:
         _check_working_directory()
         settings = settle(given, configured(os.environ))
@@ -160,8 +196,8 @@ def run(invocation: _Invocation, /, **given: Any) -> NoReturn:
         from dask_runner.cli import run as runner  # noqa: PLC0415
 
         local.end_with_launcher(os.environ)
-        program, args = _program(invocation), invocation.args
-        return runner.run(program, settings, os.environ, args, invocation.beside)
+        args, beside = invocation.args, invocation.beside
+        return runner.run(program(), settings, os.environ, args, beside)
 
     _end(play, str(given.get("launcher") or "auto"), invocation.beside, given)
 
@@ -197,6 +233,49 @@ def info(*, as_json: bool, launcher: str) -> NoReturn:
         return 0
 
     _end(play, launcher)
+
+
+@cli.command("list")
+@click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
+def list_clusters(*, as_json: bool) -> NoReturn:
+    """Show your running clusters, and those that do not answer."""
+
+    def play() -> int:
+        from dask_runner.cli import list as lists  # noqa: PLC0415  as above
+
+        found = lists.look(os.environ)
+        if as_json:
+            click.echo(json.dumps(lists.as_json(found), indent=1))
+        else:
+            click.echo(lists.table(found))
+        return 0
+
+    _end(play, "none")
+
+
+@cli.command()
+@click.argument("name", required=False)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for the end.",
+)
+def stop(*, name: str | None, timeout: float) -> NoReturn:
+    """End the cluster NAME, and wait until all its ranks have left.
+
+    NAME may be left out where you have one cluster.
+    """
+
+    def play() -> int:
+        from dask_runner.cli import stop as stopping  # noqa: PLC0415  as above
+
+        say(stopping.stop(name, timeout, os.environ))
+        return 0
+
+    _end(play, "none")
 
 
 @cli.command()

@@ -1,4 +1,4 @@
-"""``dask-runner run``: from the environment to World, Plan, cluster and exit status."""
+"""``dask-runner run`` and ``serve``: from the environment to the exit status."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def run(
-    program: Program,
+    program: Program | None,
     settings: Settings,
     environ: Mapping[str, str],
     args: Sequence[str],
@@ -39,8 +39,8 @@ def run(
 
     Parameters
     ----------
-    program : Program
-        What the client runs.
+    program : Program or None
+        What the client runs; None for a cluster without a script.
     settings : Settings
     environ : mapping
     args : sequence of str
@@ -48,10 +48,13 @@ def run(
     beside : Beside
         The connections to the other ranks of the node.
     """
+    serves = program is None
     world = detect(environ, settings.launcher, args)
     if world is None and (settings.nranks or 1) > 1:
-        client = make_plan(settings.nranks, settings.layout).client
-        opened = {} if client is None else {client: program.descriptors}
+        client = make_plan(settings.nranks, settings.layout, serves=serves).client
+        opened = {}
+        if program is not None and client is not None:
+            opened[client] = program.descriptors
         die_in(0)  # a launcher is the user's to stop and to continue
         ranks = local.run_ranks(settings.nranks, settings, args, environ, opened)
         return asyncio.run(ranks)
@@ -60,7 +63,7 @@ def run(
             lost_launcher.refuse(environ, surroundings.look(environ))
         world = World.alone()
         beside.leader = None  # a rank that is alone has none
-    plan = make_plan(world.size, settings.layout)
+    plan = make_plan(world.size, settings.layout, serves=serves)
     launch = Launch(world, plan, settings, environ, program)
     return asyncio.run(_live(launch, args, beside))
 

@@ -100,7 +100,8 @@ class Assembly:
         if zero is not None and not self._complete and self._enough():
             self._complete = True
             zero.tell(m.Complete())
-        if client is not None and not self.ready and self._enough():
+        serves = self._plan.client is None
+        if (client or serves) and not self.ready and self._enough():
             self.ready = True
             link = self._report.ready(
                 self._ending.seconds,
@@ -109,8 +110,10 @@ class Assembly:
                 self.scheduler,
                 zero.node.name if zero else "",
             )
-            client.tell(m.Ready(self.scheduler.address, link, self._roster.registered))
-            self._ending.client_begins()
+            if client is not None:
+                workers = self._roster.registered
+                client.tell(m.Ready(self.scheduler.address, link, workers))
+            self._ending.begins()
             self._wait_no_longer()
         self._ending.changed()
 

@@ -66,6 +66,25 @@ class Channel:
             return None
         return decode(payload)
 
+    async def send_bytes(self, data: bytes) -> None:
+        """Send plain bytes, after the last message; wait while the peer is slow.
+
+        Raises
+        ------
+        OSError
+            If the peer is gone.
+        """
+        self._writer.write(data)
+        await self._writer.drain()
+
+    async def receive_bytes(self, most: int) -> bytes:
+        """Wait for plain bytes, after the last message; none at the stream's end."""
+        try:
+            return await self._reader.read(most)
+        except OSError:
+            await self.closed()  # as in `receive`
+            return b""
+
     def hear_out(self) -> None:
         """Receive what has arrived and then the end, even if the peer stays open."""
         if not self._writer.is_closing():

@@ -8,16 +8,20 @@ messages: it opens no socket and starts no process.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
 from dask_runner.errors import ConfigError, RunnerError, SignalledError
 from dask_runner.hub import messages as m
+from dask_runner.hub.activity import Activity
+from dask_runner.hub.answers import Answers
 from dask_runner.hub.assembly import Assembly
 from dask_runner.hub.ending import PASSED_ON, Ending, later
 from dask_runner.hub.messages import ProtocolError
+from dask_runner.hub.parts import Parts
 from dask_runner.hub.roster import Roster
-from dask_runner.hub.survival import Parts, Survival
+from dask_runner.hub.survival import Survival
 from dask_runner.mpi import families
 
 if TYPE_CHECKING:
@@ -49,6 +53,11 @@ class Cluster:
         When the launcher ends the job, in seconds since 1970.
     notices : bool
         Whether notices can be left for ranks that come too late.
+
+    Attributes
+    ----------
+    answers : Answers
+        Answers processes outside the launch.
     """
 
     def __init__(
@@ -80,10 +89,14 @@ class Cluster:
             self._ending,
             scheduler if plan.scheduler is None else None,
         )
-        self._survival = Survival(
-            Parts(plan, settings, report, self._roster, self._assembly, self._ending)
+        parts = Parts(
+            plan, settings, report, self._roster, self._assembly, self._ending
         )
+        self._survival = Survival(parts)
+        self._activity = Activity(self._roster, plan.scheduler)
+        self.answers = Answers(parts, self._activity, ends_at)
         self._noted: set[str] = set()
+        self._has_scheduler = asyncio.Event()
         self._has_read = False
         later(settings.timeout, self._assembly_over)
 
@@ -206,6 +219,35 @@ class Cluster:
             raise ProtocolError(f"the loss of rank {message.rank}, which is another's")
         self._survival.lost_rank(member, message.why)
 
+    async def scheduler_address(self) -> str:
+        """Wait for the scheduler; return its address."""
+        await self._has_scheduler.wait()
+        scheduler = self._assembly.scheduler
+        return scheduler.address if scheduler else ""
+
+    def has_name(self, name: str) -> None:
+        """Tell the user of a cluster without a script how to use and end it."""
+        if self._serves:
+            self._report.note(
+                f"the cluster's name is {name}: attach with Client(Cluster.from_name("
+                f"{name!r})), end it with dask-runner stop {name}"
+            )
+
+    def has_no_name(self, error: ConfigError) -> None:
+        """Act on a cluster that cannot be found by name.
+
+        That is the end if the user has asked for a name, or has no other way in.
+        """
+        settings = self._settings
+        if settings.name or (self._serves and not settings.scheduler_file):
+            self.fail(error)
+        else:
+            self._report.note(f"nothing can attach to this cluster: {error.saw}")
+
+    @property
+    def _serves(self) -> bool:
+        return self._plan.client is None
+
     def _assembly_over(self) -> None:
         if not self._assembly.ready and not self._over:
             self.fail(self._assembly.what_is_missing())
@@ -215,6 +257,7 @@ class Cluster:
     def _on_scheduler_up(self, member: Member, message: m.SchedulerUp) -> None:
         if member.rank == self._plan.scheduler:
             self._assembly.scheduler_up(message)
+            self._has_scheduler.set()
 
     def _on_workers_up(self, member: Member, message: m.WorkersUp) -> None:
         self._roster.workers_up(member, message)
@@ -249,11 +292,16 @@ class Cluster:
             self._ending.client_ended(message)
 
     def _on_scheduler_closed(self, member: Member, message: m.SchedulerClosed) -> None:
-        """Report that a client has shut the cluster down; the script goes on."""
-        del member, message
-        self._report.note("the client has shut the cluster down")
-        if self._plan.client is None:
+        """Report why the scheduler has ended; a script goes on."""
+        del member
+        if not self._over:
+            self._report.note(message.why)
+        if self._serves:
             self.close(0)
+
+    def _on_activity(self, member: Member, message: m.Activity) -> None:
+        del member
+        self._activity.heard(message)
 
     def _on_failed(self, member: Member, message: m.Failed) -> None:
         error = RunnerError(message.saw, message.needed, message.do)
@@ -310,6 +358,7 @@ class Cluster:
         m.AgentGone: _on_agent_gone,
         m.ClientEnded: _on_client_ended,
         m.SchedulerClosed: _on_scheduler_closed,
+        m.Activity: _on_activity,
         m.Failed: _on_failed,
         m.Note: _on_note,
         m.Signalled: _on_signalled,

@@ -96,8 +96,8 @@ class Ending:
 
     # --- signals, and the job's time ----------------------------------------
 
-    def client_begins(self) -> None:
-        """Note that the script has begun, and can get signals."""
+    def begins(self) -> None:
+        """Note that the cluster is ready: a script has begun, and can get signals."""
         self._begun = True
         self._stop_in_time()
 
@@ -118,6 +118,25 @@ class Ending:
             self._end_script(number)
         elif self._begun and (client := self._roster.member(self._client)):
             client.tell(m.Signalled(number))
+
+    def stop(self, by: str) -> None:
+        """End the cluster because its owner asks for that; *by* says from where.
+
+        A script gets SIGTERM, and the status says so. A cluster without a script has
+        done what it was for.
+        """
+        if self.status is not None or self._signal:
+            return
+        self._report.note(f"stopped by {by}")
+        if self._client is None:
+            self.close(0)
+        elif self._begun:
+            self._end_script(signal.SIGTERM)
+        else:
+            self._signal = signal.SIGTERM
+            error = RunnerError(f"stopped by {by} before the cluster was ready")
+            error.status = 128 + signal.SIGTERM
+            self._end_by(error)
 
     def _end_script(self, number: int) -> None:
         """Send the script a signal and close after its grace; on a second one, now."""
@@ -152,8 +171,12 @@ class Ending:
 
     def _time_is_over(self, ends_at: float) -> None:
         if self.status is None and not self._signal:
-            left = ends_at - time.time()
-            self._report.note(f"the job ends in {left:.0f} s: SIGTERM to the script")
+            left = f"the job ends in {ends_at - time.time():.0f} s"
+            if self._client is None:
+                self._report.note(f"{left}: the cluster ends")
+                self.close(0)
+                return
+            self._report.note(f"{left}: SIGTERM to the script")
             self._end_script(signal.SIGTERM)
 
     # --- the status ---------------------------------------------------------
@@ -203,6 +226,13 @@ class Ending:
 
     # --- until all have left ------------------------------------------------
 
+    async def decided(self) -> int:
+        """Wait until the cluster has a status; return it."""
+        while self.status is None:
+            self._changed.clear()
+            await self._changed.wait()
+        return self.status
+
     async def finished(self) -> int:
         """Wait until the cluster has ended and all ranks have left.
 
@@ -216,7 +246,7 @@ class Ending:
             The status of the job.
         """
         roster = self._roster
-        await self._until(lambda: self.status is not None)
+        status = await self.decided()
         byes = self._until(lambda: not roster.staying)
         await _within(STOP + self._settings.grace, byes)
         if not roster.assembled:
@@ -225,8 +255,7 @@ class Ending:
         for node in roster.nodes:
             node.channel.send(m.Finish())
         await _within(LEAVE_SECONDS, self._until(lambda: roster.only(0)))
-        assert self.status is not None  # noqa: S101  awaited above
-        return self.status
+        return status
 
     @property
     def leaves_notice(self) -> bool:

@@ -197,7 +197,23 @@ class ClientEnded(Message):
 
 @dataclass(frozen=True)
 class SchedulerClosed(Message):
-    """The scheduler has ended because a client shut the cluster down."""
+    """The scheduler has ended by itself; *why* is the reason in words.
+
+    A client has shut the cluster down, or nobody uses it any more.
+    """
+
+    why: str = "the client has shut the cluster down"
+
+
+@dataclass(frozen=True)
+class Activity(Message):
+    """What the scheduler does: its clients, and the seconds that it has been idle.
+
+    *idle* is 0 while tasks run.
+    """
+
+    clients: int
+    idle: float
 
 
 @dataclass(frozen=True)
@@ -281,6 +297,11 @@ class Complete(Message):
 
 
 @dataclass(frozen=True)
+class AskActivity(Message):
+    """Ask the scheduler for its ``Activity``."""
+
+
+@dataclass(frozen=True)
 class WorkersLost(Message):
     """The workers of a lost rank, which the scheduler removes.
 
@@ -339,8 +360,8 @@ class Leads(Message):
 class Found(Message):
     """The rank has found the hub: the variables that the cluster sets for Dask.
 
-    From rank 0 also the record and its files, which the agent removes if rank 0 is
-    killed.
+    From rank 0 also the record and its files. The agent removes these, and the
+    cluster's file in the cluster directory, if rank 0 is killed.
     """
 
     environ: dict[str, str]

@@ -12,12 +12,15 @@ import socket
 import time
 from typing import TYPE_CHECKING, Self
 
+from dask_runner.errors import ConfigError
 from dask_runner.hub import messages as m
 from dask_runner.hub import mutual_tls
 from dask_runner.hub.cluster import Cluster
 from dask_runner.hub.listener import Door
 from dask_runner.hub.messages import ProtocolError
+from dask_runner.hub.naming import Naming
 from dask_runner.hub.report import Reporter
+from dask_runner.hub.requests import Request
 from dask_runner.launch.slurm import end_time
 from dask_runner.meeting import tls
 from dask_runner.meeting.addresses import own_address
@@ -107,10 +110,10 @@ class Hub:
         ConfigError
             If the interface has no address.
         """
-        host = own_address(launch.world, interface)
+        host = own_address(launch.world, interface, closed=_is_closed(launch))
         port = await self.listen(host)
         self._end = asyncio.create_task(self.cluster.finished(), name="end")
-        return Record(
+        record = Record(
             launch.world.key,
             secrets.token_hex(16),
             socket.gethostname(),
@@ -120,6 +123,26 @@ class Hub:
             self.key,
             launch.settings.security == "tls",
         )
+        self._naming = Naming(
+            launch.world, launch.settings.name, launch.environ, record
+        )
+        return record
+
+    async def be_named(self) -> None:
+        """Keep the cluster's record in the cluster directory, until it is cancelled."""
+        naming = self._naming
+        try:
+            await naming.claim()
+            self.cluster.has_name(naming.name)
+            address = await self.cluster.scheduler_address()
+            await naming.add_address(address)
+            await naming.keep()
+        except ConfigError as error:
+            self.cluster.has_no_name(error)
+
+    def withdraw(self) -> None:
+        """Remove the cluster's record from the cluster directory."""
+        self._naming.withdraw()
 
     async def listen(self, host: str) -> int:
         """Listen on *host*; return the port that the system chose."""
@@ -162,13 +185,21 @@ class Hub:
     async def _serve(self, channel: Channel, address: str) -> None:
         try:
             async with asyncio.timeout(HELLO):
-                hello = _hello(await channel.receive())
+                first = await channel.receive()
         except TimeoutError:
             self._refuse(address, "no Hello came")
             return
         except ProtocolError as error:
             self._refuse(address, str(error))
             return
+        if isinstance(first, Request):
+            await self.cluster.answers.answer(channel, first)
+        elif isinstance(first, m.NodeHello):
+            await self._stay_with(channel, first)
+        else:
+            self._refuse(address, f"{first} where a hello was due")
+
+    async def _stay_with(self, channel: Channel, hello: m.NodeHello) -> None:
         node = self.cluster.connect(hello, channel)
         why = "no connection any more"
         try:
@@ -197,7 +228,15 @@ class Hub:
                     node.channel.abort()
 
 
-def _hello(message: m.Message | None) -> m.NodeHello:
-    if not isinstance(message, m.NodeHello):
-        raise ProtocolError(f"{message} where Hello was due")
-    return message
+def _is_closed(launch: Launch) -> bool:
+    """Return whether no process of another node will attach to the cluster.
+
+    The ranks of a batch system run on its nodes, and the user is elsewhere. Others may
+    be on a laptop, whose addresses come and go; and without TLS an address that others
+    reach is an open door, which only ``serve`` was asked for.
+    """
+    if launch.world.launcher == "local":
+        return True
+    if launch.program is None and launch.plan.client is None:
+        return False
+    return launch.settings.security == "none" or launch.world.meeting != "file"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dask_runner.errors import AssemblyError, LostError, RunnerError
@@ -12,24 +11,8 @@ from dask_runner.hub.losses import Losses, never_came
 from dask_runner.hub.workforce import Workforce
 
 if TYPE_CHECKING:
-    from dask_runner.hub.assembly import Assembly
-    from dask_runner.hub.ending import Ending
-    from dask_runner.hub.report import Reporter
-    from dask_runner.hub.roster import Member, Node, Roster
-    from dask_runner.launch.plan import Plan
-    from dask_runner.launch.settings import Settings
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What a cluster is made of, as far as losses concern it."""
-
-    plan: Plan
-    settings: Settings
-    report: Reporter
-    roster: Roster
-    assembly: Assembly
-    ending: Ending
+    from dask_runner.hub.parts import Parts
+    from dask_runner.hub.roster import Member, Node
 
 
 class Survival:

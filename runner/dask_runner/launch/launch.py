@@ -46,7 +46,8 @@ class Launch:
     environ : mapping
         The environment of the process that the launcher started.
     program : Program or None
-        None where the client is the user's own process (the library's way in).
+        None where the client is the user's own process (the library's way in), and
+        where there is none (``serve``).
     scheduler_options, worker_options : mapping
         More keywords for Dask's Scheduler, and for its workers or nannies.
     worker_name : str

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +69,12 @@ def _strings(value: Any) -> list[str]:
     return [value] if isinstance(value, str) else [str(item) for item in value]
 
 
+def _cluster_name(text: str) -> str:
+    if not NAME.fullmatch(text):
+        raise ValueError(NAME_IN_WORDS)
+    return text
+
+
 def _names(value: Any) -> list[str]:
     names = value.split(",") if isinstance(value, str) else value
     found = [str(name).strip() for name in names if str(name).strip()]
@@ -96,6 +103,8 @@ class Option:
         A short form, such as "-n".
     multiple : bool
         Whether it may be given several times.
+    verb : str
+        The one verb that has it; empty for all that start ranks.
     """
 
     name: str
@@ -105,6 +114,7 @@ class Option:
     metavar: str = "TEXT"
     short: str = ""
     multiple: bool = False
+    verb: str = ""
 
     @property
     def key(self) -> str:
@@ -118,6 +128,10 @@ class Option:
 
 
 SECURITY = ("tls", "none")
+
+#: A cluster's name is a part of a file's name, and is typed in a shell.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
+NAME_IN_WORDS = "1 to 64 letters, digits, dots, - and _, the first a letter or digit"
 
 OPTIONS: tuple[Option, ...] = (
     Option(
@@ -133,6 +147,14 @@ OPTIONS: tuple[Option, ...] = (
         "Who started the ranks: auto, none, or a name that `dask-runner info` lists.",
         "auto",
         str,
+        "NAME",
+    ),
+    Option(
+        "name",
+        "Name of the cluster, by which list, stop, connect and Cluster.from_name find "
+        "it; default: the job's.",
+        None,
+        _cluster_name,
         "NAME",
     ),
     Option(
@@ -167,10 +189,27 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "stop-before",
-        "Send the script SIGTERM this many seconds before the Slurm job's time limit.",
+        "Send the script SIGTERM this many seconds before the Slurm job's time limit; "
+        "a cluster without a script ends then.",
         None,
         _seconds,
         "SECONDS",
+    ),
+    Option(
+        "idle-timeout",
+        "End the cluster when no task has run for so long.",
+        None,
+        _seconds,
+        "SECONDS",
+        verb="serve",
+    ),
+    Option(
+        "no-client-timeout",
+        "End the cluster when no client has been connected for so long.",
+        None,
+        _seconds,
+        "SECONDS",
+        verb="serve",
     ),
     Option(
         "silence",
@@ -188,7 +227,12 @@ OPTIONS: tuple[Option, ...] = (
         "|".join(SECURITY),
     ),
     Option(
-        "report", "Write a Dask performance report to FILE.", None, str, "FILE.html"
+        "report",
+        "Write a Dask performance report to FILE.",
+        None,
+        str,
+        "FILE.html",
+        verb="run",
     ),
     Option("quiet", "Print errors only.", False, _flag, ""),
     Option(
@@ -290,8 +334,8 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "scheduler-file",
-        "File by which the ranks meet, on a file system that all nodes share; {job_id} "
-        "is replaced.",
+        "File by which the ranks meet, on a file system that all nodes share, and by "
+        "which Dask clients find the scheduler; {job_id} is replaced.",
         None,
         str,
         "FILE",

@@ -49,7 +49,7 @@ class Plan:
 class Layout:
     """A named way to give the ranks their roles."""
 
-    client: int
+    client: int | None
     first_worker: int
     minimum: int
     meaning: str
@@ -59,17 +59,22 @@ LAYOUTS: Mapping[str, Layout] = {
     "shared": Layout(0, 0, 1, "every rank works, rank 0 also schedules and runs you"),
     "dedicated": Layout(1, 2, 3, "rank 0 schedules, rank 1 runs you, the rest work"),
 }
+#: The same, where there is no script to run.
+SERVING: Mapping[str, Layout] = {
+    "shared": Layout(None, 0, 1, "every rank works, rank 0 also schedules"),
+    "dedicated": Layout(None, 1, 2, "rank 0 schedules, the rest work"),
+}
 
 
-def make_plan(size: int, layout: str) -> Plan:
-    """Return the roles of *size* ranks.
+def make_plan(size: int, layout: str, *, serves: bool = False) -> Plan:
+    """Return the roles of *size* ranks; *serves* says that there is no script.
 
     Raises
     ------
     ConfigError
         If the layout needs more ranks than there are.
     """
-    chosen = LAYOUTS[layout]
+    chosen = (SERVING if serves else LAYOUTS)[layout]
     if size < chosen.minimum:
         raise ConfigError(
             f"{size} rank{'s' if size != 1 else ''} for the layout {layout!r}",

@@ -75,11 +75,20 @@ def of_interface(name: str) -> str:
     return known[name]
 
 
-def own_address(world: World, interface: str | None) -> str:
+def own_address(world: World, interface: str | None, *, closed: bool = True) -> str:
     """Choose the address at which rank 0 listens for the other ranks.
 
-    The given interface; loopback if all ranks are on this node; else the
-    address of the node's own name, then the one of the default route, then any.
+    The given interface; loopback if all ranks are on this node, and the cluster is
+    closed; else the address of the node's own name, then the one of the default route,
+    then any.
+
+    Parameters
+    ----------
+    world : World
+    interface : str or None
+        The interface that the user has named.
+    closed : bool
+        Whether no process of another node will attach to the cluster.
 
     Raises
     ------
@@ -88,7 +97,8 @@ def own_address(world: World, interface: str | None) -> str:
     """
     if interface:
         return of_interface(interface)
-    if world.size == world.local_size:
+    one_node = world.size == world.local_size
+    if one_node and closed:
         return LOOPBACK
     known = {
         name: address
@@ -96,8 +106,8 @@ def own_address(world: World, interface: str | None) -> str:
         if not ipaddress.ip_address(address).is_loopback
     }
     if not known:
-        if world.local_size is None:
-            return LOOPBACK  # one node, most likely
+        if one_node or world.local_size is None:  # which is one node, most likely
+            return LOOPBACK
         raise ConfigError(
             f"{socket.gethostname()} has no address but its loopback's, and only "
             f"{world.local_size} of {world.size} ranks",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import json
 from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
 
 
 class BadRecordError(Exception):
@@ -49,11 +50,17 @@ class Record:
         """Write as JSON that is also a Dask scheduler file.
 
         ``address`` is left out until it is known: Dask's readers retry on a
-        file without it (``distributed.Client``, ``scheduler_file``).
+        file without it (``distributed.Client``, ``scheduler_file``). ``security`` has
+        the keywords that a client's ``Security`` needs.
         """
-        dask = {"type": "Scheduler", "id": f"dask-runner-{self.nonce}", "workers": {}}
+        dask: dict[str, Any] = {
+            "type": "Scheduler",
+            "id": f"dask-runner-{self.nonce}",
+            "workers": {},
+        }
         if self.address:
             dask["address"] = self.address
+            dask["security"] = self.security()
         return json.dumps({**dask, "runner": asdict(self)}, indent=1)
 
     @classmethod
@@ -80,6 +87,17 @@ class Record:
         except ValueError as error:
             raise BadRecordError("has a wrong value for 'host'") from error
         return record
+
+    def security(self) -> dict[str, str | bool]:
+        """Return the keywords of Dask's ``Security`` for a client; empty without TLS."""
+        if not self.encrypts:
+            return {}
+        return {
+            "require_encryption": True,
+            "tls_ca_file": self.certificate,
+            "tls_client_cert": self.certificate,
+            "tls_client_key": self.private_key,
+        }
 
     @property
     def for_dask(self) -> tuple[str, str]:

@@ -243,7 +243,7 @@ class Crew:
             If the keys cannot be written for the programs that need files.
         """
         tls = self.place.tls(record)
-        text = record.dump() if files else ""
+        text = record.dump() if self._launch.world.rank == 0 else ""
         self._found = m.Found(tls, text, list(files))
         self.agent.send(self._found)
         if Role.scheduler in self._roles:

@@ -63,6 +63,7 @@ def scheduler(
 ) -> RunScheduler:
     """Return the instructions for the scheduler; *environ* is for Dask."""
     settings, given = launch.settings, dict(launch.scheduler_options)
+    serves = launch.plan.client is None
     own = {
         "protocol": _protocol(settings),
         "dashboard_address": settings.dashboard_address,  # None: no port
@@ -74,6 +75,9 @@ def scheduler(
         modules=modules(launch),
         environ=dict(environ),
         keys=_keys(record),
+        # A script ends its cluster itself, however long it thinks or waits.
+        idle_timeout=serves * (settings.idle_timeout or 0.0),
+        no_client_timeout=serves * (settings.no_client_timeout or 0.0),
     )
 
 

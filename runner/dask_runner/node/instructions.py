@@ -145,6 +145,10 @@ class RunScheduler(Message):
     environ : dict of str to str
         The cluster's variables.
     keys : Keys
+    idle_timeout : float
+        Seconds without a task after which it ends; 0 if it does not.
+    no_client_timeout : float
+        Seconds without a client after which it ends; 0 if it does not.
     """
 
     dashboard: bool
@@ -152,6 +156,8 @@ class RunScheduler(Message):
     modules: Modules
     environ: dict[str, str]
     keys: Keys
+    idle_timeout: float = 0.0
+    no_client_timeout: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -182,6 +182,7 @@ class Rank:
             record = await hub.open(self._launch, interface)
             self._hub = hub
             self._tasks.start(hub.read(self.contact.notices))
+            self._tasks.start(hub.be_named())
         if self._unfit is None:
             self._tasks.start(self._read_program())
         else:
@@ -284,7 +285,9 @@ class Rank:
         for warning in warnings:
             contact.say(m.Note(warning))
 
-    def _for_the_scheduler(self, message: m.Complete | m.WorkersLost) -> None:
+    def _for_the_scheduler(
+        self, message: m.Complete | m.WorkersLost | m.AskActivity
+    ) -> None:
         self._crew.scheduler.send(message)
 
     def _on_ready(self, ready: m.Ready) -> None:
@@ -508,6 +511,7 @@ class Rank:
         (Source.link, m.Start): _on_start,
         (Source.link, m.Complete): _for_the_scheduler,
         (Source.link, m.WorkersLost): _for_the_scheduler,
+        (Source.link, m.AskActivity): _for_the_scheduler,
         (Source.link, m.Ready): _on_ready,
         (Source.link, m.Signalled): _for_the_script,
         (Source.link, m.Close): _on_close,
@@ -519,6 +523,7 @@ class Rank:
         (Source.above, Ended): _on_above_gone,
         (Source.scheduler, m.SchedulerUp): _for_the_hub,
         (Source.scheduler, m.SchedulerClosed): _on_scheduler_closed,
+        (Source.scheduler, m.Activity): _for_the_hub,
         (Source.scheduler, m.Failed): _for_the_hub,
         (Source.scheduler, Ended): _on_scheduler_ended,
         (Source.agent, m.Ping): _on_agent_lives,
@@ -577,6 +582,7 @@ class Rank:
         await self._tasks.cancel()
         if self._hub is not None:
             self._parting.leave_behind(self._hub.cluster)
+            self._hub.withdraw()
         # This comes early, because mpiexec may kill this process before its end.
         self.contact.withdraw()
         self._say_what_nobody_heard()

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from dask_runner import linux
 from dask_runner.hub import messages as m
 from dask_runner.hub.channel import BlockingChannel
+from dask_runner.meeting import cluster_directory
 from dask_runner.meeting.by_file import FileMeeting
 from dask_runner.meeting.record import Record
 from dask_runner.resources.private_directory import HeldDirectory
@@ -80,8 +81,11 @@ def ends_with(
 
 def remove_record(found: m.Found) -> None:
     """Remove the record of a rank 0 that was killed; do nothing for other ranks."""
+    if not found.record:
+        return
+    record = Record.load(found.record)
+    cluster_directory.remove_of(record.nonce, os.environ)
     if found.files:
-        record = Record.load(found.record)
         meeting = FileMeeting(map(Path, found.files), record.key)
         meeting.adopt(record)
         meeting.withdraw()

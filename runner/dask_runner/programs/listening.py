@@ -19,16 +19,20 @@ from typing import TYPE_CHECKING, Any
 import dask.config
 import distributed
 from distributed.comm import backends, get_tcp_server_addresses, unparse_host_port, ws
+from distributed.core import Status
 from distributed.http.routing import RoutingApplication
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_unix_socket
 from tornado.web import Application
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 #: Bytes that the path of a Unix socket may have (unix(7)).
 MOST_PATH_BYTES = 107
+
+_CLOSED = (Status.closing, Status.closed)
 
 #: The name of the socket in the rank's private directory.
 DASHBOARD = "dashboard"
@@ -48,13 +52,22 @@ class Scheduler(distributed.Scheduler):  # type: ignore[misc]  # Dask has no typ
     ----------
     pages, readers : str
         The address of its pages, and who can read them, as in ``SchedulerUp``.
+    before_close : callable
+        Is called with Dask's reason when the scheduler begins to close.
     """
 
     def __init__(self, private: Path | None, **options: Any) -> None:
         self._private = private
         self.pages = self.readers = ""
         self._on_loopback = False
+        self.before_close: Callable[[str], None] = _nothing
         super().__init__(**options)
+
+    async def close(self, *args: Any, **options: Any) -> None:
+        """Close, and say so before the workers close with it."""
+        if self.status not in _CLOSED:
+            self.before_close(options.get("reason", ""))
+        await super().close(*args, **options)
 
     def start_http_server(
         self,
@@ -90,6 +103,10 @@ class Scheduler(distributed.Scheduler):  # type: ignore[misc]  # Dask has no typ
         if self._on_loopback and "{host}" in template:
             found["services"] = {**found["services"], "dashboard": None}
         return found
+
+
+def _nothing(reason: str) -> None:
+    """Tell nobody."""
 
 
 @dataclass(frozen=True)

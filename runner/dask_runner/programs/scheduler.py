@@ -2,8 +2,9 @@
 
 The process receives ``RunScheduler``, and answers ``SchedulerUp`` or ``Failed``. It
 serves the dashboard from ``Complete`` on, and removes the workers named in
-``WorkersLost``. It ends on ``Finish``, at the end of its lifeline, or when a client
-shuts the cluster down, which it reports as ``SchedulerClosed``.
+``WorkersLost``. It answers ``AskActivity``. It ends on ``Finish``, at the end of its
+lifeline, or by itself, when a client shuts the cluster down or nobody uses it: it
+reports that as ``SchedulerClosed``.
 """
 
 from __future__ import annotations
@@ -21,14 +22,17 @@ import dask.config
 
 from dask_runner.hub import messages as m
 from dask_runner.node.instructions import RunScheduler
-from dask_runner.programs import lifeline, user_modules
+from dask_runner.programs import lifeline, unused, user_modules
 from dask_runner.programs.listening import Scheduler
 from dask_runner.resources import open_files
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from dask_runner.hub.channel import Channel
+
+#: The reason for its end where the hub ends it.
+OURS = "dask-runner: the cluster ends"
 
 logger = logging.getLogger("distributed.scheduler")
 
@@ -77,34 +81,57 @@ async def _serve() -> None:
 
     prefix = run.options.get("http_prefix", "/")
     begin = partial(_serve_dashboard, scheduler, prefix) if dashboard else _nothing
-    told = asyncio.ensure_future(
-        _told_to_finish(channel, begin, partial(_lose, scheduler))
-    )
+    scheduler.before_close = partial(_say_why, channel, run)
+    told = asyncio.ensure_future(_told_to_finish(channel, scheduler, run, begin))
     ended = asyncio.ensure_future(scheduler.finished())
     await asyncio.wait({told, ended}, return_when=asyncio.FIRST_COMPLETED)
     if told.done():
-        await scheduler.close(reason="dask-runner: the cluster ends")
+        await scheduler.close(reason=OURS)
     else:
-        channel.send(m.SchedulerClosed())
         await channel.closed()
+
+
+def _say_why(channel: Channel, run: RunScheduler, reason: str) -> None:
+    """Tell the hub that the scheduler closes by itself, before its workers leave."""
+    whys = {
+        unused.IDLE: f"no task for {run.idle_timeout:g} s (--idle-timeout)",
+        unused.NO_CLIENT: f"no client for {run.no_client_timeout:g} s "
+        "(--no-client-timeout)",
+    }
+    if reason in whys:
+        channel.send(m.SchedulerClosed(f"{whys[reason]}: the cluster ends"))
+    elif reason != OURS:
+        channel.send(m.SchedulerClosed())
 
 
 async def _told_to_finish(
     channel: Channel,
+    scheduler: Scheduler,
+    run: RunScheduler,
     begin: Callable[[], Coroutine[Any, Any, None]],
-    lose: Callable[[Sequence[str]], Awaitable[None]],
 ) -> None:
-    """Wait for the end; call *begin* when the cluster is complete."""
+    """Do what the hub says, until it says that the cluster ends."""
     begun: list[asyncio.Task[None]] = []
     while (message := await channel.receive()) is not None:
         if isinstance(message, m.Complete):
             begun.append(asyncio.create_task(begin()))
+            _end_if_unused(scheduler, run)
         elif isinstance(message, m.WorkersLost):
-            await lose(message.names)
+            await _lose(scheduler, message.names)
+        elif isinstance(message, m.AskActivity):
+            channel.send(unused.activity(scheduler))
         elif isinstance(message, m.Finish):
             break
     for task in begun:
         task.cancel()
+
+
+def _end_if_unused(scheduler: Scheduler, run: RunScheduler) -> None:
+    if run.idle_timeout:
+        # From now on: nobody could use it before.
+        scheduler.idle_since, scheduler.idle_timeout = None, run.idle_timeout
+    if run.no_client_timeout:
+        scheduler.add_plugin(unused.NoClient(scheduler, run.no_client_timeout))
 
 
 async def _lose(scheduler: Scheduler, names: Sequence[str]) -> None:

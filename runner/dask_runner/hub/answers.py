@@ -1,0 +1,143 @@
+"""The hub's answers to requests (:mod:`dask_runner.hub.requests`)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from dask_runner.errors import ConfigError, RunnerError, UnavailableError
+from dask_runner.hub import requests as r
+from dask_runner.hub.splice import splice
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping
+
+    from dask_runner.hub.activity import Activity
+    from dask_runner.hub.channel import Channel
+    from dask_runner.hub.parts import Parts
+
+
+class Answers:
+    """Answers requests about one cluster.
+
+    Parameters
+    ----------
+    parts : Parts
+        The cluster's state.
+    activity : Activity
+        What the scheduler says.
+    ends_at : float or None
+        When the job ends, in seconds since 1970.
+    """
+
+    def __init__(self, parts: Parts, activity: Activity, ends_at: float | None) -> None:
+        self._parts = parts
+        self._activity = activity
+        self._ends_at = ends_at
+
+    async def answer(self, channel: Channel, request: r.Request) -> None:
+        """Answer a request, to the end of its connection."""
+        try:
+            if request.version != r.VERSION:
+                raise _of_another_version(request)
+            await self._table[type(request)](self, channel, request)
+        except RunnerError as error:
+            channel.send(r.Denied(error.saw, error.needed, error.do, error.status))
+            await channel.closed()
+
+    async def _state(self, channel: Channel, request: r.Request) -> None:
+        del request
+        channel.send(await self._now())
+        await channel.closed()
+
+    async def _now(self) -> r.State:
+        parts, heard = self._parts, await self._activity.now()
+        members = [member for member in parts.roster.members if member.complete]
+        scheduler = parts.assembly.scheduler
+        limited = all(member.memory for member in members)
+        return r.State(
+            ready=parts.assembly.ready,
+            ending=parts.ending.status is not None,
+            serves=parts.plan.client is None,
+            ranks=parts.roster.size,
+            workers=parts.roster.registered,
+            nthreads=sum(member.nthreads for member in members),
+            memory=sum(member.memory for member in members) if limited else 0,
+            capacity=sum(len(member.workers) for member in members),
+            age=parts.ending.seconds,
+            ends_at=self._ends_at or 0.0,
+            address=scheduler.address if scheduler else "",
+            dashboard=bool(scheduler and scheduler.dashboard),
+            clients=heard.clients,
+            idle=heard.idle,
+        )
+
+    async def _stop(self, channel: Channel, request: r.AskStop) -> None:
+        self._parts.ending.stop(request.by)
+        channel.send(r.Stopping())
+        # The end of the hub ends the connection, when all ranks have left.
+        await _hung_up(channel)
+
+    async def _attend(self, channel: Channel, request: r.Attend) -> None:
+        del request
+        channel.send(await self._now())
+        ending = asyncio.create_task(self._parts.ending.decided())
+        leaving = asyncio.create_task(_hung_up(channel))
+        try:
+            await asyncio.wait({ending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if ending.done():
+                channel.send(r.Ending(ending.result()))
+                await leaving
+        finally:
+            ending.cancel()
+            leaving.cancel()
+
+    async def _dashboard(self, channel: Channel, request: r.AskDashboard) -> None:
+        del request
+        scheduler = self._parts.assembly.scheduler
+        if scheduler is None or not scheduler.dashboard:
+            raise ConfigError(
+                "this cluster has no dashboard",
+                "a cluster with one: bokeh in its image, and not --no-dashboard",
+                "start it with an image that has bokeh",
+            )
+        try:
+            reader, writer = await _to(scheduler.dashboard)
+        except OSError as error:
+            raise UnavailableError(
+                f"the dashboard does not answer: {error.strerror or error}",
+                "a scheduler that runs",
+                "look at it again in a moment; see the cluster with dask-runner list",
+            ) from error
+        channel.send(r.Connected())
+        await splice(channel, reader, writer)
+
+    _table: Mapping[
+        type[r.Request], Callable[[Answers, Channel, Any], Coroutine[Any, Any, None]]
+    ] = {
+        r.AskState: _state,
+        r.AskStop: _stop,
+        r.Attend: _attend,
+        r.AskDashboard: _dashboard,
+    }
+
+
+def _of_another_version(request: r.Request) -> ConfigError:
+    return ConfigError(
+        f"a request of version {request.version} (this cluster's is {r.VERSION})",
+        "the dask-runner of the cluster's image",
+        "run the same command with that image",
+    )
+
+
+async def _hung_up(channel: Channel) -> None:
+    while await channel.receive() is not None:
+        """There is nothing more to ask."""
+
+
+async def _to(dashboard: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect to the scheduler's HTTP server, on this node."""
+    if dashboard.startswith("/"):
+        return await asyncio.open_unix_connection(dashboard)
+    host, _, port = dashboard.partition("://")[2].rpartition(":")
+    return await asyncio.open_connection(host.strip("[]"), int(port))

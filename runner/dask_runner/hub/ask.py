@@ -1,0 +1,146 @@
+"""Ask a hub from outside the launch (:mod:`dask_runner.hub.requests`)."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+from dask_runner.errors import RunnerError, UnavailableError
+from dask_runner.hub import mutual_tls
+from dask_runner.hub.messages import Message, ProtocolError
+from dask_runner.hub.requests import Denied
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from dask_runner.hub.channel import Channel
+    from dask_runner.hub.requests import Request
+    from dask_runner.meeting.record import Record
+
+#: Seconds for the connection and the first answer.
+SECONDS = 5.0
+
+T = TypeVar("T", bound=Message)
+
+
+class SilentError(Exception):
+    """The hub does not answer; the text says how.
+
+    Attributes
+    ----------
+    gone : bool
+        Whether its host says that nothing, or something else, listens there.
+    """
+
+    def __init__(self, how: str, *, gone: bool) -> None:
+        super().__init__(how)
+        self.gone = gone
+
+
+@asynccontextmanager
+async def asking(
+    record: Record, request: Request, seconds: float = SECONDS
+) -> AsyncIterator[Channel]:
+    """Connect to the hub, and send it a request.
+
+    Parameters
+    ----------
+    record : Record
+    request : Request
+    seconds : float
+        For the connection.
+
+    Raises
+    ------
+    SilentError
+        If the hub cannot be reached.
+    """
+    channel = await _connected(record, seconds)
+    try:
+        channel.send(request)
+        yield channel
+    finally:
+        channel.close()
+
+
+async def _connected(record: Record, seconds: float) -> Channel:
+    try:
+        async with asyncio.timeout(seconds):
+            return await mutual_tls.connect(record, seconds)
+    except TimeoutError as error:
+        raise SilentError(f"no answer within {seconds:g} s", gone=False) from error
+    except ConnectionRefusedError as error:
+        raise SilentError("nothing listens there", gone=True) from error
+    except mutual_tls.StrangerError as error:
+        raise SilentError(
+            f"something else listens there: {error}", gone=True
+        ) from error
+    except OSError as error:
+        how = error.strerror or str(error) or "the connection breaks off"
+        raise SilentError(how, gone=False) from error
+
+
+async def answer(channel: Channel, kind: type[T], seconds: float = SECONDS) -> T:
+    """Return the hub's next answer, of a kind.
+
+    Raises
+    ------
+    SilentError
+        If none comes, or another than that.
+    RunnerError
+        If the hub denies the request.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            message = await channel.receive()
+    except TimeoutError as error:
+        raise SilentError(f"no answer within {seconds:g} s", gone=False) from error
+    except ProtocolError as error:
+        raise SilentError(f"it sent {error}", gone=False) from error
+    if isinstance(message, Denied):
+        denied = RunnerError(message.saw, message.needed, message.do)
+        denied.status = message.status
+        raise denied
+    if not isinstance(message, kind):
+        how = f"it sent {message!r:.60}" if message else "it closed the connection"
+        raise SilentError(how, gone=False)
+    return message
+
+
+async def ask(
+    record: Record, request: Request, kind: type[T], seconds: float = SECONDS
+) -> T:
+    """Return the answer to a request that has one.
+
+    Raises
+    ------
+    SilentError, RunnerError
+        As in :func:`asking` and :func:`answer`.
+    """
+    async with (
+        asyncio.timeout(2 * seconds),
+        asking(record, request, seconds) as channel,
+    ):
+        return await answer(channel, kind, seconds)
+
+
+def silent(name: str, record: Record, age: float, why: SilentError) -> UnavailableError:
+    """Return the error about a cluster that does not answer.
+
+    Parameters
+    ----------
+    name : str
+        The cluster's.
+    record : Record
+    age : float
+        Seconds since its last sign of life.
+    why : SilentError
+    """
+    return UnavailableError(
+        f"the cluster {name!r} does not answer at {record.host}:{record.port} on "
+        f"{record.node}: {why}; its last sign of life came {age:.0f} s ago",
+        "its hub, reachable from here",
+        f"see whether its job still runs, and whether {record.node} can be reached "
+        "from here",
+    )

@@ -1,0 +1,26 @@
+"""The parts of a cluster's state, for those that decide about one matter each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dask_runner.hub.assembly import Assembly
+    from dask_runner.hub.ending import Ending
+    from dask_runner.hub.report import Reporter
+    from dask_runner.hub.roster import Roster
+    from dask_runner.launch.plan import Plan
+    from dask_runner.launch.settings import Settings
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a cluster's state is made of."""
+
+    plan: Plan
+    settings: Settings
+    report: Reporter
+    roster: Roster
+    assembly: Assembly
+    ending: Ending

@@ -1,0 +1,134 @@
+"""What a process outside the launch asks the hub, and what the hub answers.
+
+Such a process has read the cluster's record, so it is the owner's, and proves that as a
+node does. It sends one request a connection, and reads the answers to the end of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from dask_runner.hub.messages import Message
+
+#: Raised when a message changes; a hub of another version says so.
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Request(Message):
+    """Base of all requests; *version* is the asking side's."""
+
+    version: int = field(default=VERSION, kw_only=True)
+
+
+@dataclass(frozen=True)
+class Denied(Message):
+    """The hub does not do what was asked: the three parts of the error."""
+
+    saw: str
+    needed: str
+    do: str
+    status: int
+
+
+# --- the state of the cluster -------------------------------------------------
+
+
+@dataclass(frozen=True)
+class AskState(Request):
+    """Ask for a ``State``."""
+
+
+@dataclass(frozen=True)
+class State(Message):
+    """The state of the cluster.
+
+    Attributes
+    ----------
+    ready : bool
+        Whether the cluster is complete.
+    ending : bool
+        Whether it ends.
+    serves : bool
+        Whether it has no script of its own.
+    ranks, workers, nthreads, memory : int
+        What is there; *memory* in bytes, 0 means no limit.
+    capacity : int
+        The workers that its ranks offer.
+    age : float
+        Seconds since it began.
+    ends_at : float
+        When its job ends, in seconds since 1970; 0 if that is not known.
+    address : str
+        The scheduler's; empty while there is none.
+    dashboard : bool
+        Whether it has a dashboard.
+    clients : int
+        Dask clients that are connected to the scheduler; -1 if it does not say.
+    idle : float
+        Seconds without a task; 0 while tasks run, -1 if the scheduler does not say.
+    """
+
+    ready: bool
+    ending: bool
+    serves: bool
+    ranks: int
+    workers: int
+    nthreads: int
+    memory: int
+    capacity: int
+    age: float
+    ends_at: float
+    address: str
+    dashboard: bool
+    clients: int
+    idle: float
+
+
+# --- its end --------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class AskStop(Request):
+    """Ask the cluster to end; *by* says who asks, in words.
+
+    The hub answers ``Stopping``, and closes the connection when all ranks have left.
+    """
+
+    by: str
+
+
+@dataclass(frozen=True)
+class Stopping(Message):
+    """The cluster ends."""
+
+
+@dataclass(frozen=True)
+class Attend(Request):
+    """Stay connected until the cluster ends, as a program that uses it does.
+
+    The hub answers ``State`` and, when the cluster ends, ``Ending``.
+    """
+
+
+@dataclass(frozen=True)
+class Ending(Message):
+    """The cluster ends with this status."""
+
+    status: int
+
+
+# --- its dashboard ----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class AskDashboard(Request):
+    """Ask for a way to the scheduler's HTTP server.
+
+    The hub answers ``Connected``; from then on both sides send plain bytes.
+    """
+
+
+@dataclass(frozen=True)
+class Connected(Message):
+    """What follows are bytes to and from the other side."""
