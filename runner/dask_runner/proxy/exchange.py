@@ -100,11 +100,9 @@ class Exchange(HTTPMessageDelegate):
         except SilentError as why:
             self._say(failed(504, await asyncio.to_thread(found.silent, why)))
             return
-        except UnavailableError as error:
-            self._say(not_yet(error.saw))
-            return
         except RunnerError as error:
-            self._say(failed(404, error))
+            later = error.status == UnavailableError.status
+            self._say(not_yet(error.saw) if later else failed(404, error))
             return
         await self._pass_on(request, headers, found, stream)
 

@@ -53,6 +53,7 @@ class Server(TCPServer, HTTPServerConnectionDelegate):
         self._parameters = HTTP1ConnectionParameters(header_timeout=IDLE)
         self._streams = Streams()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._connections: set[HTTP1ServerConnection] = set()
         self._waiting: dict[object, IOStream] = {}
         self._passed: set[object] = set()
 
@@ -67,15 +68,18 @@ class Server(TCPServer, HTTPServerConnectionDelegate):
         self.stop()
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._streams.close()
+        closed = [connection.close() for connection in self._connections]
+        await asyncio.gather(*closed, *self._tasks, return_exceptions=True)
 
     # --- connections, as tornado tells of them ------------------------------------
 
     def handle_stream(self, stream: IOStream, address: object) -> None:
         """Serve a connection that has come."""
         del address
-        HTTP1ServerConnection(stream, self._parameters).start_serving(self)
+        connection = HTTP1ServerConnection(stream, self._parameters)
+        self._connections.add(connection)
+        connection.start_serving(self)
 
     def start_request(
         self, server_conn: object, request_conn: HTTPConnection
@@ -99,6 +103,7 @@ class Server(TCPServer, HTTPServerConnectionDelegate):
 
     def on_close(self, server_conn: object) -> None:
         """Forget a connection."""
+        self._connections.discard(cast("HTTP1ServerConnection", server_conn))
         self._waiting.pop(server_conn, None)
         self._passed.discard(server_conn)
 

@@ -71,6 +71,11 @@ async def _over_the_hub(
         except (SilentError, RunnerError) as error:
             if not connected.done():
                 connected.set_exception(error)
+        except asyncio.CancelledError:
+            if not connected.done():
+                why = SilentError("the command that shows it ends", gone=False)
+                connected.set_exception(why)
+            raise
 
 
 async def carry(one: IOStream, other: IOStream) -> None:

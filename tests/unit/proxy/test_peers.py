@@ -12,7 +12,9 @@ from dask_runner.proxy import peers
 if TYPE_CHECKING:
     from pathlib import Path
 
-HEAD = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid"
+HEAD = (
+    "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid"
+)
 LINE = (
     "   0: {local} {remote} 01 00000000:00000000 00:00000000 00000000  {user}"
     "        0 {inode} 1 0000000000000000 20 4 30 10 -1\n"
