@@ -24,9 +24,9 @@ def test_the_next_port_is_taken_where_the_usual_one_is_in_use() -> None:
 
 
 def test_a_port_that_is_named_and_in_use_is_refused() -> None:
-    with places.port(0) as one:
-        with pytest.raises(ConfigError, match=f"port {number(one)} .*in use") as found:
-            places.port(number(one))
+    with places.port(0) as one, pytest.raises(ConfigError) as found:
+        places.port(number(one))
+    assert "in use" in found.value.saw
     assert "--port" in found.value.do
 
 
