@@ -53,7 +53,7 @@ def port(chosen: int | None) -> socket.socket:
                 raise ConfigError(
                     f"port {number} of {_LOOPBACK}: {error.strerror}",
                     "a port that is free, and that you may open",
-                    "choose another --port; --port 0 takes any that is free",
+                    "choose another --port; or take any that is free with --port 0",
                 ) from error
     raise AssertionError
 
