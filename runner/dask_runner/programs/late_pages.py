@@ -1,4 +1,4 @@
-"""The dashboard's pages, which are loaded late; a reader who comes earlier waits for them.
+"""The dashboard's pages, which are loaded late; an early reader waits for them.
 
 Importing bokeh takes half a second and is done in a thread, because the scheduler is at
 work. The thread still takes time from the scheduler, so it starts after the script,
