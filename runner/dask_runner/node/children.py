@@ -263,13 +263,18 @@ class Crew:
         """
         if self._program is not None:
             try:
-                text = await program.read(self._program, self._launch)
+                text = await program.read(
+                    self._program,
+                    self._launch.environ,
+                    self._launch.settings.timeout,
+                    self._launch.world.rank,
+                )
             finally:
                 for descriptor in self._opened:  # the client has inherited them
                     os.close(descriptor)
             await self._linked.wait()
-            settings, environ = self._launch.settings, self._found.environ
-            run = instruct.client(self._program, settings, environ, text)
+            report = self._launch.settings.report
+            run = instruct.client(self._program, self._found.environ, text, report)
             self.client.send(run)
         self.knows_its_program.set()
 
