@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from dask_runner.launch.options import Option
 
 _GRAMMAR = "[OPTIONS] SCRIPT [ARGS]... | -m MODULE [ARGS]... | -c CODE [ARGS]..."
+_USAGE = {"run": "", "connect": "connect [NAME] "}
 _KINDS = {"-m": "module", "-c": "code", "--": "command"}
 _HELP = ("--help", "--version")
 
@@ -48,12 +49,15 @@ class _Invocation:
         The program and its arguments.
     args : list of str
         All arguments of ``dask-runner``.
+    name : str
+        The name of a cluster that is before the program; empty where there is none.
     """
 
     beside: Beside
     kind: str = ""
     words: list[str] = field(default_factory=list)
     args: list[str] = field(default_factory=list)
+    name: str = ""
 
 
 class _RunByDefault(click.Group):
@@ -97,6 +101,25 @@ class _RunCommand(click.Command):
                 return args[:at], "script", args[at:]
             at += 2 if word in valued else 1
         return args, "", []
+
+
+class _ConnectCommand(_RunCommand):
+    """A command with a program, and perhaps a cluster's name before it."""
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        return ["[NAME]", *super().collect_usage_pieces(ctx)]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        from dask_runner.cli.connect import begins_with_name  # noqa: PLC0415  as below
+
+        ours, kind, words = self._split(ctx, args)
+        name = ""
+        if kind == "script" and begins_with_name(words, os.environ):
+            name = words[0]
+            more, kind, words = self._split(ctx, words[1:])
+            ours += more
+        ctx.obj = _Invocation(ctx.obj or Beside(), kind, words, list(args), name)
+        return click.Command.parse_args(self, ctx, ours)
 
 
 class _ServeCommand(click.Command):
@@ -203,7 +226,7 @@ def _play_a_rank(
     _end(play, str(given.get("launcher") or "auto"), invocation.beside, given)
 
 
-def _program(invocation: _Invocation) -> Program:
+def _program(invocation: _Invocation, verb: str = "run") -> Program:
     from dask_runner.launch.launch import Program  # noqa: PLC0415  as above
     from dask_runner.node.program import descriptors  # noqa: PLC0415  as above
 
@@ -211,8 +234,8 @@ def _program(invocation: _Invocation) -> Program:
     if not words:
         raise UsageError(
             f"nothing after the {kind} flag" if kind else "no program to run",
-            f"dask-runner {_GRAMMAR}",
-            "list the options with dask-runner run --help",
+            f"dask-runner {_USAGE[verb]}{_GRAMMAR}",
+            f"list the options with dask-runner {verb} --help",
         )
     return Program(kind, words[0], tuple(words[1:]), descriptors(words))
 
@@ -275,6 +298,36 @@ def stop(*, name: str | None, timeout: float) -> NoReturn:
 
         say(stopping.stop(name, timeout, os.environ))
         return 0
+
+    _end(play, "none")
+
+
+@cli.command(cls=_ConnectCommand)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for a cluster that is starting.",
+)
+@click.pass_obj
+def connect(invocation: _Invocation, /, *, timeout: float) -> NoReturn:
+    """Run SCRIPT as one more client of the running cluster NAME.
+
+    Its Client() is that cluster, and so it is in all that a COMMAND starts: dask-runner
+    connect lab -- ipython. NAME may be left out where you have one cluster. A first
+    word that is the name of a cluster is the NAME; write ./SCRIPT for a script that is
+    called the same.
+    """
+
+    def play() -> int:
+        from dask_runner.cli import connect as connecting  # noqa: PLC0415  as above
+
+        _check_working_directory()
+        program = _program(invocation, "connect")
+        name = invocation.name or None
+        return connecting.connect(name, program, timeout, os.environ)
 
     _end(play, "none")
 
@@ -443,5 +496,8 @@ def main(args: Sequence[str], beside: Beside | None = None) -> None:
         elif prints_shared_errors(os.environ):
             say(f"error: {wrong}")
         sys.exit(UsageError.status)
+    except RunnerError as error:  # from the words of a verb that starts no rank
+        say(f"error: {error}")
+        sys.exit(error.status)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)

@@ -118,9 +118,26 @@ def variables(directory: Path) -> dict[str, str]:
     Every Dask process that has them uses it, ``Client()`` in a user's program
     included.
     """
+    return _naming(str(directory / _CERTIFICATE), str(directory / _KEY))
+
+
+@contextlib.contextmanager
+def lent(certificate: str, key: str) -> Iterator[dict[str, str]]:
+    """Lend the material to other processes of this user; yield the same variables.
+
+    The files are in no directory. They are there while this process holds them, so they
+    are gone with it, whatever ends it; and no other account can open them, whose names
+    are below this process's own in ``/proc``.
+    """
+    with contextlib.ExitStack() as stack:
+        names = [stack.enter_context(in_memory(text)) for text in (certificate, key)]
+        yield _naming(*(name.replace("self", str(os.getpid())) for name in names))
+
+
+def _naming(certificate: str, key: str) -> dict[str, str]:
     # Dask reads a variable as a Python literal if it can, and Python warns about
     # some paths that are none; in quotes a path is one.
-    certificate, key = repr(str(directory / _CERTIFICATE)), repr(str(directory / _KEY))
+    certificate, key = repr(certificate), repr(key)
     found = {
         OURS: "1",
         f"{_PREFIX}REQUIRE_ENCRYPTION": "True",

@@ -10,8 +10,8 @@ from __future__ import annotations
 import signal
 
 from dask_runner import linux
+from dask_runner.node.foreground import FORWARDED
 from dask_runner.programs import client, lifeline
-from dask_runner.programs.signals import FORWARDED
 
 
 def main() -> None:

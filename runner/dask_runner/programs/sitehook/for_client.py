@@ -1,6 +1,7 @@
 """What a Python that connects with ``Client()`` has to know of the cluster.
 
-Used by :mod:`dask_runner.programs.client`, and below ``-- COMMAND`` by any Python, whether it has the package dask_runner or not: nothing of it is imported here.
+Used by :mod:`dask_runner.programs.client`, and below ``-- COMMAND`` by any Python,
+whether it has the package dask_runner or not: nothing of it is imported here.
 """
 
 from __future__ import annotations
