@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from dask_runner import __version__
+from dask_runner.cli.usage import as_usage_error
 from dask_runner.errors import ConfigError, RunnerError, UsageError
 from dask_runner.hub.report import say
 from dask_runner.launch.detect import prints_shared_errors
@@ -57,6 +58,18 @@ class _Invocation:
 
 class _RunByDefault(click.Group):
     """``dask-runner script.py`` means ``dask-runner run script.py``."""
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return [_GRAMMAR, "|", "-- COMMAND [ARGS]...", "|", "VERB [ARGS]..."]
+
+    def format_options(
+        self, ctx: click.Context, formatter: click.HelpFormatter
+    ) -> None:
+        super().format_options(ctx, formatter)
+        records = [one.get_help_record(ctx) for one in self.commands["run"].params]
+        with formatter.section("Options of run"):
+            formatter.write_dl([record for record in records if record])
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if not args or (args[0] not in self.commands and args[0] not in _HELP):
@@ -146,8 +159,9 @@ def _click_option(
     "runner",
     cls=_RunByDefault,
     context_settings={"help_option_names": ["--help"]},
-    epilog="The command may be left out: dask-runner -n 4 script.py is dask-runner run "
-    "-n 4 script.py. `dask-runner run --help` lists its options.",
+    epilog="The verb run may be left out: dask-runner -n 4 script.py is dask-runner "
+    "run -n 4 script.py. Options of dask-runner come before the script, the script's "
+    "own after it. `dask-runner VERB --help` lists the options of another verb.",
 )
 @click.version_option(__version__, prog_name="dask-runner")
 def cli() -> None:
@@ -421,13 +435,7 @@ def main(args: Sequence[str], beside: Beside | None = None) -> None:
     try:
         cli.main(list(args), prog_name="dask-runner", standalone_mode=False, obj=beside)
     except click.ClickException as error:
-        context = getattr(error, "ctx", None)
-        path = context.command_path if context else "dask-runner"
-        wrong = UsageError(
-            error.format_message().rstrip("."),
-            f"options of {path}",
-            f"list them with {path} --help",
-        )
+        wrong = as_usage_error(error, cli.commands.get(args[0] if args else "", run))
         if not args or args[0] not in NO_RUN:
             _report(wrong, beside, {})
         elif prints_shared_errors(os.environ):
