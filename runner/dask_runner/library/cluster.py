@@ -6,7 +6,6 @@ import asyncio
 import atexit
 import logging
 import os
-import platform
 import re
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,8 @@ from dask_runner.errors import RunnerError, UnavailableError
 from dask_runner.hub import clusters
 from dask_runner.hub.attachment import Attachment
 from dask_runner.hub.report import say
+from dask_runner.hub.requests import AskScale, AskState, Scaling, State
+from dask_runner.library import scaling, versions
 from dask_runner.programs.dask_tls import as_security
 from dask_runner.programs.sitehook.for_client import Link
 
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     import builtins
     from collections.abc import Generator, Iterator
 
-    from dask_runner.hub.requests import State
-    from dask_runner.meeting.named_record import NamedRecord
 
 #: Seconds for a cluster to end, when it is told to.
 END = 60.0
@@ -70,8 +69,6 @@ class Cluster(distributed.deploy.Cluster):  # type: ignore[misc]  # Dask has no 
         If there is no such cluster, or it does not answer.
     """
 
-    _supports_scaling = False
-
     def __init__(
         self,
         name: str | None = None,
@@ -85,7 +82,7 @@ class Cluster(distributed.deploy.Cluster):  # type: ignore[misc]  # Dask has no 
         self._state: State | None = None
         self._attending: asyncio.Task[None] | None = None
         named = self._attachment.named
-        _tell_of_other_versions(named)
+        versions.tell_of_others(named)
         self.security = as_security(*named.record.for_dask)
         super().__init__(asynchronous=asynchronous, loop=loop, name=named.name)
         _OPEN.add(self)
@@ -168,15 +165,12 @@ class Cluster(distributed.deploy.Cluster):  # type: ignore[misc]  # Dask has no 
             say(f"the cluster {self.name!r} {lost}")
         self.shutdown_on_close = False
         await self._close()
-        with _without_cancellations():
-            for client in tuple(distributed.Client._instances):  # noqa: SLF001  no other way
-                if client.cluster is self and client.status == "connecting":
-                    # It would try to connect for half a minute.
-                    await client._close(fast=True)  # noqa: SLF001  as Dask's own cluster does
 
     async def _close(self) -> None:
         if self.status in (Status.closing, Status.closed):
             return
+        # Clients that lose the scheduler now close, and do not try to connect again.
+        self.status = Status.closing
         attending, self._attending = self._attending, None
         if attending is not None:
             attending.cancel()
@@ -188,6 +182,15 @@ class Cluster(distributed.deploy.Cluster):  # type: ignore[misc]  # Dask has no 
         finally:
             _OPEN.discard(self)
             await super()._close()
+            await self._give_up_clients()
+
+    async def _give_up_clients(self) -> None:
+        """Close clients that have lost the scheduler before this knew of the end."""
+        with _without_cancellations():
+            for client in tuple(distributed.Client._instances):  # noqa: SLF001  no other way
+                if client.cluster is self and client.status == "connecting":
+                    # It would try for half a minute.
+                    await client._close(fast=True)  # noqa: SLF001  as Dask's own cluster does
 
     def __exit__(self, *how: object) -> None:
         super().__exit__(*how)
@@ -197,6 +200,82 @@ class Cluster(distributed.deploy.Cluster):  # type: ignore[misc]  # Dask has no 
         """End the cluster, and wait until all its ranks have left."""
         self.shutdown_on_close = True
         return self.close()
+
+    # --- the number of workers ------------------------------------------------
+
+    def scale(
+        self,
+        n: int | None = None,
+        memory: str | float | None = None,
+        cores: int | None = None,
+    ) -> Any:
+        """Begin to retire workers, or to start some again, until there are so many.
+
+        Parameters
+        ----------
+        n : int, optional
+            The number of workers.
+        memory : str or int, optional
+            What all of them have at least, such as "100 GiB".
+        cores : int, optional
+            The threads that all of them have at least.
+
+        Raises
+        ------
+        ConfigError
+            If the nodes of the cluster do not offer so many, or if so few cannot be.
+        """
+        given = self.scheduler_info["workers"].values()
+        wanted = scaling.workers(n, memory, cores, list(given))
+        if self.asynchronous:
+            # It begins also where nobody awaits it, as with Dask's own clusters.
+            return asyncio.ensure_future(self._scale(wanted))
+        return self.sync(self._scale, wanted)
+
+    async def _scale(self, n: int, *, nearest: bool = False) -> None:
+        await self._attachment.ask(AskScale(n, nearest), Scaling)
+
+    def scale_down(self, workers: Any) -> None:
+        """Do nothing: Dask's scheduler has retired them, and each node knows."""
+
+    def adapt(
+        self,
+        Adaptive: type[distributed.deploy.Adaptive] = scaling.Adaptive,  # noqa: N803  Dask's
+        *,
+        minimum: int | None = None,
+        maximum: float | None = None,
+        **options: Any,
+    ) -> distributed.deploy.Adaptive:
+        """Have as many workers as the tasks need, as Dask's ``Adaptive`` finds.
+
+        Parameters
+        ----------
+        Adaptive : type
+            A subclass of Dask's.
+        minimum : int, optional
+            By default, and at least, those with which the cluster goes on: 1.
+        maximum : int, optional
+            By default, and at most, those that the nodes of the cluster offer.
+        **options
+            As for ``distributed.deploy.Adaptive``.
+
+        Raises
+        ------
+        ConfigError
+            If the nodes of the cluster do not offer so many.
+        """
+        if self._state is None or not self.asynchronous:
+            self._state = self.sync(self._attachment.ask, AskState(), State)
+        within = scaling.within(minimum, maximum, self._state)
+        return super().adapt(Adaptive, **options, **within)
+
+    @property
+    def plan(self) -> set[Any]:
+        """The names of the workers that are to be there, for Dask's ``Adaptive``."""
+        return set(self.observed)
+
+    #: A worker that is asked for is there a moment later.
+    requested = plan
 
     # --- what it tells --------------------------------------------------------
 
@@ -251,22 +330,3 @@ def _close_at_exit() -> None:
         if cluster.shutdown_on_close and not cluster.asynchronous:
             with suppress(RunnerError):
                 cluster.close(timeout=END)
-
-
-def _tell_of_other_versions(named: NamedRecord) -> None:
-    """Say in a line that this program's versions are not those of the cluster."""
-    theirs = f"Python {named.python} and distributed {named.distributed}"
-    ours = (
-        f"Python {platform.python_version()} and distributed {distributed.__version__}"
-    )
-    if _minor(theirs) != _minor(ours):
-        say(
-            f"warning: the cluster {named.name!r} has {theirs}, and this program has "
-            f"{ours}: what one sends the other may not understand"
-        )
-
-
-def _minor(versions: str) -> tuple[str, str]:
-    """Return what has to be equal: "Python 3.13.5 and ..." without the last number."""
-    python, _, others = versions.partition(" and ")
-    return python.rpartition(".")[0], others
