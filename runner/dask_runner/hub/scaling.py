@@ -223,8 +223,7 @@ def _beyond(workers: int, least: int, capacity: int) -> ConfigError:
             f"{workers} workers asked for, and the cluster goes on with {least} or more"
             + (" (--min-workers)" if least > 1 else ""),
             f"{least} to {capacity} workers",
-            f"ask for {least}; to end the cluster, use cluster.shutdown() or "
-            "dask-runner stop",
+            f"ask for {least}, or end the cluster with dask-runner stop",
         )
     return ConfigError(
         f"{workers} workers asked for, and the nodes of this cluster offer {capacity}",

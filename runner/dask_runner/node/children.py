@@ -24,7 +24,7 @@ from dask_runner.node.child import Peer, Process, Sibling
 from dask_runner.node.directory import Workplace
 from dask_runner.node.events import Source
 from dask_runner.node.exits import Standing
-from dask_runner.node.instructions import Imports, RunAgent
+from dask_runner.node.instructions import Imports, Published, RunAgent
 from dask_runner.node.orphans import LAST
 from dask_runner.resources import open_files
 from dask_runner.resources.scratch import scratch
@@ -64,6 +64,8 @@ class Crew:
         The process that the launcher started for the rank.
     above : Client, optional
         The client, if it is the user's process and no child.
+    published : Published or None
+        Where the record may be, in rank 0.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Crew:
         events: asyncio.Queue[Event],
         launched: Launched,
         above: Client | None,
+        published: Published | None,
     ) -> None:
         self._launch = launch
         self._events = events
@@ -83,6 +86,7 @@ class Crew:
         self._standing = Standing(launch.settings.silence)
         self._found = m.Found({})
         self._of_the_client: dict[str, str] = {}
+        self._published = published
         self.agent: Peer = Process(Source.agent, events)
         self.scheduler = Process(Source.scheduler, events)
         self.client: Client = above or Process(Source.client, events)
@@ -198,6 +202,7 @@ class Crew:
             files=open_files.given(),
             top=os.getpid(),
             stderr=users,
+            published=self._published,
         )
         self._unborn |= {fork.name for fork in forks}
         agent = Process(Source.agent, self._events)
@@ -234,10 +239,8 @@ class Crew:
         assert self._snapshot is not None  # noqa: S101  taken before all else
         return agent_socket.Place.of(self._snapshot, self.place.path)
 
-    def found(self, record: Record, host: str, files: Sequence[str]) -> None:
+    def found(self, record: Record, host: str) -> None:
         """Instruct the agent and the scheduler, once the hub is found.
-
-        *files* are the files of the record that this rank has written.
 
         Raises
         ------
@@ -246,8 +249,7 @@ class Crew:
         """
         tls = self.place.tls(record)
         self._of_the_client = {**tls, CLUSTER_VARIABLE: record.nonce}
-        text = record.dump() if self._launch.world.rank == 0 else ""
-        self._found = m.Found(tls, text, list(files))
+        self._found = m.Found(tls)
         self.agent.send(self._found)
         if Role.scheduler in self._roles:
             run = instruct.scheduler(self._launch, host, tls, record)

@@ -58,7 +58,8 @@ def main() -> None:
     open_files.adopt(run.files)
     lifeline.leave_signals_to_the_top()
     forked: dict[int, str] = {}
-    with bereft.ends_with(run.top, own, Path(sys.argv[2]).parent, forked):
+    private = Path(sys.argv[2]).parent
+    with bereft.ends_with(run.top, private, forked, run.published):
         with lifeline.told(own):
             linux.name_process("dask-agent")
             _import_in_peace()
@@ -228,7 +229,7 @@ async def _live(
     """Run the workers of this rank, and of all ranks that ask for it."""
     from dask_runner.programs.node_agent import Agent  # noqa: PLC0415  has Dask
 
-    agent = Agent(run.place, run.silence, variables, forked)
+    agent = Agent(run.place, run.silence, variables, forked, run.published)
     watch = asyncio.create_task(agent.watch())
     if run.socket >= 0:
         agent.listen(socket.socket(fileno=run.socket))

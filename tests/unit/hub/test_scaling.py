@@ -114,7 +114,7 @@ def test_workers_that_cannot_be_retired_stay() -> None:
 
 @pytest.mark.parametrize(
     ("number", "within", "words"),
-    [(0, 1, "cluster.shutdown"), (-1, 1, "cluster.shutdown"), (3, 2, "offer 2")],
+    [(0, 1, "dask-runner stop"), (-1, 1, "dask-runner stop"), (3, 2, "offer 2")],
 )
 def test_what_cannot_be_is_refused_with_what_can(
     number: int, within: int, words: str

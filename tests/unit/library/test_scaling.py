@@ -7,27 +7,11 @@ from dataclasses import replace
 import pytest
 
 from dask_runner.errors import ConfigError
-from dask_runner.hub.requests import State
 from dask_runner.library.scaling import within, workers
+from tests.unit.records import STATE as CLUSTER
 
 THERE = [{"nthreads": 2, "memory_limit": 4 << 30}] * 2
-STATE = State(
-    ready=True,
-    ending=False,
-    serves=True,
-    ranks=4,
-    workers=2,
-    nthreads=4,
-    memory=8 << 30,
-    capacity=4,
-    least=1,
-    age=1.0,
-    ends_at=0.0,
-    address="tls://10.0.0.1:1",
-    dashboard=True,
-    clients=1,
-    idle=0.0,
-)
+STATE = replace(CLUSTER, capacity=4, least=1)
 
 
 @pytest.mark.parametrize(

@@ -9,17 +9,10 @@ import distributed
 import pytest
 
 from dask_runner.library.versions import tell_of_others
-from dask_runner.meeting.named_record import NamedRecord
-from tests.unit.records import RECORD
+from tests.unit.records import NAMED
 
-OURS = NamedRecord(
-    "lab",
-    "4711",
-    "slurm",
-    1.8e9,
-    platform.python_version(),
-    distributed.__version__,
-    RECORD,
+OURS = replace(
+    NAMED, python=platform.python_version(), distributed=distributed.__version__
 )
 
 

@@ -10,14 +10,14 @@ import pytest
 from dask_runner.errors import UnavailableError
 from dask_runner.launch.own_variables import CLUSTER_VARIABLE
 from dask_runner.meeting import cluster_directory
-from dask_runner.meeting.named_record import NamedRecord
-from tests.unit.records import RECORD
+from tests.unit.records import NAMED as LAB
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-LAB = NamedRecord("lab", "1", "slurm", 1.8e9, "3.13.5", "2026.8.0", RECORD)
-OTHER = replace(LAB, name="other", record=replace(RECORD, nonce="cd" * 16))
+    from dask_runner.meeting.named_record import NamedRecord
+
+OTHER = replace(LAB, name="other", record=replace(LAB.record, nonce="cd" * 16))
 
 
 @pytest.fixture
