@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from dask_runner.errors import ConfigError, RunnerError, UnavailableError
+from dask_runner.hub import messages as m
 from dask_runner.hub import requests as r
 from dask_runner.hub.splice import splice
 
@@ -99,8 +100,13 @@ class Answers:
         channel.send(await self._now())
         ending = asyncio.create_task(self._parts.ending.decided())
         leaving = asyncio.create_task(_hung_up(channel))
+        either = {ending, leaving}
         try:
-            await asyncio.wait({ending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            while not (ending.done() or leaving.done()):
+                channel.send(m.Ping())
+                await asyncio.wait(
+                    either, timeout=r.PING, return_when=asyncio.FIRST_COMPLETED
+                )
             if ending.done():
                 channel.send(r.Ending(ending.result()))
                 await leaving
