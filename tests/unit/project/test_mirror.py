@@ -37,6 +37,7 @@ FILES = sorted(
 ELSEWHERE = {
     "cli/check": "local/test_check.py",
     "cli/commands": "local/test_command.py",
+    "cli/dashboard": "local/test_proxy.py",
     "cli/local": "local/test_command.py",
     "cli/stop": "local/test_serve.py",
     "cli/main": "local/node/test_follower.py",
@@ -110,6 +111,7 @@ ELSEWHERE = {
     "programs/sitehook/for_client": "local/test_command.py",
     "programs/watched": "local/test_deaths.py",
     "programs/worker": "local/test_programs.py",
+    "proxy/stream": "local/proxy/test_exchange.py",
     "resources/cgroups": "unit/resources/test_rank_share_memory.py",
     "resources/open_files": "local/test_files.py",
 }
