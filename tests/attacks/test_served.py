@@ -84,8 +84,8 @@ def path_of(run: Run) -> Path:
 
 
 @pytest.mark.attack(
-    "asks your cluster's hub for its state or dashboard, for fewer workers, or to stop, "
-    "without its key",
+    "asks your cluster's hub for its state or dashboard, for fewer workers or "
+    "its end, without its key",
     "no answer, and the cluster goes on",
 )
 def test_only_the_owner_asks_the_hub(served: Run) -> None:

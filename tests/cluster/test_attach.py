@@ -74,7 +74,7 @@ def attached(jobs: Jobs, code: str) -> str:
 def test_its_workers_are_spread_over_the_nodes_whatever_their_number(
     jobs: Jobs,
 ) -> None:
-    job = jobs.srun("-N2 -n4", "serve", "--name", "lab")
+    job = jobs.srun("-N2 --ntasks-per-node=2", "serve", "--name", "lab")
     job.wait_for("ready after")
 
     lines = attached(jobs, SCALE).splitlines()
@@ -89,7 +89,7 @@ def test_its_workers_are_spread_over_the_nodes_whatever_their_number(
     assert "lost" not in done.stderr
 
 
-@pytest.mark.parametrize("victim", ["dask-scheduler", "hub"])
+@pytest.mark.parametrize("victim", ["dask-scheduler", "dask-runner"])
 def test_an_attached_program_elsewhere_knows_that_its_cluster_is_lost(
     jobs: Jobs, victim: str
 ) -> None:
@@ -98,8 +98,8 @@ def test_an_attached_program_elsewhere_knows_that_its_cluster_is_lost(
     jobs.write("program.py", WAIT)
     program = jobs.start("apptainer", "exec", SIF, "python", "program.py")
     program.wait_for("waiting")
-    pattern = ["-o", "-f", "bin/dask-runner serve"] if victim == "hub" else [victim]
-    jobs.cluster.run(["pkill", "-KILL", *pattern], node="c1", user="user")
+    kill = ["pkill", "-KILL", "-o", "-x", victim]
+    assert jobs.cluster.run(kill, node="c1", user="user").returncode == 0
     done = program.running.wait()
     assert done.returncode == 0, told(done)
     assert done.stdout == "waiting\nFutureCancelledError\n"
