@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import dask_runner
 from dask_runner.errors import ConfigError
 from dask_runner.meeting import cluster_directory, tls
 from tests.attacks.stranger import STRANGER, attack
 from tests.cluster.jobs import SIF
 from tests.running import DASK_RUNNER, Run
+from tests.unit.records import NAMED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 ASK = """
 host, port, certificate, key = sys.argv[1:]
 requests = [b'["AskState", {"version": 1}]', b'["AskDashboard", {"version": 1}]',
+            b'["AskScale", {"version": 1, "workers": 1, "nearest": true}]',
             b'["Attend", {"version": 1}]', b'["AskStop", {"version": 1, "by": "me"}]']
 
 def file(text):
@@ -51,7 +54,8 @@ for request in requests:
                     told += piece
             except OSError:
                 pass
-        print(way, b"State" in told or b"Stopping" in told or b"Connected" in told)
+        print(way, b"State" in told or b"Stopping" in told or b"Connected" in told
+              or b"Scaling" in told)
 """
 
 #: Reads a file and lists its directory.
@@ -91,7 +95,8 @@ def path_of(run: Run) -> Path:
 
 
 @pytest.mark.attack(
-    "asks your cluster's hub for its state or dashboard, or to stop, without its key",
+    "asks your cluster's hub for its state or dashboard, for fewer workers or "
+    "its end, without its key",
     "no answer, and the cluster goes on",
 )
 def test_only_the_owner_asks_the_hub(served: Run) -> None:
@@ -102,7 +107,7 @@ def test_only_the_owner_asks_the_hub(served: Run) -> None:
     assert done.returncode == 0, done.stderr
     assert (
         done.stdout.split("\n")[:-1]
-        == [f"{way} False" for way in ("no TLS", "no key", "another key")] * 4
+        == [f"{way} False" for way in ("no TLS", "no key", "another key")] * 5
     )
     assert "stopped by" not in served.stderr
 
@@ -135,6 +140,50 @@ def test_a_directory_of_somebody_else_is_not_read(shared: Path) -> None:
         cluster_directory.choose("lab", {"HOME": str(shared)})
 
     assert f"is in a directory of uid {STRANGER}, not ours" in error.value.saw
+
+
+@pytest.mark.attack(
+    "lays a record of its own cluster into your `~/.dask-runner`, where others can "
+    "write there, for your `Cluster.from_name` to send it your code",
+    "nothing: no record in such a directory is believed",
+)
+def test_a_record_among_yours_is_not_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = tmp_path / ".dask-runner"
+    directory.mkdir()
+    for one in (directory, tmp_path, *list(tmp_path.parents)[:2]):
+        one.chmod(0o777 if one is directory else 0o755)
+    code = "open(sys.argv[1], 'w').write(sys.argv[2]); os.chmod(sys.argv[1], 0o600)"
+    path = directory / "cluster-lab.json"
+    done = attack(code, path, NAMED.dump())
+    assert done.returncode == 0, done.stderr
+    assert path.stat().st_uid == STRANGER
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(ConfigError) as error:
+        dask_runner.Cluster.from_name("lab")
+
+    assert "the directory of running clusters cannot be read" in error.value.saw
+
+
+@pytest.mark.attack(
+    "attaches to your cluster with `Cluster.from_name`, with your home as HOME",
+    "an error: it reads no record, and so it has no key",
+)
+def test_another_account_does_not_attach(jobs: Jobs) -> None:
+    job = jobs.srun("-N2 -n2", "serve", "--name", "lab")
+    job.wait_for("ready after")
+    home = jobs.shell("sh", "-c", "echo $HOME").strip()
+    code = "from dask_runner import Cluster; Cluster.from_name('lab')"
+    line = ["apptainer", "exec", "--bind", home, SIF, "sh", "-c"]
+    line.append(f'HOME={home} python -c "{code}"')
+    done = jobs.cluster.run(line, user="other", timeout=60, cwd="/")
+    assert done.returncode == 1, done
+    assert re.search("ConfigError: .*cannot be read: .*Permission denied", done.stderr)
+    ended = jobs.start("apptainer", "run", SIF, "stop", "lab")
+    assert ended.running.wait().returncode == 0
+    assert job.wait().returncode == 0
 
 
 @pytest.mark.attack(

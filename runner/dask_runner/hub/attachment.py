@@ -114,8 +114,13 @@ class Attachment:
                 )
             await asyncio.sleep(LOOK)
 
-    async def ended(self) -> tuple[int | None, str]:
+    async def ended(self, there: asyncio.Event) -> tuple[int | None, str]:
         """Wait until the cluster ends.
+
+        Parameters
+        ----------
+        there : asyncio.Event
+            Is set when the hub has answered.
 
         Returns
         -------
@@ -126,6 +131,7 @@ class Attachment:
             try:
                 async with asking(self.named.record, Attend()) as channel:
                     await answer(channel, State)
+                    there.set()
                     said = await last_word(channel)
             except SilentError as why:
                 return None, str(why)

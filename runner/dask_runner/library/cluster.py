@@ -153,11 +153,16 @@ class Cluster(distributed.deploy.Cluster):  # type: ignore[misc]  # Dask has no 
                 "its scheduler, reachable from here as its hub is",
                 "see whether a firewall is between here and there",
             ) from None
-        self._attending = asyncio.create_task(self._attend())
+        there = asyncio.Event()
+        self._attending = asyncio.create_task(self._attend(there))
+        await there.wait()
 
-    async def _attend(self) -> None:
+    async def _attend(self, there: asyncio.Event) -> None:
         """Close this, and the clients that use it, when the cluster ends."""
-        status, why = await self._attachment.ended()
+        try:
+            status, why = await self._attachment.ended(there)
+        finally:
+            there.set()
         self._attending = None
         if status:
             say(f"the cluster {self.name!r} has ended with status {status}")
