@@ -148,19 +148,18 @@ def test_a_directory_of_somebody_else_is_not_read(shared: Path) -> None:
     "nothing: no record in such a directory is believed",
 )
 def test_a_record_among_yours_is_not_believed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    directory = tmp_path / ".dask-runner"
+    directory = shared / ".dask-runner"
     directory.mkdir()
-    for one in (directory, tmp_path, *list(tmp_path.parents)[:2]):
-        one.chmod(0o777 if one is directory else 0o755)
+    directory.chmod(0o777)
     code = "open(sys.argv[1], 'w').write(sys.argv[2]); os.chmod(sys.argv[1], 0o600)"
     path = directory / "cluster-lab.json"
     done = attack(code, path, NAMED.dump())
     assert done.returncode == 0, done.stderr
     assert path.stat().st_uid == STRANGER
 
-    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("HOME", str(shared))
     with pytest.raises(ConfigError) as error:
         dask_runner.Cluster.from_name("lab")
 

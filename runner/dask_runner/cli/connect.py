@@ -173,7 +173,7 @@ async def _until_end(process: subprocess.Popen[bytes], attachment: Attachment) -
     loop.add_reader(pidfd, over.set)
     _pass_on_signals(process)
     ended = asyncio.create_task(over.wait())
-    lost = asyncio.create_task(attachment.ended())
+    lost = asyncio.create_task(attachment.ended(asyncio.Event()))
     try:
         await asyncio.wait({ended, lost}, return_when=asyncio.FIRST_COMPLETED)
         if not ended.done():
