@@ -118,11 +118,7 @@ class Answers:
         del request
         scheduler = self._parts.assembly.scheduler
         if scheduler is None:
-            raise UnavailableError(
-                "the cluster is starting",
-                "its scheduler",
-                "look at it again in a moment; see the cluster with dask-runner list",
-            )
+            raise _starting()
         if scheduler.dashboard.startswith("https:"):
             raise ConfigError(
                 f"this cluster's dashboard has a certificate of its own, and is at "
@@ -136,6 +132,9 @@ class Answers:
                 "a cluster with one: bokeh in its image, and not --no-dashboard",
                 "start it with an image that has bokeh",
             )
+        if not self._parts.assembly.ready:
+            # Its pages would keep the browser waiting until then.
+            raise _starting()
         try:
             reader, writer = await _to(scheduler.dashboard)
         except OSError as error:
@@ -156,6 +155,14 @@ class Answers:
         r.Attend: _attend,
         r.AskDashboard: _dashboard,
     }
+
+
+def _starting() -> UnavailableError:
+    return UnavailableError(
+        "the cluster is starting",
+        "its workers",
+        "look at it again in a moment; see the cluster with dask-runner list",
+    )
 
 
 def _of_another_version(request: r.Request) -> ConfigError:
