@@ -112,6 +112,13 @@ class _RunCommand(click.Command):
         return args, "", []
 
 
+class _ConnectCommand(_RunCommand):
+    """The same, where a cluster's name may come before the program."""
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        return ["[NAME]", *super().collect_usage_pieces(ctx)]
+
+
 class _ServeCommand(click.Command):
     """A command that starts ranks, and has no program."""
 
@@ -248,6 +255,44 @@ def info(*, as_json: bool, launcher: str) -> NoReturn:
         return 0
 
     _end(play, launcher)
+
+
+@cli.command(cls=_ConnectCommand)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long the cluster may take to start.",
+)
+@click.pass_obj
+def connect(invocation: _Invocation, /, *, timeout: float) -> NoReturn:
+    """Run SCRIPT as one more client of the running cluster NAME.
+
+    NAME may be left out where you have one cluster. A word that is a cluster's name is
+    taken for it; ./lab is always a file.
+    """
+
+    def play() -> int:
+        from dask_runner.cli import connect as connecting  # noqa: PLC0415  as above
+
+        name, named = None, invocation
+        if invocation.kind == "script" and connecting.is_name(
+            invocation.words[0], os.environ
+        ):
+            name, *words = invocation.words
+            named = _after_the_name(words)
+        settings = settle({"timeout": timeout}, configured(os.environ))
+        return connecting.connect(name, _program(named), settings, os.environ)
+
+    _end(play, "none")
+
+
+def _after_the_name(words: list[str]) -> _Invocation:
+    if words and words[0] in _KINDS:
+        return _Invocation(Beside(), _KINDS[words[0]], words[1:])
+    return _Invocation(Beside(), "script" if words else "", words)
 
 
 @cli.command("list")

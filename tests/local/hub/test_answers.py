@@ -47,6 +47,7 @@ def test_the_state_of_a_cluster_is_told() -> None:
             nthreads=0,
             memory=0,
             capacity=0,
+            least=1,
             age=first.result().age,
             ends_at=0.0,
             address="",
@@ -108,7 +109,7 @@ def test_who_attends_is_told_of_the_end() -> None:
         async with asking.asking(stage.record(), r.Attend()) as channel:
             assert not (await asking.answer(channel, r.State)).ready
             stage.state.close(69)
-            assert await asking.answer(channel, r.Ending) == r.Ending(69)
+            assert await asking.last_word(channel) == r.Ending(69)
 
     playing(2, kind=Served)(play)
 
