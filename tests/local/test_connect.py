@@ -1,463 +1,285 @@
-"""One more client of a running cluster: how it begins, and how each part ends."""
+"""One more client of a running cluster, and what becomes of the one with the other."""
 
 from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
+import subprocess
+import sys
 import time
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.local.test_serve import call, file_of, rank_0, serving, stopped
-from tests.programs import BEGIN, UNTIL_TOLD, WAIT, script
 from tests.running import DASK_RUNNER, Run
-from tests.terminal import CTRL_C, CTRL_D, CTRL_Z, Terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SUM = "from distributed import Client; print(Client().submit(sum, [1, 2]).result())"
+SECONDS = 60
 
-#: Has no client of its own.
-COMPUTE = """
-import dask, os, sys
-print(dask.delayed(os.getpid)().compute() != os.getpid(), *sys.argv[1:])
+#: Says whose client it is, in one line.
+SCRIPT = """\
+import json, sys
+import dask
+from distributed import Client
+client = Client()
+print(json.dumps({
+    "argv": sys.argv,
+    "workers": sorted(client.run(lambda dask_worker: dask_worker.name).values()),
+    "compute": dask.delayed(lambda: 5)().compute(),
+    "file": __file__,
+}))
+"""
+#: Holds a client for as long as it lives, and counts the signals that it gets.
+HOLD = """\
+import signal, sys, time
+from distributed import Client
+client = Client()
+came = []
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+    signal.signal(number, lambda number, frame: came.append(number))
+print("here", flush=True)
+while not came:
+    time.sleep(0.05)
+time.sleep(1)
+print(came, flush=True)
+sys.exit(7)
+"""
+FOREVER = """\
+import time
+from distributed import Client
+client = Client()
+print("here", flush=True)
+time.sleep(600)
 """
 
-#: Says what it gets, and goes on for as long as there is no file "go".
-DEAF = """
-def tell(number, frame):
-    print("got", number, flush=True)
-signal.signal(signal.SIGTERM, tell)
-signal.signal(signal.SIGINT, tell)
-signal.signal(signal.SIGHUP, tell)
-"""
-
-LOST = "dask-runner: error: the cluster 'lab' "
+pytestmark = pytest.mark.xdist_group("connect")
 
 
-@pytest.fixture
-def lab() -> Iterator[Run]:
-    """A served cluster that every program has left as it was."""
-    with serving("--name", "lab") as run:
+@pytest.fixture(scope="module")
+def served() -> Iterator[Run]:
+    with serving("lab") as run:
         yield run
-        assert stopped(run).status == 0
+        assert call(run, "stop", "lab").returncode == 0
+        assert run.wait().status == 0
 
 
-@pytest.fixture
-def dying() -> Iterator[Run]:
-    """A served cluster that a test ends."""
-    with serving("--name", "lab") as run:
-        yield run
+def serving(name: str, **how: Any) -> Run:
+    run = Run((str(DASK_RUNNER), "serve", "-n", "2", "--name", name), **how)
+    run.wait_for("ready after")
+    return run
 
 
-def connected(run: Run, *args: object, **how: Any) -> Run:
-    """Start ``dask-runner connect ARGS`` as the owner of a run."""
-    env = {"HOME": str(run.home), **how.pop("env", {})}
-    line = (str(DASK_RUNNER), "connect", *map(str, args))
-    return Run(line, env=env, **how)
+def environ(run: Run) -> dict[str, str]:
+    return {"PATH": os.environ["PATH"], "HOME": str(run.home)}
 
 
-def waiting(run: Run, tmp_path: Path, text: str = BEGIN + WAIT) -> Run:
-    """Start a program that has connected and waits; return it when it does."""
-    program = connected(run, "lab", script(tmp_path, text), cwd=tmp_path)
-    program.wait_for("begun")
-    return program
+def call(
+    run: Run, *args: str, stdin: str | None = None, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(DASK_RUNNER), *args],
+        env=environ(run),
+        input=stdin,
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
 
 
-# --- the program ------------------------------------------------------------------
+def start(run: Run, *args: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [str(DASK_RUNNER), *args],
+        env=environ(run),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
-@pytest.mark.parametrize("name", [[], ["lab"]])
-def test_a_script_computes_there_without_a_word_about_it(
-    lab: Run, tmp_path: Path, name: list[str]
-) -> None:
-    path = script(tmp_path, COMPUTE)
-    with connected(lab, *name, path, "a", "-c", "--") as program:
-        ended = program.wait()
-    assert (ended.status, ended.stdout, ended.stderr) == (0, "True a -c --\n", "")
+def holding(run: Run, code: str, name: str = "lab") -> subprocess.Popen[str]:
+    client = start(run, "connect", name, "-c", code)
+    assert client.stdout is not None
+    assert client.stdout.readline() == "here\n"
+    return client
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["-c", SUM],
-        ["lab", "-c", SUM],
-        ["lab", "--timeout", "60", "-m", "there"],
-        ["--timeout", "60", "lab", "./there.py"],
-        ["lab", "-"],
-        ["lab", "--", "sh", "-c", f"{DASK_RUNNER.parent}/python there.py"],
-        ["--", str(DASK_RUNNER.with_name("python")), "there.py"],
-    ],
-)
-def test_each_kind_of_program_connects(
-    lab: Run, tmp_path: Path, words: list[str]
-) -> None:
-    script(tmp_path, SUM, "there.py")
-    stdin = SUM if words[-1] == "-" else None
-    with connected(lab, *words, cwd=tmp_path, stdin=stdin) as program:
-        ended = program.wait()
-    assert (ended.status, ended.stdout, ended.stderr) == (0, "3\n", "")
-
-
-def test_its_link_is_the_command_that_shows_the_dashboard(lab: Run) -> None:
-    code = "from distributed import Client; print(Client().dashboard_link)"
-    for words in (
-        ["-c", code],
-        ["--", str(DASK_RUNNER.with_name("python")), "-c", code],
-    ):
-        with connected(lab, "lab", *words) as program:
-            assert program.wait().stdout == "dask-runner dashboard lab\n"
-
-
-def test_it_reads_and_writes_what_this_command_does(lab: Run) -> None:
-    code = "import sys; print(sys.stdin.read()); print('err', file=sys.stderr)"
-    with connected(lab, "lab", "-c", code, stdin="given") as program:
-        ended = program.wait(stray="err")
-    assert (ended.stdout, ended.stderr) == ("given\n", "err\n")
-
-
-@pytest.mark.parametrize(
-    ("code", "status", "tracebacks"),
-    [
-        ("raise SystemExit(3)", 3, 0),
-        ("1 / 0", 1, 1),
-        ("import os; os._exit(4)", 4, 0),
-        ("import os, signal; os.kill(os.getpid(), signal.SIGTERM)", 143, 0),
-    ],
-)
-def test_its_status_is_the_programs(
-    lab: Run, code: str, status: int, tracebacks: int
-) -> None:
-    with connected(lab, "lab", "-c", code) as program:
-        ended = program.wait(stray=".*")
-    assert ended.status == status, ended
-    assert ended.stderr.count("Traceback") == tracebacks
-    assert "dask-runner" not in ended.stderr
-
-
-def test_a_program_that_is_killed_is_told_with_its_signal(
-    lab: Run, tmp_path: Path
-) -> None:
-    with waiting(lab, tmp_path) as program:
-        (child,) = child_of(program)
-        os.kill(child, signal.SIGKILL)
-        ended = program.wait()
-    assert ended.status == 137
-    assert ended.stderr == "dask-runner: error: the program was killed by SIGKILL\n"
-
-
-def child_of(program: Run) -> list[int]:
-    return [
-        pid
-        for pid, words in program.pids.items()
-        if "dask_runner.programs.attached" in words
+def clients(run: Run) -> int:
+    found: int = json.loads(call(run, "list", "--json").stdout)["clusters"][0][
+        "clients"
     ]
+    return found
 
 
-def test_what_a_program_leaves_running_ends_with_it(lab: Run) -> None:
-    line = ["lab", "--", "sh", "-c", "sleep 600 & setsid sleep 600 & exit 5"]
-    with connected(lab, *line) as program:
-        assert program.wait().status == 5
+# --- which program, and which cluster -----------------------------------------
 
 
-def test_several_programs_use_a_cluster_at_once(lab: Run, tmp_path: Path) -> None:
-    path = script(tmp_path, BEGIN + "print(client.submit(sum, [1, 2]).result())\n"
-                  + UNTIL_TOLD)  # fmt: skip
-    programs = [connected(lab, path, cwd=tmp_path) for _ in range(3)]
-    for program in programs:
-        program.wait_for("begun")
-    (found,) = json.loads(call(lab.home, "list", "--json").stdout)["clusters"]
-    assert found["clients"] == 6  # each has the one of .compute() as well
-    (tmp_path / "go").touch()
-    for program in programs:
-        with program:
-            assert program.wait().stdout == "3\nbegun\n"
-
-
-def test_other_versions_are_told_before_the_program_begins(
-    lab: Run, tmp_path: Path
+@pytest.mark.parametrize("words", [("lab", "s.py"), ("s.py",), ("lab", "./s.py")])
+def test_a_script_is_a_client_of_the_cluster(
+    served: Run, tmp_path: Path, words: tuple[str, ...]
 ) -> None:
-    file = file_of(lab)
-    text = file.read_text()
-    record = json.loads(text)
-    record["cluster"] |= {"python": "3.9.1", "distributed": "2021.1.0"}
-    file.write_text(json.dumps(record))
-    script(tmp_path, SUM, "there.py")
-    told = "dask-runner: warning: the cluster 'lab' has Python 3.9.1 and distributed "
-    python = str(DASK_RUNNER.with_name("python"))
-    for words in (["there.py"], ["--", python, "there.py"]):
-        with connected(lab, "lab", *words, cwd=tmp_path) as program:
-            ended = program.wait()
-        assert ended.status == 0, ended
-        (line,) = ended.stderr.splitlines()
-        assert line.startswith(told + "2021.1.0, this program has Python ")
-    file.write_text(text)
+    (tmp_path / "s.py").write_text(SCRIPT)
+    done = call(served, "connect", *words, "a", "-n", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout) == {
+        "argv": [words[-1], "a", "-n"],
+        "workers": [0, 1],
+        "compute": 5,
+        "file": f"{tmp_path}/{words[-1]}",
+    }
 
 
-# --- what cannot begin ----------------------------------------------------------
+def test_a_module_a_line_and_standard_input_run_as_with_python(
+    served: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "s.py").write_text(SCRIPT)
+    for words in (("-m", "s"), ("-c", f"__file__ = 'x'\n{SCRIPT}"), ("lab", "-m", "s")):
+        done = call(served, "connect", *words, cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (0, ""), done
+        assert json.loads(done.stdout)["workers"] == [0, 1]
+    done = call(served, "connect", "lab", "-", stdin=SCRIPT)
+    assert json.loads(done.stdout)["file"] == "<stdin>"
+
+
+def test_client_in_any_python_below_a_command_is_the_clusters(served: Run) -> None:
+    code = "from distributed import Client; print(len(Client().nthreads()))"
+    done = call(
+        served, "connect", "lab", "--", "sh", "-c", f'{sys.executable} -c "{code}"'
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "2\n", "")
+
+
+def test_many_connect_at_a_time_and_one_that_is_killed_costs_nothing(
+    served: Run,
+) -> None:
+    held = [holding(served, FOREVER) for _ in range(3)]
+    for one in held:
+        one.kill()
+        one.communicate(timeout=SECONDS)
+    # The program ends with the process that has started it.
+    deadline = time.monotonic() + SECONDS
+    while clients(served):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    done = call(served, "connect", "-c", "print('on')")
+    assert (done.returncode, done.stdout) == (0, "on\n")
 
 
 @pytest.mark.parametrize(
     ("words", "status", "saw"),
     [
-        (["labb", "there.py"], 69, "no cluster named 'labb'"),
-        (["lab", "nowhere.py"], 78, "the script 'nowhere.py': No such file"),
-        (["nowhere.py"], 78, "the script 'nowhere.py': No such file"),
-        (["lab", "--", "no-such-command"], 78, "the command 'no-such-command'"),
-        (["lab"], 2, "no program to run"),
-        (["lab", "-c"], 2, "nothing after the code flag"),
-        ([], 2, "no program to run"),
-        (["--timeout", "x", "there.py"], 2, "is not a valid float"),
+        (("lob", "-c", "1"), 69, "no cluster named 'lob' in "),
+        (("lab", "no.py"), 78, "the script 'no.py': No such file"),
+        (("lab", "-m", "no_such"), 1, "No module named 'no_such'"),
+        (("lab", "--", "no-such"), 78, "no-such"),
+        (("lab",), 2, "no program to run"),
+        ((), 2, "no program to run"),
+        (("--timeout", "x", "lab", "-c", "1"), 2, "timeout"),
     ],
 )
-def test_what_cannot_begin_is_one_error(
-    lab: Run, tmp_path: Path, words: list[str], status: int, saw: str
+def test_what_cannot_run_is_told(
+    served: Run, words: tuple[str, ...], status: int, saw: str
 ) -> None:
-    script(tmp_path, SUM, "there.py")
-    with connected(lab, *words, cwd=tmp_path) as program:
-        ended = program.wait()
-    assert ended.status == status, ended
-    assert ended.stderr.startswith("dask-runner: error: "), ended
-    assert ended.stderr.count("error: ") == 1
-    assert saw in ended.stderr
-    assert "needed: " in ended.stderr
-    assert "you can: " in ended.stderr
+    done = call(served, "connect", *words)
+    assert (done.returncode, done.stdout) == (status, "")
+    assert saw in done.stderr
+    assert "Traceback" not in done.stderr
 
 
-# --- signals, and the terminal ----------------------------------------------------
+# --- statuses and signals ------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
+    ("code", "status"),
+    [
+        ("import sys; sys.exit(3)", 3),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", 137),
+        ("import os; os._exit(4)", 4),
+    ],
 )
-def test_a_signal_goes_to_the_program_and_its_status_comes_back(
-    lab: Run, tmp_path: Path, number: int, status: int
-) -> None:
-    with waiting(lab, tmp_path) as program:
-        program.signal(number)
-        ended = program.wait(stray=".*")
-    assert ended.status == status, ended
-    assert ended.stderr.count("Traceback") == (number == signal.SIGINT)
-    assert "dask-runner" not in ended.stderr
+def test_the_status_is_the_programs(served: Run, code: str, status: int) -> None:
+    done = call(served, "connect", "lab", "-c", code)
+    killed = "dask-runner: error: the program was killed by SIGKILL\n"
+    assert (done.returncode, done.stderr) == (status, killed * (status == 137))
 
 
-def test_a_program_hears_each_signal_once_and_may_go_on(
-    lab: Run, tmp_path: Path
-) -> None:
-    text = BEGIN + DEAF + UNTIL_TOLD
-    with waiting(lab, tmp_path, text) as program:
-        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-            # As timeout(1) does, or a shell: to the whole group of the command.
-            os.killpg(program.process.pid, number)
-            program.wait_for(f"got {number}")
-        (tmp_path / "go").touch()
-        ended = program.wait()
-    assert ended.status == 0
-    assert [line for line in ended.stdout.split("\n") if "got" in line] == [
-        f"got {number:d}" for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
-    ]
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_is_passed_on_once(served: Run, number: int) -> None:
+    client = holding(served, HOLD)
+    client.send_signal(number)
+    out, err = client.communicate(timeout=SECONDS)
+    assert (client.returncode, out, err) == (7, f"[{int(number)}]\n", "")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_before_the_program_begins_ends_it_without_a_word(
-    lab: Run, tmp_path: Path, number: int
-) -> None:
-    fifo = tmp_path / "fifo"
-    os.mkfifo(fifo)
-    # It waits for its program when it has opened the FIFO.
-    with connected(lab, "lab", fifo) as program, fifo.open("wb", buffering=0):
-        program.signal(number)
-        ended = program.wait()
-    assert (ended.status, ended.stderr) == (128 + number, "")
+def test_ctrl_c_at_a_terminal_reaches_the_program_once(served: Run) -> None:
+    pid, terminal = pty.fork()
+    if pid == 0:
+        line = [str(DASK_RUNNER), "connect", "lab", "-c", HOLD]
+        os.execve(line[0], line, environ(served))  # noqa: S606  pty.fork's child
+    said = b""
+    while b"here" not in said:
+        said += os.read(terminal, 1000)
+    os.write(terminal, b"\x03")
+    while b"]" not in said:
+        said += os.read(terminal, 1000)
+    _, status = os.waitpid(pid, 0)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(status) == 7
+    assert b"[2]" in said
 
 
-@contextmanager
-def on_terminal(run: Run, tmp_path: Path) -> Iterator[Terminal]:
-    path = f"{DASK_RUNNER.parent}:{os.environ['PATH']}"
-    mark = dict([run.mark.split("=")])
-    with Terminal(tmp_path, {"HOME": str(run.home), "PATH": path, **mark}) as terminal:
-        yield terminal
-    for shell in ("bash", "python"):
-        (run.home / f".{shell}_history").unlink(missing_ok=True)
+# --- the end of the cluster ------------------------------------------------------
 
 
-def test_a_terminal_is_the_programs(lab: Run, tmp_path: Path) -> None:
-    with on_terminal(lab, tmp_path) as terminal:
-        terminal.line("dask-runner connect lab -- python -iq; echo status $?")
-        terminal.wait_for(">>> ")
-        terminal.line(SUM)
-        terminal.wait_for("\n3")
-        terminal.line("import time; print('sl' + 'eeps'); time.sleep(600)")
-        terminal.wait_for("sleeps")
-        terminal.type(CTRL_C)
-        terminal.wait_for("KeyboardInterrupt")
-        terminal.wait_for(">>> ")
-        terminal.line("print(6 * 7)")
-        terminal.wait_for("42")
-        terminal.type(CTRL_D)
-        shown = terminal.wait_for("status 0")
-    assert shown.count("Traceback") == 1
+def test_a_program_whose_cluster_is_lost_ends_with_69() -> None:
+    with serving("lab") as run:
+        client = holding(run, FOREVER)
+        (scheduler,) = run.named("dask-scheduler")
+        os.kill(scheduler, signal.SIGKILL)
+        _, err = client.communicate(timeout=SECONDS)
+        assert client.returncode == 69
+        assert "the cluster 'lab' has ended with status 69" in err
+        assert "Traceback" not in err
+        assert run.wait().status == 69
 
 
-def test_it_is_stopped_and_continued_as_one_job(lab: Run, tmp_path: Path) -> None:
-    with on_terminal(lab, tmp_path) as terminal:
-        terminal.line("dask-runner connect lab -- python -iq")
-        terminal.wait_for(">>> ")
-        terminal.type(CTRL_Z)
-        terminal.wait_for("Stopped")
-        terminal.wait_for("ready> ")
-        terminal.line("echo back in $((40 + 2))")
-        terminal.wait_for("back in 42")
-        terminal.line("fg; echo status $?")
-        terminal.wait_for("connect lab")
-        terminal.line("print(6 * 7)")
-        terminal.wait_for("42")
-        terminal.line("raise SystemExit(7)")
-        terminal.wait_for("status 7")
+def test_a_program_whose_hub_is_killed_ends_with_69() -> None:
+    with serving("lab") as run:
+        client = holding(run, FOREVER)
+        for pid, words in run.pids.items():
+            zero = "DASKRUNNER_RANK=0" in Path(f"/proc/{pid}/environ").read_text()
+            if zero and "-m dask_runner serve" in words:
+                os.kill(pid, signal.SIGKILL)
+        _, err = client.communicate(timeout=SECONDS)
+        assert client.returncode == 69
+        assert "the cluster 'lab' is lost: nothing listens there" in err
+        assert run.wait().status != 0
 
 
-def test_ctrl_c_ends_a_script_with_its_own_traceback(lab: Run, tmp_path: Path) -> None:
-    script(tmp_path, BEGIN + WAIT)
-    with on_terminal(lab, tmp_path) as terminal:
-        terminal.line("dask-runner connect script.py; echo status $?")
-        terminal.wait_for("begun")
-        terminal.type(CTRL_C)
-        shown = terminal.wait_for("status 130")
-    assert shown.count("Traceback") == 1
-    assert "dask_runner" not in shown.partition("Traceback")[2]
+def test_a_program_goes_on_when_its_cluster_was_stopped_in_order() -> None:
+    code = "client.shutdown(); time.sleep(2); print('done')"
+    with serving("lab") as run:
+        done = call(run, "connect", "-c", FOREVER.replace("time.sleep(600)", code))
+        assert (done.returncode, done.stdout) == (0, "here\ndone\n")
+        assert done.stderr == "dask-runner: the cluster 'lab' has ended\n"
+        assert run.wait().status == 0
 
 
-#: Leaves the terminal as an editor has it.
-RAW = "import termios, tty; tty.setraw(0); print('ra' + 'w', flush=True)"
-
-
-@pytest.mark.parametrize("how", ["program", "cluster"])
-def test_a_program_that_dies_leaves_a_terminal_that_can_be_used(
-    dying: Run, tmp_path: Path, how: str
-) -> None:
-    with on_terminal(dying, tmp_path) as terminal:
-        script(tmp_path, f"{RAW}\nimport time; time.sleep(600)", "mess.py")
-        terminal.line("dask-runner connect lab mess.py; echo status $?")
-        terminal.wait_for("raw")
-        assert not terminal.echoes
-        if how == "program":
-            (child,) = child_of(dying)
-            os.kill(child, signal.SIGKILL)
-            terminal.wait_for("status 137")
-        else:
-            os.kill(rank_0(dying), signal.SIGKILL)
-            terminal.wait_for("the cluster 'lab' is lost")
-            terminal.wait_for("status 69")
-        terminal.wait_for("ready> ")
-    if how == "program":
-        stopped(dying)
-
-
-# --- the cluster ends, or is lost ---------------------------------------------------
-
-
-def test_a_program_of_a_cluster_that_is_stopped_ends_with_69(
-    dying: Run, tmp_path: Path
-) -> None:
-    with waiting(dying, tmp_path) as program:
-        assert stopped(dying).status == 0
-        ended = program.wait()
-    assert ended.status == 69
-    assert ended.stderr.startswith(f"{LOST}has ended with status 0\n"), ended
-    assert ended.stderr.count("error: ") == 1
-
-
-@pytest.mark.parametrize("part", ["hub", "scheduler"])
-def test_a_program_whose_cluster_is_lost_ends_with_69(
-    dying: Run, tmp_path: Path, part: str
-) -> None:
-    with waiting(dying, tmp_path) as program:
-        victim = rank_0(dying) if part == "hub" else dying.named("dask-scheduler")[0]
-        began = time.monotonic()
-        os.kill(victim, signal.SIGKILL)
-        ended = program.wait()
-        seconds = time.monotonic() - began
-    assert ended.status == 69, ended
-    assert ended.stderr.startswith(LOST), ended
-    assert ended.stderr.count("error: ") == 1, ended
-    assert seconds < 20
-
-
-def test_a_program_that_fails_with_its_cluster_ends_with_69(
-    dying: Run, tmp_path: Path
-) -> None:
-    text = (
-        BEGIN
-        + """
-from distributed import fire_and_forget
-print("begun", flush=True)
-while client.status == "running":
-    time.sleep(0.01)
-raise SystemExit(1)
-"""
-    )
-    with waiting(dying, tmp_path, text) as program:
-        os.kill(dying.named("dask-scheduler")[0], signal.SIGKILL)
-        # Dask says so as well, of a client that is connecting again.
-        ended = program.wait(stray=".*")
-    assert ended.status == 69, ended
-    assert ended.stderr.count(f"{LOST}has ended with status 69") == 1, ended
-
-
-def test_a_program_may_end_its_cluster_and_then_itself(
-    dying: Run, tmp_path: Path
-) -> None:
-    text = BEGIN + "client.shutdown(); print('done')\n"
-    with connected(dying, "lab", script(tmp_path, text)) as program:
-        ended = program.wait()
-    assert (ended.status, ended.stdout, ended.stderr) == (0, "done\n", "")
-    assert dying.wait().status == 0
-
-
-def test_a_program_that_is_deaf_is_killed_with_its_cluster(
-    dying: Run, tmp_path: Path
-) -> None:
-    with waiting(dying, tmp_path, BEGIN + DEAF + WAIT) as program:
-        os.kill(rank_0(dying), signal.SIGKILL)
-        ended = program.wait()
-    assert ended.status == 69
-    assert f"got {signal.SIGTERM:d}" in ended.stdout
-
-
-# --- a client dies, and costs the cluster nothing -----------------------------------
-
-
-def test_the_program_and_its_keys_are_gone_with_a_command_that_is_killed(
-    lab: Run, tmp_path: Path
-) -> None:
-    text = (
-        BEGIN
-        + """
-from dask.config import get
-print(get("distributed.comm.tls.client.key"))
-"""
-        + WAIT
-    )
-    with waiting(lab, tmp_path, text) as program:
-        key = Path(program.stdout.split()[0])
-        assert "PRIVATE KEY" in key.read_text()
-        program.signal(signal.SIGKILL)
-        assert program.wait().status == 137
-        assert not key.exists()
-    with connected(lab, "lab", "-c", SUM) as another:
-        assert another.wait().stdout == "3\n"
-
-
-def test_a_command_that_is_stopped_goes_on_when_it_is_continued(
-    lab: Run, tmp_path: Path
-) -> None:
-    with waiting(lab, tmp_path, BEGIN + UNTIL_TOLD) as program:
-        program.signal(signal.SIGSTOP)
-        (tmp_path / "go").touch()
-        program.signal(signal.SIGCONT)
-        assert program.wait().status == 0
+def test_a_cluster_of_other_versions_is_told_before_the_program_runs() -> None:
+    with serving("lab") as run:
+        file = run.home / ".dask-runner" / "cluster-lab.json"
+        record = json.loads(file.read_text())
+        record["cluster"]["distributed"] = "2024.1.0"
+        file.write_text(json.dumps(record))
+        done = call(run, "connect", "lab", "-c", "print('ran')")
+        assert (done.returncode, done.stdout) == (0, "ran\n")
+        assert "has Python " in done.stderr
+        assert "distributed 2024.1.0" in done.stderr
+        assert call(run, "stop").returncode == 0
+        assert run.wait().status == 0

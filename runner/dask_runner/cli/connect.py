@@ -36,12 +36,9 @@ if TYPE_CHECKING:
 #: The module that the program begins as.
 MODULE = "dask_runner.programs.attached"
 
-#: Seconds for a program to end by itself when its cluster has: one that has ended it
-#: itself may have some lines to go, one that has lost it may say how that went.
-LAST_LINES = 5.0
-LAST_WORDS = 1.0
-#: Seconds between SIGTERM and SIGKILL after that.
-PATIENCE = 3.0
+#: Seconds for a program that has lost its cluster to end by itself, and between SIGTERM
+#: and SIGKILL after that.
+LAST_WORDS, PATIENCE = 1.0, 3.0
 
 #: What Python runs and no cluster is called.
 _SUFFIXES = (".py", ".pyc", ".pyz", ".zip")
@@ -217,32 +214,30 @@ class Watched:
     ) -> int:
         """Return the program's own status, unless it has failed with its cluster."""
         if ended.status > 0 and not self._foreground.signalled:
-            error = losing.result() if losing.done() else await self._is_lost()
-            if error is not None:
-                return self._tell(*error)
-        if ended.status < 0 and -ended.status not in FORWARDED:
-            say(f"error: the program {ended}")
-        return ended.shell_status
+            status, why = losing.result() if losing.done() else await self._end_so_far()
+            if status != 0:
+                return self._tell(status, why)
+        return _of(ended)
 
-    async def _is_lost(self) -> tuple[int | None, str] | None:
-        """Ask the cluster whether it is there; return how it ended, if it is not."""
+    async def _end_so_far(self) -> tuple[int | None, str]:
+        """Return how the cluster has ended, if it has; else as one that ended well."""
         try:
             state = await self._attachment.ask(AskState(), State)
         except RunnerError as error:
             return None, error.saw
         if not state.ending:
-            return None
-        status, why = await self._attachment.ended(asyncio.Event())
-        return status, why
+            return 0, ""
+        return await self._attachment.ended(asyncio.Event())
 
     async def _of_cluster(
         self, ending: asyncio.Task[Ended], status: int | None, why: str
     ) -> int:
-        """End the program, which has lost its cluster."""
-        seconds = LAST_LINES if status == 0 else LAST_WORDS
-        await asyncio.wait({ending}, timeout=seconds)
-        if ending.done() and ending.result().status == 0:
-            return 0  # it has come to its end without the cluster
+        """End the program if its cluster is lost; let it go on if that was stopped."""
+        if status == 0:
+            # Perhaps the program has shut it down, and has more to do.
+            say(f"the cluster {self._attachment.named.name!r} has ended")
+            return _of(await ending)
+        await asyncio.wait({ending}, timeout=LAST_WORDS)
         told = self._tell(status, why)
         if not ending.done():
             await self._foreground.end(PATIENCE)
@@ -254,10 +249,17 @@ class Watched:
         error = LostError(
             f"the cluster {name!r} {how}",
             "a cluster for as long as the program runs",
-            "see in its output why; start it again with dask-runner serve",
+            "see what its job has printed; start it again with dask-runner serve",
         )
         say(f"error: {error}")
         return error.status
+
+
+def _of(ended: Ended) -> int:
+    """Return a program's exit status; say what has killed it, if nobody asked it."""
+    if ended.status < 0 and -ended.status not in FORWARDED:
+        say(f"error: the program {ended}")
+    return ended.shell_status
 
 
 @contextlib.asynccontextmanager

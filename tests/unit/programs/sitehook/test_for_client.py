@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import platform
+from importlib import metadata
+
 import pytest
 from distributed import Client
 
-from dask_runner.programs.sitehook.for_client import Link, advise
+from dask_runner.programs.sitehook.for_client import Link, advise, other_versions
 
 #: An import of a module that may be installed here.
 MISSING = "raise ModuleNotFoundError(\"No module named '"
@@ -62,3 +65,22 @@ def test_a_link_to_a_cluster_elsewhere_is_no_cluster_of_this_program(
     assert link.format(scheme="http", host="c7", port=1) == "http://c7:1/status"
     assert link.format(scheme="http", host="c7", port=None) == "ours"
     assert capsys.readouterr().err == ""
+
+
+OWN = platform.python_version(), metadata.version("distributed")
+
+
+def test_the_same_versions_are_not_worth_a_word() -> None:
+    patch = OWN[0].rpartition(".")[0] + ".99"
+
+    assert other_versions("lab", *OWN) == ""
+    assert other_versions("lab", patch, OWN[1]) == ""
+
+
+@pytest.mark.parametrize("other", [("2.7.18", OWN[1]), (OWN[0], "1.28.1")])
+def test_other_versions_are_named_beside_this_programs(other: tuple[str, str]) -> None:
+    line = other_versions("lab", *other)
+
+    assert line.startswith("warning: the cluster 'lab' has Python ")
+    for version in (*other, *OWN):
+        assert version in line
