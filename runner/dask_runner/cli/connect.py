@@ -65,8 +65,7 @@ def begins_with_name(words: Sequence[str], environ: Mapping[str, str]) -> bool:
             raise UsageError(
                 f"a cluster named {word!r}, and a script of that name in {Path.cwd()}",
                 "to know which of them is meant",
-                f"write ./{word} for the script; for the cluster, change to another "
-                "directory",
+                f"write ./{word} for the script; move it away for the cluster",
             )
         return bool(more) or not is_script
     return not is_script and not word.endswith(_SUFFIXES)
