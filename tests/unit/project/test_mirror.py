@@ -58,6 +58,7 @@ ELSEWHERE = {
     "launch/world": "unit/launch/test_detect.py",
     "library/base": "local/test_library.py",
     "library/cluster": "local/test_attach.py",
+    "library/discovery": "local/test_attach.py",
     "library/dask_mpi": "local/test_mpi_library.py",
     "library/deadline": "local/test_mpi_library.py",
     "library/runners": "local/test_library.py",
