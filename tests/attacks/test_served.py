@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,7 +23,6 @@ from tests.unit.records import NAMED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.cluster.jobs import Jobs
 
@@ -79,6 +81,15 @@ def served() -> Iterator[Run]:
         assert run.wait().status == 0
 
 
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """A home in which all may write."""
+    home = Path(tempfile.mkdtemp(prefix="shared-"))
+    home.chmod(0o777)
+    yield home
+    shutil.rmtree(home)
+
+
 def path_of(run: Run) -> Path:
     return cluster_directory.path_of("lab", {"HOME": str(run.home)})
 
@@ -120,16 +131,13 @@ def test_only_the_owner_reads_the_record(served: Run) -> None:
     "with a record of a cluster of its own",
     "nothing: such a directory is refused by name, and no record of it is read",
 )
-def test_a_directory_of_somebody_else_is_not_read(tmp_path: Path) -> None:
-    tmp_path.chmod(0o777)
-    for above in list(tmp_path.parents)[:2]:
-        above.chmod(0o755)
+def test_a_directory_of_somebody_else_is_not_read(shared: Path) -> None:
     code = "os.mkdir(sys.argv[1], 0o755); open(sys.argv[1] + '/cluster-lab.json', 'w')"
-    done = attack(code, tmp_path / ".dask-runner")
+    done = attack(code, shared / ".dask-runner")
     assert done.returncode == 0, done.stderr
 
     with pytest.raises(ConfigError) as error:
-        cluster_directory.choose("lab", {"HOME": str(tmp_path)})
+        cluster_directory.choose("lab", {"HOME": str(shared)})
 
     assert f"is in a directory of uid {STRANGER}, not ours" in error.value.saw
 
@@ -140,19 +148,18 @@ def test_a_directory_of_somebody_else_is_not_read(tmp_path: Path) -> None:
     "nothing: no record in such a directory is believed",
 )
 def test_a_record_among_yours_is_not_believed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    directory = tmp_path / ".dask-runner"
+    directory = shared / ".dask-runner"
     directory.mkdir()
-    for one in (directory, tmp_path, *list(tmp_path.parents)[:2]):
-        one.chmod(0o777 if one is directory else 0o755)
+    directory.chmod(0o777)
     code = "open(sys.argv[1], 'w').write(sys.argv[2]); os.chmod(sys.argv[1], 0o600)"
     path = directory / "cluster-lab.json"
     done = attack(code, path, NAMED.dump())
     assert done.returncode == 0, done.stderr
     assert path.stat().st_uid == STRANGER
 
-    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("HOME", str(shared))
     with pytest.raises(ConfigError) as error:
         dask_runner.Cluster.from_name("lab")
 
@@ -196,3 +203,26 @@ def test_another_account_of_the_login_node_neither_lists_nor_stops(jobs: Jobs) -
     ended = jobs.start("apptainer", "run", SIF, "stop", "lab")
     assert ended.running.wait().returncode == 0
     assert job.wait().returncode == 0
+
+
+@pytest.mark.attack(
+    "opens the key files of a program that `dask-runner connect` has started",
+    "nothing: they are in no directory, and the kernel lets only you open them",
+)
+def test_only_the_owner_opens_the_keys_of_a_connected_program(served: Run) -> None:
+    environ = {"PATH": os.environ["PATH"], "HOME": str(served.home)}
+    line = [str(DASK_RUNNER), "connect", "lab", "--", "sh", "-c"]
+    name = "DASK_DISTRIBUTED__COMM__TLS__CLIENT__KEY"
+    line.append(f"echo ${name}; cat >/dev/null")
+    with subprocess.Popen(
+        line, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as program:
+        assert program.stdout is not None
+        path = program.stdout.readline().strip().strip("'")
+        assert "PRIVATE KEY" in Path(path).read_text()
+
+        done = attack(READ, path)
+
+        assert done.stdout.split() == ["PermissionError"] * 2
+        program.communicate()
+    assert program.returncode == 0
