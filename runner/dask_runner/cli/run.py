@@ -19,6 +19,7 @@ from dask_runner.node.mpi_broadcast import mpi_meeting
 from dask_runner.node.orphans import die_in
 from dask_runner.node.own_contact import OwnContact
 from dask_runner.node.rank import Rank
+from dask_runner.resources.machine import take
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -75,7 +76,8 @@ async def _live(launch: Launch, args: Sequence[str], beside: Beside) -> int:
         to_leader = socket.socket(fileno=beside.leader.detach())
         beside.leader = None
     contact = OwnContact(launch, meeting, socket.gethostname())
-    rank = Rank(launch, contact, asyncio.Queue(), ThisProcess(to_leader))
+    snapshot = take(launch.environ, launch.settings.local_directory)
+    rank = Rank(launch, snapshot, contact, asyncio.Queue(), ThisProcess(to_leader))
     if beside.door is None:
         return await rank.run()
     leader = Leader(rank, launch, args, collective=meeting.collective)

@@ -29,6 +29,7 @@ from dask_runner.node.mpi_broadcast import mpi_meeting
 from dask_runner.node.own_contact import OwnContact
 from dask_runner.node.rank import Rank
 from dask_runner.programs import lifeline
+from dask_runner.resources.machine import take
 
 if TYPE_CHECKING:
     from dask_runner.hub.channel import Channel
@@ -112,7 +113,8 @@ async def _play() -> int:
     else:
         meeting = choose(run.world, os.environ, settings, mpi_meeting)
     contact = OwnContact(launch, meeting, socket.gethostname())
-    status = await Rank(launch, contact, events, ThisProcess(), user).run()
+    snapshot = take(os.environ, settings.local_directory)
+    status = await Rank(launch, snapshot, contact, events, ThisProcess(), user).run()
     listening.cancel()
     return status
 

@@ -18,11 +18,11 @@ from dask_runner.launch.plan import Role
 from dask_runner.meeting.addresses import of_interface
 from dask_runner.mpi import image
 from dask_runner.mpi import world as mpi_world
-from dask_runner.node import agent_socket, find_hub, instruct, program
+from dask_runner.node import agent_socket, find_hub, make_instructions, program
 from dask_runner.node.child import Peer, Process, Sibling
-from dask_runner.node.directory import Workplace
+from dask_runner.node.directory import RankDirectory
 from dask_runner.node.events import Source
-from dask_runner.node.exits import Standing
+from dask_runner.node.exits import StoppedProcesses
 from dask_runner.node.instructions import Imports, RunAgent
 from dask_runner.node.orphans import LAST
 from dask_runner.resources import open_files
@@ -51,12 +51,14 @@ AGENT_VARIABLES = {
 }
 
 
-class Crew:
+class Children:
     """The processes of one rank.
 
     Parameters
     ----------
     launch : Launch
+    snapshot : Snapshot
+        The machine as the rank sees it.
     events : asyncio.Queue
         Gets their messages and ends.
     launched : Launched
@@ -68,18 +70,19 @@ class Crew:
     def __init__(
         self,
         launch: Launch,
+        snapshot: Snapshot,
         events: asyncio.Queue[Event],
         launched: Launched,
         above: Client | None,
     ) -> None:
         self._launch = launch
+        self._snapshot = snapshot
         self._events = events
         self._launched = launched
         self._roles = launch.plan.roles(launch.world.rank)
-        self._snapshot: Snapshot | None = None
-        self._place: Workplace | None = None
+        self._directory: RankDirectory | None = None
         self._work: RunWorkers | None = None
-        self._standing = Standing(launch.settings.silence)
+        self._stopped = StoppedProcesses(launch.settings.silence)
         self._found = m.Found({})
         self.agent: Peer = Process(Source.agent, events)
         self.scheduler = Process(Source.scheduler, events)
@@ -102,9 +105,8 @@ class Crew:
             If the rank cannot take part.
         """
         world, environ = self._launch.world, self._launch.environ
-        self._snapshot = self._launched.look(self._launch)
         place = self._launched.scratch or scratch(self._snapshot).path
-        self._place = Workplace(place, environ)
+        self._directory = RankDirectory(place, environ)
         if self._launch.settings.mpi_tasks:
             mpi_world.check(world, self._launch.plan)
         else:
@@ -124,7 +126,6 @@ class Crew:
 
     def hello(self) -> m.Hello:
         """Return the rank's first message to the hub."""
-        assert self._snapshot is not None  # noqa: S101  taken before all else
         return find_hub.hello(
             self._launch.world,
             self._snapshot,
@@ -149,10 +150,11 @@ class Crew:
         return " and the ".join(sorted(self._unborn))
 
     @property
-    def place(self) -> Workplace:
-        """The rank's directory."""
-        assert self._place is not None  # noqa: S101  made before all else
-        return self._place
+    def directory(self) -> RankDirectory:
+        """The rank's directory, once the rank is warmed up."""
+        if self._directory is None:
+            raise LookupError("the rank has no directory yet")
+        return self._directory
 
     async def _start_agent(self, siblings: Sequence[tuple[Process, int]]) -> None:
         """Start the agent, which forks *siblings*, each with its standard input."""
@@ -165,7 +167,7 @@ class Crew:
                 Sibling(
                     process.name,
                     lifeline.fileno(),
-                    self.place.log(process.name),
+                    self.directory.log(process.name),
                     os.dup(stdin) if stdin >= 0 else -1,
                     self._opened if process is self.client else [],
                 )
@@ -180,7 +182,7 @@ class Crew:
             added |= mpi_world.variables(environ)
             launchers = mpi_world.descriptors(environ)
         # What it prints before it runs our code goes to its log as well.
-        log = self.place.log("agent")
+        log = self.directory.log("agent")
         complaints = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         users = _users_stderr()
         settings = self._launch.settings
@@ -192,7 +194,7 @@ class Crew:
             launchers=tuple(launchers),
             imports=Imports(tuple(added), tuple(settings.preload_modules)),
             silence=settings.silence,
-            nannies=instruct.has_nannies(settings),
+            nannies=make_instructions.has_nannies(settings),
             files=open_files.given(),
             top=os.getpid(),
             stderr=users,
@@ -201,7 +203,7 @@ class Crew:
         agent = Process(Source.agent, self._events)
         self.agent = agent
         await agent.start(
-            self.place.environment(added),
+            self.directory.environment(added),
             log,
             stderr=complaints,
             pass_fds=[
@@ -229,8 +231,7 @@ class Crew:
     @property
     def own_place(self) -> agent_socket.Place:
         """The place that workers inherit from this rank."""
-        assert self._snapshot is not None  # noqa: S101  taken before all else
-        return agent_socket.Place.of(self._snapshot, self.place.path)
+        return agent_socket.Place.of(self._snapshot, self.directory.path)
 
     def found(self, record: Record, host: str, files: Sequence[str]) -> None:
         """Instruct the agent and the scheduler, once the hub is found.
@@ -242,12 +243,12 @@ class Crew:
         ConfigError
             If the keys cannot be written for the programs that need files.
         """
-        tls = self.place.tls(record)
+        tls = self.directory.tls(record)
         text = record.dump() if self._launch.world.rank == 0 else ""
         self._found = m.Found(tls, text, list(files))
         self.agent.send(self._found)
         if Role.scheduler in self._roles:
-            run = instruct.scheduler(self._launch, host, tls, record)
+            run = make_instructions.scheduler(self._launch, host, tls, record)
             self.scheduler.send(run)
         self._linked.set()
 
@@ -267,7 +268,7 @@ class Crew:
                     os.close(descriptor)
             await self._linked.wait()
             settings, environ = self._launch.settings, self._found.environ
-            run = instruct.client(self._program, settings, environ, text)
+            run = make_instructions.client(self._program, settings, environ, text)
             self.client.send(run)
         self.knows_its_program.set()
 
@@ -279,9 +280,8 @@ class Crew:
         ConfigError
             If an option about the workers is invalid on this node.
         """
-        assert self._snapshot is not None  # noqa: S101  taken before all else
-        self._work, warnings = instruct.workers(
-            self._launch, self._snapshot, self.place, start, host, record
+        self._work, warnings = make_instructions.workers(
+            self._launch, self._snapshot, self.directory, start, host, record
         )
         sock = await agent_socket.connect(self.home) if start.borrows else None
         if sock is None:
@@ -290,7 +290,7 @@ class Crew:
             self.agent = Peer(Source.agent, self._events)
             await self.agent.attach(sock)
             self.agent.send(self._work)
-        return (*self.place.warnings, *warnings)
+        return (*self.directory.warnings, *warnings)
 
     async def work_alone(self) -> None:
         """Have the rank's own agent start the workers."""
@@ -300,11 +300,11 @@ class Crew:
             self.agent.send(self._found)
         self.agent.send(self._work)
 
-    def end_the_standing(self, every: float) -> None:
+    def kill_stopped(self, every: float) -> None:
         """Kill processes of the rank that were stopped and not continued."""
         ours = (self.agent, self.scheduler, self.client, self._launched)
         watched = {one.pid: one for one in ours if one.running and one.pid}
-        for pid in self._standing.too_long(set(watched), every):
+        for pid in self._stopped.too_long(set(watched), every):
             watched[pid].why = "it was stopped and not continued"
             if watched[pid] is self.agent:
                 # Not its group: that has the resource tracker, which cleans /dev/shm.
@@ -333,8 +333,8 @@ class Crew:
 
     def tidy(self) -> None:
         """Remove the rank's directory."""
-        if self._place is not None:
-            self._place.remove()
+        if self._directory is not None:
+            self._directory.remove()
 
     def born(self, forked: m.Forked) -> None:
         """Note a process that the agent has forked."""

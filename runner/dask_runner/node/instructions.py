@@ -1,7 +1,7 @@
 """The first message to each program of a rank: what it is to do.
 
-:mod:`dask_runner.node.instruct` makes them. They are values all through, but for
-keywords that Dask takes as they are.
+:mod:`dask_runner.node.make_instructions` makes them. They are values all through, but
+for keywords that Dask takes as they are.
 """
 
 from __future__ import annotations

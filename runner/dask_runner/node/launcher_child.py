@@ -15,16 +15,13 @@ from dask_runner.node.child import Peer
 from dask_runner.node.events import Source
 from dask_runner.node.exits import Ended, is_stopped
 from dask_runner.node.orphans import LAST, die_in, end_orphans
-from dask_runner.resources.machine import take
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
     from dask_runner.errors import RunnerError
-    from dask_runner.launch.launch import Launch
     from dask_runner.node.events import Event
-    from dask_runner.resources.machine import Snapshot
 
 #: Seconds for a follower to end, once it has its status.
 END_SECONDS = 1.0
@@ -39,9 +36,6 @@ class Launched(Protocol):
     why: str
     #: Where the rank's directory is made; empty where the rank chooses.
     scratch: str
-
-    def look(self, launch: Launch) -> Snapshot:
-        """Return the machine as that process sees it."""
 
     @property
     def running(self) -> bool:
@@ -93,10 +87,6 @@ class ThisProcess:
     def __init__(self, leader: socket.socket | None = None) -> None:
         self._leader = leader
         self._peer: Peer | None = None
-
-    def look(self, launch: Launch) -> Snapshot:
-        """Return the machine as this process sees it."""
-        return take(launch.environ, launch.settings.local_directory)
 
     def listen(self, events: asyncio.Queue[Event]) -> None:
         """Handle signals, and adopt orphans of the rank's processes."""
@@ -184,7 +174,6 @@ class Follower:
         self._writer = writer
         self._rank = rank
         self._tell = tell
-        self._snapshot: Snapshot | None = None
         self._last_words = ""
         self._early: list[int] = []
         self._events: asyncio.Queue[Event] | None = None
@@ -234,12 +223,6 @@ class Follower:
             self._tell(m.Signalled(number, self._rank))
         return not set(self._early).isdisjoint(follower.ENDS)
 
-    def look(self, launch: Launch) -> Snapshot:
-        """Return the machine as it was read when the follower came."""
-        del launch
-        assert self._snapshot is not None  # noqa: S101  played with one
-        return self._snapshot
-
     def listen(self, events: asyncio.Queue[Event]) -> None:
         """Put the follower's signals and its end into *events*."""
         self._events = events
@@ -248,17 +231,14 @@ class Follower:
         if self.left.done():
             events.put_nowait((Source.launched, Ended(0)))
 
-    def hold(self, snapshot: Snapshot, last_words: str) -> None:
+    def hold(self, last_words: str) -> None:
         """Tell the follower that the leader plays for it.
 
         Parameters
         ----------
-        snapshot : Snapshot
-            The machine as the follower sees it.
         last_words : str
             The line that it prints if the leader is lost after its rank has joined.
         """
-        self._snapshot = snapshot
         self._last_words = last_words
         self._write(follower.HELD)
 

@@ -331,12 +331,12 @@ class Leader:
         snapshot: Snapshot,
     ) -> None:
         allow_many_files()
-        process.hold(snapshot, self._last_words(world))
+        process.hold(self._last_words(world))
         # In the leader's, so that one removal takes both.
         process.scratch = str(self._leader.directory)
         launch = replace(self._launch, world=world, environ=introduction.environ)
         contact = SharedContact(world.rank, self._leader.contact)
-        rank = Rank(launch, contact, asyncio.Queue(), process)
+        rank = Rank(launch, snapshot, contact, asyncio.Queue(), process)
         status = await rank.run()
         if process.running:
             process.end(status)

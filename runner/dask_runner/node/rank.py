@@ -30,8 +30,7 @@ from dask_runner.launch.plan import Role
 from dask_runner.launch.slurm import ranks_here
 from dask_runner.meeting.notice import OverError
 from dask_runner.node.background import Crashed, Tasks
-from dask_runner.node.causes import problem
-from dask_runner.node.children import Crew
+from dask_runner.node.children import Children
 from dask_runner.node.contact import Met
 from dask_runner.node.events import Source
 from dask_runner.node.exits import Ended
@@ -39,6 +38,7 @@ from dask_runner.node.find_hub import Broken
 from dask_runner.node.orphans import LAST
 from dask_runner.node.parting import Parting, Unheard
 from dask_runner.node.script import Script
+from dask_runner.node.system_errors import problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from dask_runner.node.events import Event
     from dask_runner.node.launcher_child import Launched
     from dask_runner.node.script import Client
+    from dask_runner.resources.machine import Snapshot
 
 #: Seconds within which a repeated signal is the same one: a launcher may signal this
 #: process and Apptainer, which forwards the signal.
@@ -75,6 +76,8 @@ class Rank:
     Parameters
     ----------
     launch : Launch
+    snapshot : Snapshot
+        The machine as the rank sees it.
     contact : RankContact
         The contact with the hub.
     launched : Launched
@@ -92,6 +95,7 @@ class Rank:
     def __init__(
         self,
         launch: Launch,
+        snapshot: Snapshot,
         contact: RankContact,
         events: asyncio.Queue[Event],
         launched: Launched,
@@ -107,10 +111,12 @@ class Rank:
         self._node = socket.gethostname()
         self._hub: Hub | None = None
         self._launcher = os.getppid()
-        self._crew = Crew(launch, events, launched, above)
+        self._children = Children(launch, snapshot, events, launched, above)
         self.contact = contact
         self._parting = Parting(launch, self._node, contact, launched, events)
-        self._script = Script(self._crew.client, self._node, above=above is not None)
+        self._script = Script(
+            self._children.client, self._node, above=above is not None
+        )
         self._tasks = Tasks(events)
         self._prepared = asyncio.Event()
         self._signalled_at: dict[m.Signalled, float] = {}
@@ -151,14 +157,14 @@ class Rank:
     async def stands_in(self) -> Substitute | None:
         """Return the agent that this rank offers to followers; None if it has none."""
         await self._prepared.wait()
-        if self._unfit is not None or not self._crew.leads:
+        if self._unfit is not None or not self._children.leads:
             return None
-        return Substitute(self._crew.home, self._crew.own_place)
+        return Substitute(self._children.home, self._children.own_place)
 
     @property
     def directory(self) -> Path:
         """The rank's private directory, once the rank is prepared."""
-        return self._crew.place.path
+        return self._children.directory.path
 
     def hear(self, message: m.Message) -> None:
         """Handle a message about another rank of the node that may not have joined."""
@@ -168,7 +174,7 @@ class Rank:
 
     async def _begin(self) -> None:
         try:
-            await self._crew.warm_up()
+            await self._children.warm_up()
         except (ConfigError, OSError, RuntimeError) as error:
             # The hub, once connected, prints this error once for all ranks.
             self._unfit = problem(error)
@@ -194,7 +200,7 @@ class Rank:
 
     async def _read_program(self) -> None:
         try:
-            await self._crew.read_program()
+            await self._children.read_program()
         except RunnerError as error:
             # As above; this happens before the ranks have met, or after.
             self._unfit = self._unfit or error
@@ -217,10 +223,10 @@ class Rank:
     def _on_met(self, met: Met) -> None:
         self.contact.found(met)
         self.contact.join(
-            self._crew.home, self._crew.hello(), self._events, self._look_around
+            self._children.home, self._children.hello(), self._events, self._look_around
         )
         self._launched.joined()
-        if not self._crew.agent.running:
+        if not self._children.agent.running:
             self._launched.die_in(0)
         for service in self.contact.services():
             self._tasks.start(service)
@@ -229,9 +235,9 @@ class Rank:
             return
         try:
             host, files = met.connection.host, self.contact.files
-            self._crew.found(met.record, host, files)
+            self._children.found(met.record, host, files)
         except (ConfigError, OSError) as error:
-            self.contact.fail(problem(error, str(self._crew.place.path)))
+            self.contact.fail(problem(error, str(self._children.directory.path)))
 
     def _on_crashed(self, crashed: Crashed) -> None:
         raise crashed.error
@@ -278,9 +284,9 @@ class Rank:
         contact = self.contact
         try:
             host = contact.met.connection.host
-            warnings = await self._crew.work(start, contact.met.record, host)
+            warnings = await self._children.work(start, contact.met.record, host)
         except (RunnerError, OSError, RuntimeError) as error:
-            contact.fail(problem(error, str(self._crew.place.path)))
+            contact.fail(problem(error, str(self._children.directory.path)))
             return
         for warning in warnings:
             contact.say(m.Note(warning))
@@ -288,14 +294,14 @@ class Rank:
     def _for_the_scheduler(
         self, message: m.Complete | m.WorkersLost | m.AskActivity
     ) -> None:
-        self._crew.scheduler.send(message)
+        self._children.scheduler.send(message)
 
     def _on_ready(self, ready: m.Ready) -> None:
         self._waits_to_begin = True
         self._tasks.start(self._begin_script(ready))
 
     async def _begin_script(self, ready: m.Ready) -> None:
-        await self._crew.knows_its_program.wait()
+        await self._children.knows_its_program.wait()
         if self._closing:
             return
         self._waits_to_begin = False
@@ -320,7 +326,7 @@ class Rank:
     def _on_scheduler_ended(self, ended: Ended) -> None:
         if self._scheduler_closed:
             return
-        tail = self._crew.place.tail("scheduler")
+        tail = self._children.directory.tail("scheduler")
         self.contact.fail(
             LostError(
                 f"the scheduler on {self._node} {ended}{tail}",
@@ -335,35 +341,35 @@ class Rank:
         self._launched.die_in(0)
 
     def _on_forked(self, message: m.Forked) -> None:
-        self._crew.born(message)
+        self._children.born(message)
 
     def _on_declined(self, message: m.Declined) -> None:
         del message
-        self._crew.agent.disown()
-        self._tasks.start(self._crew.work_alone())
+        self._children.agent.disown()
+        self._tasks.start(self._children.work_alone())
 
     def _on_agent_failed(self, message: m.Failed) -> None:
         self._agent_failed = True
         self.contact.say(message)
         # The agent may wait for an answer before it ends.
-        self._crew.agent.send(m.Ping())
+        self._children.agent.send(m.Ping())
 
     def _on_agent_ended(self, ended: Ended) -> None:
         self._launched.die_in(0)
         # An agent without workers may end once it has forked the other processes.
         if self._scheduler_closed or self._agent_failed:
             return
-        how = f"{ended}{self._crew.place.tail('agent')}"
-        if self._crew.unborn:
+        how = f"{ended}{self._children.directory.tail('agent')}"
+        if self._children.unborn:
             self.contact.fail(
                 LostError(
                     f"its node agent {how}",
-                    f"an agent that starts the {self._crew.unborn}",
+                    f"an agent that starts the {self._children.unborn}",
                     "look for what ended it: the node's memory, another program",
                 )
             )
-        elif self._crew.serves:
-            self.contact.say(m.AgentGone(how, own=self._crew.has_own_agent))
+        elif self._children.serves:
+            self.contact.say(m.AgentGone(how, own=self._children.has_own_agent))
 
     def _on_signal(self, message: m.Signalled) -> None:
         now = time.monotonic()
@@ -449,7 +455,7 @@ class Rank:
         self._tasks.start(self._stop(message.status))
 
     async def _stop(self, status: int) -> None:
-        ends = [self._crew.agent.finish(self._patience, m.Close(0))]
+        ends = [self._children.agent.finish(self._patience, m.Close(0))]
         if Role.client in self._roles:
             ends.append(self._script.stop(status, self._settings.grace))
         await asyncio.gather(*ends)
@@ -562,7 +568,7 @@ class Rank:
 
     def _look_around(self, every: float) -> None:
         """Kill stopped processes; end as by SIGTERM if the launcher has died."""
-        self._crew.end_the_standing(every)
+        self._children.kill_stopped(every)
         if os.getppid() != self._launcher:
             self._launcher = os.getppid()
             if self._above is None and may_be_outlived(self._world.launcher):
@@ -586,7 +592,7 @@ class Rank:
         # This comes early, because mpiexec may kill this process before its end.
         self.contact.withdraw()
         self._say_what_nobody_heard()
-        await self._crew.leave(self._patience)
+        await self._children.leave(self._patience)
         await self.contact.settle()
         self._launched.settle()
         await self.contact.closed()
@@ -594,7 +600,7 @@ class Rank:
             await self._hub.close()
         # Removing spilled data may take a disk a long time.
         self._launched.die_in(0)
-        self._crew.tidy()
+        self._children.tidy()
         self._launched.die_in(LAST)
         if self._status == LostError.status and not self._started:
             # A rank that did not find the hub in time may have left a notice of that.

@@ -24,7 +24,7 @@ from dask_runner.errors import ConfigError, LostError, RunnerError
 from dask_runner.hub import messages as m
 from dask_runner.hub.agents import REASON_SECONDS
 from dask_runner.launch.options import BY_KEY
-from dask_runner.node.causes import in_words, root
+from dask_runner.node.system_errors import in_words, root
 from dask_runner.programs import lifeline, user_modules
 from dask_runner.programs.listening import WithoutPort
 from dask_runner.programs.watched import FAST_RESTARTS, WatchedNanny, pause

@@ -22,7 +22,7 @@ from dask_runner.hub.channel import open_channel
 from dask_runner.hub.messages import ProtocolError
 from dask_runner.hub.server import between_pings
 from dask_runner.node.agent_socket import guests
-from dask_runner.node.exits import Ended, Standing, ended
+from dask_runner.node.exits import Ended, StoppedProcesses, ended
 from dask_runner.node.instructions import RunWorkers
 from dask_runner.programs import forks, lifeline
 from dask_runner.programs.bereft import remove_record
@@ -80,7 +80,7 @@ class Agent:
         self._variables = variables
         self._siblings = siblings
         self._silence = silence
-        self._standing = Standing(silence)
+        self._stopped = StoppedProcesses(silence)
         self._workers: set[Workers] = set()
         self._others: dict[asyncio.Task[None], Channel] = {}
         self._listening: asyncio.Task[None] | None = None
@@ -146,7 +146,7 @@ class Agent:
                 for nanny in workers.nannies
             }
             own = forks.keeper.pids if forks.keeper else set()
-            for pid in self._standing.too_long({top, *own, *watched} - {0}, every):
+            for pid in self._stopped.too_long({top, *own, *watched} - {0}, every):
                 if pid in watched:
                     watched[pid].why = "it was stopped and not continued"
                 kill(pid)

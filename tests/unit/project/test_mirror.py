@@ -80,7 +80,7 @@ ELSEWHERE = {
     "mpi/world": "unit/launch/test_numbers.py",
     "node/children": "local/test_program_kinds.py",
     "node/events": "unit/node/test_parting.py",
-    "node/instruct": "unit/programs/test_user_modules.py",
+    "node/make_instructions": "unit/programs/test_user_modules.py",
     "node/launcher_child": "unit/node/test_parting.py",
     "node/leader": "local/test_followers.py",
     "node/own_contact": "local/node/test_contact.py",
