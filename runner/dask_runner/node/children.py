@@ -1,8 +1,8 @@
 """A rank's child processes: started early, and instructed when the hub is found.
 
 The agent is the first: it imports Dask and forks the others. A rank whose node has an
-agent already starts none, and asks that one to fork its workers
-(:mod:`dask_runner.node.agent_socket`).
+agent already starts none, and has that one fork its workers
+(:mod:`dask_runner.node.shared_agent`).
 """
 
 from __future__ import annotations
@@ -18,13 +18,17 @@ from dask_runner.launch.plan import Role
 from dask_runner.meeting.addresses import of_interface
 from dask_runner.mpi import image
 from dask_runner.mpi import world as mpi_world
-from dask_runner.node import agent_socket, find_hub, make_instructions, program
-from dask_runner.node.child import Peer, Process, Sibling
+from dask_runner.node import find_hub, make_instructions, program
+from dask_runner.node.admission import ForkContext
+from dask_runner.node.child import Process, Sibling
 from dask_runner.node.directory import RankDirectory
 from dask_runner.node.events import Source
 from dask_runner.node.exits import StoppedProcesses
 from dask_runner.node.instructions import Imports, RunAgent
+from dask_runner.node.neighbours import borrow
 from dask_runner.node.orphans import LAST
+from dask_runner.node.peer import Peer, SocketPeer
+from dask_runner.node.shared_agent import WITH_ITS_LEADER, Agent, SharedAgent
 from dask_runner.resources import open_files
 from dask_runner.resources.scratch import scratch
 
@@ -35,8 +39,8 @@ if TYPE_CHECKING:
     from dask_runner.launch.launch import Launch
     from dask_runner.meeting.record import Record
     from dask_runner.node.events import Event
-    from dask_runner.node.instructions import RunWorkers
     from dask_runner.node.launcher_child import Launched
+    from dask_runner.node.neighbours import Neighbours
     from dask_runner.node.script import Client
     from dask_runner.resources.machine import Snapshot
 
@@ -63,6 +67,8 @@ class Children:
         Gets their messages and ends.
     launched : Launched
         The process that the launcher started for the rank.
+    neighbours : Neighbours
+        The other ranks of the node.
     above : Client, optional
         The client, if it is the user's process and no child.
     """
@@ -73,27 +79,28 @@ class Children:
         snapshot: Snapshot,
         events: asyncio.Queue[Event],
         launched: Launched,
+        neighbours: Neighbours,
         above: Client | None,
     ) -> None:
         self._launch = launch
         self._snapshot = snapshot
         self._events = events
         self._launched = launched
+        self._neighbours = neighbours
         self._roles = launch.plan.roles(launch.world.rank)
         self._directory: RankDirectory | None = None
-        self._work: RunWorkers | None = None
         self._stopped = StoppedProcesses(launch.settings.silence)
         self._found = m.Found({})
         self.agent: Peer = Process(Source.agent, events)
         self.scheduler = Process(Source.scheduler, events)
-        self.client: Client = above or Process(Source.client, events)
+        client = Process(Source.client, events)
+        self.client: Client = above or client
+        self._forks = {"scheduler": self.scheduler, "client": client}
         self._program = launch.program if Role.client in self._roles else None
         self._opened = list(self._program.descriptors) if self._program else []
         self._linked = asyncio.Event()
         #: Set when the client, if there is one, has its instructions.
         self.knows_its_program = asyncio.Event()
-        self.home = ""
-        self.leads = False
         self._unborn: set[str] = set()
 
     async def warm_up(self) -> None:
@@ -104,24 +111,20 @@ class Children:
         ConfigError
             If the rank cannot take part.
         """
-        world, environ = self._launch.world, self._launch.environ
-        place = self._launched.scratch or scratch(self._snapshot).path
-        self._directory = RankDirectory(place, environ)
+        place = self._neighbours.scratch or scratch(self._snapshot).path
+        self._directory = RankDirectory(place, self._launch.environ)
         if self._launch.settings.mpi_tasks:
-            mpi_world.check(world, self._launch.plan)
-        else:
-            self.home = agent_socket.home(world, environ)
-        self.leads = bool(self.home) and world.local_rank == 0
+            mpi_world.check(self._launch.world, self._launch.plan)
         if self._launch.settings.interface:
             of_interface(self._launch.settings.interface)
         siblings = []
         if Role.scheduler in self._roles:
-            siblings.append((self.scheduler, -1))
+            siblings.append((self._forks["scheduler"], -1))
         if self._program is not None:
-            assert isinstance(self.client, Process)  # noqa: S101  it has a program
-            siblings.append((self.client, -1 if _stdin_is_unusable() else 0))
-        works_alone = Role.worker in self._roles and not self.home
-        if siblings or self.leads or works_alone:
+            stdin = -1 if _stdin_is_unusable() else 0
+            siblings.append((self._forks["client"], stdin))
+        works_alone = Role.worker in self._roles and not self._neighbours.have_agent
+        if siblings or self._neighbours.leads or works_alone:
             await self._start_agent(siblings)
 
     def hello(self) -> m.Hello:
@@ -129,20 +132,26 @@ class Children:
         return find_hub.hello(
             self._launch.world,
             self._snapshot,
-            leads=self.leads,
             # The snapshot does not have the variable that names a bound MPI.
-            mpi=image.library(self._launch.environ),
+            image.library(self._launch.environ),
         )
 
     @property
     def serves(self) -> bool:
         """Whether the rank's agent has workers."""
-        return self.leads or Role.worker in self._roles
+        return self._neighbours.leads or Role.worker in self._roles
 
     @property
-    def has_own_agent(self) -> bool:
-        """Whether the rank's agent is its own child."""
-        return isinstance(self.agent, Process)
+    def lent(self) -> Agent | None:
+        """The rank's own agent, if others may share it."""
+        if self._neighbours.leads and isinstance(self.agent, Agent):
+            return self.agent
+        return None
+
+    @property
+    def context(self) -> ForkContext:
+        """What the rank's workers need from the process that forks them."""
+        return ForkContext.of(self._launch, self._snapshot, self.directory.path)
 
     @property
     def unborn(self) -> str:
@@ -172,8 +181,6 @@ class Children:
                     self._opened if process is self.client else [],
                 )
             )
-        if listening := self._listen():
-            given.append(listening)
         stdins = [fork.stdin for fork in forks if fork.stdin >= 0]
         environ = self._launch.environ
         added = {k: v for k, v in AGENT_VARIABLES.items() if not environ.get(k)}
@@ -189,8 +196,6 @@ class Children:
         run = RunAgent(
             siblings=tuple(forks),
             serves=self.serves,
-            socket=listening.fileno() if listening else -1,
-            place=self.own_place,
             launchers=tuple(launchers),
             imports=Imports(tuple(added), tuple(settings.preload_modules)),
             silence=settings.silence,
@@ -200,7 +205,7 @@ class Children:
             stderr=users,
         )
         self._unborn |= {fork.name for fork in forks}
-        agent = Process(Source.agent, self._events)
+        agent = Agent(self._events, self.directory)
         self.agent = agent
         await agent.start(
             self.directory.environment(added),
@@ -219,19 +224,6 @@ class Children:
             end.close()
         for descriptor in (users, complaints, *stdins):
             os.close(descriptor)
-
-    def _listen(self) -> socket.socket | None:
-        if not self.leads:
-            return None
-        listening = agent_socket.listen(self.home)
-        # If another process has the name, this rank's agent serves no others.
-        self.leads = listening is not None
-        return listening
-
-    @property
-    def own_place(self) -> agent_socket.Place:
-        """The place that workers inherit from this rank."""
-        return agent_socket.Place.of(self._snapshot, self.directory.path)
 
     def found(self, record: Record, host: str, files: Sequence[str]) -> None:
         """Instruct the agent and the scheduler, once the hub is found.
@@ -280,25 +272,27 @@ class Children:
         ConfigError
             If an option about the workers is invalid on this node.
         """
-        self._work, warnings = make_instructions.workers(
+        work, warnings = make_instructions.workers(
             self._launch, self._snapshot, self.directory, start, host, record
         )
-        sock = await agent_socket.connect(self.home) if start.borrows else None
-        if sock is None:
-            await self.work_alone()
-        else:
-            self.agent = Peer(Source.agent, self._events)
-            await self.agent.attach(sock)
-            self.agent.send(self._work)
-        return (*self.directory.warnings, *warnings)
-
-    async def work_alone(self) -> None:
-        """Have the rank's own agent start the workers."""
-        assert self._work is not None  # noqa: S101  it was declined
-        if not self.agent.running or not isinstance(self.agent, Process):
+        if not self.agent.running:
+            await self._share_an_agent()
+        if not self.agent.running:
             await self._start_agent(())
             self.agent.send(self._found)
-        self.agent.send(self._work)
+        self.agent.send(work)
+        return (*self.directory.warnings, *warnings)
+
+    async def _share_an_agent(self) -> None:
+        """Use the agent of the node's leader, if it can fork for this rank."""
+        lent, name = self._neighbours.agent, self._neighbours.asks_at
+        if lent is not None and lent.running:
+            rank = self._launch.world.rank
+            self.agent = SharedAgent(rank, lent, self._events)
+        elif name and (channel := await borrow(name, self.context)):
+            self.agent = agent = SocketPeer(Source.agent, self._events)
+            agent.why = WITH_ITS_LEADER
+            agent.use(channel)
 
     def kill_stopped(self, every: float) -> None:
         """Kill processes of the rank that were stopped and not continued."""
@@ -314,8 +308,7 @@ class Children:
 
     async def leave(self, patience: float) -> None:
         """End all processes; kill them after *patience* seconds."""
-        if isinstance(self.client, Process):
-            await self.client.stop(0.0)
+        await self._forks["client"].stop(0.0)
         await asyncio.gather(
             self.agent.finish(patience, m.Close(0)),
             self.scheduler.stop(patience, ask=m.Finish()),
@@ -339,9 +332,7 @@ class Children:
     def born(self, forked: m.Forked) -> None:
         """Note a process that the agent has forked."""
         self._unborn.discard(forked.name)
-        process = self.scheduler if forked.name == "scheduler" else self.client
-        assert isinstance(process, Process)  # noqa: S101  this rank has asked for it
-        process.born(forked.pid)
+        self._forks[forked.name].born(forked.pid)
 
 
 def _users_stderr() -> int:

@@ -11,10 +11,10 @@ from dask_runner.hub import messages as m
 from dask_runner.hub.channel import BlockingChannel
 from dask_runner.linux import adopt_orphans
 from dask_runner.node import follower
-from dask_runner.node.child import Peer
 from dask_runner.node.events import Source
 from dask_runner.node.exits import Ended, is_stopped
 from dask_runner.node.orphans import LAST, die_in, end_orphans
+from dask_runner.node.peer import SocketPeer
 
 if TYPE_CHECKING:
     import socket
@@ -34,8 +34,6 @@ class Launched(Protocol):
     pid: int
     #: Why it is about to be killed.
     why: str
-    #: Where the rank's directory is made; empty where the rank chooses.
-    scratch: str
 
     @property
     def running(self) -> bool:
@@ -81,12 +79,11 @@ class ThisProcess:
 
     pid = 0
     why = ""
-    scratch = ""
     running = True
 
     def __init__(self, leader: socket.socket | None = None) -> None:
         self._leader = leader
-        self._peer: Peer | None = None
+        self._peer: SocketPeer | None = None
 
     def listen(self, events: asyncio.Queue[Event]) -> None:
         """Handle signals, and adopt orphans of the rank's processes."""
@@ -97,10 +94,10 @@ class ThisProcess:
             loop.add_signal_handler(number, events.put_nowait, event)
         follower.hear_signals()
         if self._leader is not None:
-            meeting = self._meet(Peer(Source.leader, events), self._leader)
+            meeting = self._meet(SocketPeer(Source.leader, events), self._leader)
             self._meeting = asyncio.create_task(meeting)
 
-    async def _meet(self, peer: Peer, leader: socket.socket) -> None:
+    async def _meet(self, peer: SocketPeer, leader: socket.socket) -> None:
         await peer.attach(leader)
         self._peer = peer
 
@@ -179,7 +176,6 @@ class Follower:
         self._events: asyncio.Queue[Event] | None = None
         self.pid = pid
         self.why = ""
-        self.scratch = ""
         self.running = True
         self.has_joined = False
         self.left = asyncio.create_task(self._listen())

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from dask_runner.launch.plan import Role
 from dask_runner.meeting.addresses import of_interface
-from dask_runner.node.agent_socket import Place
 from dask_runner.node.instructions import (
     Keys,
     Modules,
@@ -160,7 +159,9 @@ def workers(
         mpi_ranks=world.size if settings.mpi_tasks else 0,
         workers=tuple(each),
         fleet=fleet,
-        place=Place.of(snapshot, directory.path),
+        cpus=tuple(snapshot.cpus),
+        directory=str(Path.cwd()),
+        private=str(directory.path),
         log=directory.log("worker"),
         environ=dict(directory.environment(directory.tls(record))),
         keys=_keys(record),

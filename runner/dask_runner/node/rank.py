@@ -35,6 +35,7 @@ from dask_runner.node.contact import Met
 from dask_runner.node.events import Source
 from dask_runner.node.exits import Ended
 from dask_runner.node.find_hub import Broken
+from dask_runner.node.neighbours import Neighbours
 from dask_runner.node.orphans import LAST
 from dask_runner.node.parting import Parting, Unheard
 from dask_runner.node.script import Script
@@ -46,11 +47,12 @@ if TYPE_CHECKING:
 
     from dask_runner.launch.launch import Launch
     from dask_runner.meeting.record import Record
-    from dask_runner.node.agent_socket import Place
+    from dask_runner.node.admission import ForkContext
     from dask_runner.node.contact import RankContact
     from dask_runner.node.events import Event
     from dask_runner.node.launcher_child import Launched
     from dask_runner.node.script import Client
+    from dask_runner.node.shared_agent import Agent
     from dask_runner.resources.machine import Snapshot
 
 #: Seconds within which a repeated signal is the same one: a launcher may signal this
@@ -58,16 +60,18 @@ if TYPE_CHECKING:
 SAME_SIGNAL = 0.5
 #: Why a rank is lost whose follower has ended.
 LAUNCHED_GONE = "the process that the launcher started for it is gone"
+#: The neighbours of a rank that shares nothing with others.
+NONE = Neighbours()
 #: Exit statuses from here on mean a signal.
 SIGNALLED = 128
 
 
 @dataclass(frozen=True, slots=True)
-class Substitute:
-    """The agent that this rank offers to others: its name, and its workers' place."""
+class Offer:
+    """The agent that this rank lends to others, and what its own workers need."""
 
-    home: str
-    place: Place
+    agent: Agent
+    context: ForkContext
 
 
 class Rank:
@@ -82,6 +86,8 @@ class Rank:
         The contact with the hub.
     launched : Launched
         The process that the launcher started for the rank.
+    neighbours : Neighbours
+        The other ranks of the node.
     above : Client, optional
         The user's process, with a runner in Python: the parent of this one.
     events : asyncio.Queue
@@ -99,6 +105,7 @@ class Rank:
         contact: RankContact,
         events: asyncio.Queue[Event],
         launched: Launched,
+        neighbours: Neighbours = NONE,
         above: Client | None = None,
     ) -> None:
         self._launch = launch
@@ -111,7 +118,7 @@ class Rank:
         self._node = socket.gethostname()
         self._hub: Hub | None = None
         self._launcher = os.getppid()
-        self._children = Children(launch, snapshot, events, launched, above)
+        self._children = Children(launch, snapshot, events, launched, neighbours, above)
         self.contact = contact
         self._parting = Parting(launch, self._node, contact, launched, events)
         self._script = Script(
@@ -152,14 +159,15 @@ class Rank:
             await self._leave()
         return self._status
 
-    # --- for followers --------------------------------------------------------
+    # --- for the ranks that it leads ----------------------------------------
 
-    async def stands_in(self) -> Substitute | None:
-        """Return the agent that this rank offers to followers; None if it has none."""
+    async def offer(self) -> Offer | None:
+        """Return the agent that this rank lends; None if it has none."""
         await self._prepared.wait()
-        if self._unfit is not None or not self._children.leads:
+        agent = self._children.lent
+        if self._unfit is not None or agent is None:
             return None
-        return Substitute(self._children.home, self._children.own_place)
+        return Offer(agent, self._children.context)
 
     @property
     def directory(self) -> Path:
@@ -222,9 +230,7 @@ class Rank:
 
     def _on_met(self, met: Met) -> None:
         self.contact.found(met)
-        self.contact.join(
-            self._children.home, self._children.hello(), self._events, self._look_around
-        )
+        self.contact.join(self._children.hello(), self._events, self._look_around)
         self._launched.joined()
         if not self._children.agent.running:
             self._launched.die_in(0)
@@ -343,11 +349,6 @@ class Rank:
     def _on_forked(self, message: m.Forked) -> None:
         self._children.born(message)
 
-    def _on_declined(self, message: m.Declined) -> None:
-        del message
-        self._children.agent.disown()
-        self._tasks.start(self._children.work_alone())
-
     def _on_agent_failed(self, message: m.Failed) -> None:
         self._agent_failed = True
         self.contact.say(message)
@@ -369,7 +370,11 @@ class Rank:
                 )
             )
         elif self._children.serves:
-            self.contact.say(m.AgentGone(how, own=self._children.has_own_agent))
+            self.contact.say(m.AgentGone(how))
+
+    def _on_lent_agent_gone(self, message: m.AgentGone) -> None:
+        if not self._agent_failed:
+            self.contact.say(message)
 
     def _on_signal(self, message: m.Signalled) -> None:
         now = time.monotonic()
@@ -534,7 +539,6 @@ class Rank:
         (Source.scheduler, Ended): _on_scheduler_ended,
         (Source.agent, m.Ping): _on_agent_lives,
         (Source.agent, m.Forked): _on_forked,
-        (Source.agent, m.Declined): _on_declined,
         (Source.agent, m.WorkersUp): _for_the_hub,
         (Source.agent, m.WorkerDied): _for_the_hub,
         (Source.agent, m.WorkerDown): _for_the_hub,
@@ -542,6 +546,7 @@ class Rank:
         (Source.agent, m.WorkerLeft): _for_the_hub,
         (Source.agent, m.Note): _for_the_hub,
         (Source.agent, m.Failed): _on_agent_failed,
+        (Source.agent, m.AgentGone): _on_lent_agent_gone,
         (Source.agent, Ended): _on_agent_ended,
         (Source.launched, m.Signalled): _on_signal,
         (Source.launched, Ended): _on_launched_gone,
@@ -559,6 +564,7 @@ class Rank:
             (Source.link, m.Ready),
             (Source.link, m.Close),
             (Source.scheduler, Ended),
+            (Source.agent, m.AgentGone),
             (Source.agent, Ended),
             (Source.launched, Ended),
             (Source.leader, m.Close),

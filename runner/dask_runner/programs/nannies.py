@@ -22,8 +22,6 @@ from distributed.worker_memory import parse_memory_limit
 
 from dask_runner.errors import ConfigError, LostError, RunnerError
 from dask_runner.hub import messages as m
-from dask_runner.hub.agents import REASON_SECONDS
-from dask_runner.launch.options import BY_KEY
 from dask_runner.node.system_errors import in_words, root
 from dask_runner.programs import lifeline, user_modules
 from dask_runner.programs.listening import WithoutPort
@@ -36,8 +34,8 @@ if TYPE_CHECKING:
 
     from distributed.process import AsyncProcess
 
-    from dask_runner.hub.channel import Channel
     from dask_runner.node.instructions import RunWorkers
+    from dask_runner.programs.rank_line import RankLine
     from dask_runner.resources.worker_share import NamedWorker
 
 logger = logging.getLogger("distributed")
@@ -56,6 +54,9 @@ NANNY_CONFIG = {
 
 #: Options that may keep a worker from starting.
 OPTIONS = "--worker-class, --preload, --resources and worker_options"
+
+#: Seconds for the process that has lost the scheduler to say why it is lost.
+REASON_SECONDS = 2.0
 
 #: Seconds for a worker to close before its nanny kills it. A worker that has just lost
 #: its scheduler would take longer, and this process would be killed before it has
@@ -79,18 +80,18 @@ class Workers:
     Parameters
     ----------
     work : RunWorkers
-    channel : Channel
-        The channel to the rank.
+    line : RankLine
+        The messages of the rank, and those to it.
     inherited : frozenset of str
         The names of the variables that forks inherit from the agent's own rank.
     """
 
     def __init__(
-        self, work: RunWorkers, channel: Channel, inherited: frozenset[str]
+        self, work: RunWorkers, line: RankLine, inherited: frozenset[str]
     ) -> None:
         self._work = work
         self._inherited = inherited
-        self._channel = channel
+        self._line = line
         self._servers: list[Any] = []
         self._keeping: set[asyncio.Task[None]] = set()
 
@@ -107,8 +108,7 @@ class Workers:
         bool
             Whether the rank has announced its end; if not, it is lost.
         """
-        channel = self._channel
-        end = asyncio.ensure_future(_end(channel))
+        end = asyncio.ensure_future(_end(self._line))
         start = asyncio.ensure_future(self._start())
         try:
             await asyncio.wait({end, start}, return_when=asyncio.FIRST_COMPLETED)
@@ -116,7 +116,7 @@ class Workers:
                 if _lost_the_scheduler(start.exception()):
                     # The process that knows the reason reports it meanwhile.
                     await asyncio.wait({end}, timeout=REASON_SECONDS)
-                channel.send(self._outcome(start))
+                self._line.send(self._outcome(start))
             return await end
         finally:
             start.cancel()
@@ -175,7 +175,7 @@ class Workers:
                         raise reason from error
                     raise
                 how = str(server.ended or "could not be started")
-                self._channel.send(m.WorkerDied(str(server.name), how))
+                self._line.send(m.WorkerDied(str(server.name), how))
                 self._servers.remove(server)
             else:
                 if isinstance(server, WatchedNanny):
@@ -195,11 +195,11 @@ class Workers:
             await nanny.finished()
             name = str(nanny.name)
             if nanny.lost is None:
-                self._channel.send(m.WorkerLeft(name))
+                self._line.send(m.WorkerLeft(name))
                 return
             what = lifeline.problem_with(f"worker {name}", nanny.lost, OPTIONS)
             saw = what.saw.removeprefix(f"worker {name} ")
-            self._channel.send(m.WorkerDown(name, saw, what.needed, what.do))
+            self._line.send(m.WorkerDown(name, saw, what.needed, what.do))
             self._servers.remove(nanny)
             deaths = max(nanny.deaths, FAST_RESTARTS) + 1
             await asyncio.sleep(pause(deaths))
@@ -226,8 +226,8 @@ class Workers:
             return self._without_ports(kind, work.scheduler, **options)
         kind = Placed(
             kind if self._ports else WithoutPort(kind),
-            worker.cpus or tuple(work.place.cpus),
-            work.place.directory,
+            worker.cpus or work.cpus,
+            work.directory,
             work.log,
             user_modules.for_workers(work.modules),
             _in_place_of(self._inherited - variables.keys()),
@@ -238,7 +238,7 @@ class Workers:
                 work.scheduler,
                 worker_class=kind,
                 env=variables,
-                tell=self._channel.send,
+                tell=self._line.send,
                 deaths=deaths,
                 **options,
             )
@@ -319,11 +319,6 @@ def _reason(nanny: WatchedNanny, tries: int = 1) -> RunnerError | None:
     )
 
 
-def own_class(work: RunWorkers) -> bool:
-    """Return whether workers or nannies have a class of the user's."""
-    return bool(work.worker_class != BY_KEY["worker_class"].default)
-
-
 def _in_place_of(variables: Iterable[str]) -> dict[str, str | None]:
     """Return the values for variables that a worker must not inherit.
 
@@ -349,7 +344,7 @@ def _members(server: Any) -> list[Any]:
     return list(getattr(server, "nannies", [server]))
 
 
-async def _end(channel: Channel) -> bool:
-    while isinstance(message := await channel.receive(), m.Ping):
+async def _end(line: RankLine) -> bool:
+    while isinstance(message := await line.receive(), m.Ping):
         pass
     return isinstance(message, m.Close)
