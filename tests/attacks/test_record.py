@@ -106,7 +106,8 @@ def test_a_directory_of_somebody_else_gets_no_record(
     home = file_meeting(WORLD, {"HOME": str(tmp_path)}, None)
     assert not published(home)
     assert not list(theirs.iterdir())
-    assert home.files == (str(tmp_path / ".dask-runner" / f"{KEY}.json"),)
+    assert home.files[0] == str(tmp_path / ".dask-runner" / f"{KEY}.json")
+    assert Path(home.files[0]).exists()
 
 
 @pytest.mark.attack(

@@ -58,7 +58,9 @@ print(json.dumps({
 def test_ssh_and_a_browser_reach_it_from_the_login_node(jobs: Jobs) -> None:
     job = jobs.srun("-N2 --ntasks-per-node=1", jobs.write("hold.py", HOLD))
     job.wait_for("begun")
-    said = re.search(r"dashboard (\S+) after: (ssh -N -L .*)", job.running.stderr)
+    said = re.search(
+        r"dashboard: .*; or (\S+) after: (ssh -N -L .*)", job.running.stderr
+    )
     assert said, job.running.stderr
     address, line = said.groups()
     assert job.running.stdout.splitlines()[0] == f"{address}#first: {line}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from dask_runner.hub import mutual_tls
@@ -10,6 +12,8 @@ from dask_runner.meeting.record import Record
 from tests.unit.stage import PATIENCE, Stage
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from dask_runner.hub.channel import Channel
 
 LOOPBACK = "127.0.0.1"
@@ -42,3 +46,19 @@ class Served(Stage):
         channel = await mutual_tls.connect(self.record(), PATIENCE)
         self._channels.append(channel)
         return channel
+
+
+@asynccontextmanager
+async def silent_port(port: int = 0) -> AsyncIterator[int]:
+    """Listen at a port where nothing is ever said; yield its number."""
+    held: list[asyncio.StreamWriter] = []
+
+    async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        held.append(writer)
+        await reader.read()
+
+    async with await asyncio.start_server(hold, LOOPBACK, port) as server:
+        yield server.sockets[0].getsockname()[1]
+    for writer in held:
+        writer.close()
+        await writer.wait_closed()

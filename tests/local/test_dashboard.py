@@ -106,7 +106,7 @@ def test_the_link_says_how_one_comes_to_it_and_others_are_as_they_were(
     found = json.loads(held.stdout.splitlines()[0])
 
     assert found["ours"].startswith(f"unix:{path_in(held.stderr)} ")
-    assert "--dashboard-address 127.0.0.1:8787" in found["ours"]
+    assert "(for a browser, dask-runner dashboard local-" in found["ours"]
     assert found["ours"] in found["shown"]
     assert found["other"] == "http://c7:4711/status"
 
@@ -118,7 +118,8 @@ def test_a_job_tells_the_tunnel(tmp_path: Path, dask_runner: DaskRunner) -> None
 
     (line,) = (one for one in ended.stderr.splitlines() if "dashboard" in one)
     address, _, tunnel = line.partition(" after: ")
-    assert address == "dask-runner: dashboard http://127.0.0.1:8787/status"
+    easier = "dask-runner: dashboard: dask-runner dashboard 4711"
+    assert address == f"{easier}; or http://127.0.0.1:8787/status"
     assert shlex.split(tunnel)[:3] == ["ssh", "-N", "-L"]
     assert links(ended)["ours"] == f"http://127.0.0.1:8787/status#first: {tunnel}"
 

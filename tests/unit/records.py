@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from dask_runner.launch.world import World
 from dask_runner.meeting.by_file import FileMeeting
+from dask_runner.meeting.named_record import NamedRecord
 from dask_runner.meeting.notice import Notice
 from dask_runner.meeting.record import Record
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 KEY = "slurm.4711.0"
 RECORD = Record(KEY, "ab" * 16, "c1", "127.0.0.1", 40000, "CERT", "KEY")
+NAMED = NamedRecord("lab", "4711", "slurm", 1.8e9, "3.13.5", "2026.8.0", RECORD)
 
 
 #: It counts for longer than a test takes.

@@ -279,6 +279,36 @@ def stop(*, name: str | None, timeout: float) -> NoReturn:
 
 
 @cli.command()
+@click.argument("name", required=False)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    metavar="PORT",
+    help="The port on this machine; 0 for any. [default: 8787, or the next free one]",
+)
+@click.option(
+    "--socket",
+    "path",
+    metavar="PATH",
+    help="A Unix socket in place of a port, for all your clusters: for a proxy that "
+    "checks who comes, such as JupyterLab's.",
+)
+def dashboard(*, name: str | None, port: int | None, path: str | None) -> NoReturn:
+    """Show the dashboard of the cluster NAME to a browser on this machine.
+
+    It prints a link, for you alone, that works until the cluster ends or you press
+    Ctrl-C. NAME may be left out where you have one cluster.
+    """
+
+    def play() -> int:
+        from dask_runner.cli import dashboard as shows  # noqa: PLC0415  as above
+
+        return shows.show(name, port, path, os.environ, click.echo)
+
+    _end(play, "none")
+
+
+@cli.command()
 @click.argument("image", required=False)
 @click.option("--host", metavar="DIR", help="The host's root; default: /host or /.")
 @click.option(

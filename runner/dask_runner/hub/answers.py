@@ -95,7 +95,20 @@ class Answers:
     async def _dashboard(self, channel: Channel, request: r.AskDashboard) -> None:
         del request
         scheduler = self._parts.assembly.scheduler
-        if scheduler is None or not scheduler.dashboard:
+        if scheduler is None:
+            raise UnavailableError(
+                "the cluster is starting",
+                "its scheduler",
+                "look at it again in a moment; see the cluster with dask-runner list",
+            )
+        if scheduler.dashboard.startswith("https:"):
+            raise ConfigError(
+                f"this cluster's dashboard has a certificate of its own, and is at "
+                f"{scheduler.dashboard}",
+                "one without (distributed.scheduler.dashboard.tls)",
+                "use that address",
+            )
+        if not scheduler.dashboard:
             raise ConfigError(
                 "this cluster has no dashboard",
                 "a cluster with one: bokeh in its image, and not --no-dashboard",

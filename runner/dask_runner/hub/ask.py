@@ -60,8 +60,11 @@ async def asking(
     try:
         channel.send(request)
         yield channel
+    except BaseException:
+        channel.abort()  # a hub that is silent is not waited for
+        raise
     finally:
-        channel.close()
+        await channel.closed()
 
 
 async def _connected(record: Record, seconds: float) -> Channel:

@@ -227,6 +227,7 @@ class Cluster:
 
     def has_name(self, name: str) -> None:
         """Tell the user of a cluster without a script how to use and end it."""
+        self._report.named(name)
         if self._serves:
             self._report.note(
                 f"the cluster's name is {name}: attach with Client(Cluster.from_name("

@@ -1,7 +1,7 @@
 """How a user reaches the dashboard: the text of the start line, and the link.
 
-The dashboard listens on a Unix socket that only the user can open, so a browser needs a
-tunnel; or on a port that the user has asked for.
+The dashboard listens on a Unix socket that only the user can open, so a browser needs
+``dask-runner dashboard`` or a tunnel; or on a port that the user has asked for.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ _PAGE = "status"
 _LOOPBACK = ("http://127.", "https://127.", "http://[::1]", "https://[::1]")
 
 
-def told(scheduler: SchedulerUp, place: str, *, launched: bool) -> tuple[str, str]:
+def told(
+    scheduler: SchedulerUp, place: str, name: str = "", *, launched: bool
+) -> tuple[str, str]:
     """Return the dashboard's link, and the start line's text about it.
 
     Parameters
@@ -28,6 +30,8 @@ def told(scheduler: SchedulerUp, place: str, *, launched: bool) -> tuple[str, st
     scheduler : SchedulerUp
     place : str
         Where the scheduler runs, as ``USER@NODE``.
+    name : str
+        The cluster's; empty if it has none.
     launched : bool
         Whether a launcher has started the ranks, which then run on other machines.
 
@@ -41,7 +45,7 @@ def told(scheduler: SchedulerUp, place: str, *, launched: bool) -> tuple[str, st
     if not at:
         return "", ""
     if at.startswith("/"):
-        return _by_tunnel(at, place, launched=launched)
+        return _by_tunnel(at, place, name, launched=launched)
     said = f"{scheduler.readers} can read it"
     if at.startswith(_LOOPBACK):
         host, _, port = at.partition("://")[2].rpartition(":")
@@ -49,13 +53,16 @@ def told(scheduler: SchedulerUp, place: str, *, launched: bool) -> tuple[str, st
     return f"{at}/{_PAGE}", f"dashboard {at}/{_PAGE} ({said})"
 
 
-def _by_tunnel(path: str, place: str, *, launched: bool) -> tuple[str, str]:
+def _by_tunnel(path: str, place: str, name: str, *, launched: bool) -> tuple[str, str]:
     # ssh splits the argument at colons, so those in the path are escaped.
     end = shlex.quote(f"{LOCAL_PORT}:" + re.sub(r"([\\:])", r"\\\1", path))
     tunnel = f"ssh -N -L {end} {place}"
     link = f"http://127.0.0.1:{LOCAL_PORT}/{_PAGE}"
+    easier = f"dask-runner dashboard {name}"
     if launched:
-        return f"{link}#first: {tunnel}", f"dashboard {link} after: {tunnel}"
+        line = f"dashboard: {easier}; or" if name else "dashboard"
+        return f"{link}#first: {tunnel}", f"{line} {link} after: {tunnel}"
     opened = f"start with --dashboard-address 127.0.0.1:{LOCAL_PORT}"
+    opened = easier if name else opened
     line = f"dashboard: for a browser here, {opened}; from elsewhere: {link} after "
     return f"unix:{path} (for a browser, {opened})", line + tunnel

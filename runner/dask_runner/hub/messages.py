@@ -356,15 +356,9 @@ class Declined(Message):
 
 @dataclass(frozen=True)
 class Found(Message):
-    """The rank has found the hub: the variables that the cluster sets for Dask.
-
-    From rank 0 also the record and its files. The agent removes these, and the
-    cluster's file in the cluster directory, if rank 0 is killed.
-    """
+    """The rank has found the hub: the variables that the cluster sets for Dask."""
 
     environ: dict[str, str]
-    record: str = ""
-    files: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,6 @@ class Naming:
             record,
         )
         self._path: Path | None = None
-        self._withdrawn = False
 
     @property
     def name(self) -> str:
@@ -117,19 +116,18 @@ class Naming:
             self._named.distributed,
             self._named.record,
         )
-        while not await asyncio.to_thread(cluster_directory.claim, path, named):
-            entry = await asyncio.to_thread(cluster_directory.entry, path)
+        # Files are written here and not in a thread: one could write its file after the
+        # cluster has withdrawn it.
+        while not cluster_directory.claim(path, named):
+            entry = cluster_directory.entry(path)
             if entry is not None and (taken := await _taken(entry)):
                 return taken
-        if self._withdrawn:  # the cluster has ended meanwhile
-            cluster_directory.remove(path, named.record.nonce)
-        else:
-            self._path, self._named = path, named
+        self._path, self._named = path, named
         return None
 
     # --- to keep it -----------------------------------------------------------
 
-    async def add_address(self, address: str) -> None:
+    def add_address(self, address: str) -> None:
         """Add the scheduler's address, for clients that know of Dask alone.
 
         Raises
@@ -141,11 +139,9 @@ class Naming:
         if self._path is None:
             return
         try:
-            await asyncio.to_thread(cluster_directory.rewrite, self._path, self._named)
+            cluster_directory.rewrite(self._path, self._named)
         except (OSError, BadRecordError) as error:
             raise _cannot_be_named(error) from error
-        if self._withdrawn:
-            self.withdraw()
 
     async def keep(self) -> None:
         """Refresh the file's time, until this is cancelled.
@@ -167,7 +163,6 @@ class Naming:
 
     def withdraw(self) -> None:
         """Remove the file."""
-        self._withdrawn = True
         if self._path is not None:
             cluster_directory.remove(self._path, self._named.record.nonce)
 
@@ -197,7 +192,7 @@ async def _taken(entry: Entry) -> ConfigError | None:
     try:
         await ask(named.record, AskState(), State, SECONDS)
     except SilentError as why:
-        age = await asyncio.to_thread(cluster_directory.age, entry.path)
+        age = cluster_directory.age(entry.path)
         if why.gone or age > STALE:
             cluster_directory.remove(entry.path, named.record.nonce)
             return None
@@ -205,8 +200,7 @@ async def _taken(entry: Entry) -> ConfigError | None:
             f"a cluster named {entry.name!r} was {where} until {age:.0f} s ago, and "
             f"does not answer: {why}",
             "a name that no cluster has",
-            f"choose another --name; or wait {STALE - age:.0f} s, after which this one "
-            "counts as lost",
+            f"choose another --name, or try again in {STALE - age:.0f} s",
         )
     return ConfigError(
         f"a cluster named {entry.name!r} is running {where}",

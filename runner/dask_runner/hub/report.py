@@ -54,6 +54,7 @@ class Reporter:
         self._quiet = quiet
         self._bar: _Bar | None = None
         self._launched = False
+        self._name = ""
 
     def start(self, world: World, layout: str) -> None:
         """Print the launcher, the job, the number of ranks and the layout."""
@@ -62,6 +63,10 @@ class Reporter:
         self.note(
             f"{world.launcher}{job}: {_many(world.size, 'rank')}, layout {layout}"
         )
+
+    def named(self, name: str) -> None:
+        """Use the cluster's name in what is printed from now on."""
+        self._name = name
 
     def progress(self, up: int, planned: int) -> None:
         """Move the bar, if stderr is a terminal."""
@@ -93,7 +98,8 @@ class Reporter:
         )
         from dask_runner.hub.dashboard import told  # noqa: PLC0415  on rank 0 alone
 
-        link, line = told(scheduler, f"{_user()}@{node}", launched=self._launched)
+        place = f"{_user()}@{node}"
+        link, line = told(scheduler, place, self._name, launched=self._launched)
         if line:
             self.note(line)
         return link

@@ -7,7 +7,6 @@ The messages of a node that proves to hold the record's key go to the
 from __future__ import annotations
 
 import asyncio
-import secrets
 import socket
 import time
 from typing import TYPE_CHECKING, Self
@@ -102,8 +101,8 @@ class Hub:
         )
         return cls(cluster, report, settings.silence)
 
-    async def open(self, launch: Launch, interface: str | None) -> Record:
-        """Listen at the address of an interface; return the record.
+    async def open(self, launch: Launch, interface: str | None, nonce: str) -> Record:
+        """Listen at the address of an interface; return the record, with the nonce.
 
         Raises
         ------
@@ -115,7 +114,7 @@ class Hub:
         self._end = asyncio.create_task(self.cluster.finished(), name="end")
         record = Record(
             launch.world.key,
-            secrets.token_hex(16),
+            nonce,
             socket.gethostname(),
             host,
             port,
@@ -134,8 +133,7 @@ class Hub:
         try:
             await naming.claim()
             self.cluster.has_name(naming.name)
-            address = await self.cluster.scheduler_address()
-            await naming.add_address(address)
+            naming.add_address(await self.cluster.scheduler_address())
             await naming.keep()
         except ConfigError as error:
             self.cluster.has_no_name(error)
@@ -197,7 +195,7 @@ class Hub:
         elif isinstance(first, m.NodeHello):
             await self._stay_with(channel, first)
         else:
-            self._refuse(address, f"{first} where a hello was due")
+            self._refuse(address, f"{first} where Hello was due")
 
     async def _stay_with(self, channel: Channel, hello: m.NodeHello) -> None:
         node = self.cluster.connect(hello, channel)

@@ -30,9 +30,10 @@ async def splice(
     finally:
         for way in ways:
             way.cancel()
+        # Before any wait, which may be the last that this task does.
+        writer.close()
         # One that ended by a lost connection says so here, and that is the end anyway.
         await asyncio.gather(*ways, return_exceptions=True)
-        writer.close()
         with contextlib.suppress(OSError):
             await writer.wait_closed()
         await channel.closed()

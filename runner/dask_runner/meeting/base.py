@@ -64,13 +64,13 @@ class Meeting(ABC):
 
     @property
     def files(self) -> tuple[str, ...]:
-        """Where the record is, if this rank has written it into files."""
+        """Where this rank may write the record."""
         return ()
 
     async def settle(self) -> None:  # noqa: B027  nothing is, by default
         """Wait until nothing of it is under way."""
 
-    def adopt(self, record: Record) -> None:  # noqa: B027  as above
+    def adopt(self, nonce: str) -> None:  # noqa: B027  as above
         """Answer for the record of a rank 0 that is gone (another rank)."""
 
     def withdraw(self) -> None:  # noqa: B027  as above

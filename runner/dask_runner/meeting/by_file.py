@@ -99,7 +99,7 @@ class FileMeeting(Meeting):
         written, refusals = [], []
         for path in self._written or self._paths:
             try:
-                record_file.write(path, record.dump())
+                record_file.write(path, record.dump(), record.nonce)
             except OSError as error:
                 refusals.append(f"{path}: {error.strerror or error}")
             except BadRecordError as error:
@@ -167,12 +167,12 @@ class FileMeeting(Meeting):
 
     @property
     def files(self) -> tuple[str, ...]:
-        """Those that this rank has written."""
-        return tuple(map(str, self._written))
+        """Those that this rank may write."""
+        return tuple(map(str, self._paths))
 
-    def adopt(self, record: Record) -> None:
+    def adopt(self, nonce: str) -> None:
         """Withdraw the files that a lost rank 0 has written."""
-        self._written, self._nonce = list(self._paths), record.nonce
+        self._written, self._nonce = list(self._paths), nonce
 
     def withdraw(self) -> None:
         """Remove each file that is still the one that we wrote."""

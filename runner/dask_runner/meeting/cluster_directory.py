@@ -210,7 +210,7 @@ def claim(path: Path, named: NamedRecord) -> bool:
     OSError, BadRecordError
         If it cannot be written.
     """
-    return record_file.lay(path, named.dump())
+    return record_file.lay(path, named.dump(), named.record.nonce)
 
 
 def rewrite(path: Path, named: NamedRecord) -> None:
@@ -221,7 +221,7 @@ def rewrite(path: Path, named: NamedRecord) -> None:
     OSError, BadRecordError
         If it cannot be written.
     """
-    record_file.write(path, named.dump())
+    record_file.write(path, named.dump(), named.record.nonce)
 
 
 def refresh(path: Path) -> None:
@@ -261,3 +261,5 @@ def remove_of(nonce: str, environ: Mapping[str, str]) -> None:
         for one in entries(environ):
             if one.found is not None and one.found.record.nonce == nonce:
                 remove(one.path, nonce)
+    with contextlib.suppress(NoDirectoryError, OSError, BadRecordError):
+        record_file.clear(path_of("", environ), nonce)

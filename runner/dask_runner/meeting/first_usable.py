@@ -78,17 +78,17 @@ class FirstUsable(Meeting):
 
     @property
     def files(self) -> tuple[str, ...]:
-        """Where the record is, if in files."""
-        return self._chosen.files
+        """Where this rank may write the record, in any of the ways."""
+        return tuple(file for way in self._ways for file in way.files)
 
     async def settle(self) -> None:
         """Wait until nothing is under way in those that were tried."""
         for way in self._ways[: len(self._reasons) + 1]:
             await way.settle()
 
-    def adopt(self, record: Record) -> None:
+    def adopt(self, nonce: str) -> None:
         """Answer for the record of a rank 0 that is gone."""
-        self._chosen.adopt(record)
+        self._chosen.adopt(nonce)
 
     def withdraw(self) -> None:
         """Leave nothing behind."""

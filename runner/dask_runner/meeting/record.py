@@ -89,7 +89,7 @@ class Record:
         return record
 
     def security(self) -> dict[str, str | bool]:
-        """Return the keywords of Dask's ``Security`` for a client; empty without TLS."""
+        """Return a client's keywords of Dask's ``Security``; empty without TLS."""
         if not self.encrypts:
             return {}
         return {

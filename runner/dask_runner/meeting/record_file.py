@@ -27,6 +27,7 @@ LARGEST = 1 << 16
 #: it when it leaves and finds it empty, between our making and our writing.
 TRIES = 10
 
+_ASIDE = ".aside"
 _OTHERS = 0o077
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 
@@ -35,7 +36,7 @@ class TakenError(BadRecordError):
     """A file of that name exists already."""
 
 
-def lay(path: Path, text: str) -> bool:
+def lay(path: Path, text: str, mark: str = "") -> bool:
     """Write a file as :func:`write` does if none of its name exists; return whether.
 
     Raises
@@ -44,7 +45,7 @@ def lay(path: Path, text: str) -> bool:
         As :func:`write`.
     """
     try:
-        write(path, text, _move_where_nothing_is)
+        write(path, text, mark, _move_where_nothing_is)
     except TakenError:
         return False
     return True
@@ -87,9 +88,14 @@ def age(path: Path) -> float:
 
 
 def write(
-    path: Path, text: str, move: Callable[[int, str, str], None] | None = None
+    path: Path,
+    text: str,
+    mark: str = "",
+    move: Callable[[int, str, str], None] | None = None,
 ) -> None:
     """Write a file aside, mode 0600, and move it into place; make its directory.
+
+    The name aside has the *mark*, by which :func:`clear` finds it.
 
     Raises
     ------
@@ -103,7 +109,7 @@ def write(
         try:
             record_directory.make(path.parent, 0o700, made)
             with record_directory.opened(path.parent) as directory:
-                _write(directory, path.name, text, move or _move)
+                _write(directory, path.name, text, mark, move or _move)
         except (OSError, BadRecordError) as error:
             for one in reversed(made):
                 with contextlib.suppress(OSError):  # another cluster uses it by now
@@ -143,9 +149,30 @@ def remove(path: Path, is_ours: Callable[[str], bool]) -> None:
     with record_directory.opened(path.parent) as directory:
         if is_ours(_read(directory, path.name)):
             os.unlink(path.name, dir_fd=directory)
-        there, seen = os.lstat(path.parent), os.fstat(directory)
-        if record_directory.is_own(path.parent) and os.path.samestat(there, seen):
-            path.parent.rmdir()
+        _remove_if_empty(path.parent, directory)
+
+
+def clear(path: Path, mark: str) -> None:
+    """Remove what a process that was killed while it wrote has left of a file.
+
+    Raises
+    ------
+    OSError
+        If there is no such directory, or there are other files in it.
+    BadRecordError
+        If somebody else could have made the directory.
+    """
+    with record_directory.opened(path.parent) as directory:
+        for name in os.listdir(directory):  # noqa: PTH208  a descriptor
+            if name.startswith(f".{mark}.") and name.endswith(_ASIDE):
+                os.unlink(name, dir_fd=directory)
+        _remove_if_empty(path.parent, directory)
+
+
+def _remove_if_empty(path: Path, directory: int) -> None:
+    there, seen = os.lstat(path), os.fstat(directory)
+    if record_directory.is_own(path) and os.path.samestat(there, seen):
+        path.rmdir()
 
 
 def usable(directory: Path) -> bool:
@@ -193,16 +220,20 @@ def _now(directory: int) -> float:
         os.unlink(name, dir_fd=directory)
 
 
-def _name_aside() -> str:
+def _name_aside(mark: str = "") -> str:
     # The directory may be one in which others can write, as /tmp: a name that
     # nobody can guess and lay a file or a link under.
-    return f".{secrets.token_hex(8)}.aside"
+    return f".{mark}.{secrets.token_hex(8)}{_ASIDE}"
 
 
 def _write(
-    directory: int, name: str, text: str, move: Callable[[int, str, str], None]
+    directory: int,
+    name: str,
+    text: str,
+    mark: str,
+    move: Callable[[int, str, str], None],
 ) -> None:
-    aside = _name_aside()
+    aside = _name_aside(mark)
     descriptor = os.open(aside, _NEW, 0o600, dir_fd=directory)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:

@@ -24,7 +24,7 @@ from dask_runner.node.child import Process, Sibling
 from dask_runner.node.directory import RankDirectory
 from dask_runner.node.events import Source
 from dask_runner.node.exits import StoppedProcesses
-from dask_runner.node.instructions import Imports, RunAgent
+from dask_runner.node.instructions import Imports, Published, RunAgent
 from dask_runner.node.neighbours import borrow
 from dask_runner.node.orphans import LAST
 from dask_runner.node.peer import Peer, SocketPeer
@@ -71,6 +71,8 @@ class Children:
         The other ranks of the node.
     above : Client, optional
         The client, if it is the user's process and no child.
+    published : Published or None
+        Where the record may be, in rank 0.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Children:
         launched: Launched,
         neighbours: Neighbours,
         above: Client | None,
+        published: Published | None,
     ) -> None:
         self._launch = launch
         self._snapshot = snapshot
@@ -91,6 +94,7 @@ class Children:
         self._directory: RankDirectory | None = None
         self._stopped = StoppedProcesses(launch.settings.silence)
         self._found = m.Found({})
+        self._published = published
         self.agent: Peer = Process(Source.agent, events)
         self.scheduler = Process(Source.scheduler, events)
         client = Process(Source.client, events)
@@ -203,6 +207,7 @@ class Children:
             files=open_files.given(),
             top=os.getpid(),
             stderr=users,
+            published=self._published,
         )
         self._unborn |= {fork.name for fork in forks}
         agent = Agent(self._events, self.directory)
@@ -225,10 +230,8 @@ class Children:
         for descriptor in (users, complaints, *stdins):
             os.close(descriptor)
 
-    def found(self, record: Record, host: str, files: Sequence[str]) -> None:
+    def found(self, record: Record, host: str) -> None:
         """Instruct the agent and the scheduler, once the hub is found.
-
-        *files* are the files of the record that this rank has written.
 
         Raises
         ------
@@ -236,8 +239,7 @@ class Children:
             If the keys cannot be written for the programs that need files.
         """
         tls = self.directory.tls(record)
-        text = record.dump() if self._launch.world.rank == 0 else ""
-        self._found = m.Found(tls, text, list(files))
+        self._found = m.Found(tls)
         self.agent.send(self._found)
         if Role.scheduler in self._roles:
             run = make_instructions.scheduler(self._launch, host, tls, record)

@@ -169,7 +169,7 @@ class RankContact(ABC):
     @property
     @abstractmethod
     def files(self) -> Sequence[str]:
-        """The files of the record that this rank has written."""
+        """The files of the record that this rank may write."""
 
     @abstractmethod
     async def add_address(self, address: str) -> None:

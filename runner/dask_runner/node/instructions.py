@@ -70,6 +70,25 @@ class Imports:
     preload_modules: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Published:
+    """Where the record of this rank 0 may be, which the agent removes if it is killed.
+
+    It is known before there is a record.
+
+    Attributes
+    ----------
+    key, nonce : str
+        The record's.
+    files : tuple of str
+        Its files at the meeting; that in the cluster directory is found by the nonce.
+    """
+
+    key: str
+    nonce: str
+    files: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class RunAgent(Message):
     """Import Dask, fork the other processes, and look after the nannies.
@@ -93,6 +112,8 @@ class RunAgent(Message):
         The process ID of the rank's top process, which starts the agent.
     stderr : int
         The descriptor that is the user's stderr: the agent's own is its log.
+    published : Published or None
+        The record, in rank 0.
     """
 
     siblings: tuple[Sibling, ...]
@@ -104,6 +125,7 @@ class RunAgent(Message):
     files: int
     top: int
     stderr: int
+    published: Published | None
 
 
 @dataclass(frozen=True)

@@ -88,14 +88,14 @@ class OwnContact(RankContact):
 
     @property
     def files(self) -> Sequence[str]:
-        """The files of the record that this rank has written."""
+        """The files of the record that this rank may write."""
         return self._meeting.files
 
     def inherit(self) -> None:
         """Take over from rank 0, which is lost, to withdraw the record at the end."""
         if self.has_met and not self.met.connection.silent:
             # Rank 0's kernel closed the connection: no process is left to withdraw it.
-            self._meeting.adopt(self.met.record)
+            self._meeting.adopt(self.met.record.nonce)
 
     def withdraw(self) -> None:
         """Remove the record and notices, so that no rank finds them any more."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import signal
 import socket
 import time
@@ -35,6 +36,7 @@ from dask_runner.node.contact import Met
 from dask_runner.node.events import Source
 from dask_runner.node.exits import Ended
 from dask_runner.node.find_hub import Broken
+from dask_runner.node.instructions import Published
 from dask_runner.node.neighbours import Neighbours
 from dask_runner.node.orphans import LAST
 from dask_runner.node.parting import Parting, Unheard
@@ -118,8 +120,17 @@ class Rank:
         self._node = socket.gethostname()
         self._hub: Hub | None = None
         self._launcher = os.getppid()
-        self._children = Children(launch, snapshot, events, launched, neighbours, above)
         self.contact = contact
+        self._nonce = secrets.token_hex(16)
+        self._children = Children(
+            launch,
+            snapshot,
+            events,
+            launched,
+            neighbours,
+            above,
+            self._published(),
+        )
         self._parting = Parting(launch, self._node, contact, launched, events)
         self._script = Script(
             self._children.client, self._node, above=above is not None
@@ -135,6 +146,11 @@ class Rank:
         self._waits_to_begin = False
         self._unfit: RunnerError | None = None
         self._status: int | None = None
+
+    def _published(self) -> Published | None:
+        world = self._world
+        files = tuple(self.contact.files)
+        return None if world.rank else Published(world.key, self._nonce, files)
 
     async def run(self) -> int:
         """Run the rank until the cluster ends; return its exit status."""
@@ -193,15 +209,16 @@ class Rank:
                 raise OverError(notice)
             hub = Hub.of(self._launch, self.contact.notices)
             interface = None if self._unfit else self._settings.interface
-            record = await hub.open(self._launch, interface)
+            record = await hub.open(self._launch, interface, self._nonce)
             self._hub = hub
             self._tasks.start(hub.read(self.contact.notices))
-            self._tasks.start(hub.be_named())
         if self._unfit is None:
             self._tasks.start(self._read_program())
         else:
             self._give_up_soon(self._unfit)
         self._tasks.start(self._meet(record))
+        if self._hub is not None:  # the others wait for the record, and not for this
+            self._tasks.start(self._hub.be_named())
 
     async def _meet(self, record: Record | None) -> None:
         await self._events.put((Source.meeting, await self.contact.meet(record)))
@@ -240,8 +257,7 @@ class Rank:
             self.contact.fail(self._unfit)
             return
         try:
-            host, files = met.connection.host, self.contact.files
-            self._children.found(met.record, host, files)
+            self._children.found(met.record, met.connection.host)
         except (ConfigError, OSError) as error:
             self.contact.fail(problem(error, str(self._children.directory.path)))
 

@@ -58,7 +58,8 @@ def main() -> None:
     open_files.adopt(run.files)
     lifeline.leave_signals_to_the_top()
     forked: dict[int, str] = {}
-    with bereft.ends_with(run.top, own, Path(sys.argv[2]).parent, forked):
+    private = Path(sys.argv[2]).parent
+    with bereft.ends_with(run.top, private, forked, run.published):
         with lifeline.told(own):
             linux.name_process("dask-agent")
             _import_in_peace()
@@ -225,7 +226,8 @@ async def _live(
     """Run the workers of this rank, and of all ranks that ask for it."""
     from dask_runner.programs.node_agent import Agent  # noqa: PLC0415  has Dask
 
-    agent = Agent(Path(sys.argv[2]).parent, run.silence, variables, forked)
+    private = Path(sys.argv[2]).parent
+    agent = Agent(private, run.silence, variables, forked, run.published)
     watch = asyncio.create_task(agent.watch())
     await agent.own(await open_channel(own))
     watch.cancel()

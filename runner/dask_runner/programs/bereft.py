@@ -16,29 +16,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dask_runner import linux
-from dask_runner.hub import messages as m
-from dask_runner.hub.channel import BlockingChannel
-from dask_runner.meeting import cluster_directory
+from dask_runner.meeting import cluster_directory, record_file
 from dask_runner.meeting.by_file import FileMeeting
-from dask_runner.meeting.record import Record
+from dask_runner.meeting.record import BadRecordError
 from dask_runner.resources.private_directory import HeldDirectory
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Iterator, Mapping
+
+    from dask_runner.node.instructions import Published
 
 #: A signal that only the top process acts on otherwise (``lifeline``). Forks inherit
 #: the handler, which does nothing in them.
 SIGNAL = signal.SIGUSR2
 
 
-#: Seconds to read what the top process said before it died: the messages are there.
-READ_SECONDS = 1.0
-
-
 @contextlib.contextmanager
 def ends_with(
-    top: int, own: socket.socket, private: Path, forked: Mapping[int, str]
+    top: int, private: Path, forked: Mapping[int, str], published: Published | None
 ) -> Iterator[None]:
     """End this process with its parent, at once and with all that is to be removed.
 
@@ -46,13 +41,13 @@ def ends_with(
     ----------
     top : int
         The parent.
-    own : socket
-        The lifeline, in which the parent may have said where its record is.
     private : path
         The rank's directory.
     forked : mapping of int to str
         The processes that it has forked by now, which are killed: they would write
         into the directory.
+    published : Published or None
+        Where the parent's record may be.
     """
     ours, held = os.getpid(), HeldDirectory.at(private)
 
@@ -63,10 +58,7 @@ def ends_with(
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             held.remove()
-            own.settimeout(READ_SECONDS)
-            while message := BlockingChannel(own).receive():
-                if isinstance(message, m.Found):
-                    remove_record(message)
+            remove_record(published)
             os._exit(0)
 
     before = signal.signal(SIGNAL, end)
@@ -79,13 +71,15 @@ def ends_with(
     held.close()
 
 
-def remove_record(found: m.Found) -> None:
-    """Remove the record of a rank 0 that was killed; do nothing for other ranks."""
-    if not found.record:
+def remove_record(published: Published | None) -> None:
+    """Remove the record of a rank 0 that was killed, wherever it is."""
+    if published is None:
         return
-    record = Record.load(found.record)
-    cluster_directory.remove_of(record.nonce, os.environ)
-    if found.files:
-        meeting = FileMeeting(map(Path, found.files), record.key)
-        meeting.adopt(record)
-        meeting.withdraw()
+    cluster_directory.remove_of(published.nonce, os.environ)
+    paths = [Path(file) for file in published.files]
+    meeting = FileMeeting(paths, published.key)
+    meeting.adopt(published.nonce)
+    meeting.withdraw()
+    for path in paths:
+        with contextlib.suppress(OSError, BadRecordError):
+            record_file.clear(path, published.nonce)

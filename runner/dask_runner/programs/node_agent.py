@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dask_runner.hub.channel import Channel
+    from dask_runner.node.instructions import Published
 
 
 #: Seconds for scheduler and client to end by themselves where the rank is gone.
@@ -65,6 +66,8 @@ class Agent:
         The names of that rank's variables, which all forks of this process inherit.
     siblings : mapping of int to str
         The processes that were forked beside this one, and when they began.
+    published : Published or None
+        Where the rank's record may be, if it is rank 0.
     """
 
     def __init__(
@@ -73,7 +76,9 @@ class Agent:
         silence: float,
         variables: frozenset[str],
         siblings: Mapping[int, str],
+        published: Published | None,
     ) -> None:
+        self._published = published
         self._private = HeldDirectory.at(private)
         self._variables = variables
         self._siblings = siblings
@@ -167,9 +172,7 @@ class Agent:
         own.send(m.Ping())  # it is watched from now on
         self._tell_of_fork_servers(channel)
         message = await own.receive()
-        found = m.Found({})
         while isinstance(message, m.Found):
-            found = message
             lifeline.configure(message.environ)
             _configure()
             self._found.set()
@@ -183,7 +186,7 @@ class Agent:
             # First those who would write into the directory while it is removed.
             forks.stop(patience=0.0)
             self._kill_workers()
-            await asyncio.to_thread(self._remove, found)
+            await asyncio.to_thread(self._remove)
         listening.cancel()
         self._end_others()
         await asyncio.gather(*self._others, return_exceptions=True)
@@ -194,7 +197,7 @@ class Agent:
         if lost:
             await self._see_siblings_off()
         # Once more: Dask makes it anew where it is gone.
-        await asyncio.to_thread(self._remove, m.Found({}))
+        await asyncio.to_thread(self._private.remove)
 
     def _kill_workers(self) -> None:
         # A worker has no ear for the SIGTERM that multiprocessing would give it.
@@ -225,12 +228,12 @@ class Agent:
 
         forks.keeper.tell = tell
 
-    def _remove(self, found: m.Found) -> None:
+    def _remove(self) -> None:
         """Remove what a rank that was killed has left: the record, its directory.
 
         In that are the directories of all ranks that it has played.
         """
-        remove_record(found)
+        remove_record(self._published)
         self._private.remove()
 
 

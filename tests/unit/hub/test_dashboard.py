@@ -12,9 +12,11 @@ from dask_runner.hub.messages import SchedulerUp
 PLACE = "user@c1"
 
 
-def said(dashboard: str, readers: str = "", *, launched: bool = True) -> list[str]:
+def said(
+    dashboard: str, readers: str = "", name: str = "", *, launched: bool = True
+) -> list[str]:
     up = SchedulerUp("tls://10.0.0.1:1", dashboard, readers)
-    return list(told(up, PLACE, launched=launched))
+    return list(told(up, PLACE, name, launched=launched))
 
 
 def test_without_one_there_is_nothing_to_say() -> None:
@@ -27,6 +29,24 @@ def test_a_socket_of_a_job_is_reached_by_a_tunnel() -> None:
     tunnel = "ssh -N -L 8787:/tmp/x/dashboard user@c1"
     assert line == f"dashboard http://127.0.0.1:8787/status after: {tunnel}"
     assert link == f"http://127.0.0.1:8787/status#first: {tunnel}"
+
+
+def test_a_job_with_a_name_names_the_easier_way_first() -> None:
+    link, line = said("/tmp/x/dashboard", name="lab")
+
+    way, _, tunnel = line.partition("; or ")
+    assert way == "dashboard: dask-runner dashboard lab"
+    assert tunnel == (
+        "http://127.0.0.1:8787/status after: ssh -N -L 8787:/tmp/x/dashboard user@c1"
+    )
+    assert link == said("/tmp/x/dashboard")[0]
+
+
+def test_a_local_run_with_a_name_names_the_command_for_a_browser() -> None:
+    link, line = said("/tmp/x/dashboard", name="lab", launched=False)
+
+    assert "for a browser here, dask-runner dashboard lab; from elsewhere: " in line
+    assert link == "unix:/tmp/x/dashboard (for a browser, dask-runner dashboard lab)"
 
 
 def test_a_local_run_names_the_option_for_a_browser() -> None:

@@ -39,7 +39,7 @@ class Closed(Meeting):
     async def settle(self) -> None:
         self.settled = True
 
-    def adopt(self, _: Record) -> None:
+    def adopt(self, _: str) -> None:
         raise AssertionError
 
     def withdraw(self) -> None:

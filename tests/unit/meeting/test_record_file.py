@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dask_runner.meeting import record_file
 from dask_runner.meeting.by_file import FileMeeting, pauses
+from dask_runner.meeting.record_directory import RECORDS
 from tests.unit.records import KEY, RECORD, found, published
 
 if TYPE_CHECKING:
@@ -128,3 +130,32 @@ def test_looks_become_rarer_so_that_many_nodes_do_not_hammer_a_file_system() -> 
     assert all(0.5 < pause < 2 for pause in seconds[-20:])
     # Nodes that began together do not stay together.
     assert seconds != list(islice(pauses(), 40))
+
+
+def test_what_a_killed_writer_has_left_is_cleared_and_nothing_else(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / RECORDS / "record.json"
+    path.parent.mkdir(0o700)
+    for name in (".mine.1.aside", ".other.1.aside"):
+        (path.parent / name).touch(0o600)
+    with pytest.raises(OSError, match="not empty"):
+        record_file.clear(path, "mine")
+    assert [one.name for one in path.parent.iterdir()] == [".other.1.aside"]
+    record_file.clear(path, "other")
+    assert not path.parent.exists()
+
+
+def test_a_file_is_written_aside_under_its_mark(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved: list[str] = []
+
+    def move(directory: int, aside: str, name: str) -> None:
+        moved.append(aside)
+        os.replace(aside, name, src_dir_fd=directory, dst_dir_fd=directory)
+
+    monkeypatch.setattr(record_file, "_move", move)
+    record_file.write(tmp_path / "a" / "record.json", "text", "mark")
+    (aside,) = moved
+    assert aside.startswith(".mark.")

@@ -1,0 +1,1 @@
+"""The proxy of ``dask-runner dashboard``, from a browser to clusters' dashboards."""

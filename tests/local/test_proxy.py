@@ -1,0 +1,192 @@
+"""``dask-runner dashboard``: real clusters, and browsers that come to them."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from tornado.httpclient import HTTPClientError
+
+from tests.browser import Browser, Home
+from tests.pages import get
+from tests.ranks import until
+from tests.running import DASK_RUNNER, Run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    made = Home(tmp_path)
+    yield made
+    made.close()
+
+
+def test_its_owner_sees_the_pages_and_the_figures_move(home: Home) -> None:
+    cluster = home.serve("lab")
+    shown, browser = home.show("lab")
+    browser.enters()
+    page = browser.status()
+
+    files = re.findall(r'"(static/[^"]+)"', page)
+    assert files
+    for name in files:
+        assert browser.get(f"/{name}")[0] == 200
+    assert browser.session(page) == "ACK"
+    assert browser.get("/")[1]["Location"] == "status"
+    assert browser.get("/info/main/workers.html")[0] == 200
+
+    shown.signal(signal.SIGINT)
+    ended = shown.wait()
+    assert ended.status == 0, ended
+    assert browser.token not in ended.stderr
+    cluster.signal(signal.SIGTERM)
+    assert cluster.wait().status == 143
+
+
+def test_nobody_else_sees_anything(home: Home) -> None:
+    home.serve("lab")
+    shown, browser = home.show()
+    other = Browser(shown.stdout)
+    browser.enters()
+    page = browser.status()
+
+    for path in ("/", "/status", f"/status?token={browser.token}x", "/health"):
+        assert other.get(path)[0] == 403
+    assert browser.get("/status", Host="somebody.example:8787")[0] == 403
+    for wrong in ({"Origin": "http://127.0.0.1:1"}, {"Cookie": ""}):
+        with pytest.raises(HTTPClientError, match="403"):
+            browser.session(page, **wrong)
+    # No argument and no variable has the secrets.
+    for pid in shown.pids:
+        for name in ("cmdline", "environ"):
+            assert browser.token not in Path(f"/proc/{pid}/{name}").read_text()
+
+
+def test_two_clusters_have_links_of_their_own(home: Home) -> None:
+    home.serve("a")
+    home.serve("b")
+    with_none = home.run("dashboard").wait()
+    assert with_none.status == 78, with_none
+    assert "2 clusters, and no name: a, b" in with_none.stderr
+
+    _, one = home.show("a")
+    _, other = home.show("b")
+    one.enters()
+    other.enters()
+    one.status()
+    assert one.port != other.port
+    # A browser sends the cookies of all ports.
+    assert other.get("/status", Cookie=one.headers["Cookie"])[0] == 403
+    both = f"{one.headers['Cookie']}; {other.headers['Cookie']}"
+    assert other.get("/health", Cookie=both)[0] == 200
+    assert one.get("/health", Cookie=both)[0] == 200
+
+
+def test_a_cluster_that_is_stopped_ends_it_with_0(home: Home) -> None:
+    home.serve("lab")
+    shown, browser = home.show()
+    browser.enters()
+    assert home.run("stop", "lab").wait().status == 0
+
+    ended = shown.wait()
+    assert ended.status == 0, ended
+    assert "the cluster lab has ended" in ended.stderr
+
+
+@pytest.mark.parametrize("victim", ["scheduler", "all"])
+def test_a_cluster_that_is_killed_ends_it_with_69(home: Home, victim: str) -> None:
+    cluster = home.serve("lab")
+    shown, browser = home.show()
+    browser.enters()
+    page = browser.status()
+    assert browser.session(page) == "ACK"
+    scheduler = cluster.named("dask-scheduler")
+    for pid in scheduler if victim == "scheduler" else cluster.pids:
+        os.kill(pid, signal.SIGKILL)
+
+    ended = shown.wait()
+    assert ended.status == 69, ended
+    assert "lab" in ended.stderr
+    assert " is lost: " in ended.stderr
+
+
+def test_a_cluster_without_a_dashboard_is_refused(home: Home) -> None:
+    home.serve("bare", "--no-dashboard")
+    ended = home.run("dashboard").wait()
+
+    assert ended.status == 78, ended
+    assert ended.stdout == ""
+    first, needed, do = ended.stderr.splitlines()
+    assert "the cluster 'bare' has no dashboard" in first
+    assert "needed: " in needed
+    assert "you can: " in do
+
+
+def test_a_cluster_that_is_not_ready_is_waited_for(home: Home) -> None:
+    # Of two ranks, one has come.
+    step = {"SLURM_JOB_ID": "4711", "SLURM_STEP_ID": "0", "SLURM_PROCID": "0"}
+    step |= {"SLURM_STEP_NUM_TASKS": "2", "SLURM_LOCALID": "0", "SLURM_NODEID": "0"}
+    args = (str(DASK_RUNNER), "serve", "--name", "lab")
+    with Run(args, env={"HOME": str(home.directory), **step}) as cluster:
+        until((home.directory / ".dask-runner/cluster-lab.json").exists)
+        shown, browser = home.show("lab")
+        browser.enters()
+        status, headers, page = browser.get("/status")
+        assert status == 503
+        assert headers["Refresh"]
+        assert b"starting" in page or b"loaded" in page
+        cluster.signal(signal.SIGTERM)
+        assert shown.wait().status in {0, 69}
+
+
+def test_a_socket_shows_all_clusters_below_their_names(
+    home: Home, tmp_path: Path
+) -> None:
+    home.serve("a")
+    path = tmp_path / "socket"
+    shown = home.run("dashboard", "--socket", str(path))
+    until(path.is_socket)
+    until(lambda: get(str(path), "/status")[0] == 200)
+    status, index = get(str(path), "/")
+    assert status == 200
+    assert re.findall(r'href="([^"]+)"', index) == ["a/status"]
+
+    cluster = home.serve("b")
+    until(lambda: get(str(path), "/b/status")[0] == 200)
+    assert get(str(path), "/a/health") == (200, "ok")
+    assert get(str(path), "/status")[0] == 404  # of which of two?
+    assert get(str(path), "/", {"Host": "somebody.example"})[0] == 403
+    cluster.signal(signal.SIGTERM)
+    cluster.wait()
+    assert get(str(path), "/status")[0] == 200
+
+    shown.signal(signal.SIGTERM)
+    assert shown.wait().status == 0
+    assert not path.exists()
+
+
+def test_a_killed_one_leaves_a_socket_that_the_next_replaces(
+    home: Home, tmp_path: Path
+) -> None:
+    path = tmp_path / "socket"
+    shown = home.run("dashboard", "--socket", str(path))
+    until(path.is_socket)
+    shown.signal(signal.SIGKILL)
+    shown.wait()
+    again = home.run("dashboard", "--socket", str(path))
+    until(lambda: answers(path))
+    again.signal(signal.SIGHUP)
+    assert again.wait().status == 0
+
+
+def answers(path: Path) -> bool:
+    try:
+        return get(str(path), "/")[0] == 200
+    except OSError:
+        return False
