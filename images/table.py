@@ -15,6 +15,8 @@ TABLE = Path(__file__).with_name("images.toml")
 REPOSITORY = os.environ.get("IMAGE_NAME") or "dask-runner"
 #: The prefix of an MPI that is not the distribution's.
 PREFIX = "/opt/mpi"
+#: The locked requirements of the application layer, which all images have.
+LOCKED = "requirements"
 SOURCES = ("distribution", "wheel", "source", "none")
 
 
@@ -36,6 +38,8 @@ class Row:
         For ``source``: the tarball, its checksum, the options of ``configure``.
     default : bool
         Whether ``dask-runner.sif`` is this one.
+    adds : str
+        The extra whose packages it has as well; empty for none.
     extra : str
         The name of the packages on top; empty for a row of the table.
     """
@@ -48,6 +52,7 @@ class Row:
     sha256: str = ""
     configure: str = ""
     default: bool = False
+    adds: str = ""
     extra: str = ""
 
     @property
@@ -71,6 +76,7 @@ class Row:
             "MPI_SHA256": self.sha256,
             "MPI_CONFIGURE": self.configure,
             "MPI_PREFIX": self.prefix,
+            "REQUIREMENTS": f"{LOCKED}-{self.adds}" if self.adds else LOCKED,
         }
 
     @property

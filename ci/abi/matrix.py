@@ -158,7 +158,12 @@ def _matrix(
 
 def _images(runtimes: Sequence[mpi.Runtime]) -> dict[str, tuple[str, str]]:
     """Return each image's SIF, with the options that make another image of it."""
-    images = {each.name: (f"/images/{each.sif}", "") for each in rows().values()}
+    # A row that adds packages has the MPI of one that does not.
+    images = {
+        each.name: (f"/images/{each.sif}", "")
+        for each in rows().values()
+        if not each.adds
+    }
     base = f"/images/{row('openmpi').sif}"
     for runtime in runtimes:
         name = runtime.family.name

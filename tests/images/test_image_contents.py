@@ -1,9 +1,14 @@
 """What is in the image, what is not, and what its labels say of it."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 PREFIX = "/opt/dask-runner"
+
+every_application_layer = pytest.mark.parametrize("row", ["openmpi", "openmpi-jupyter"])
 
 
 def test_no_mpi_hides_in_the_virtual_environment(contained: Any) -> None:
@@ -13,9 +18,11 @@ def test_no_mpi_hides_in_the_virtual_environment(contained: Any) -> None:
     assert (ended.status, ended.stdout) == (0, "")
 
 
+@every_application_layer
 def test_every_module_starts_from_bytecode_that_never_goes_stale(
-    contained: Any,
+    build: Callable[..., Any], contained: Any, row: str
 ) -> None:
+    contained.image = build(row)
     # As a SIF made with one time for all files has them: other than when compiled.
     code = """
 import pathlib, sys, sysconfig
@@ -32,7 +39,11 @@ print(stale)
     assert contained.python(code).stdout == "[]\n"
 
 
-def test_the_locked_requirements_fit_together(contained: Any) -> None:
+@every_application_layer
+def test_the_locked_requirements_fit_together(
+    build: Callable[..., Any], contained: Any, row: str
+) -> None:
+    contained.image = build(row)
     ended = contained.run("check", entrypoint="pip")
     assert ended.status == 0, ended
 

@@ -43,7 +43,7 @@ def test_both_set_the_same_environment() -> None:
 
 
 def test_both_take_the_same_arguments_with_the_same_defaults() -> None:
-    docker = dict(re.findall(r"(?m)^ARG (MPI\w*)=(.*)$", DOCKERFILE))
+    docker = dict(re.findall(r"(?m)^ARG (MPI\w*|REQUIREMENTS)=(.*)$", DOCKERFILE))
     last = stages(ROOT / "recipes/dask-runner.def")[-1]
     apptainer = arguments(last)
     assert {name: apptainer.get(name) for name in docker} == docker
