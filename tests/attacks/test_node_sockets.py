@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dask_runner.launch.detect import detect
-from dask_runner.node import agent_socket, follower
+from dask_runner.node import follower
 from tests.attacks.stranger import attacking
 from tests.programs import BEGIN
 from tests.ranks import Job, ended, native
@@ -106,14 +105,12 @@ def job(tmp_path: Path, program: Path) -> Iterator[Job]:
         yield job
 
 
-def names(job: Job) -> list[str]:
-    """Return the names of the leader's socket and of its agent's."""
+def name(job: Job) -> str:
+    """Return the name of the node's socket."""
     environ = {**job.environ, "DASKRUNNER_RANK": "0"}
-    world = detect(environ)
-    assert world is not None
-    leader, leads = follower.meeting_place(environ, CODE)
+    found, leads = follower.meeting_place(environ, CODE)
     assert leads
-    return [leader, agent_socket.home(world, environ)]
+    return found
 
 
 def play(job: Job) -> Ended:
@@ -133,7 +130,7 @@ def play(job: Job) -> Ended:
 )
 @pytest.mark.parametrize("how", ["full", "silent", "garbage", "leader"])
 def test_squatters(job: Job, how: str) -> None:
-    with attacking(SQUATTER, how, *names(job)):
+    with attacking(SQUATTER, how, name(job)):
         play(job)
 
 
@@ -144,7 +141,7 @@ def test_squatters(job: Job, how: str) -> None:
 def test_visitors(job: Job) -> None:
     introduction = follower.introduce(CODE)
     said = len(introduction).to_bytes(follower.LENGTH) + introduction
-    with attacking(VISITOR, said.hex(), *names(job)):
+    with attacking(VISITOR, said.hex(), name(job)):
         end = play(job)
     assert "lost" not in end.stderr
 
@@ -160,9 +157,7 @@ def test_the_overflow_user(job: Job) -> None:
     if shown.returncode:
         pytest.skip("needs user namespaces")
     uid = shown.stdout.decode().strip()
-    leader = names(job)[0].replace(
-        f"dask-runner-{os.geteuid()}-", f"dask-runner-{uid}-"
-    )
+    leader = name(job).replace(f"dask-runner-{os.geteuid()}-", f"dask-runner-{uid}-")
     with attacking(LISTENER, leader) as listener:
         run = job.rank(1, "--timeout", "1", *CODE, before=mapless)
         assert run.wait().status == 75

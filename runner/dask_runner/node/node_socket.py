@@ -41,12 +41,17 @@ def may_share(world: World) -> bool:
     return found and has_own_user()
 
 
+def name_of(world: World) -> str:
+    """Return the name of the node's socket, where it is not known at a glance."""
+    digest = hashlib.sha256(world.key.encode(errors="surrogateescape")).hexdigest()
+    return f"dask-runner-{os.geteuid()}-{digest[:32]}"
+
+
 def settle(beside: Beside, world: World) -> None:
     """Name the node's socket by the World, if it has no name yet; open it to lead."""
     if beside.name or not may_share(world):
         return
-    digest = hashlib.sha256(world.key.encode(errors="surrogateescape")).hexdigest()
-    beside.name = f"dask-runner-{os.geteuid()}-{digest[:32]}"
+    beside.name = name_of(world)
     if world.local_rank == 0:
         beside.listening = claim(beside.name)
 

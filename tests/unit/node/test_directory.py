@@ -49,8 +49,8 @@ def test_processes_begin_with_the_ranks_variables_and_none_of_its_launchers(
     assert (found["LANG"], found["MORE"]) == ("C", "1")
     assert "PMI_RANK" not in found
     # As Dask reads it.
-    directory = ast.literal_eval(found["DASK_TEMPORARY_DIRECTORY"])
-    assert directory == str(directory.path)
+    read = ast.literal_eval(found["DASK_TEMPORARY_DIRECTORY"])
+    assert read == str(directory.path)
 
 
 def test_the_end_of_a_log_is_told_without_what_is_no_trouble(
