@@ -201,7 +201,8 @@ class Leader:
 
     def _turn_away(self, status: int) -> None:
         """Send the status to followers that wait for an answer."""
-        while True:
+        # No more can wait; strangers may come for ever.
+        for _ in range(socket.SOMAXCONN):
             try:
                 connected, _ = self._socket.accept()
             except OSError:
