@@ -8,19 +8,26 @@ from __future__ import annotations
 import os
 import select
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from dask_runner.hub.messages import encode
+from dask_runner.launch.detect import detect
+from dask_runner.launch.launch import Launch
+from dask_runner.launch.plan import make_plan
+from dask_runner.launch.settings import settle
 from dask_runner.node import follower
+from dask_runner.node.admission import Borrow, ForkContext
+from dask_runner.resources.machine import take
 from tests.attacks.stranger import attacking
 from tests.programs import BEGIN
-from tests.ranks import Job, ended, native
+from tests.ranks import Job, RunnerJob, ended, native
 from tests.running import DASK_RUNNER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.running import Ended
 
@@ -124,7 +131,7 @@ def play(job: Job) -> Ended:
 
 
 @pytest.mark.attack(
-    "takes the names of a node's sockets before the job does, and admits "
+    "takes the name of a node's socket before the job does, and admits "
     "nobody, stays silent, or answers",
     "no message from any rank: each runs its own processes, which costs memory",
 )
@@ -135,15 +142,37 @@ def test_squatters(job: Job, how: str) -> None:
 
 
 @pytest.mark.attack(
-    "connects to a node's sockets in place of its ranks, thousands of times",
+    "connects to a node's socket in place of its ranks, thousands of times",
     "no answer; the job goes on",
 )
-def test_visitors(job: Job) -> None:
-    introduction = follower.introduce(CODE)
-    said = len(introduction).to_bytes(follower.LENGTH) + introduction
+@pytest.mark.parametrize("asks", ["to be played", "for the agent"])
+def test_visitors(job: Job, asks: str) -> None:
+    words = follower.introduce(CODE) if asks == "to be played" else borrow(job)
+    said = len(words).to_bytes(follower.LENGTH) + words
     with attacking(VISITOR, said.hex(), name(job)):
         end = play(job)
     assert "lost" not in end.stderr
+
+
+def borrow(job: Job) -> bytes:
+    """Return what rank 1 of a job says to share the leader's agent."""
+    environ = {**job.environ, "DASKRUNNER_RANK": "1"}
+    world = detect(environ)
+    assert world is not None
+    launch = Launch(world, make_plan(3, "shared"), settle({}, {}), environ)
+    return encode(Borrow(ForkContext.of(launch, take(environ), Path("/"))))
+
+
+@pytest.mark.attack(
+    "takes the name of the socket by which a runner's ranks would share an agent",
+    "no message from any rank: each runs its own processes",
+)
+@pytest.mark.parametrize("how", ["full", "silent", "garbage"])
+def test_squatters_of_a_runner(tmp_path: Path, how: str) -> None:
+    with RunnerJob(tmp_path) as job, attacking(SQUATTER, how, job.socket):
+        first, second = job.rank(0), job.rank(1)
+        assert ended(first, 0).stdout == "3\n"
+        ended(second, 0)
 
 
 @pytest.mark.attack(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from dask_runner.hub import messages as m
 from dask_runner.hub.channel import open_channel
 from dask_runner.node import node_socket
 from dask_runner.node.admission import Borrow
+from dask_runner.node.follower import ANSWERS
 
 if TYPE_CHECKING:
     from dask_runner.hub.channel import Channel
@@ -75,9 +77,10 @@ async def borrow(name: str, context: ForkContext) -> Channel | None:
     channel = await open_channel(sock)
     channel.send(Borrow(context))
     try:
-        if isinstance(await channel.receive(), m.Lent):
-            return channel
-    except m.ProtocolError:
-        pass  # it is no leader, and talks nonsense
+        async with asyncio.timeout(ANSWERS):
+            if isinstance(await channel.receive(), m.Lent):
+                return channel
+    except (m.ProtocolError, TimeoutError):
+        pass  # it is no leader, and talks nonsense, or it stands still
     channel.close()
     return None
