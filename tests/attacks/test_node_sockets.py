@@ -19,7 +19,7 @@ from dask_runner.launch.launch import Launch
 from dask_runner.launch.plan import make_plan
 from dask_runner.launch.settings import settle
 from dask_runner.node import follower
-from dask_runner.node.admission import Borrow, ForkContext
+from dask_runner.node.fork_context import Borrow, ForkContext
 from dask_runner.resources.machine import take
 from tests.attacks.stranger import attacking
 from tests.programs import BEGIN

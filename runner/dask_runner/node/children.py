@@ -19,11 +19,11 @@ from dask_runner.meeting.addresses import of_interface
 from dask_runner.mpi import image
 from dask_runner.mpi import world as mpi_world
 from dask_runner.node import find_hub, make_instructions, program
-from dask_runner.node.admission import ForkContext
 from dask_runner.node.child import Process, Sibling
 from dask_runner.node.directory import RankDirectory
 from dask_runner.node.events import Source
 from dask_runner.node.exits import StoppedProcesses
+from dask_runner.node.fork_context import ForkContext
 from dask_runner.node.instructions import Imports, Published, RunAgent
 from dask_runner.node.neighbours import borrow
 from dask_runner.node.orphans import LAST

@@ -30,7 +30,7 @@ unless the leader hangs up.
                         messages, dask_runner.hub.channel), or hang up
 
 A rank that plays its part itself, and wants to share the leader's agent, connects once
-more, and begins with a message (:mod:`dask_runner.node.admission`).
+more, and begins with a message (:mod:`dask_runner.node.fork_context`).
 """
 
 from __future__ import annotations

@@ -16,118 +16,38 @@ on what the two say.
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 from contextlib import closing
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, cast
 
-from dask_runner.errors import RunnerError
 from dask_runner.hub import messages as m
 from dask_runner.hub.channel import Channel
-from dask_runner.hub.messages import ProtocolError, decode
+from dask_runner.hub.messages import ProtocolError
 from dask_runner.hub.report import marked
-from dask_runner.launch.detect import detect
-from dask_runner.launch.options import PREFIX
-from dask_runner.launch.plan import Role
 from dask_runner.linux import peer
 from dask_runner.node import follower
-from dask_runner.node.admission import Borrow, ForkContext
+from dask_runner.node.admission import Admission
 from dask_runner.node.contact import SharedContact
+from dask_runner.node.fork_context import Borrow
+from dask_runner.node.introduction import first_words
 from dask_runner.node.launcher_child import Follower, failed
 from dask_runner.node.neighbours import Neighbours
 from dask_runner.node.node_socket import guests, of_this_user
 from dask_runner.node.rank import Rank
-from dask_runner.resources.machine import take
 from dask_runner.resources.open_files import allow_many_files
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from dask_runner.launch.launch import Launch
     from dask_runner.launch.world import World
+    from dask_runner.node.admission import Playing
     from dask_runner.node.follower import Beside
-    from dask_runner.node.shared_agent import Agent
-    from dask_runner.resources.machine import Snapshot
+    from dask_runner.node.fork_context import ForkContext
+    from dask_runner.node.introduction import Introduction
 
-#: Bytes of an introduction; the kernel limits environment and arguments together to
-#: 6 MiB (execve(2)).
-LARGEST = 8 << 20
-#: How a message begins, and no introduction does: that has a version first.
-MESSAGE = b"["
-#: Seconds for an introduction to arrive, once a follower has connected.
-INTRODUCTION_SECONDS = 10.0
 #: Seconds for the followers to leave once the leader has.
 LEAVE_SECONDS = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Introduction:
-    """A follower's description of itself.
-
-    Attributes
-    ----------
-    version, executable : str
-        This package's version, and the interpreter.
-    identities : tuple of str
-        Device and inode of its working directory and of shared files
-        (:data:`dask_runner.node.follower.SHARED`).
-    directory : str
-        Its working directory.
-    args : tuple of str
-        The arguments of ``dask-runner``.
-    environ : mapping
-        Its environment.
-    """
-
-    version: str
-    executable: str
-    identities: tuple[str, ...]
-    directory: str
-    args: tuple[str, ...]
-    environ: Mapping[str, str]
-
-    @classmethod
-    def read(cls, data: bytes) -> Self:
-        """Read the bytes that :func:`dask_runner.node.follower.introduce` has made.
-
-        Raises
-        ------
-        ProtocolError
-            If they are no introduction.
-        """
-        try:
-            version, executable, *fields, end = map(os.fsdecode, data.split(b"\0"))
-            paths = 1 + len(follower.SHARED)
-            identities, (directory, count, *rest) = fields[:paths], fields[paths:]
-            args, variables = rest[: int(count)], rest[int(count) :]
-            environ = dict(variable.split("=", 1) for variable in variables)
-        except ValueError as error:
-            raise ProtocolError("no introduction of a follower") from error
-        if end or len(args) != int(count):
-            raise ProtocolError("half an introduction of a follower")
-        return cls(
-            version, executable, tuple(identities), directory, tuple(args), environ
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Playing:
-    """What the leader needs to play for a follower.
-
-    Attributes
-    ----------
-    launch : Launch
-        The follower's.
-    snapshot : Snapshot
-        The machine as the follower sees it.
-    agent : Agent
-        The leader's, for the follower's workers.
-    """
-
-    launch: Launch
-    snapshot: Snapshot
-    agent: Agent
 
 
 class Leader:
@@ -150,8 +70,7 @@ class Leader:
     ) -> None:
         self._leader = leader
         self._launch = launch
-        self._collective = collective
-        self._own = Introduction.read(follower.introduce(args))
+        self._admission = Admission(leader, launch, args, collective=collective)
         self._ranks: set[int] = set()
         self._borrowers: set[int] = set()
         self._serving: set[asyncio.Task[None]] = set()
@@ -229,7 +148,7 @@ class Leader:
     ) -> None:
         with closing(writer):
             try:
-                introduction = await _first_words(reader)
+                introduction = await first_words(reader)
             except (ProtocolError, OSError):
                 # It is no rank, or it has ended, or it stands still.
                 writer.write(f"{follower.APART}\n".encode())
@@ -237,7 +156,7 @@ class Leader:
             if isinstance(introduction, Borrow):
                 await self._lend(introduction.context, Channel(reader, writer))
                 return
-            world = self._world(introduction)
+            world = self._admission.world(introduction)
             if world is None or world.rank in self._ranks:
                 writer.write(f"{follower.APART}\n".encode())
                 return
@@ -255,7 +174,8 @@ class Leader:
         channel: Channel,
     ) -> None:
         """Play for a follower, or send it away and listen to it."""
-        deciding = asyncio.create_task(self._decide(world, introduction, process.pid))
+        play = self._admission.play(world, introduction, process.pid)
+        deciding = asyncio.create_task(play)
         try:
             await asyncio.wait(
                 {deciding, process.left}, return_when=asyncio.FIRST_COMPLETED
@@ -297,75 +217,24 @@ class Leader:
         """Report a rank that ended without a message; the hub ignores a joined one."""
         self._leader.hear(m.Absent(rank, "died before it joined"))
 
-    def _world(self, introduction: Introduction) -> World | None:
-        """Return the follower's World, if it belongs to the leader's launch."""
-        own = self._launch.world
-        try:
-            world = detect(
-                introduction.environ, self._launch.settings.launcher, introduction.args
-            )
-        except RunnerError:
-            return None  # the rank will report this error itself
-        alike = world is not None and (
-            (world.launcher, world.key, world.size, world.local_size)
-            == (own.launcher, own.key, own.size, own.local_size)
-        )
-        return world if alike else None
-
-    def _why_not_play(self, introduction: Introduction, launch: Launch) -> str:
-        """Return why no other rank than itself can play a rank; "" if one can."""
-        own, theirs = self._own, introduction.environ
-        objections = (
-            (self._collective, "each rank has to come to the meeting itself"),
-            (
-                replace(introduction, environ={}) != replace(own, environ={}),
-                "another program, or other directories",
-            ),
-            (_options(theirs) != _options(own.environ), "other options"),
-            (
-                launch.plan.roles(launch.world.rank) != frozenset({Role.worker}),
-                "it has more to do than to work",
-            ),
-        )
-        return next((why for objects, why in objections if objects), "")
-
-    async def _decide(
-        self, world: World, introduction: Introduction, pid: int
-    ) -> Playing | None:
-        """Return how to play a follower; None to send it away."""
-        offer = await self._leader.offer()
-        if offer is None or not pid:
-            return None
-        launch = replace(self._launch, world=world, environ=introduction.environ)
-        directory = self._launch.settings.local_directory
-        try:
-            snapshot = take(introduction.environ, directory, pid=pid)
-        except OSError:
-            return None  # it has ended, which its connection shows
-        # Its own directory will be in the leader's.
-        context = ForkContext.of(launch, snapshot, self._leader.directory)
-        if self._why_not_play(introduction, launch) or context.why_not(offer.context):
-            return None
-        return Playing(launch, snapshot, offer.agent)
-
     async def _lend(self, context: ForkContext, channel: Channel) -> None:
         """Pass on what a rank and the agent say, if the agent can fork for the rank."""
-        offer, rank = await self._leader.offer(), context.world.rank
-        why = context.why_not(offer.context) if offer else "it has no agent to lend"
-        if offer is None or why or rank in self._borrowers:
-            channel.send(m.Declined(why or "the rank borrows it already"))
+        rank, agent = context.world.rank, await self._admission.lend(context)
+        if isinstance(agent, str) or rank in self._borrowers:
+            why = agent if isinstance(agent, str) else "it has the agent already"
+            channel.send(m.Declined(why))
             return
         self._borrowers.add(rank)
         channel.send(m.Lent())
-        offer.agent.share(rank, channel.send)
+        agent.share(rank, channel.send)
         try:
             while (message := await channel.receive()) is not None:
-                offer.agent.say_of(rank, message)
+                agent.say_of(rank, message)
         except ProtocolError:
             return  # it sends garbage, so it counts as lost
         finally:
             self._borrowers.discard(rank)
-            offer.agent.give_back(rank)
+            agent.give_back(rank)
 
     async def _play(self, playing: Playing, process: Follower) -> None:
         world = playing.launch.world
@@ -405,28 +274,6 @@ def _last_line(sock: socket.socket, line: str) -> None:
         sock.send(f"{line}\n".encode())
     except OSError:
         return  # the follower has ended
-
-
-def _options(environ: Mapping[str, str]) -> dict[str, str]:
-    return {k: v for k, v in environ.items() if k.startswith(PREFIX)}
-
-
-async def _first_words(reader: asyncio.StreamReader) -> Introduction | Borrow:
-    """Return a follower's introduction, or what a rank asks that plays for itself."""
-    try:
-        async with asyncio.timeout(INTRODUCTION_SECONDS):
-            length = int.from_bytes(await reader.readexactly(follower.LENGTH))
-            if length > LARGEST:
-                raise ProtocolError(f"an introduction of {length} bytes")
-            data = await reader.readexactly(length)
-    except (asyncio.IncompleteReadError, TimeoutError) as error:
-        raise ProtocolError("half an introduction") from error
-    if not data.startswith(MESSAGE):
-        return Introduction.read(data)
-    message = decode(data)
-    if not isinstance(message, Borrow):
-        raise ProtocolError(f"{message!r:.80}, which no rank says first")
-    return message
 
 
 async def run_rank(

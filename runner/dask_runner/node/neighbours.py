@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 from dask_runner.hub import messages as m
 from dask_runner.hub.channel import open_channel
 from dask_runner.node import node_socket
-from dask_runner.node.admission import Borrow
 from dask_runner.node.follower import ANSWERS
+from dask_runner.node.fork_context import Borrow
 
 if TYPE_CHECKING:
     from dask_runner.hub.channel import Channel
     from dask_runner.launch.launch import Launch
-    from dask_runner.node.admission import ForkContext
     from dask_runner.node.follower import Beside
+    from dask_runner.node.fork_context import ForkContext
     from dask_runner.node.shared_agent import Agent
 
 

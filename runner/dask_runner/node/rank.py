@@ -20,26 +20,24 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from dask_runner.errors import AssemblyError, ConfigError, LostError, RunnerError
+from dask_runner.errors import ConfigError, LostError, RunnerError
 from dask_runner.hub import messages as m
 from dask_runner.hub.ending import PASSED_ON, STOP
-from dask_runner.hub.losses import never_came
 from dask_runner.hub.report import say
 from dask_runner.hub.server import Hub
 from dask_runner.launch.detect import may_be_outlived
 from dask_runner.launch.plan import Role
-from dask_runner.launch.slurm import ranks_here
 from dask_runner.meeting.notice import OverError
 from dask_runner.node.background import Crashed, Tasks
 from dask_runner.node.children import Children
 from dask_runner.node.contact import Met
+from dask_runner.node.early_end import EarlyEnd, Unheard
 from dask_runner.node.events import Source
 from dask_runner.node.exits import Ended
 from dask_runner.node.find_hub import Broken
 from dask_runner.node.instructions import Published
 from dask_runner.node.neighbours import Neighbours
 from dask_runner.node.orphans import LAST
-from dask_runner.node.parting import Parting, Unheard
 from dask_runner.node.script import Script
 from dask_runner.node.system_errors import problem
 
@@ -49,9 +47,9 @@ if TYPE_CHECKING:
 
     from dask_runner.launch.launch import Launch
     from dask_runner.meeting.record import Record
-    from dask_runner.node.admission import ForkContext
     from dask_runner.node.contact import RankContact
     from dask_runner.node.events import Event
+    from dask_runner.node.fork_context import ForkContext
     from dask_runner.node.launcher_child import Launched
     from dask_runner.node.script import Client
     from dask_runner.node.shared_agent import Agent
@@ -131,14 +129,15 @@ class Rank:
             above,
             self._published(),
         )
-        self._parting = Parting(launch, self._node, contact, launched, events)
+        self._tasks = Tasks(events)
+        self._early_end = EarlyEnd(
+            launch, self._node, contact, launched, events, self._tasks
+        )
         self._script = Script(
             self._children.client, self._node, above=above is not None
         )
-        self._tasks = Tasks(events)
         self._prepared = asyncio.Event()
         self._signalled_at: dict[m.Signalled, float] = {}
-        self._leader = -1
         self._scheduler_closed = False
         self._started = False
         self._closing = False
@@ -166,10 +165,10 @@ class Rank:
                 self._status = await self._hub.ended()
         except RunnerError as error:
             # This rank has no connection, so the hub may not know of the error.
-            self._status = self._parting.now(error)
+            self._status = self._early_end.now(error)
         except Exception as error:
             if not self.contact.has_met:
-                self._parting.now(RunnerError(f"{self._name} failed: {error!r}"))
+                self._early_end.now(RunnerError(f"{self._name} failed: {error!r}"))
             raise
         finally:
             await self._leave()
@@ -215,7 +214,7 @@ class Rank:
         if self._unfit is None:
             self._tasks.start(self._read_program())
         else:
-            self._give_up_soon(self._unfit)
+            self._early_end.give_up_soon(self._unfit)
         self._tasks.start(self._meet(record))
         if self._hub is not None:  # the others wait for the record, and not for this
             self._tasks.start(self._hub.be_named())
@@ -230,13 +229,7 @@ class Rank:
             # As above; this happens before the ranks have met, or after.
             self._unfit = self._unfit or error
             self.contact.fail(error)
-            self._give_up_soon(self._unfit)
-
-    def _give_up_soon(self, error: RunnerError) -> None:
-        """Leave a notice for the other ranks, if the hub is not found in a moment."""
-        rank = self._world.rank
-        if rank and self.contact.notices.possible and self._parting.is_missed(rank):
-            self._tasks.start(self._parting.soon(error, rank))
+            self._early_end.give_up_soon(self._unfit)
 
     # --- events -------------------------------------------------------------
 
@@ -264,36 +257,9 @@ class Rank:
     def _on_crashed(self, crashed: Crashed) -> None:
         raise crashed.error
 
-    def _on_broken(self, broken: Broken) -> None:
-        error = self._unfit or broken.error
-        if self.contact.has_met:
-            return  # the hub has been found after all
-        if error is self._unfit or isinstance(error, OverError):
-            self._status = self._parting.now(error)
-            return
-        self.contact.found(error)
-        # Rank 0 runs into all other errors too, and prints them.
-        self._status = error.status
-        if error.printed:
-            return  # the leader of the node has the same error
-        error.printed = True
-        if self._hub is not None:
-            self._hub.cluster.fail(error)
-        elif isinstance(error, AssemblyError) and self._speaks:
-            say(f"error: {error}")
-        elif isinstance(error, LostError) and self._world.local_rank in (0, None):
-            # Only this node sees it: the launcher's process here is gone.
-            say(f"error: {error}")
-
     @property
     def _name(self) -> str:
         return f"rank {self._world.rank} on {self._node}"
-
-    @property
-    def _speaks(self) -> bool:
-        # All other ranks miss rank 0 alike, so one of them prints it. A rank that found
-        # a record, and cannot reach the hub, prints that as well.
-        return self._world.rank == 1 or "that does not answer" in self.contact.trouble
 
     def _on_start(self, start: m.Start) -> None:
         self._started = True
@@ -401,7 +367,7 @@ class Rank:
         if self.contact.has_met:
             self._say_signalled(message)
         elif message.number not in PASSED_ON:
-            self._signalled(message)
+            self._ends(self._early_end.by_signal(message, self._hub))
 
     def _say_signalled(self, message: m.Signalled) -> None:
         if message.rank < 0:
@@ -409,67 +375,32 @@ class Rank:
         else:
             self.contact.tell(message)
 
-    def _signalled(self, message: m.Signalled) -> None:
-        """End by a signal that cannot be reported to the hub."""
-        error = self._parting.signalled(message)
-        rank = message.rank if message.rank >= 0 else self._world.rank
-        if self._hub is not None and self.contact.published:
-            self._hub.cluster.signalled(error, {0, rank})
-            self._status = error.status
-        elif rank == self._world.rank and self._launched.signalled(message.number):
-            self._status = error.status  # the leader tells the others
-        elif self.contact.is_near:
-            said = m.Signalled(message.number, rank)
-            self._tasks.start(self._parting.soon(error, rank, said))
-        else:
-            self._status = self._parting.now(error, rank)
+    # --- before the rank has joined -----------------------------------------
+
+    def _ends(self, status: int | None) -> None:
+        if status is not None:
+            self._status = status
+
+    def _on_broken(self, broken: Broken) -> None:
+        self._ends(self._early_end.without_hub(broken.error, self._unfit, self._hub))
 
     def _on_unheard(self, unheard: Unheard) -> None:
-        if not self.contact.has_met:
-            self._status = self._parting.now(unheard.error, unheard.rank)
-
-    # --- the other ranks of the node ------------------------------------------
+        self._ends(self._early_end.unheard(unheard))
 
     def _on_absent(self, message: m.Absent) -> None:
-        self.contact.tell(message)
-        rank = message.rank
-        notices = self.contact.notices.possible and not self.contact.has_met
-        if notices and rank >= 0 and self._parting.is_missed(rank):
-            error = never_came(message, self._node, self._world.size)
-            self._tasks.start(self._parting.soon(error, rank))
+        self._early_end.of_another(message)
 
     def _on_leads(self, message: m.Leads) -> None:
-        self._leader = message.rank
+        self._early_end.leader = message.rank
 
     def _on_leader_ends(self, message: m.Close) -> None:
-        if not self.contact.has_met:
-            # The leader knows how the cluster ended, or has reported its own error.
-            self.contact.notices.sign([self._world.rank])
-            self._status = message.status
+        self._ends(self._early_end.with_leader(message))
 
     def _on_leader_gone(self, ended: Ended) -> None:
-        """Report that the leader has died, if it never joined."""
         del ended
-        world = self._world
-        here = ranks_here(self._launch.environ) if world.launcher == "slurm" else ()
-        # Ranks of a node are numbered in order, so rank 0 is on this node.
-        if self._leader < 0 and world.rank == world.local_rank:
-            self._leader = 0
-        if self._leader < 0 and here:
-            self._leader = here[0]
-        if self._leader or self.contact.has_met:
-            self._on_absent(m.Absent(self._leader, "died before it joined"))
-            return
-        error = AssemblyError(
-            f"rank 0 on {self._node} died before the ranks had met",
-            f"all {world.size} ranks",
-            "look above, and in the accounting of the launcher, for what ended it",
-        )
-        if self.contact.notices.possible or world.local_rank == 1:
-            self._parting.now(error, 0)
-            # The node's other ranks see by themselves that the leader is dead.
-            self.contact.notices.sign(here)
-        self._status = error.status
+        self._ends(self._early_end.without_leader())
+
+    # --- the cluster's end, and losses --------------------------------------
 
     def _on_close(self, message: m.Close) -> None:
         self._closing = True
@@ -525,7 +456,7 @@ class Rank:
                 "a script that comes to its cluster in all ranks",
                 "look for what it says itself above",
             )
-            self._status = self._parting.now(error)
+            self._status = self._early_end.now(error)
         elif Role.client in self._roles:
             self.contact.say(self._script.vanished())
         elif not self._closing:
@@ -568,7 +499,7 @@ class Rank:
         (Source.launched, Ended): _on_launched_gone,
         (Source.node, m.Absent): _on_absent,
         (Source.node, m.Signalled): _on_signal,
-        (Source.parting, Unheard): _on_unheard,
+        (Source.early_end, Unheard): _on_unheard,
         (Source.leader, m.Leads): _on_leads,
         (Source.leader, m.Close): _on_leader_ends,
         (Source.leader, Ended): _on_leader_gone,
@@ -609,7 +540,7 @@ class Rank:
         self._closing = True
         await self._tasks.cancel()
         if self._hub is not None:
-            self._parting.leave_behind(self._hub.cluster)
+            self._early_end.leave_behind(self._hub.cluster)
             self._hub.withdraw()
         # This comes early, because mpiexec may kill this process before its end.
         self.contact.withdraw()
@@ -627,4 +558,4 @@ class Rank:
         if self._status == LostError.status and not self._started:
             # A rank that did not find the hub in time may have left a notice of that.
             self.contact.notices.sign([self._world.rank])
-        await self._parting.over()
+        await self._early_end.over()

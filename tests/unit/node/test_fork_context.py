@@ -13,8 +13,8 @@ from dask_runner.hub import messages as m
 from dask_runner.launch.launch import Launch
 from dask_runner.launch.plan import make_plan
 from dask_runner.launch.settings import settle
-from dask_runner.node import admission
-from dask_runner.node.admission import Borrow, ForkContext
+from dask_runner.node import fork_context
+from dask_runner.node.fork_context import Borrow, ForkContext
 from dask_runner.resources.cgroups import Limit
 from dask_runner.resources.machine import Snapshot, take
 from tests.unit.records import world
@@ -81,9 +81,9 @@ def test_an_agent_declines_what_acts_before_a_process_begins(
 def test_the_interpreter_acts_before_a_process_begins(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    before = admission.at_startup({})
+    before = fork_context.at_startup({})
     monkeypatch.setattr(sys, "executable", "/elsewhere/python")
-    assert admission.at_startup({}) != before
+    assert fork_context.at_startup({}) != before
 
 
 @pytest.mark.parametrize("environ", [{"LANG": "C"}, {"DASK_RUNNER__NTHREADS": "2"}])
@@ -126,7 +126,7 @@ def test_an_agent_declines_a_directory_that_it_does_not_see(tmp_path: Path) -> N
 
 
 def test_an_agent_declines_cpus_outside_its_cpuset(tmp_path: Path) -> None:
-    beyond = max(admission.reachable()) + 1
+    beyond = max(fork_context.reachable()) + 1
     assert "CPUs" in context(tmp_path, cpus=(beyond,)).why_not(context(tmp_path))
 
 
