@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from dask_runner.errors import ConfigError, RunnerError, UnavailableError
+from dask_runner.hub import messages as m
 from dask_runner.hub import requests as r
 from dask_runner.hub.splice import splice
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from dask_runner.hub.activity import Activity
     from dask_runner.hub.channel import Channel
     from dask_runner.hub.parts import Parts
+    from dask_runner.hub.scaling import Scaling
 
 
 class Answers:
@@ -26,12 +28,21 @@ class Answers:
         The cluster's state.
     activity : Activity
         What the scheduler says.
+    scaling : Scaling
+        Retires workers, and starts them again.
     ends_at : float or None
         When the job ends, in seconds since 1970.
     """
 
-    def __init__(self, parts: Parts, activity: Activity, ends_at: float | None) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        activity: Activity,
+        scaling: Scaling,
+        ends_at: float | None,
+    ) -> None:
         self._parts = parts
+        self._scaling = scaling
         self._activity = activity
         self._ends_at = ends_at
 
@@ -54,16 +65,17 @@ class Answers:
         parts, heard = self._parts, await self._activity.now()
         members = [member for member in parts.roster.members if member.complete]
         scheduler = parts.assembly.scheduler
-        limited = all(member.memory for member in members)
+        limited = all(member.memory for member in members if member.workers)
         return r.State(
             ready=parts.assembly.ready,
             ending=parts.ending.status is not None,
             serves=parts.plan.client is None,
             ranks=parts.roster.size,
             workers=parts.roster.registered,
-            nthreads=sum(member.nthreads for member in members),
-            memory=sum(member.memory for member in members) if limited else 0,
-            capacity=sum(len(member.workers) for member in members),
+            nthreads=sum(member.share(member.nthreads) for member in members),
+            memory=sum(one.share(one.memory) for one in members) if limited else 0,
+            capacity=self._scaling.capacity,
+            least=self._scaling.least,
             age=parts.ending.seconds,
             ends_at=self._ends_at or 0.0,
             address=scheduler.address if scheduler else "",
@@ -71,6 +83,11 @@ class Answers:
             clients=heard.clients,
             idle=heard.idle,
         )
+
+    async def _scale(self, channel: Channel, request: r.AskScale) -> None:
+        workers = self._scaling.ask(request.workers, nearest=request.nearest)
+        channel.send(r.Scaling(workers))
+        await channel.closed()
 
     async def _stop(self, channel: Channel, request: r.AskStop) -> None:
         self._parts.ending.stop(request.by)
@@ -83,8 +100,13 @@ class Answers:
         channel.send(await self._now())
         ending = asyncio.create_task(self._parts.ending.decided())
         leaving = asyncio.create_task(_hung_up(channel))
+        either = {ending, leaving}
         try:
-            await asyncio.wait({ending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            while not (ending.done() or leaving.done()):
+                channel.send(m.Ping())
+                await asyncio.wait(
+                    either, timeout=r.PING, return_when=asyncio.FIRST_COMPLETED
+                )
             if ending.done():
                 channel.send(r.Ending(ending.result()))
                 await leaving
@@ -96,11 +118,7 @@ class Answers:
         del request
         scheduler = self._parts.assembly.scheduler
         if scheduler is None:
-            raise UnavailableError(
-                "the cluster is starting",
-                "its scheduler",
-                "look at it again in a moment; see the cluster with dask-runner list",
-            )
+            raise _starting()
         if scheduler.dashboard.startswith("https:"):
             raise ConfigError(
                 f"this cluster's dashboard has a certificate of its own, and is at "
@@ -114,6 +132,9 @@ class Answers:
                 "a cluster with one: bokeh in its image, and not --no-dashboard",
                 "start it with an image that has bokeh",
             )
+        if not self._parts.assembly.ready:
+            # Its pages would keep the browser waiting until then.
+            raise _starting()
         try:
             reader, writer = await _to(scheduler.dashboard)
         except OSError as error:
@@ -129,10 +150,19 @@ class Answers:
         type[r.Request], Callable[[Answers, Channel, Any], Coroutine[Any, Any, None]]
     ] = {
         r.AskState: _state,
+        r.AskScale: _scale,
         r.AskStop: _stop,
         r.Attend: _attend,
         r.AskDashboard: _dashboard,
     }
+
+
+def _starting() -> UnavailableError:
+    return UnavailableError(
+        "the cluster is starting",
+        "its workers",
+        "look at it again in a moment; see the cluster with dask-runner list",
+    )
 
 
 def _of_another_version(request: r.Request) -> ConfigError:

@@ -13,6 +13,10 @@ from dask_runner.hub.messages import Message
 #: Raised when a message changes; a hub of another version says so.
 VERSION = 1
 
+#: Seconds between the signs of life to a process that attends, and without one after
+#: which it takes the cluster for lost.
+PING, SILENCE = 5.0, 30.0
+
 
 @dataclass(frozen=True)
 class Request(Message):
@@ -53,8 +57,8 @@ class State(Message):
         Whether it has no script of its own.
     ranks, workers, nthreads, memory : int
         What is there; *memory* in bytes, 0 means no limit.
-    capacity : int
-        The workers that its ranks offer.
+    capacity, least : int
+        The workers that its ranks offer, and those with which it goes on.
     age : float
         Seconds since it began.
     ends_at : float
@@ -77,6 +81,7 @@ class State(Message):
     nthreads: int
     memory: int
     capacity: int
+    least: int
     age: float
     ends_at: float
     address: str
@@ -107,7 +112,8 @@ class Stopping(Message):
 class Attend(Request):
     """Stay connected until the cluster ends, as a program that uses it does.
 
-    The hub answers ``State`` and, when the cluster ends, ``Ending``.
+    The hub answers ``State``, then ``Ping`` as a sign of life and, when the cluster
+    ends, ``Ending``.
     """
 
 
@@ -116,6 +122,28 @@ class Ending(Message):
     """The cluster ends with this status."""
 
     status: int
+
+
+# --- the number of its workers ----------------------------------------------------
+
+
+@dataclass(frozen=True)
+class AskScale(Request):
+    """Ask for so many workers; the hub answers ``Scaling`` at once.
+
+    With *nearest*, a number that the cluster cannot have means the nearest that it can
+    have. Otherwise the hub denies it.
+    """
+
+    workers: int
+    nearest: bool = False
+
+
+@dataclass(frozen=True)
+class Scaling(Message):
+    """The cluster retires workers, or starts some again, until it has so many."""
+
+    workers: int
 
 
 # --- its dashboard ----------------------------------------------------------------

@@ -79,6 +79,8 @@ def test_the_keys_are_written_once_and_named_by_variables(
     files = sorted(path.name for path in (directory.path / tls.DIRECTORY).iterdir())
 
     assert (
-        directory.tls(RECORD) == first == tls.variables(directory.path / tls.DIRECTORY)
+        directory.tls(RECORD)
+        == first
+        == tls.variables(*tls.in_directory(directory.path / tls.DIRECTORY))
     )
     assert len(files) == 2
