@@ -158,7 +158,9 @@ def test_each_ends_in_time_with_the_true_cause_or_goes_on(
                 line = ("apptainer", "run", SIF, "stop", "lab")
                 done = jobs.start(*line).running.wait()
                 assert done.returncode == 0, told(done)
-                assert stage.status(stage.served) in {0, 1}, stage.output(stage.served)
+                # srun's own status is that of the worst of its tasks.
+                stage.status(stage.served)
+                assert "ended with status 0" in stage.output(stage.served)
             else:
                 assert stage.status(stage.served) in strike.served
             assert "Traceback" not in stage.output(stage.served)
