@@ -21,10 +21,10 @@ from dask_runner.hub.requests import AskState, State
 from dask_runner.launch.options import NAME
 from dask_runner.launch.own_variables import CLUSTER_VARIABLE, inherited
 from dask_runner.meeting import cluster_directory, tls
-from dask_runner.node import instruct
+from dask_runner.node import make_instructions
 from dask_runner.node import program as programs
-from dask_runner.node.causes import problem
 from dask_runner.node.foreground import FORWARDED, Foreground, Signals
+from dask_runner.node.system_errors import problem
 from dask_runner.programs.sitehook.for_client import VERSIONS, other_versions
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ async def _connect(
         if program.kind == "command":
             variables[VERSIONS] = _versions(attachment)
         messages = [
-            instruct.client(program, variables, text),
+            make_instructions.client(program, variables, text),
             _ready(attachment, state),
         ]
         own = inherited(environ, {})
