@@ -28,6 +28,7 @@ from dask_runner.hub.server import Hub
 from dask_runner.launch.detect import may_be_outlived
 from dask_runner.launch.plan import Role
 from dask_runner.meeting.notice import OverError
+from dask_runner.node import log_files
 from dask_runner.node.background import Crashed, Tasks
 from dask_runner.node.children import Children
 from dask_runner.node.contact import Met
@@ -287,6 +288,15 @@ class Rank:
     def _for_the_agent(self, message: m.StartWorkers) -> None:
         self._children.agent.send(message)
 
+    def _on_ask_lines(self, message: m.AskLines) -> None:
+        self._tasks.start(self._read_logs(message))
+
+    async def _read_logs(self, message: m.AskLines) -> None:
+        try:
+            self.contact.say(await log_files.answer(message, self._children.logs))
+        except RuntimeError:  # the system refuses a thread
+            self.contact.say(m.Lines(message.number, [], more=False))
+
     def _on_ready(self, ready: m.Ready) -> None:
         self._waits_to_begin = True
         self._tasks.start(self._begin_script(ready))
@@ -475,6 +485,7 @@ class Rank:
         (Source.link, m.AskActivity): _for_the_scheduler,
         (Source.link, m.Retire): _for_the_scheduler,
         (Source.link, m.StartWorkers): _for_the_agent,
+        (Source.link, m.AskLines): _on_ask_lines,
         (Source.link, m.Ready): _on_ready,
         (Source.link, m.Signalled): _for_the_script,
         (Source.link, m.Close): _on_close,
