@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from dask_runner.launch.world import World
+    from dask_runner.library.cluster import Cluster
     from dask_runner.library.dask_mpi import execute, initialize
     from dask_runner.library.runners import (
         BaseRunner,
@@ -25,6 +26,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BaseRunner",
+    "Cluster",
     "MPIRunner",
     "Runner",
     "SLURMRunner",
@@ -37,6 +39,7 @@ __all__ = [
 
 _MODULES = {
     "BaseRunner": "library.runners",
+    "Cluster": "library.cluster",
     "MPIRunner": "library.runners",
     "Runner": "library.runners",
     "SLURMRunner": "library.runners",

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from dask_runner.hub.requests import State
 from dask_runner.launch.world import World
 from dask_runner.meeting.by_file import FileMeeting
 from dask_runner.meeting.named_record import NamedRecord
@@ -19,6 +20,24 @@ if TYPE_CHECKING:
 KEY = "slurm.4711.0"
 RECORD = Record(KEY, "ab" * 16, "c1", "127.0.0.1", 40000, "CERT", "KEY")
 NAMED = NamedRecord("lab", "4711", "slurm", 1.8e9, "3.13.5", "2026.8.0", RECORD)
+#: What its hub answers.
+STATE = State(
+    ready=True,
+    ending=False,
+    serves=True,
+    ranks=4,
+    workers=4,
+    nthreads=8,
+    memory=2**30,
+    capacity=4,
+    least=1,
+    age=7200.0,
+    ends_at=0.0,
+    address="tls://10.1.0.1:8786",
+    dashboard=True,
+    clients=2,
+    idle=61.0,
+)
 
 
 #: It counts for longer than a test takes.

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from dask_runner.cli.durations import in_words
-from dask_runner.errors import RunnerError
-from dask_runner.hub.ask import SilentError, ask
-from dask_runner.hub.requests import AskState, State
-from dask_runner.meeting import cluster_directory
+from dask_runner.hub import clusters
 from dask_runner.mpi.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from dask_runner.meeting.cluster_directory import Entry
+    from dask_runner.hub.clusters import Look
+    from dask_runner.hub.requests import State
 
 #: Raised when a key changes its meaning, not when one is added.
 VERSION = 1
-#: Seconds for a hub's answer.
-SECONDS = 3.0
 
 _TITLES = (
     "NAME",
@@ -38,61 +34,15 @@ _TITLES = (
 _UNKNOWN = "-"
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What was found of one cluster.
-
-    Attributes
-    ----------
-    entry : Entry
-    state : State or None
-        The hub's answer; None if there is none.
-    trouble : str
-        Why there is none.
-    silent_for : float
-        Seconds since its last sign of life, if it does not answer.
-    """
-
-    entry: Entry
-    state: State | None = None
-    trouble: str = ""
-    silent_for: float = 0.0
-
-
 def look(environ: Mapping[str, str]) -> list[Look]:
-    """Ask all clusters of the cluster directory at once.
-
-    A file is removed if its hub does not answer, and has not refreshed the file for so
-    long that the cluster must have been killed.
+    """Ask all clusters of the cluster directory.
 
     Raises
     ------
     ConfigError
         If the directory cannot be read.
     """
-    entries = cluster_directory.entries(environ)
-    return [found for found in asyncio.run(_look_at(entries)) if found is not None]
-
-
-async def _look_at(entries: Sequence[Entry]) -> list[Look | None]:
-    return await asyncio.gather(*map(_look_at_one, entries))
-
-
-async def _look_at_one(entry: Entry) -> Look | None:
-    named = entry.found
-    if named is None:
-        return Look(entry, trouble=f"{entry.path} {entry.trouble}")
-    try:
-        state = await ask(named.record, AskState(), State, SECONDS)
-    except SilentError as why:
-        age = cluster_directory.age(entry.path)
-        if age > cluster_directory.STALE:
-            cluster_directory.remove(entry.path, named.record.nonce)
-            return None
-        return Look(entry, trouble=f"no answer: {why}", silent_for=age)
-    except RunnerError as error:
-        return Look(entry, trouble=error.saw)
-    return Look(entry, state)
+    return asyncio.run(clusters.look(environ))
 
 
 def as_json(found: Sequence[Look]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from dask_runner.hub.activity import Activity
     from dask_runner.hub.channel import Channel
     from dask_runner.hub.parts import Parts
+    from dask_runner.hub.scaling import Scaling
 
 
 class Answers:
@@ -26,12 +27,21 @@ class Answers:
         The cluster's state.
     activity : Activity
         What the scheduler says.
+    scaling : Scaling
+        Retires workers, and starts them again.
     ends_at : float or None
         When the job ends, in seconds since 1970.
     """
 
-    def __init__(self, parts: Parts, activity: Activity, ends_at: float | None) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        activity: Activity,
+        scaling: Scaling,
+        ends_at: float | None,
+    ) -> None:
         self._parts = parts
+        self._scaling = scaling
         self._activity = activity
         self._ends_at = ends_at
 
@@ -54,16 +64,17 @@ class Answers:
         parts, heard = self._parts, await self._activity.now()
         members = [member for member in parts.roster.members if member.complete]
         scheduler = parts.assembly.scheduler
-        limited = all(member.memory for member in members)
+        limited = all(member.memory for member in members if member.workers)
         return r.State(
             ready=parts.assembly.ready,
             ending=parts.ending.status is not None,
             serves=parts.plan.client is None,
             ranks=parts.roster.size,
             workers=parts.roster.registered,
-            nthreads=sum(member.nthreads for member in members),
-            memory=sum(member.memory for member in members) if limited else 0,
-            capacity=sum(len(member.workers) for member in members),
+            nthreads=sum(member.share(member.nthreads) for member in members),
+            memory=sum(one.share(one.memory) for one in members) if limited else 0,
+            capacity=self._scaling.capacity,
+            least=self._scaling.least,
             age=parts.ending.seconds,
             ends_at=self._ends_at or 0.0,
             address=scheduler.address if scheduler else "",
@@ -71,6 +82,11 @@ class Answers:
             clients=heard.clients,
             idle=heard.idle,
         )
+
+    async def _scale(self, channel: Channel, request: r.AskScale) -> None:
+        workers = self._scaling.ask(request.workers, nearest=request.nearest)
+        channel.send(r.Scaling(workers))
+        await channel.closed()
 
     async def _stop(self, channel: Channel, request: r.AskStop) -> None:
         self._parts.ending.stop(request.by)
@@ -129,6 +145,7 @@ class Answers:
         type[r.Request], Callable[[Answers, Channel, Any], Coroutine[Any, Any, None]]
     ] = {
         r.AskState: _state,
+        r.AskScale: _scale,
         r.AskStop: _stop,
         r.Attend: _attend,
         r.AskDashboard: _dashboard,

@@ -6,7 +6,13 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-from dask_runner.errors import RunnerError, UnavailableError
+from dask_runner.errors import (
+    AssemblyError,
+    ConfigError,
+    RunnerError,
+    UnavailableError,
+    UsageError,
+)
 from dask_runner.hub import mutual_tls
 from dask_runner.hub.messages import Message, ProtocolError
 from dask_runner.hub.requests import Denied
@@ -102,13 +108,18 @@ async def answer(channel: Channel, kind: type[T], seconds: float = SECONDS) -> T
     except ProtocolError as error:
         raise SilentError(f"it sent {error}", gone=False) from error
     if isinstance(message, Denied):
-        denied = RunnerError(message.saw, message.needed, message.do)
-        denied.status = message.status
-        raise denied
+        raise _denied(message)
     if not isinstance(message, kind):
         how = f"it sent {message!r:.60}" if message else "it closed the connection"
         raise SilentError(how, gone=False)
     return message
+
+
+def _denied(message: Denied) -> RunnerError:
+    kinds = (UsageError, ConfigError, AssemblyError, UnavailableError)
+    by_status = {kind.status: kind for kind in kinds}
+    kind = by_status.get(message.status, RunnerError)
+    return kind(message.saw, message.needed, message.do)
 
 
 async def ask(

@@ -21,6 +21,7 @@ from dask_runner.hub.ending import PASSED_ON, Ending, later
 from dask_runner.hub.messages import ProtocolError
 from dask_runner.hub.parts import Parts
 from dask_runner.hub.roster import Roster
+from dask_runner.hub.scaling import Scaling
 from dask_runner.hub.survival import Survival
 from dask_runner.mpi import families
 
@@ -56,6 +57,8 @@ class Cluster:
 
     Attributes
     ----------
+    scaling : Scaling
+        Decides how many workers there are.
     answers : Answers
         Answers processes outside the launch.
     """
@@ -92,9 +95,10 @@ class Cluster:
         parts = Parts(
             plan, settings, report, self._roster, self._assembly, self._ending
         )
-        self._survival = Survival(parts)
+        self.scaling = Scaling(parts)
+        self._survival = Survival(parts, self.scaling)
         self._activity = Activity(self._roster, plan.scheduler)
-        self.answers = Answers(parts, self._activity, ends_at)
+        self.answers = Answers(parts, self._activity, self.scaling, ends_at)
         self._noted: set[str] = set()
         self._has_scheduler = asyncio.Event()
         self._has_read = False
@@ -284,6 +288,16 @@ class Cluster:
     def _on_worker_left(self, member: Member, message: m.WorkerLeft) -> None:
         self._survival.worker_left(member, message)
 
+    def _on_worker_up(self, member: Member, message: m.WorkerUp) -> None:
+        self._survival.worker_up(member, message)
+
+    def _on_worker_not_up(self, member: Member, message: m.WorkerNotUp) -> None:
+        self._survival.worker_not_up(member, message)
+
+    def _on_staying(self, member: Member, message: m.Staying) -> None:
+        del member
+        self.scaling.staying(message)
+
     def _on_agent_gone(self, member: Member, message: m.AgentGone) -> None:
         self._survival.agent_gone(member, message)
 
@@ -356,6 +370,9 @@ class Cluster:
         m.WorkerDown: _on_worker_down,
         m.WorkerBack: _on_worker_back,
         m.WorkerLeft: _on_worker_left,
+        m.WorkerUp: _on_worker_up,
+        m.WorkerNotUp: _on_worker_not_up,
+        m.Staying: _on_staying,
         m.AgentGone: _on_agent_gone,
         m.ClientEnded: _on_client_ended,
         m.SchedulerClosed: _on_scheduler_closed,

@@ -135,12 +135,14 @@ class SchedulerUp(Message):
 class WorkersUp(Message):
     """A rank's workers are registered, with so many threads and bytes in total.
 
-    A *memory* of 0 means no limit.
+    A *memory* of 0 means no limit. *again* says whether workers that were retired can
+    be started again.
     """
 
     names: list[str]
     nthreads: int
     memory: int
+    again: bool = True
 
 
 @dataclass(frozen=True)
@@ -174,9 +176,26 @@ class WorkerBack(Message):
 
 @dataclass(frozen=True)
 class WorkerLeft(Message):
-    """A worker has ended because the script asked for it; it is not restarted."""
+    """A worker has been retired: its nanny does not restart it."""
 
     name: str
+
+
+@dataclass(frozen=True)
+class WorkerUp(Message):
+    """A worker that had been retired is registered again."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class WorkerNotUp(Message):
+    """A worker that had been retired could not be started again: the error's parts."""
+
+    name: str
+    saw: str
+    needed: str
+    do: str
 
 
 @dataclass(frozen=True)
@@ -214,6 +233,13 @@ class Activity(Message):
 
     clients: int
     idle: float
+
+
+@dataclass(frozen=True)
+class Staying(Message):
+    """These workers are registered at the scheduler, and are not about to leave."""
+
+    names: list[str]
 
 
 @dataclass(frozen=True)
@@ -299,6 +325,24 @@ class Complete(Message):
 @dataclass(frozen=True)
 class AskActivity(Message):
     """Ask the scheduler for its ``Activity``."""
+
+
+@dataclass(frozen=True)
+class Retire(Message):
+    """Ask the scheduler to retire workers, until *left* of the workers *names* stay.
+
+    It answers ``Staying``, also if it retires none: any client may have done so.
+    """
+
+    left: int
+    names: list[str]
+
+
+@dataclass(frozen=True)
+class StartWorkers(Message):
+    """Start these workers of the rank again, which have been retired."""
+
+    names: list[str]
 
 
 @dataclass(frozen=True)

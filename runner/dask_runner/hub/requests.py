@@ -53,8 +53,8 @@ class State(Message):
         Whether it has no script of its own.
     ranks, workers, nthreads, memory : int
         What is there; *memory* in bytes, 0 means no limit.
-    capacity : int
-        The workers that its ranks offer.
+    capacity, least : int
+        The workers that its ranks offer, and those with which it goes on.
     age : float
         Seconds since it began.
     ends_at : float
@@ -77,6 +77,7 @@ class State(Message):
     nthreads: int
     memory: int
     capacity: int
+    least: int
     age: float
     ends_at: float
     address: str
@@ -116,6 +117,28 @@ class Ending(Message):
     """The cluster ends with this status."""
 
     status: int
+
+
+# --- the number of its workers ----------------------------------------------------
+
+
+@dataclass(frozen=True)
+class AskScale(Request):
+    """Ask for so many workers; the hub answers ``Scaling`` at once.
+
+    With *nearest*, a number that the cluster cannot have means the nearest that it can
+    have. Otherwise the hub denies it.
+    """
+
+    workers: int
+    nearest: bool = False
+
+
+@dataclass(frozen=True)
+class Scaling(Message):
+    """The cluster retires workers, or starts some again, until it has so many."""
+
+    workers: int
 
 
 # --- its dashboard ----------------------------------------------------------------

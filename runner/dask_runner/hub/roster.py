@@ -55,6 +55,9 @@ class Member:
     node: Node
     hello: m.Hello
     workers: tuple[str, ...] = ()
+    #: The workers that it has, or can start again.
+    offers: tuple[str, ...] = ()
+    again: bool = True
     nthreads: int = 0
     memory: int = 0
     complete: bool = False
@@ -68,6 +71,10 @@ class Member:
     def name(self) -> str:
         """The rank's name in messages."""
         return f"rank {self.rank} on {self.node.name}"
+
+    def share(self, of_all: int) -> int:
+        """Return what its workers have of an amount that all that it offers have."""
+        return of_all * len(self.workers) // max(len(self.offers), 1)
 
     def tell(self, message: m.Message) -> None:
         """Send the rank a message."""
@@ -221,19 +228,26 @@ class Roster:
 
     def _forget_workers(self, member: Member) -> None:
         self.registered -= len(member.workers)
-        member.workers = ()
+        member.workers = member.offers = ()
 
     def worker_left(self, member: Member, name: str) -> None:
-        """Remove one worker of a rank, which has ended for good."""
+        """Remove one worker of a rank, which has been retired."""
         if name in member.workers:
             member.workers = tuple(one for one in member.workers if one != name)
             self.registered -= 1
+
+    def worker_up(self, member: Member, name: str) -> None:
+        """Add one worker of a rank, which has been started again."""
+        if name in member.offers and name not in member.workers:
+            member.workers = (*member.workers, name)
+            self.registered += 1
 
     def workers_up(self, member: Member, message: m.WorkersUp) -> None:
         """Note that a rank's workers are up."""
         self.registered += len(message.names) - len(member.workers)
         self.missing.discard(member.rank)
-        member.workers = tuple(message.names)
+        member.workers = member.offers = tuple(message.names)
+        member.again = message.again
         member.complete = True
         member.nthreads, member.memory = message.nthreads, message.memory
 

@@ -13,6 +13,7 @@ from dask_runner.hub.workforce import Workforce
 if TYPE_CHECKING:
     from dask_runner.hub.parts import Parts
     from dask_runner.hub.roster import Member, Node
+    from dask_runner.hub.scaling import Scaling
 
 
 class Survival:
@@ -21,9 +22,12 @@ class Survival:
     Parameters
     ----------
     parts : Parts
+    scaling : Scaling
+        Starts workers again that were retired.
     """
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, scaling: Scaling) -> None:
+        self._scaling = scaling
         self._parts = parts
         self._roster = parts.roster
         self._losses = Losses(parts.report)
@@ -52,6 +56,7 @@ class Survival:
         for member in members:
             self._roster.remove(member)
             self._workforce.forget(member)
+            self._scaling.forget(member)
         return workers
 
     def _lose(self, members: list[Member], workers: list[str], why: str) -> None:
@@ -142,9 +147,24 @@ class Survival:
         self._look_for_workers()
 
     def worker_left(self, member: Member, message: m.WorkerLeft) -> None:
-        """Note that a worker has ended, and is not to come back."""
+        """Note that a worker has been retired."""
         self._workforce.left(member, message.name)
+        self._scaling.left(message.name)
         self._look_for_workers()
+
+    def worker_up(self, member: Member, message: m.WorkerUp) -> None:
+        """Note that a worker that was retired has been started again."""
+        self._workforce.back(member, message.name)
+        self._scaling.up(member, message.name)
+        self._look_for_workers()
+
+    def worker_not_up(self, member: Member, message: m.WorkerNotUp) -> None:
+        """Note that a worker that was retired could not be started again."""
+        self._workforce.back(member, message.name)
+        self._scaling.not_up(message.name)
+        if not self._over:
+            self._parts.report.warn(f"{member.name}: {message.saw}")
+            self._go_on(message.saw)
 
     def _look_for_workers(self) -> None:
         if self._parts.assembly.ready and not self._over:
@@ -156,6 +176,7 @@ class Survival:
         """Go on without a rank's workers, if there are enough left."""
         self._roster.give_up(member)
         self._workforce.forget(member)
+        self._scaling.forget(member)
         if self._needs_all:
             self.fail(
                 AssemblyError(
@@ -170,8 +191,9 @@ class Survival:
     def _go_on(self, what: str) -> None:
         """Go on, though a rank is lost, if there are enough workers left."""
         roster, assembly = self._roster, self._parts.assembly
-        needed = self._parts.settings.min_workers or 1
-        if roster.registered < needed and not roster.missing:
+        needed = self._scaling.least
+        few = roster.registered < needed and not roster.missing
+        if few and not self._scaling.make_up(needed):
             # Before the cluster was ready they never came; later they were lost.
             kind = LostError if assembly.ready else AssemblyError
             left = f"only {roster.registered}" if roster.registered else "none"

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 #: The directory where the ranks that ``dask-runner -n`` starts meet.
 DIRECTORY_VARIABLE = "DASKRUNNER_DIRECTORY"
 
+#: The nonce of the record of the cluster whose program a process is. It is no secret:
+#: who wants to use the cluster needs its record, which lies in the user's home.
+CLUSTER_VARIABLE = "DASKRUNNER_CLUSTER"
+
 #: What ``dask-runner -n`` sets in the ranks that it starts. A script that calls
 #: ``srun`` must not hand these on to the ranks of that launch.
 OWN_VARIABLES = (
@@ -22,6 +26,7 @@ OWN_VARIABLES = (
     "DASKRUNNER_SIZE",
     "DASKRUNNER_JOB_ID",
     DIRECTORY_VARIABLE,
+    CLUSTER_VARIABLE,
 )
 
 #: Hydra's variables, most of which name a connection that only the top process has.

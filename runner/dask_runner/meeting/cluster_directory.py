@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from dask_runner.errors import ConfigError, UnavailableError
 from dask_runner.launch.options import NAME, NAME_IN_WORDS
+from dask_runner.launch.own_variables import CLUSTER_VARIABLE
 from dask_runner.meeting import record_directory, record_file
 from dask_runner.meeting.named_record import NamedRecord
 from dask_runner.meeting.record import BadRecordError
@@ -146,7 +147,8 @@ def choose(name: str | None, environ: Mapping[str, str]) -> tuple[Entry, NamedRe
     Parameters
     ----------
     name : str or None
-        None for the one cluster that the user has.
+        None for the cluster whose program this process is, or else for the one cluster
+        that the user has.
     environ : mapping
 
     Raises
@@ -160,7 +162,10 @@ def choose(name: str | None, environ: Mapping[str, str]) -> tuple[Entry, NamedRe
     if name is not None and not NAME.fullmatch(name):
         raise ConfigError(f"the name {name!r}", NAME_IN_WORDS, "correct the name")
     there = entries(environ)
-    if name is not None:
+    own = environ.get(CLUSTER_VARIABLE)
+    if name is None and own:
+        chosen = _own(own, there)
+    elif name is not None:
         there_by_name = {one.name: one for one in there}
         if name not in there_by_name:
             raise _none_of(name, there, environ)
@@ -182,6 +187,18 @@ def choose(name: str | None, environ: Mapping[str, str]) -> tuple[Entry, NamedRe
             f"remove it if no cluster of that name runs: rm {chosen.path}",
         )
     return chosen, chosen.found
+
+
+def _own(nonce: str, there: list[Entry]) -> Entry:
+    for one in there:
+        if one.found is not None and one.found.record.nonce == nonce:
+            return one
+    raise UnavailableError(
+        f"the cluster of this program is not in ~/{RECORDS} on {socket.gethostname()}: "
+        "it has ended, or could not write there",
+        f"one of {_names(there)}, by its name" if there else "a cluster that is there",
+        f"give a name, see dask-runner list (or unset {CLUSTER_VARIABLE})",
+    )
 
 
 def _none_of(

@@ -14,6 +14,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from dask_runner.hub import messages as m
+from dask_runner.launch.own_variables import CLUSTER_VARIABLE
 from dask_runner.launch.plan import Role
 from dask_runner.meeting.addresses import of_interface
 from dask_runner.mpi import image
@@ -84,6 +85,7 @@ class Crew:
         self._work: RunWorkers | None = None
         self._standing = Standing(launch.settings.silence)
         self._found = m.Found({})
+        self._of_the_client: dict[str, str] = {}
         self._published = published
         self.agent: Peer = Process(Source.agent, events)
         self.scheduler = Process(Source.scheduler, events)
@@ -246,6 +248,7 @@ class Crew:
             If the keys cannot be written for the programs that need files.
         """
         tls = self.place.tls(record)
+        self._of_the_client = {**tls, CLUSTER_VARIABLE: record.nonce}
         self._found = m.Found(tls)
         self.agent.send(self._found)
         if Role.scheduler in self._roles:
@@ -268,7 +271,7 @@ class Crew:
                 for descriptor in self._opened:  # the client has inherited them
                     os.close(descriptor)
             await self._linked.wait()
-            settings, environ = self._launch.settings, self._found.environ
+            settings, environ = self._launch.settings, self._of_the_client
             run = instruct.client(self._program, settings, environ, text)
             self.client.send(run)
         self.knows_its_program.set()

@@ -294,9 +294,12 @@ class Rank:
             contact.say(m.Note(warning))
 
     def _for_the_scheduler(
-        self, message: m.Complete | m.WorkersLost | m.AskActivity
+        self, message: m.Complete | m.WorkersLost | m.AskActivity | m.Retire
     ) -> None:
         self._crew.scheduler.send(message)
+
+    def _for_the_agent(self, message: m.StartWorkers) -> None:
+        self._crew.agent.send(message)
 
     def _on_ready(self, ready: m.Ready) -> None:
         self._waits_to_begin = True
@@ -520,6 +523,8 @@ class Rank:
         (Source.link, m.Complete): _for_the_scheduler,
         (Source.link, m.WorkersLost): _for_the_scheduler,
         (Source.link, m.AskActivity): _for_the_scheduler,
+        (Source.link, m.Retire): _for_the_scheduler,
+        (Source.link, m.StartWorkers): _for_the_agent,
         (Source.link, m.Ready): _on_ready,
         (Source.link, m.Signalled): _for_the_script,
         (Source.link, m.Close): _on_close,
@@ -532,6 +537,7 @@ class Rank:
         (Source.scheduler, m.SchedulerUp): _for_the_hub,
         (Source.scheduler, m.SchedulerClosed): _on_scheduler_closed,
         (Source.scheduler, m.Activity): _for_the_hub,
+        (Source.scheduler, m.Staying): _for_the_hub,
         (Source.scheduler, m.Failed): _for_the_hub,
         (Source.scheduler, Ended): _on_scheduler_ended,
         (Source.agent, m.Ping): _on_agent_lives,
@@ -542,6 +548,8 @@ class Rank:
         (Source.agent, m.WorkerDown): _for_the_hub,
         (Source.agent, m.WorkerBack): _for_the_hub,
         (Source.agent, m.WorkerLeft): _for_the_hub,
+        (Source.agent, m.WorkerUp): _for_the_hub,
+        (Source.agent, m.WorkerNotUp): _for_the_hub,
         (Source.agent, m.Note): _for_the_hub,
         (Source.agent, m.Failed): _on_agent_failed,
         (Source.agent, Ended): _on_agent_ended,

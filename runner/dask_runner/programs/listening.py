@@ -14,6 +14,7 @@ import socket
 import weakref
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import dask.config
@@ -21,6 +22,7 @@ import distributed
 from distributed.comm import backends, get_tcp_server_addresses, unparse_host_port, ws
 from distributed.core import Status
 from distributed.http.routing import RoutingApplication
+from distributed.scheduler import WorkerStatusPlugin
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_unix_socket
 from tornado.web import Application
@@ -60,6 +62,7 @@ class Scheduler(distributed.Scheduler):  # type: ignore[misc]  # Dask has no typ
         self._private = private
         self.pages = self.readers = ""
         self._on_loopback = False
+        self._watchers = count()
         self.before_close: Callable[[str], None] = _nothing
         super().__init__(**options)
 
@@ -90,6 +93,26 @@ class Scheduler(distributed.Scheduler):  # type: ignore[misc]  # Dask has no typ
         self.pages = f"{'https' if encrypted else 'http'}://{ports[0]}"
         self.readers = " and ".join(port.readers for port in ports)
         self._on_loopback = ports[0].address.is_loopback
+
+    def subscribe_worker_status(self, comm: Any) -> Any:
+        """Tell a cluster object of workers that come and go; Dask calls this.
+
+        Dask has one cluster object a scheduler, and a second would take the place of
+        the first.
+        """
+        watching = [
+            (name, one.bcomm)
+            for name, one in self.plugins.items()
+            if isinstance(one, WorkerStatusPlugin)
+        ]
+        for name, line in watching:
+            if line.closed():
+                self.remove_plugin(name)
+        found = super().subscribe_worker_status(comm)
+        watcher = self.plugins.pop(WorkerStatusPlugin.name)
+        watcher.name = f"{watcher.name}-{next(self._watchers)}"
+        self.plugins[watcher.name] = watcher
+        return found
 
     def identity(self, *args: Any, **options: Any) -> Any:
         """Return Dask's description of the scheduler, without a port on loopback.

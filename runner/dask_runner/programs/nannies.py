@@ -1,7 +1,8 @@
 """The workers of one rank and their nannies, from their start to the rank's end.
 
-The rank gets ``WorkersUp`` or ``Failed``. Its workers end when it sends ``Close``, or
-when its connection ends.
+The rank gets ``WorkersUp`` or ``Failed``. A worker that the scheduler has retired is
+reported as ``WorkerLeft``, and started again at ``StartWorkers``. The workers end when
+the rank sends ``Close``, or when its connection ends.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from dask_runner.programs.worker import Placed
 from dask_runner.resources import open_files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Coroutine, Iterable
 
     from distributed.process import AsyncProcess
 
@@ -108,7 +109,7 @@ class Workers:
             Whether the rank has announced its end; if not, it is lost.
         """
         channel = self._channel
-        end = asyncio.ensure_future(_end(channel))
+        end = asyncio.ensure_future(self._hear())
         start = asyncio.ensure_future(self._start())
         try:
             await asyncio.wait({end, start}, return_when=asyncio.FIRST_COMPLETED)
@@ -121,6 +122,28 @@ class Workers:
         finally:
             start.cancel()
             await self._close()
+
+    async def _hear(self) -> bool:
+        """Start workers when the rank says so; return whether it announces its end."""
+        known = m.Ping | m.StartWorkers
+        while isinstance(message := await self._channel.receive(), known):
+            if isinstance(message, m.StartWorkers):
+                for worker in self._work.workers:
+                    if self._name(worker) in message.names:
+                        self._beside(self._again(worker))
+        return isinstance(message, m.Close)
+
+    async def _again(self, worker: NamedWorker) -> None:
+        """Start a worker that was retired, and report how that went."""
+        name = self._name(worker)
+        try:
+            await self._up(import_term(self._work.worker_class), worker)
+        except Exception as error:  # noqa: BLE001  any error is reported
+            self._servers = [one for one in self._servers if str(one.name) != name]
+            what = lifeline.problem_with(f"worker {name}", error, OPTIONS)
+            self._channel.send(m.WorkerNotUp(name, what.saw, what.needed, what.do))
+        else:
+            self._channel.send(m.WorkerUp(name))
 
     async def _close(self) -> None:
         for task in self._keeping:
@@ -183,7 +206,10 @@ class Workers:
                 return
 
     def _keep(self, *what: Any) -> None:
-        task = asyncio.create_task(self._start_again_and_again(*what))
+        self._beside(self._start_again_and_again(*what))
+
+    def _beside(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._keeping.add(task)
         task.add_done_callback(self._keeping.discard)
 
@@ -195,6 +221,7 @@ class Workers:
             await nanny.finished()
             name = str(nanny.name)
             if nanny.lost is None:
+                self._servers.remove(nanny)
                 self._channel.send(m.WorkerLeft(name))
                 return
             what = lifeline.problem_with(f"worker {name}", nanny.lost, OPTIONS)
@@ -252,6 +279,9 @@ class Workers:
             **self._work.options,
         }
 
+    def _name(self, worker: NamedWorker) -> str:
+        return str(self._keywords(worker)["name"])
+
     @property
     def _ports(self) -> bool:
         """Whether the user wants the workers' HTTP servers, on ports."""
@@ -281,6 +311,7 @@ class Workers:
                 [str(worker["name"]) for worker in workers],
                 sum(worker["nthreads"] for worker in workers),
                 sum(limit or 0 for limit in limits) if all(limits) else 0,
+                len(self.nannies) == len(work.workers),
             )
         what = f"workers of the class {work.worker_class}"
         if _lost_the_scheduler(error):
@@ -347,9 +378,3 @@ async def _end_worker(process: AsyncProcess) -> None:
 def _members(server: Any) -> list[Any]:
     """Return the nannies of a server that has several; otherwise the server."""
     return list(getattr(server, "nannies", [server]))
-
-
-async def _end(channel: Channel) -> bool:
-    while isinstance(message := await channel.receive(), m.Ping):
-        pass
-    return isinstance(message, m.Close)

@@ -2,9 +2,9 @@
 
 The process receives ``RunScheduler``, and answers ``SchedulerUp`` or ``Failed``. It
 serves the dashboard from ``Complete`` on, and removes the workers named in
-``WorkersLost``. It answers ``AskActivity``. It ends on ``Finish``, at the end of its
-lifeline, or by itself, when a client shuts the cluster down or nobody uses it: it
-reports that as ``SchedulerClosed``.
+``WorkersLost``. It answers ``AskActivity``, and ``Retire`` when workers have been
+retired. It ends on ``Finish``, at the end of its lifeline, or by itself, when a client
+shuts the cluster down or nobody uses it: it reports that as ``SchedulerClosed``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import dask.config
 
 from dask_runner.hub import messages as m
 from dask_runner.node.instructions import RunScheduler
-from dask_runner.programs import lifeline, unused, user_modules
+from dask_runner.programs import lifeline, retiring, unused, user_modules
 from dask_runner.programs.listening import Scheduler
 from dask_runner.resources import open_files
 
@@ -118,6 +118,8 @@ async def _told_to_finish(
             _end_if_unused(scheduler, run)
         elif isinstance(message, m.WorkersLost):
             await _lose(scheduler, message.names)
+        elif isinstance(message, m.Retire):
+            begun.append(asyncio.create_task(_retire(channel, scheduler, message)))
         elif isinstance(message, m.AskActivity):
             channel.send(unused.activity(scheduler))
         elif isinstance(message, m.Finish):
@@ -143,6 +145,15 @@ async def _lose(scheduler: Scheduler, names: Sequence[str]) -> None:
     ]
     for address in lost:
         await scheduler.remove_worker(address, stimulus_id=f"lost-{address}")
+
+
+async def _retire(channel: Channel, scheduler: Scheduler, message: m.Retire) -> None:
+    try:
+        names = await retiring.retire(scheduler, message.left, set(message.names))
+    except Exception:
+        logger.exception("Workers were not retired")
+        names = message.names
+    channel.send(m.Staying(names))
 
 
 async def _nothing() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from distributed import Nanny, Status
@@ -117,6 +118,15 @@ class WatchedNanny(Nanny):  # type: ignore[misc]  # Dask has no type information
             await super().kill(*args, **how)
         finally:
             self._asked = False
+
+    def close_gracefully(self, *args: Any, **how: Any) -> None:
+        """Note that the worker closes; its process ends as soon as it has."""
+        super().close_gracefully(*args, **how)
+        if self.process is not None:
+            # The process would wait for this word for two seconds. ValueError: it has
+            # got it already.
+            with suppress(ValueError):
+                self.process.child_stop_q.put({"op": "stop"})
 
     def log_event(self, topic: Any, msg: Any) -> None:
         """Log an event; note the one by which Dask kills a worker for its memory."""

@@ -6,28 +6,12 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from dask_runner.cli.list import Look, as_json, table
-from dask_runner.hub.requests import State
+from dask_runner.cli.list import as_json, table
+from dask_runner.hub.clusters import Look
 from dask_runner.meeting.cluster_directory import Entry
-from tests.unit.records import NAMED
+from tests.unit.records import NAMED, STATE
 
 PATH = Path("/home/u/.dask-runner/cluster-lab.json")
-STATE = State(
-    ready=True,
-    ending=False,
-    serves=True,
-    ranks=4,
-    workers=4,
-    nthreads=8,
-    memory=2**30,
-    capacity=4,
-    age=7200.0,
-    ends_at=0.0,
-    address="tls://10.1.0.1:8786",
-    dashboard=True,
-    clients=2,
-    idle=61.0,
-)
 
 
 def cells(look: Look) -> list[str]:

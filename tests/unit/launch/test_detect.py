@@ -152,7 +152,7 @@ def test_no_launcher_on_request_ignores_what_is_there(
 
 @pytest.mark.parametrize("choice", ["auto", "none", "local"])
 def test_ranks_that_we_started_stay_ranks_whatever_the_choice(choice: str) -> None:
-    ours = dict(zip(OWN_VARIABLES, ("1", "2", "x", "/x"), strict=True))
+    ours = dict(zip(OWN_VARIABLES, ("1", "2", "x", "/x", "ab"), strict=True))
     found = detect({**SLURM, **ours}, choice)
     assert (found.launcher, found.rank, found.size) == ("local", 1, 2)
 

@@ -65,7 +65,7 @@ def test_the_statuses_are_those_of_the_errors() -> None:
 
 def test_the_names_of_the_python_interface_exist() -> None:
     section = README.partition("## From Python")[2].partition("\n## ")[0]
-    names = r"`(\w*Runner|World|initialize|execute)(?:\(\))?`"
+    names = r"`(\w*Runner|Cluster|World|initialize|execute)(?:\(\))?`"
     told = set(re.findall(names, section, re.IGNORECASE))
 
     assert told == set(dask_runner.__all__) - {"__version__"}
