@@ -6,12 +6,11 @@ import contextlib
 import http.client
 import re
 import socket
-import time
 
 #: The start line's: where the tunnel leads to.
 SOCKET = re.compile(r"8787:(/[^ ']+)")
 
-#: A page for which the dashboard is loaded, and until when it may be.
+#: A page for which the dashboard is loaded, and how long that may take.
 STATUS = "/status"
 PATIENCE = 60.0
 
@@ -48,13 +47,10 @@ def get(path: str, page: str, headers: dict[str, str] | None = None) -> tuple[in
 
 
 def until_served(path: str) -> str:
-    """Return the page, which is there a moment after the script has begun."""
-    deadline = time.monotonic() + PATIENCE
-    while (found := get(path, STATUS))[0] != 200:
-        assert found[0] == 404, found
-        assert time.monotonic() < deadline, found
-        time.sleep(0.1)
-    return found[1]
+    """Return the page, which waits until the dashboard is loaded."""
+    status, text = get(path, STATUS)
+    assert status == 200, (status, text)
+    return text
 
 
 def websocket(path: str, page: str, origin: str) -> int:

@@ -55,7 +55,7 @@ asyncio.run(main())
 
 def test_a_browser_on_the_login_node_sees_a_cluster_on_the_nodes(jobs: Jobs) -> None:
     served = jobs.srun("-N2 --ntasks-per-node=1", "serve", "--name", "lab")
-    served.wait_for("ready after")
+    served.wait_for(" user@c")
     assert "dask-runner dashboard lab; or " in served.running.stderr
     line = ["apptainer", "run", SIF, "dashboard"]
     shown = jobs.cluster.start(line, cwd=jobs.directory, timeout=120)
@@ -79,12 +79,35 @@ def test_a_browser_on_the_login_node_sees_a_cluster_on_the_nodes(jobs: Jobs) -> 
     assert json.loads(str(mine["workers"]))["workers"] == 2
     assert looks("other", "python3", "-c", STOLEN) == {"entered": 403}
 
+    # From a machine without the home directory's cluster, through the login node.
+    port = re.sub(r".*:(\d+)/.*", r"\1", link)
+    forward = ["ssh", "-N", "-L", f"9787:127.0.0.1:{port}", "login"]
+    tunnel = jobs.cluster.start(forward, node="c2", timeout=120)
+    through = [*("apptainer", "exec", SIF, "python", browser)]
+    through.append(link.replace(f":{port}/", ":9787/"))
+    done = jobs.cluster.run(["sh", "-c", WHEN_OPEN, "sh", *through], node="c2", cwd="/")
+    tunnel.signal(signal.SIGTERM)
+    tunnel.wait()
+    assert done.returncode == 0, told(done)
+    assert json.loads(done.stdout.splitlines()[-1])["said"] == "ACK"
+
     shown.signal(signal.SIGINT)
     assert shown.wait().returncode == 0, told(shown.wait())
     stop = ["apptainer", "run", SIF, "stop", "lab"]
     assert jobs.cluster.run(stop, timeout=60).returncode == 0
     assert served.wait(makes=("browser.py",)).returncode == 0
 
+
+#: Runs a command when the tunnel is there.
+WHEN_OPEN = """\
+i=0
+until bash -c "exec 3<>/dev/tcp/127.0.0.1/9787" 2>/dev/null; do
+    i=$((i + 1))
+    test $i -lt 300 || exit 1
+    sleep 0.1
+done
+exec "$@"
+"""
 
 #: Another account, which has seen the link.
 STOLEN = """\
@@ -100,7 +123,7 @@ except HTTPError as error:
 
 def test_it_ends_with_the_cluster(jobs: Jobs) -> None:
     served = jobs.srun("-N2 --ntasks-per-node=1", "serve", "--name", "lab")
-    served.wait_for("ready after")
+    served.wait_for(" user@c")
     line = ["apptainer", "run", SIF, "dashboard", "lab"]
     stopped = jobs.cluster.start(line, cwd=jobs.directory, timeout=120)
     stopped.wait_for("token=", 60)
@@ -114,7 +137,7 @@ def test_it_ends_with_the_cluster(jobs: Jobs) -> None:
 
 def test_it_ends_when_the_node_of_rank_0_dies(jobs: Jobs) -> None:
     served = jobs.srun("-N2 --ntasks-per-node=1", "serve", "--name", "lab")
-    served.wait_for("ready after")
+    served.wait_for(" user@c")
     node = re.search(r" user@(\w+)", served.running.stderr)
     assert node, served.running.stderr
     line = ["apptainer", "run", SIF, "dashboard", "lab"]

@@ -129,7 +129,9 @@ with LocalCluster(processes=False, n_workers=1, dashboard_address=":0") as clust
 print(json.dumps([ours, theirs]))
 """
     env = {"DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "False"}
-    ours, theirs = below.code(code, env=env)
+    ended = below.run(sys.executable, "-c", code, env=env)
+    ours, theirs = json.loads(ended.stdout)
+    assert "LocalCluster() makes another cluster" in ended.stderr
     assert ours.startswith("unix:")
     assert theirs.startswith("http://")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -183,6 +184,33 @@ def test_a_killed_one_leaves_a_socket_that_the_next_replaces(
     until(lambda: answers(path))
     again.signal(signal.SIGHUP)
     assert again.wait().status == 0
+
+
+def test_nohup_keeps_it(home: Home) -> None:
+    home.serve("lab")
+    env = {"HOME": str(home.directory)}
+    with Run(("nohup", str(DASK_RUNNER), "dashboard"), env=env) as run:
+        run.wait_for("token=")
+        until(lambda: run.stdout.endswith("\n"))
+        browser = Browser(run.stdout)
+        run.signal(signal.SIGHUP)
+        browser.enters()
+        browser.status()
+        run.signal(signal.SIGTERM)
+        assert run.wait(stray="nohup: .*").status == 0
+
+
+def test_it_ends_with_a_killed_parent_where_that_is_asked(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    words = [str(DASK_RUNNER), "dashboard", "--socket", str(path), "--with-parent"]
+    code = f"import subprocess; subprocess.run({words})"
+    with Run((sys.executable, "-c", code)) as parent:
+        until(path.is_socket)
+        until(lambda: answers(path))
+        parent.signal(signal.SIGKILL)
+        until(lambda: not parent.pids)
+        assert not path.exists()
+        assert parent.wait().status == 137
 
 
 def answers(path: Path) -> bool:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from dask_runner import __version__
+from dask_runner import __version__, linux
 from dask_runner.errors import ConfigError, RunnerError, UsageError
 from dask_runner.hub.report import say
 from dask_runner.launch.detect import prints_shared_errors
@@ -293,7 +294,14 @@ def stop(*, name: str | None, timeout: float) -> NoReturn:
     help="A Unix socket in place of a port, for all your clusters: for a proxy that "
     "checks who comes, such as JupyterLab's.",
 )
-def dashboard(*, name: str | None, port: int | None, path: str | None) -> NoReturn:
+@click.option(
+    "--with-parent",
+    is_flag=True,
+    help="End with the process that has started this.",
+)
+def dashboard(
+    *, name: str | None, port: int | None, path: str | None, with_parent: bool
+) -> NoReturn:
     """Show the dashboard of the cluster NAME to a browser on this machine.
 
     It prints a link, for you alone, that works until the cluster ends or you press
@@ -303,6 +311,8 @@ def dashboard(*, name: str | None, port: int | None, path: str | None) -> NoRetu
     def play() -> int:
         from dask_runner.cli import dashboard as shows  # noqa: PLC0415  as above
 
+        if with_parent:
+            linux.die_with_parent(signal.SIGTERM)
         return shows.show(name, port, path, os.environ, click.echo)
 
     _end(play, "none")

@@ -126,7 +126,9 @@ async def _serving(
     """Serve while the body runs, which is told of a signal."""
     signalled = asyncio.get_running_loop().create_future()
     for number in _ENDS:
-        asyncio.get_running_loop().add_signal_handler(number, _once, signalled)
+        # nohup has a signal ignored, and that stays so.
+        if signal.getsignal(number) != signal.SIG_IGN:
+            asyncio.get_running_loop().add_signal_handler(number, _once, signalled)
     server = Server(clusters, own)
     server.open(sock)
     try:

@@ -22,7 +22,7 @@ def server() -> dict[str, Any]:
     return {
         "command": [
             *(python, "-P", "-m", "dask_runner", "dashboard"),
-            *("--socket", "{unix_socket}"),
+            *("--socket", "{unix_socket}", "--with-parent"),
         ],
         "unix_socket": True,
         "timeout": SECONDS,

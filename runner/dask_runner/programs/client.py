@@ -25,6 +25,8 @@ from dask_runner.hub.report import say
 from dask_runner.node.instructions import RunClient
 from dask_runner.node.program import STDIN
 from dask_runner.programs import lifeline, openblas, user_modules
+from dask_runner.programs.command import become, environment
+from dask_runner.programs.sitehook.for_client import DASHBOARD, Link, advise
 from dask_runner.resources import open_files
 
 if TYPE_CHECKING:
@@ -46,12 +48,11 @@ def main() -> None:
     if not isinstance(ready, m.Ready):
         raise SystemExit(0)
     os.environ["DASK_SCHEDULER_ADDRESS"] = ready.address
+    os.environ[DASHBOARD] = ready.dashboard
+    # A script starts other Pythons, too, whose Client() connects.
+    os.environ.update(environment(os.environ))
     program = run.program
     if program.kind == "command":
-        from dask_runner.programs.command import become  # noqa: PLC0415  for commands
-        from dask_runner.programs.sitehook.for_client import DASHBOARD  # noqa: PLC0415
-
-        os.environ[DASHBOARD] = ready.dashboard
         become(program.target, program.args, run.report)
     openblas.heed(os.environ)
     with _default_client(ready, run.report):
@@ -68,7 +69,6 @@ def _default_client(ready: m.Ready, report: str | None) -> Iterator[None]:
 
     from dask_runner.programs.dask_tls import as_security  # noqa: PLC0415
     from dask_runner.programs.default_client import connect  # noqa: PLC0415
-    from dask_runner.programs.sitehook.for_client import Link  # noqa: PLC0415
 
     # A Client() of the program, and of processes that it starts, finds the key files.
     dask.config.refresh()
@@ -220,6 +220,7 @@ def _users_traceback() -> Iterator[None]:
         while trace is not None and _is_ours(trace.tb_frame):
             trace = trace.tb_next
         sys.excepthook(type(error), error.with_traceback(trace), trace)
+        advise(error)
         status = 130 if isinstance(error, KeyboardInterrupt) else 1
         raise SystemExit(status) from None
 

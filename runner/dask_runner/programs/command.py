@@ -1,7 +1,8 @@
 """A user's program that is a command: this process becomes it.
 
-A ``Client()`` in a Python below the command connects by the variables that Dask reads.
-The site hook (``dask_runner/programs/sitehook``) adds what these cannot carry.
+A ``Client()`` in a Python below the command, or below a script, connects by the
+variables that Dask reads. The site hook (``dask_runner/programs/sitehook``) adds what
+these cannot carry.
 """
 
 from __future__ import annotations
@@ -33,13 +34,13 @@ def become(command: str, args: Sequence[str], report: str | None = None) -> NoRe
             "that runs here, as SCRIPT, -m or -c"
         )
     try:
-        os.execvpe(command, [command, *args], environment(os.environ))  # noqa: S606  the user's own command
+        os.execvpe(command, [command, *args], os.environ)  # noqa: S606  the user's own command
     except OSError as error:
         raise SystemExit(_cannot(command, error)) from None
 
 
 def environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the command's environment: this one, and the site hook."""
+    """Return an environment in which every Python has the site hook."""
     hook = str(Path(__file__).parent / "sitehook")
     # An empty entry would mean the working directory.
     theirs = environ.get("PYTHONPATH", "").split(os.pathsep)

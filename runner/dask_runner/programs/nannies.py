@@ -28,6 +28,7 @@ from dask_runner.launch.options import BY_KEY
 from dask_runner.node.causes import in_words, root
 from dask_runner.programs import lifeline, user_modules
 from dask_runner.programs.listening import WithoutPort
+from dask_runner.programs.sitehook.for_client import Link
 from dask_runner.programs.watched import FAST_RESTARTS, WatchedNanny, pause
 from dask_runner.programs.worker import Placed
 from dask_runner.resources import open_files
@@ -247,6 +248,7 @@ class Workers:
         if not work.nanny:
             os.environ.update(variables)
             open_files.give_back()
+            Link.set("", advises=False)  # as in Placed
             return self._without_ports(kind, work.scheduler, **options)
         if isinstance(kind, type) and issubclass(kind, Nanny):
             options["env"] = variables

@@ -1,7 +1,7 @@
 """The Dask scheduler, in a process of its own that the agent forks.
 
 The process receives ``RunScheduler``, and answers ``SchedulerUp`` or ``Failed``. It
-serves the dashboard from ``Complete`` on, and removes the workers named in
+loads the dashboard from ``Complete`` on, and removes the workers named in
 ``WorkersLost``. It answers ``AskActivity``, and ``Retire`` when workers have been
 retired. It ends on ``Finish``, at the end of its lifeline, or by itself, when a client
 shuts the cluster down or nobody uses it: it reports that as ``SchedulerClosed``.
@@ -11,18 +11,16 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-import logging
 import sys
 import warnings
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import dask.config
-
 from dask_runner.hub import messages as m
 from dask_runner.node.instructions import RunScheduler
 from dask_runner.programs import lifeline, retiring, unused, user_modules
+from dask_runner.programs.late_pages import LatePages
 from dask_runner.programs.listening import Scheduler
 from dask_runner.resources import open_files
 
@@ -33,15 +31,6 @@ if TYPE_CHECKING:
 
 #: The reason for its end where the hub ends it.
 OURS = "dask-runner: the cluster ends"
-
-logger = logging.getLogger("distributed.scheduler")
-
-#: Seconds from the start of the script to the start of the dashboard.
-AFTER_THE_SCRIPT = 1.0
-
-#: The pages that may open websockets to a dashboard on a Unix socket: those that come
-#: through a tunnel. Otherwise any page in the same browser could read it.
-ORIGINS = ["127.0.0.1:*", "localhost:*", "[::1]:*"]
 
 
 def main() -> None:
@@ -80,7 +69,7 @@ async def _serve() -> None:
     channel.send(m.SchedulerUp(scheduler.address, *pages))
 
     prefix = run.options.get("http_prefix", "/")
-    begin = partial(_serve_dashboard, scheduler, prefix) if dashboard else _nothing
+    begin = LatePages(scheduler, prefix).load if dashboard else _nothing
     scheduler.before_close = partial(_say_why, channel, run)
     told = asyncio.ensure_future(_told_to_finish(channel, scheduler, run, begin))
     ended = asyncio.ensure_future(scheduler.finished())
@@ -158,38 +147,3 @@ async def _retire(channel: Channel, scheduler: Scheduler, message: m.Retire) -> 
 
 async def _nothing() -> None:
     """Serve no dashboard."""
-
-
-async def _serve_dashboard(scheduler: Scheduler, prefix: str) -> None:
-    """Add the dashboard to the scheduler's HTTP server, as ``dashboard=True`` would.
-
-    Importing bokeh takes half a second and is done in a thread, because the scheduler
-    is at work. The thread still takes time from the scheduler, so it starts after the
-    script, which connects first.
-    """
-    await asyncio.sleep(AFTER_THE_SCRIPT)
-    try:
-        pages = await asyncio.to_thread(
-            importlib.import_module, "distributed.dashboard.scheduler"
-        )
-    except Exception:
-        # bokeh may not fit the user's packages; the cluster works without it.
-        logger.exception("There is no dashboard")
-        return
-    if scheduler.pages.startswith("/"):
-        _open_to_tunnels()
-    pages.connect(
-        scheduler.http_application,
-        scheduler.http_server,
-        scheduler,
-        prefix=prefix,
-    )
-
-
-def _open_to_tunnels() -> None:
-    """Make bokeh refuse other pages, unless the user has configured which may come."""
-    from bokeh.settings import settings  # noqa: PLC0415  half a second
-
-    chosen = "distributed.scheduler.dashboard.bokeh-application.allow_websocket_origin"
-    if dask.config.get(chosen) == ["*"] and not settings.allowed_ws_origin():
-        settings.allowed_ws_origin = ORIGINS

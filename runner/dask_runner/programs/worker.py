@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from dask_runner import linux
 from dask_runner.programs import dask_tls, fork, lifeline, openblas, user_modules
+from dask_runner.programs.sitehook.for_client import Link
 from dask_runner.resources import open_files
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ class Placed:
             # belong on the user's terminal.
             life.add_done_callback(lambda _: fork.quiet_again())
         dask_tls.keep_in_memory()
+        # A task's client cannot know how the user comes to the dashboard.
+        Link.set("", advises=False)
         for name, value in self.others.items():
             os.environ.pop(name, None)
             if value is not None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hmac
 import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode
 
@@ -61,8 +61,8 @@ class Secrets:
     port : int
     """
 
-    token: str
-    cookie: str
+    token: str = field(repr=False)
+    cookie: str = field(repr=False)
     port: int
 
     @classmethod

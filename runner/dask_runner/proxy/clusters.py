@@ -112,7 +112,8 @@ class All(Clusters):
         return Goal(entry, named, page)
 
     def _is_one(self, name: str) -> bool:
-        with contextlib.suppress(cluster_directory.NoDirectoryError):  # told below
+        # What is wrong with the directory is told when the cluster is looked for.
+        with contextlib.suppress(cluster_directory.NoDirectoryError, OSError):
             return cluster_directory.path_of(name, self.environ).is_file()
         return False
 

@@ -151,7 +151,11 @@ def test_the_dashboard_is_reached_through_the_hub(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("dashboard", "status", "saw"),
-    [("", 78, "has no dashboard"), ("/nowhere/d", 69, "No such file")],
+    [
+        ("", 78, "has no dashboard"),
+        ("/nowhere/d", 69, "No such file"),
+        ("https://10.1.0.1:8787", 78, "a certificate of its own"),
+    ],
 )
 def test_a_dashboard_that_is_not_there_is_told(
     dashboard: str, status: int, saw: str
@@ -164,6 +168,15 @@ def test_a_dashboard_that_is_not_there_is_told(
             await ask(stage.record(), r.AskDashboard(), r.Connected)
         assert error.value.status == status
         assert saw in error.value.saw
+
+    playing(1, kind=Served)(play)
+
+
+def test_before_there_is_a_scheduler_the_dashboard_is_not_there_yet() -> None:
+    async def play(stage: Served) -> None:
+        with pytest.raises(RunnerError, match="is starting") as error:
+            await ask(stage.record(), r.AskDashboard(), r.Connected)
+        assert error.value.status == 69
 
     playing(1, kind=Served)(play)
 

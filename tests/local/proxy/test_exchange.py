@@ -37,6 +37,16 @@ def test_a_head_has_no_body_and_its_length() -> None:
     playing(play)
 
 
+def test_a_page_that_the_browser_has_is_not_sent_again() -> None:
+    async def play(there: Proxied) -> None:
+        etag = (await there.fetch("/echo")).headers["Etag"]
+        got = await there.fetch("/echo", headers={"If-None-Match": etag})
+
+        assert (got.code, got.body) == (304, b"")
+
+    playing(play)
+
+
 def test_bodies_of_any_size_go_both_ways() -> None:
     async def play(there: Proxied) -> None:
         body = bytes(range(256)) * 50_000

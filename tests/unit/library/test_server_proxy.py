@@ -20,7 +20,7 @@ def test_the_command_serves_at_the_socket_that_it_names() -> None:
 
     assert filled == [
         *(sys.executable, "-P", "-m", "dask_runner", "dashboard"),
-        *("--socket", "/x/socket"),
+        *("--socket", "/x/socket", "--with-parent"),
     ]
 
 

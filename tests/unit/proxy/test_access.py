@@ -156,3 +156,5 @@ def test_secrets_are_new_each_time_and_long() -> None:
     assert len({one.token, one.cookie, other.token, other.cookie}) == 4
     assert min(len(one.token), len(one.cookie)) >= 43
     assert one.cookie not in one.link
+    assert one.token not in repr(one)
+    assert one.cookie not in repr(one)

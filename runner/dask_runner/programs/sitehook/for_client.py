@@ -8,15 +8,42 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import TracebackType
 
 #: Says where the cluster's dashboard is, or how one comes to it, to such a Python.
 DASHBOARD = "DASKRUNNER_DASHBOARD"
+
+_WORKERS = (
+    "your cluster runs already, and Client() cannot give it {0}: write Client(), and "
+    "give dask-runner such options (--nworkers, --nthreads, --memory-limit)"
+)
+_JOBQUEUE = "your job is a cluster already: write Client() in place of a cluster of {0}"
+_MPI = "your ranks are a cluster already: write Client(), without {0}"
+
+#: Errors of programs that were written for a cluster of their own: the kind, the module
+#: that raises it ("" for any), its text, and what we say.
+ADVICE = (
+    (
+        ValueError,
+        "distributed.client",
+        r"Unexpected keyword arguments: \[(.*)\]",
+        _WORKERS,
+    ),
+    (ModuleNotFoundError, "", "No module named '(dask_jobqueue)'", _JOBQUEUE),
+    (ModuleNotFoundError, "", "No module named '(dask_mpi)'", _MPI),
+)
+
+_ANOTHER = (
+    "warning: {0}() makes another cluster, beside the one that dask-runner has started "
+    "here; to use that one, write Client() in its place"
+)
 
 
 class Link(str):
@@ -24,30 +51,48 @@ class Link(str):
 
     Dask fills in the scheduler's host, and a port. Ours has no port that is for all;
     other clusters of the same program have, and their links stay as they are.
+    A scheduler that starts in this process shows its link, too: the program makes
+    another cluster, and is told that it has one.
 
     Attributes
     ----------
     ours : str
         The link to the cluster's, or how one comes to it.
+    told : bool
+        Whether the program has been told.
     """
 
     __slots__ = ("ours",)
     ours: str
+    told = False
 
     @classmethod
-    def set(cls, ours: str) -> None:
-        """Make it Dask's template in this process."""
+    def set(cls, ours: str, *, advises: bool = True) -> None:
+        """Make it Dask's template in this process, which it *advises* or not."""
         import dask.config  # noqa: PLC0415  the caller has it
 
         link = cls(dask.config.get("distributed.dashboard.link"))
         link.ours = ours
+        cls.told = not advises
         dask.config.set({"distributed.dashboard.link": link})
 
     def format(self, *args: Any, **values: Any) -> str:
         """Fill in as for any cluster, if it is one that has a port."""
         if values.get("port") is None:
             return self.ours
+        self._tell_of_another()
         return super().format(*args, **values)
+
+    @classmethod
+    def _tell_of_another(cls) -> None:
+        """Tell the program once that it makes another cluster, if it does."""
+        from distributed import Scheduler, SpecCluster  # noqa: PLC0415  Dask calls this
+
+        if cls.told or not Scheduler._instances:  # noqa: SLF001  no public list
+            return
+        cls.told = True
+        kinds = sorted(type(one).__name__ for one in SpecCluster._instances)  # noqa: SLF001  as above
+        _say(_ANOTHER.format(kinds[0] if kinds else "Scheduler"))
 
     def __reduce__(self) -> tuple[type[str], tuple[str]]:
         """Be a plain text in another process, which may be another cluster's."""
@@ -55,10 +100,49 @@ class Link(str):
 
 
 def prepare() -> None:
-    """Set the dashboard's link, and repair TLS; ``distributed.client`` is loaded."""
+    """Do what a Python below the program needs; ``distributed.client`` is loaded."""
     Link.set(os.environ.get(DASHBOARD, ""))
+    _advise_at_the_end()
     if "_ssl" in sys.modules:
         _repair()
+
+
+def advise(error: BaseException) -> None:
+    """Say what to write instead, if an error is of a cluster that is not needed."""
+    for kind, module, pattern, text in ADVICE:
+        found = re.fullmatch(pattern, str(error))
+        if type(error) is kind and found and module in ("", _raised_in(error)):
+            _say(text.format(*found.groups()))
+
+
+def _raised_in(error: BaseException) -> str:
+    """Return the module whose code has raised an error."""
+    trace: TracebackType | None = error.__traceback__
+    name = ""
+    while trace is not None:
+        name = trace.tb_frame.f_globals.get("__name__", "")
+        trace = trace.tb_next
+    return name
+
+
+def _advise_at_the_end() -> None:
+    show = sys.excepthook
+
+    def show_and_advise(
+        kind: type[BaseException],
+        error: BaseException,
+        trace: TracebackType | None,
+    ) -> None:
+        show(kind, error, trace)
+        advise(error)
+
+    sys.excepthook = show_and_advise
+
+
+def _say(text: str) -> None:
+    if sys.stderr is not None:
+        sys.stderr.write(f"dask-runner: {text}\n")
+        sys.stderr.flush()
 
 
 def _repair() -> None:

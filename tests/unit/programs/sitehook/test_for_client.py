@@ -1,0 +1,64 @@
+"""What a program is told that was written for a cluster of its own."""
+
+from __future__ import annotations
+
+import pytest
+from distributed import Client
+
+from dask_runner.programs.sitehook.for_client import Link, advise
+
+#: An import of a module that may be installed here.
+MISSING = "raise ModuleNotFoundError(\"No module named '"
+
+
+def _error(code: str) -> BaseException:
+    with pytest.raises(Exception) as raised:  # noqa: PT011  any, as a user's
+        exec(code, {"Client": Client})  # noqa: S102  our own
+    return raised.value
+
+
+@pytest.mark.parametrize(
+    ("code", "part"),
+    [
+        ("Client('tls://x:1', n_workers=4, memory_limit='1GiB')", "'n_workers'"),
+        ("Client('tls://x:1', processes=False)", "Client() cannot give it 'processes'"),
+        (f"{MISSING}dask_jobqueue'\")", "write Client() in place of"),
+        (f"{MISSING}dask_mpi'\")", "write Client(), without dask_mpi"),
+    ],
+)
+def test_it_is_told_in_one_line_what_to_write(
+    code: str, part: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    advise(_error(code))
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("dask-runner: ")
+    assert part in line
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "raise ValueError(\"Unexpected keyword arguments: ['n_workers']\")",
+        f"{MISSING}dask_mpi.mine'\")",
+        "1 / 0",
+        "int('x')",
+    ],
+)
+def test_other_errors_are_the_programs_own(
+    code: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    advise(_error(code))
+
+    assert capsys.readouterr().err == ""
+
+
+def test_a_link_to_a_cluster_elsewhere_is_no_cluster_of_this_program(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    link = Link("{scheme}://{host}:{port}/status")
+    link.ours = "ours"
+
+    assert link.format(scheme="http", host="c7", port=1) == "http://c7:1/status"
+    assert link.format(scheme="http", host="c7", port=None) == "ours"
+    assert capsys.readouterr().err == ""
