@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import logging
 import sys
 import warnings
 from functools import partial
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from dask_runner.hub.channel import Channel
+
+logger = logging.getLogger("distributed.scheduler")
 
 #: The reason for its end where the hub ends it.
 OURS = "dask-runner: the cluster ends"
