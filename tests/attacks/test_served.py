@@ -5,20 +5,24 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+import dask_runner
 from dask_runner.errors import ConfigError
 from dask_runner.meeting import cluster_directory, tls
 from tests.attacks.stranger import STRANGER, attack
 from tests.cluster.jobs import SIF
 from tests.running import DASK_RUNNER, Run
+from tests.unit.records import NAMED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.cluster.jobs import Jobs
 
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
 ASK = """
 host, port, certificate, key = sys.argv[1:]
 requests = [b'["AskState", {"version": 1}]', b'["AskDashboard", {"version": 1}]',
+            b'["AskScale", {"version": 1, "workers": 1, "nearest": true}]',
             b'["Attend", {"version": 1}]', b'["AskStop", {"version": 1, "by": "me"}]']
 
 def file(text):
@@ -49,7 +54,8 @@ for request in requests:
                     told += piece
             except OSError:
                 pass
-        print(way, b"State" in told or b"Stopping" in told or b"Connected" in told)
+        print(way, b"State" in told or b"Stopping" in told or b"Connected" in told
+              or b"Scaling" in told)
 """
 
 #: Reads a file and lists its directory.
@@ -75,12 +81,22 @@ def served() -> Iterator[Run]:
         assert run.wait().status == 0
 
 
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """A home in which all may write."""
+    home = Path(tempfile.mkdtemp(prefix="shared-"))
+    home.chmod(0o777)
+    yield home
+    shutil.rmtree(home)
+
+
 def path_of(run: Run) -> Path:
     return cluster_directory.path_of("lab", {"HOME": str(run.home)})
 
 
 @pytest.mark.attack(
-    "asks your cluster's hub for its state or dashboard, or to stop, without its key",
+    "asks your cluster's hub for its state or dashboard, for fewer workers or "
+    "its end, without its key",
     "no answer, and the cluster goes on",
 )
 def test_only_the_owner_asks_the_hub(served: Run) -> None:
@@ -91,7 +107,7 @@ def test_only_the_owner_asks_the_hub(served: Run) -> None:
     assert done.returncode == 0, done.stderr
     assert (
         done.stdout.split("\n")[:-1]
-        == [f"{way} False" for way in ("no TLS", "no key", "another key")] * 4
+        == [f"{way} False" for way in ("no TLS", "no key", "another key")] * 5
     )
     assert "stopped by" not in served.stderr
 
@@ -115,18 +131,58 @@ def test_only_the_owner_reads_the_record(served: Run) -> None:
     "with a record of a cluster of its own",
     "nothing: such a directory is refused by name, and no record of it is read",
 )
-def test_a_directory_of_somebody_else_is_not_read(tmp_path: Path) -> None:
-    tmp_path.chmod(0o777)
-    for above in list(tmp_path.parents)[:2]:
-        above.chmod(0o755)
+def test_a_directory_of_somebody_else_is_not_read(shared: Path) -> None:
     code = "os.mkdir(sys.argv[1], 0o755); open(sys.argv[1] + '/cluster-lab.json', 'w')"
-    done = attack(code, tmp_path / ".dask-runner")
+    done = attack(code, shared / ".dask-runner")
     assert done.returncode == 0, done.stderr
 
     with pytest.raises(ConfigError) as error:
-        cluster_directory.choose("lab", {"HOME": str(tmp_path)})
+        cluster_directory.choose("lab", {"HOME": str(shared)})
 
     assert f"is in a directory of uid {STRANGER}, not ours" in error.value.saw
+
+
+@pytest.mark.attack(
+    "lays a record of its own cluster into your `~/.dask-runner`, where others can "
+    "write there, for your `Cluster.from_name` to send it your code",
+    "nothing: no record in such a directory is believed",
+)
+def test_a_record_among_yours_is_not_believed(
+    shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = shared / ".dask-runner"
+    directory.mkdir()
+    directory.chmod(0o777)
+    code = "open(sys.argv[1], 'w').write(sys.argv[2]); os.chmod(sys.argv[1], 0o600)"
+    path = directory / "cluster-lab.json"
+    done = attack(code, path, NAMED.dump())
+    assert done.returncode == 0, done.stderr
+    assert path.stat().st_uid == STRANGER
+
+    monkeypatch.setenv("HOME", str(shared))
+    with pytest.raises(ConfigError) as error:
+        dask_runner.Cluster.from_name("lab")
+
+    assert "the directory of running clusters cannot be read" in error.value.saw
+
+
+@pytest.mark.attack(
+    "attaches to your cluster with `Cluster.from_name`, with your home as HOME",
+    "an error: it reads no record, and so it has no key",
+)
+def test_another_account_does_not_attach(jobs: Jobs) -> None:
+    job = jobs.srun("-N2 -n2", "serve", "--name", "lab")
+    job.wait_for("ready after")
+    home = jobs.shell("sh", "-c", "echo $HOME").strip()
+    code = "from dask_runner import Cluster; Cluster.from_name('lab')"
+    line = ["apptainer", "exec", "--bind", home, SIF, "sh", "-c"]
+    line.append(f'HOME={home} python -c "{code}"')
+    done = jobs.cluster.run(line, user="other", timeout=60, cwd="/")
+    assert done.returncode == 1, done
+    assert re.search("ConfigError: .*cannot be read: .*Permission denied", done.stderr)
+    ended = jobs.start("apptainer", "run", SIF, "stop", "lab")
+    assert ended.running.wait().returncode == 0
+    assert job.wait().returncode == 0
 
 
 @pytest.mark.attack(
@@ -147,3 +203,26 @@ def test_another_account_of_the_login_node_neither_lists_nor_stops(jobs: Jobs) -
     ended = jobs.start("apptainer", "run", SIF, "stop", "lab")
     assert ended.running.wait().returncode == 0
     assert job.wait().returncode == 0
+
+
+@pytest.mark.attack(
+    "opens the key files of a program that `dask-runner connect` has started",
+    "nothing: they are in no directory, and the kernel lets only you open them",
+)
+def test_only_the_owner_opens_the_keys_of_a_connected_program(served: Run) -> None:
+    environ = {"PATH": os.environ["PATH"], "HOME": str(served.home)}
+    line = [str(DASK_RUNNER), "connect", "lab", "--", "sh", "-c"]
+    name = "DASK_DISTRIBUTED__COMM__TLS__CLIENT__KEY"
+    line.append(f"echo ${name}; cat >/dev/null")
+    with subprocess.Popen(
+        line, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as program:
+        assert program.stdout is not None
+        path = program.stdout.readline().strip().strip("'")
+        assert "PRIVATE KEY" in Path(path).read_text()
+
+        done = attack(READ, path)
+
+        assert done.stdout.split() == ["PermissionError"] * 2
+        program.communicate()
+    assert program.returncode == 0

@@ -28,6 +28,17 @@ def test_the_recipe_for_sbatch_runs_a_script_on_the_whole_allocation(
     assert "['a b'] True ['c1', 'c2']\n" in done.stderr, told(done)
 
 
+def test_the_recipe_tells_of_a_missing_image_before_srun(jobs: Jobs) -> None:
+    jobs.write("job.sbatch", (RECIPES / "job.sbatch").read_text())
+
+    image = {"IMAGE": "/images/no-such.sif"}
+    done = jobs.batch("job.sbatch", "script.py", env=image).wait(stray="job.sbatch: .*")
+
+    assert done.returncode == 78, told(done)
+    assert "cannot read the image /images/no-such.sif" in done.stderr, told(done)
+    assert "FATAL" not in done.stderr, told(done)
+
+
 def test_srun_in_salloc_uses_the_allocation(jobs: Jobs) -> None:
     jobs.write("script.py", NODES)
     line = ("salloc", "-N2", "-n4", "srun", "apptainer", "run", SIF, "script.py")

@@ -53,7 +53,7 @@ BAD_ARGUMENTS = [
     (["-n", "4", ""], CONFIG, "script"),
     (["-n", "4", "--", "no-such-command"], CONFIG, "no-such-command"),
     (["-n", "2", "--interface", "nope0", "-c", "1"], CONFIG, "nope0"),
-    (["-n", "2", "--memory-limit", "much", "-c", "1"], CONFIG, "--memory-limit"),
+    (["-n", "2", "--memory-limit", "much", "-c", "1"], USAGE, "--memory-limit"),
     (["-n", "2", "--worker-class", "no.Such", "-c", "1"], CONFIG, "no.Such"),
     (["-n", "2", "--protocol", "ws", "-c", "1"], CONFIG, "--security none"),
     (["-n", "2", "--protocol", "pigeon", "-c", "1"], CONFIG, "--security none"),
@@ -65,7 +65,12 @@ BAD_ARGUMENTS = [
     (["-n", "2", "--preload", "no_such_module", "-c", "1"], CONFIG, "no_such_module"),
     (["-n", "2", "--scheduler-file", "/proc/s.json", "-c", "1"], CONFIG, "/proc"),
     (["-n", "2", "--local-directory", "/proc/x", "-c", "1"], CONFIG, "/proc/x"),
-    (["--dashboard-address", "x:y:z", "-c", "1"], CONFIG, "--dashboard-address"),
+    (["--dashboard-address", "x:y:z", "-c", "1"], USAGE, "--dashboard-address"),
+    (["--dashboard-address", "x:1", "-c", "1"], CONFIG, "--dashboard-address"),
+    (["--nanny=3", "-c", "1"], USAGE, "--nanny"),
+    (["--nworker", "3", "-c", "1"], USAGE, "--nworkers"),
+    (["stop", "--timeout", "x"], USAGE, "--timeout SECONDS"),
+    (["serve", "-n"], USAGE, "dask-runner serve --help"),
 ]
 
 
@@ -78,6 +83,19 @@ def test_bad_arguments(
     dask_runner: DaskRunner, args: list[str], status: int, word: str
 ) -> None:
     one_message(dask_runner(*args), status, word)
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [("MEMORY_LIMIT", "4GBB"), ("LAUNCHER", "rocket"), ("QUIET", "maybe")],
+)
+def test_a_bad_value_in_a_variable_is_a_wrong_configuration(
+    dask_runner: DaskRunner, variable: str, text: str
+) -> None:
+    name = f"DASK_RUNNER__{variable}"
+    ended = dask_runner("-n", 2, "-c", "1", env={name: text})
+
+    one_message(ended, CONFIG, f"{name} = {text!r}")
 
 
 SLURM = {

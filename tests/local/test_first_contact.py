@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,9 +13,10 @@ from tests.pages import STATUS, get, path_in
 from tests.programs import BEGIN, clean, script
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.conftest import DaskRunner
+    from tests.running import Ended
+
+ROOT = Path(__file__).resolve().parents[2]
 
 OWN_WORKERS = """
 from dask.distributed import Client
@@ -156,3 +159,74 @@ def test_a_dashboard_that_cannot_be_loaded_says_why(
     assert first[0] == 503
     assert "ImportError: too old" in first[1]
     assert get(path, "/health") == (200, "ok")
+
+
+#: A process as srun starts it.
+SLURM = {
+    "SLURM_JOB_ID": "4711",
+    "SLURM_STEP_ID": "0",
+    "SLURM_PROCID": "0",
+    "SLURM_STEP_NUM_TASKS": "1",
+    "SLURM_LOCALID": "0",
+    "SLURM_NODEID": "0",
+}
+
+
+def told(ended: Ended) -> list[str]:
+    assert ended.status == 0, ended
+    return [line for line in ended.stderr.splitlines() if "warning" in line]
+
+
+@pytest.mark.parametrize(
+    ("args", "env", "told_of"),
+    [
+        (("-n", 4), {}, 1),
+        (("-n", 1), {}, 0),
+        ((), {"DASK_RUNNER__NRANKS": "4"}, 0),
+        (("-n", 2, "--launcher", "none"), {}, 0),
+    ],
+)
+def test_a_number_of_ranks_is_told_where_a_launcher_has_started_others(
+    dask_runner: DaskRunner,
+    args: tuple[str | int, ...],
+    env: dict[str, str],
+    told_of: int,
+) -> None:
+    lines = told(dask_runner(*args, "-c", "1", env={**SLURM, **env}))
+
+    assert len(lines) == told_of
+    for line in lines:
+        assert "-n 4 has no effect" in line
+        assert "srun of Slurm has started 1 rank:" in line
+
+
+def test_our_option_behind_the_script_is_told_if_it_is_surely_ours(
+    dask_runner: DaskRunner, tmp_path: Path
+) -> None:
+    plain = script(tmp_path, "print(1)", "plain.py")
+    reads = script(tmp_path, "import sys; print(sys.argv[1:])", "reads.py")
+
+    (line,) = told(dask_runner(plain, "-n", "4"))
+    assert line.endswith(f"come before it: dask-runner -n 4 {plain}")
+    ended = clean(dask_runner(reads, "-n", "4"))
+    assert ended.stdout == "['-n', '4']\n"
+
+
+@pytest.mark.parametrize("recipe", ["job.sbatch", "job.pbs", "interactive.sh"])
+def test_a_recipe_tells_of_a_missing_image_before_it_starts_anything(
+    recipe: str, tmp_path: Path
+) -> None:
+    ended = subprocess.run(
+        ["bash", ROOT / "recipes" / recipe, "script.py"],
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PBS_O_WORKDIR": "/"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    first, second = ended.stderr.splitlines()
+    assert (ended.returncode, ended.stdout) == (78, "")
+    assert first.startswith(f"{recipe}: error: ")
+    assert first.endswith(f"cannot read the image {tmp_path}/dask-runner.sif")
+    assert "you can: copy it there, or " in second

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from dask_runner import __version__, linux
+from dask_runner.cli.usage import as_usage_error
 from dask_runner.errors import ConfigError, RunnerError, UsageError
 from dask_runner.hub.report import say
 from dask_runner.launch.detect import prints_shared_errors
@@ -59,6 +60,18 @@ class _Invocation:
 class _RunByDefault(click.Group):
     """``dask-runner script.py`` means ``dask-runner run script.py``."""
 
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return [_GRAMMAR, "|", "-- COMMAND [ARGS]...", "|", "VERB [ARGS]..."]
+
+    def format_options(
+        self, ctx: click.Context, formatter: click.HelpFormatter
+    ) -> None:
+        super().format_options(ctx, formatter)
+        records = [one.get_help_record(ctx) for one in self.commands["run"].params]
+        with formatter.section("Options of run"):
+            formatter.write_dl([record for record in records if record])
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if not args or (args[0] not in self.commands and args[0] not in _HELP):
             args = ["run", *args]
@@ -97,6 +110,13 @@ class _RunCommand(click.Command):
                 return args[:at], "script", args[at:]
             at += 2 if word in valued else 1
         return args, "", []
+
+
+class _ConnectCommand(_RunCommand):
+    """The same, where a cluster's name may come before the program."""
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        return ["[NAME]", *super().collect_usage_pieces(ctx)]
 
 
 class _ServeCommand(click.Command):
@@ -147,8 +167,9 @@ def _click_option(
     "runner",
     cls=_RunByDefault,
     context_settings={"help_option_names": ["--help"]},
-    epilog="The command may be left out: dask-runner -n 4 script.py is dask-runner run "
-    "-n 4 script.py. `dask-runner run --help` lists its options.",
+    epilog="The verb run may be left out: dask-runner -n 4 script.py is dask-runner "
+    "run -n 4 script.py. Options of dask-runner come before the script, the script's "
+    "own after it. `dask-runner VERB --help` lists the options of another verb.",
 )
 @click.version_option(__version__, prog_name="dask-runner")
 def cli() -> None:
@@ -234,6 +255,44 @@ def info(*, as_json: bool, launcher: str) -> NoReturn:
         return 0
 
     _end(play, launcher)
+
+
+@cli.command(cls=_ConnectCommand)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long the cluster may take to start.",
+)
+@click.pass_obj
+def connect(invocation: _Invocation, /, *, timeout: float) -> NoReturn:
+    """Run SCRIPT as one more client of the running cluster NAME.
+
+    NAME may be left out where you have one cluster. A word that is a cluster's name is
+    taken for it; ./lab is always a file.
+    """
+
+    def play() -> int:
+        from dask_runner.cli import connect as connecting  # noqa: PLC0415  as above
+
+        name, named = None, invocation
+        if invocation.kind == "script" and connecting.is_name(
+            invocation.words[0], os.environ
+        ):
+            name, *words = invocation.words
+            named = _after_the_name(words)
+        settings = settle({"timeout": timeout}, configured(os.environ))
+        return connecting.connect(name, _program(named), settings, os.environ)
+
+    _end(play, "none")
+
+
+def _after_the_name(words: list[str]) -> _Invocation:
+    if words and words[0] in _KINDS:
+        return _Invocation(Beside(), _KINDS[words[0]], words[1:])
+    return _Invocation(Beside(), "script" if words else "", words)
 
 
 @cli.command("list")
@@ -431,13 +490,7 @@ def main(args: Sequence[str], beside: Beside | None = None) -> None:
     try:
         cli.main(list(args), prog_name="dask-runner", standalone_mode=False, obj=beside)
     except click.ClickException as error:
-        context = getattr(error, "ctx", None)
-        path = context.command_path if context else "dask-runner"
-        wrong = UsageError(
-            error.format_message().rstrip("."),
-            f"options of {path}",
-            f"list them with {path} --help",
-        )
+        wrong = as_usage_error(error, cli.commands.get(args[0] if args else "", run))
         if not args or args[0] not in NO_RUN:
             _report(wrong, beside, {})
         elif prints_shared_errors(os.environ):

@@ -7,7 +7,8 @@ import socket
 from typing import TYPE_CHECKING
 
 from dask_runner.cli import local
-from dask_runner.launch.detect import detect
+from dask_runner.hub.report import say
+from dask_runner.launch.detect import LAUNCHERS, detect
 from dask_runner.launch.launch import Launch
 from dask_runner.launch.plan import make_plan
 from dask_runner.launch.world import World
@@ -63,9 +64,24 @@ def run(
             lost_launcher.refuse(environ, surroundings.look(environ))
         world = World.alone()
         beside.leader = None  # a rank that is alone has none
+    _tell_of_ranks(world, settings)
     plan = make_plan(world.size, settings.layout, serves=serves)
     launch = Launch(world, plan, settings, environ, program)
     return asyncio.run(_live(launch, args, beside))
+
+
+def _tell_of_ranks(world: World, settings: Settings) -> None:
+    """Tell the user who gives a number of ranks where a launcher has started others."""
+    asked = dict(settings)["nranks"]
+    # A variable or a file may have the number for other places.
+    if asked.source.startswith("--") and asked.value != world.size and not world.rank:
+        ranks = "1 rank" if world.size == 1 else f"{world.size} ranks"
+        title = next(row.title for row in LAUNCHERS if row.name == world.launcher)
+        say(
+            f"warning: -n {asked.value} has no effect, because {title} has started "
+            f"{ranks}: give that number to the launcher, or a number of workers for "
+            "each rank with --nworkers"
+        )
 
 
 async def _live(launch: Launch, args: Sequence[str], beside: Beside) -> int:

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from dask_runner.errors import ConfigError, RunnerError, UnavailableError
+from dask_runner.hub import messages as m
 from dask_runner.hub import requests as r
 from dask_runner.hub.splice import splice
 
@@ -99,8 +100,13 @@ class Answers:
         channel.send(await self._now())
         ending = asyncio.create_task(self._parts.ending.decided())
         leaving = asyncio.create_task(_hung_up(channel))
+        either = {ending, leaving}
         try:
-            await asyncio.wait({ending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            while not (ending.done() or leaving.done()):
+                channel.send(m.Ping())
+                await asyncio.wait(
+                    either, timeout=r.PING, return_when=asyncio.FIRST_COMPLETED
+                )
             if ending.done():
                 channel.send(r.Ending(ending.result()))
                 await leaving
@@ -112,11 +118,7 @@ class Answers:
         del request
         scheduler = self._parts.assembly.scheduler
         if scheduler is None:
-            raise UnavailableError(
-                "the cluster is starting",
-                "its scheduler",
-                "look at it again in a moment; see the cluster with dask-runner list",
-            )
+            raise _starting()
         if scheduler.dashboard.startswith("https:"):
             raise ConfigError(
                 f"this cluster's dashboard has a certificate of its own, and is at "
@@ -130,6 +132,9 @@ class Answers:
                 "a cluster with one: bokeh in its image, and not --no-dashboard",
                 "start it with an image that has bokeh",
             )
+        if not self._parts.assembly.ready:
+            # Its pages would keep the browser waiting until then.
+            raise _starting()
         try:
             reader, writer = await _to(scheduler.dashboard)
         except OSError as error:
@@ -150,6 +155,14 @@ class Answers:
         r.Attend: _attend,
         r.AskDashboard: _dashboard,
     }
+
+
+def _starting() -> UnavailableError:
+    return UnavailableError(
+        "the cluster is starting",
+        "its workers",
+        "look at it again in a moment; see the cluster with dask-runner list",
+    )
 
 
 def _of_another_version(request: r.Request) -> ConfigError:

@@ -14,8 +14,8 @@ from dask_runner.errors import (
     UsageError,
 )
 from dask_runner.hub import mutual_tls
-from dask_runner.hub.messages import Message, ProtocolError
-from dask_runner.hub.requests import Denied
+from dask_runner.hub.messages import Message, Ping, ProtocolError
+from dask_runner.hub.requests import PING, SILENCE, Denied, Ending
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -120,6 +120,41 @@ def _denied(message: Denied) -> RunnerError:
     by_status = {kind.status: kind for kind in kinds}
     kind = by_status.get(message.status, RunnerError)
     return kind(message.saw, message.needed, message.do)
+
+
+async def last_word(channel: Channel) -> Ending | None:
+    """Return what the hub says at the end of a cluster that this process attends.
+
+    Returns
+    -------
+    Ending or None
+        None if the connection breaks off.
+
+    Raises
+    ------
+    SilentError
+        If it gives no sign of life.
+    """
+    silent_for = 0.0
+    receiving = asyncio.create_task(channel.receive())
+    try:
+        while silent_for < SILENCE:
+            await asyncio.wait({receiving}, timeout=PING)
+            if not receiving.done():
+                # Counted and not read from a clock, which goes on while this process
+                # is stopped.
+                silent_for += PING
+                continue
+            message = receiving.result()
+            if not isinstance(message, Ping):
+                return message if isinstance(message, Ending) else None
+            silent_for = 0.0
+            receiving = asyncio.create_task(channel.receive())
+    except (ProtocolError, OSError):
+        return None
+    finally:
+        receiving.cancel()
+    raise SilentError(f"no sign of life for {SILENCE:g} s", gone=False)
 
 
 async def ask(

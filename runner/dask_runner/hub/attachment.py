@@ -9,13 +9,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from dask_runner.errors import AssemblyError, UnavailableError
-from dask_runner.hub.ask import SilentError, answer, ask, asking, silent
-from dask_runner.hub.messages import Message, ProtocolError
+from dask_runner.hub.ask import (
+    SilentError,
+    answer,
+    ask,
+    asking,
+    last_word,
+    silent,
+)
+from dask_runner.hub.messages import Message
 from dask_runner.hub.requests import (
     AskState,
     AskStop,
     Attend,
-    Ending,
     Request,
     State,
     Stopping,
@@ -126,12 +132,10 @@ class Attachment:
                 async with asking(self.named.record, Attend()) as channel:
                     await answer(channel, State)
                     there.set()
-                    said = await channel.receive()
+                    said = await last_word(channel)
             except SilentError as why:
                 return None, str(why)
-            except (ProtocolError, OSError):
-                said = None  # the connection breaks off
-            if isinstance(said, Ending):
+            if said is not None:
                 return said.status, ""
             # Where only the connection was lost, the hub answers again.
             await asyncio.sleep(LOOK)

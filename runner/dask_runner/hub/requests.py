@@ -13,6 +13,10 @@ from dask_runner.hub.messages import Message
 #: Raised when a message changes; a hub of another version says so.
 VERSION = 1
 
+#: Seconds between the signs of life to a process that attends, and without one after
+#: which it takes the cluster for lost.
+PING, SILENCE = 5.0, 30.0
+
 
 @dataclass(frozen=True)
 class Request(Message):
@@ -108,7 +112,8 @@ class Stopping(Message):
 class Attend(Request):
     """Stay connected until the cluster ends, as a program that uses it does.
 
-    The hub answers ``State`` and, when the cluster ends, ``Ending``.
+    The hub answers ``State``, then ``Ping`` as a sign of life and, when the cluster
+    ends, ``Ending``.
     """
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from typing import TYPE_CHECKING
 
 from dask_runner.errors import ConfigError
@@ -19,6 +21,14 @@ MOST_DIGITS = 20
 
 #: Characters of a wrong value that a message shows.
 _SHOWN = 60
+
+_UNITS = {"": 1, "b": 1} | {
+    prefix + tail: base**power
+    for base, tails in ((1000, ("", "b")), (1024, ("i", "ib")))
+    for power, prefix in enumerate("kmgtp", 1)
+    for tail in tails
+}
+_SIZE = re.compile(r"([+-]?[0-9.]*(?:e[+-]?[0-9]+)?)([a-z]*)", re.IGNORECASE)
 
 
 def number_in(environ: Mapping[str, str], name: str, least: int) -> int:
@@ -63,6 +73,29 @@ def parse_digits_or_none(text: str) -> int | None:
         return parse_digits(text)
     except ValueError:
         return None
+
+
+def parse_size(text: str) -> float:
+    """Read "4 GiB", "500MB", "1e9" or "2g" as Dask does; ValueError otherwise."""
+    compact = text.replace(" ", "").lower()
+    # "1e6" is a number, not 1 of a unit "e6".
+    match = _SIZE.fullmatch(compact)
+    if match is None or not compact or match[2] not in _UNITS:
+        message = f"not a number of bytes: {text!r}"
+        raise ValueError(message)
+    unit: int = _UNITS[match[2]]
+    return float(match[1] or 1) * unit
+
+
+def parse_limit(value: str | float) -> float:
+    """Read a limit of memory: bytes, or up to 1 a fraction; ValueError says what is."""
+    try:
+        size = parse_size(value) if isinstance(value, str) else float(value)
+        if math.isfinite(size) and size >= 0:
+            return size
+    except (ValueError, TypeError, OverflowError):
+        pass
+    raise ValueError('auto, a size such as "4 GiB", a fraction up to 1, or 0 for none')
 
 
 def quoted(value: object) -> str:

@@ -5,82 +5,133 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dask_runner.launch.numbers import MOST_DIGITS, MOST_RANKS
+from dask_runner.launch.numbers import MOST_DIGITS, MOST_RANKS, parse_limit
 from dask_runner.launch.plan import LAYOUTS
+from dask_runner.launch.table import LAUNCHERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 PREFIX = "DASK_RUNNER__"
 
+#: A cluster's name is a part of a file's name, and is typed in a shell.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
+NAME_IN_WORDS = "1 to 64 letters, digits, dots, - and _, the first a letter or digit"
 
+
+def _needs(words: str) -> Callable[[Callable[[Any], Any]], Callable[[Any], Any]]:
+    """Have a function that reads a value say what is valid, whatever is wrong."""
+
+    def give(parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        @functools.wraps(parse)
+        def read(value: Any) -> Any:
+            try:
+                return parse(value)
+            except (ValueError, TypeError, OverflowError):
+                raise ValueError(words) from None
+
+        return read
+
+    return give
+
+
+_NUMBER = f"a whole number from 1 to {MOST_RANKS}"
+
+
+@_needs(_NUMBER)
 def _positive(text: str | float) -> int:
-    needed = f"a whole number from 1 to {MOST_RANKS}"
     # int() raises an error of another wording for a text of thousands of digits.
     number = int(text) if len(str(text)) <= MOST_DIGITS else 0
     if not 1 <= number <= MOST_RANKS or number != float(text):
-        raise ValueError(needed)
+        raise ValueError
     return number
 
 
+@_needs("a number of seconds above 0")
 def _seconds(text: str | float) -> float:
     number = float(text)
     if not 0 < number < 10 * 365 * 86400:
-        raise ValueError("a number of seconds above 0")
+        raise ValueError
     return number
 
 
-def _nworkers(text: str | int) -> str | int:
+@_needs(f"auto, or {_NUMBER}")
+def _nworkers(text: str | int) -> Any:
     return text if text == "auto" else _positive(text)
 
 
+def _limit(value: Any) -> Any:
+    if value != "auto":
+        parse_limit(value)
+    return value
+
+
+@_needs("true or false")
 def _flag(value: str | bool) -> bool:
     flags = {"true": True, "1": True, "false": False, "0": False}
     found = flags.get(str(value).lower())
     if found is None:
-        raise ValueError("true or false")
+        raise ValueError
     return found
 
 
 def _choice(*names: str) -> Callable[[Any], str]:
+    @_needs(f"one of {', '.join(names)}")
     def parse(value: Any) -> str:
         if value not in names:
-            raise ValueError(f"one of {', '.join(names)}")
+            raise ValueError
         return str(value)
 
     return parse
 
 
+@_needs("names and numbers, such as GPU=2 MEM=10e9")
 def _resources(value: str | Mapping[str, float]) -> dict[str, float]:
     # dask worker's own form: "GPU=2 MEM=10e9"
     if not isinstance(value, str):
         return dict(value)
     pairs = [item.partition("=") for item in value.replace(",", " ").split()]
     if not all(name and number for name, _, number in pairs):
-        raise ValueError("names and numbers, such as GPU=2 MEM=10e9")
+        raise ValueError
     return {name: float(number) for name, _, number in pairs}
 
 
+@_needs("a name, or a list of names")
 def _strings(value: Any) -> list[str]:
     return [value] if isinstance(value, str) else [str(item) for item in value]
 
 
+@_needs(NAME_IN_WORDS)
 def _cluster_name(text: str) -> str:
     if not NAME.fullmatch(text):
-        raise ValueError(NAME_IN_WORDS)
+        raise ValueError
     return text
 
 
+@_needs("names of modules, such as numpy,pandas")
 def _names(value: Any) -> list[str]:
     names = value.split(",") if isinstance(value, str) else value
     found = [str(name).strip() for name in names if str(name).strip()]
     if not all(part.isidentifier() for name in found for part in name.split(".")):
-        raise ValueError("names of modules, such as numpy,pandas")
+        raise ValueError
     return found
+
+
+@_needs("HOST:PORT, :PORT or PORT, such as 127.0.0.1:8787")
+def _address(value: Any) -> str:
+    host, colon, port = str(value).rpartition(":")
+    named = colon or port.isdigit()
+    # A host alone gets a port of the system's choice.
+    if named and not (port.isascii() and port.isdigit() and int(port) < 1 << 16):
+        raise ValueError
+    if ":" in host and not (host.startswith("[") and host.endswith("]")):
+        raise ValueError
+    return str(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +180,6 @@ class Option:
 
 SECURITY = ("tls", "none")
 
-#: A cluster's name is a part of a file's name, and is typed in a shell.
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
-NAME_IN_WORDS = "1 to 64 letters, digits, dots, - and _, the first a letter or digit"
-
 OPTIONS: tuple[Option, ...] = (
     Option(
         "nranks",
@@ -146,7 +193,7 @@ OPTIONS: tuple[Option, ...] = (
         "launcher",
         "Who started the ranks: auto, none, or a name that `dask-runner info` lists.",
         "auto",
-        str,
+        _choice("auto", "none", *(row.name for row in LAUNCHERS)),
         "NAME",
     ),
     Option(
@@ -251,7 +298,7 @@ OPTIONS: tuple[Option, ...] = (
         "Memory a worker: bytes with a unit, a fraction of its share, auto, or 0 for "
         "no limit.",
         "auto",
-        str,
+        _limit,
         "BYTES",
     ),
     Option(
@@ -322,7 +369,7 @@ OPTIONS: tuple[Option, ...] = (
         "Open a port for the dashboard, which anyone who reaches it can read; default: "
         "a Unix socket that only you can open.",
         None,
-        str,
+        _address,
         "HOST:PORT",
     ),
     Option(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dask_runner.errors import ConfigError, UsageError
+from dask_runner.errors import ConfigError, RunnerError, UsageError
 from dask_runner.launch import protocols
 from dask_runner.launch.numbers import quoted
 from dask_runner.launch.options import BY_KEY, PREFIX
@@ -98,16 +98,20 @@ def _parsed(
 ) -> Setting:
     try:
         return Setting(option.parse(value), source)
-    except (ValueError, TypeError, OverflowError) as wrong:
-        needed = str(wrong)
-        unreadable = ("could not convert", "invalid literal", "Exceeds the limit")
-        if isinstance(wrong, OverflowError) or any(one in needed for one in unreadable):
-            needed = f"a number ({option.metavar})"
+    except ValueError as wrong:
+        typed = f"{source} ({option.short})" if option.short else source
         raise error(
-            f"{source} = {quoted(value)}",
-            needed,
-            f"give {option.metavar}: {option.help}",
+            f"{typed if error is UsageError else source} = {quoted(value)}",
+            str(wrong),
+            _advice(option, source, error),
         ) from None
+
+
+def _advice(option: Option, source: str, error: type[RunnerError]) -> str:
+    value = option.metavar or "true or false"
+    if error is UsageError:
+        return f"write {source} {value}; it means: {option.help}"
+    return f"set it to {value}, or remove it; it means: {option.help}"
 
 
 def configured(environ: Mapping[str, str]) -> dict[str, Setting]:

@@ -23,7 +23,8 @@ from dask_runner.hub import clusters
 from dask_runner.hub.attachment import Attachment
 from dask_runner.hub.report import say
 from dask_runner.hub.requests import AskScale, AskState, Scaling, State
-from dask_runner.library import scaling, versions
+from dask_runner.hub.versions import tell_of_others
+from dask_runner.library import scaling
 from dask_runner.programs.dask_tls import as_security
 from dask_runner.programs.sitehook.for_client import Link, in_jupyter
 
@@ -82,7 +83,7 @@ class Cluster(distributed.deploy.Cluster):  # type: ignore[misc]  # Dask has no 
         self._state: State | None = None
         self._attending: asyncio.Task[None] | None = None
         named = self._attachment.named
-        versions.tell_of_others(named)
+        tell_of_others(named)
         self.security = as_security(*named.record.for_dask)
         super().__init__(asynchronous=asynchronous, loop=loop, name=named.name)
         _OPEN.add(self)

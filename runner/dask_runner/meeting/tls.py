@@ -112,7 +112,12 @@ def write(directory: int, certificate: str, key: str) -> None:
         os.close(made)
 
 
-def variables(directory: Path) -> dict[str, str]:
+def in_directory(directory: Path) -> tuple[Path, Path]:
+    """Return the paths of certificate and key in the directory that they are in."""
+    return directory / _CERTIFICATE, directory / _KEY
+
+
+def variables(certificate_file: Path, key_file: Path) -> dict[str, str]:
     """Return the variables of Dask's configuration that name the material.
 
     Every Dask process that has them uses it, ``Client()`` in a user's program
@@ -120,7 +125,7 @@ def variables(directory: Path) -> dict[str, str]:
     """
     # Dask reads a variable as a Python literal if it can, and Python warns about
     # some paths that are none; in quotes a path is one.
-    certificate, key = repr(str(directory / _CERTIFICATE)), repr(str(directory / _KEY))
+    certificate, key = repr(str(certificate_file)), repr(str(key_file))
     found = {
         OURS: "1",
         f"{_PREFIX}REQUIRE_ENCRYPTION": "True",

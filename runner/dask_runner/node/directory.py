@@ -106,7 +106,9 @@ class Workplace:
                     "a disk with room for logs, keys and what workers spill",
                     "name another one with --local-directory DIR",
                 ) from error
-            self._variables = tls.variables(self.path / tls.DIRECTORY)
+            self._variables = tls.variables(
+                *tls.in_directory(self.path / tls.DIRECTORY)
+            )
         return self._variables
 
     def remove(self) -> None:

@@ -57,7 +57,17 @@ GLANCES = (
 )
 
 #: First arguments with which it is no rank that runs a program.
-NO_RUN = ("list", "stop", "dashboard", "info", "check", "recipe", "--help", "--version")
+NO_RUN = (
+    "connect",
+    "list",
+    "stop",
+    "dashboard",
+    "info",
+    "check",
+    "recipe",
+    "--help",
+    "--version",
+)
 
 #: Signals that end a cluster, and all that a follower passes on.
 ENDS = (_signal.SIGTERM, _signal.SIGINT)

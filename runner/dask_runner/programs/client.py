@@ -138,10 +138,22 @@ def _main_of(importer: Any, full: str) -> None:
 
 
 def _file(full: str, source: bytes) -> None:
+    if sys.argv[1:]:
+        _tell_of_misplaced(source)
     user_modules.begin(user_modules.script_directory(full))
     loader = SourceFileLoader("__main__", full)
     values = {"__file__": full, "__cached__": None, "__loader__": loader}
     _execute(lambda: _compiled(source, full), values)
+
+
+def _tell_of_misplaced(source: bytes) -> None:
+    from dask_runner.programs.misplaced import misplaced  # noqa: PLC0415  for few
+
+    if found := misplaced(source, sys.argv[1:]):
+        say(
+            f"warning: {found!r} is for the script, which reads no arguments; options "
+            f"of dask-runner come before it: dask-runner {found} {sys.argv[0]}"
+        )
 
 
 def _text(target: str, args: Sequence[str], source: bytes) -> None:

@@ -8,8 +8,8 @@ import time
 from typing import TYPE_CHECKING
 
 from dask_runner.errors import ConfigError, LostError
-from dask_runner.hub.ask import SilentError, answer, ask, asking
-from dask_runner.hub.requests import AskState, Attend, Ending, State
+from dask_runner.hub.ask import SilentError, answer, ask, asking, last_word
+from dask_runner.hub.requests import AskState, Attend, State
 from dask_runner.proxy import html
 
 if TYPE_CHECKING:
@@ -78,22 +78,24 @@ class Watch:
 
     async def _until_end(self, channel: Channel) -> int:
         self._look(state := await answer(channel, State))
-        ending = asyncio.create_task(answer(channel, Ending, float("inf")))
+        ending = asyncio.create_task(last_word(channel))
         try:
             while not ending.done():
                 pause = RUNNING if state.ready else STARTING
                 await asyncio.wait({ending}, timeout=pause)
                 if not ending.done():
                     state = await self._state() or state
-            status = ending.result().status
+            said = ending.result()
         finally:
             ending.cancel()
+        if said is None:
+            raise SilentError("the connection breaks off", gone=False)
         self._cluster.instead = html.ended(self._name)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LEAVING):
                 # The hub closes it when all ranks have left.
                 await channel.receive()
-        return status
+        return said.status
 
     async def _state(self) -> State | None:
         """Return what the hub says, or None if it is silent, and may be for a while."""

@@ -20,24 +20,16 @@ its share.
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dask_runner.errors import ConfigError
+from dask_runner.launch.numbers import parse_limit
 from dask_runner.launch.sourced import Sourced
 from dask_runner.resources.amounts import MIB, in_words
 
 if TYPE_CHECKING:
     from dask_runner.resources.rank_share import RankShare
-
-_UNITS = {"": 1, "b": 1} | {
-    prefix + tail: base**power
-    for base, tails in ((1000, ("", "b")), (1024, ("i", "ib")))
-    for power, prefix in enumerate("kmgtp", 1)
-    for tail in tails
-}
-_SIZE = re.compile(r"([+-]?[0-9.]*(?:e[+-]?[0-9]+)?)([a-z]*)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,18 +132,6 @@ def worker_shares(
     return Sourced(tuple(workers), source, warnings)
 
 
-def parse_size(text: str) -> float:
-    """Read "4 GiB", "500MB", "1e9" or "2g" as Dask does; ValueError otherwise."""
-    compact = text.replace(" ", "").lower()
-    # "1e6" is a number, not 1 of a unit "e6".
-    match = _SIZE.fullmatch(compact)
-    if match is None or not compact or match[2] not in _UNITS:
-        message = f"not a number of bytes: {text!r}"
-        raise ValueError(message)
-    unit: int = _UNITS[match[2]]
-    return float(match[1] or 1) * unit
-
-
 def _count(
     share: RankShare, nworkers: int | str | None, threads: int
 ) -> tuple[int, str]:
@@ -188,12 +168,9 @@ def _limit(
         helpers = min(whole // 20, 256 * MIB)
         return (None if asked is None else max(1, (whole - helpers) // count)), ()
     try:
-        size = parse_size(asked) if isinstance(asked, str) else float(asked)
-        if not math.isfinite(size) or size < 0:
-            raise ValueError  # noqa: TRY301 - one message for all that is absurd
-    except (ValueError, TypeError, OverflowError):
-        needed = '"auto", a size ("4 GiB"), a fraction up to 1, or 0 for no limit'
-        raise _absurd("memory_limit", asked, needed) from None
+        size = parse_limit(asked)
+    except ValueError as wrong:
+        raise _absurd("memory_limit", asked, str(wrong)) from None
     if size == 0:
         return None, ()
     limit = int(size * whole) if size <= 1 else int(size)

@@ -13,7 +13,7 @@ from dask_runner.hub import messages as m
 from dask_runner.hub import requests as r
 from dask_runner.hub.ask import SilentError, ask
 from tests.local.served import Served, silent_port
-from tests.unit.stage import PATIENCE, all_leave, playing, ready
+from tests.unit.stage import PATIENCE, all_leave, playing, ready, workers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,6 +47,7 @@ def test_the_state_of_a_cluster_is_told() -> None:
             nthreads=0,
             memory=0,
             capacity=0,
+            least=1,
             age=first.result().age,
             ends_at=0.0,
             address="",
@@ -108,7 +109,7 @@ def test_who_attends_is_told_of_the_end() -> None:
         async with asking.asking(stage.record(), r.Attend()) as channel:
             assert not (await asking.answer(channel, r.State)).ready
             stage.state.close(69)
-            assert await asking.answer(channel, r.Ending) == r.Ending(69)
+            assert await asking.last_word(channel) == r.Ending(69)
 
     playing(2, kind=Served)(play)
 
@@ -138,6 +139,8 @@ def test_the_dashboard_is_reached_through_the_hub(tmp_path: Path) -> None:
             (rank,) = await stage.ranks(0)
             rank.say(m.SchedulerUp("tls://10.1.0.1:8786", path))
             await rank.hears(m.Start)
+            rank.say(workers(0))
+            await rank.hears(m.Ready)
             async with asking.asking(stage.record(), r.AskDashboard()) as channel:
                 await asking.answer(channel, r.Connected)
                 await channel.send_bytes(b"hello\n")
@@ -164,6 +167,8 @@ def test_a_dashboard_that_is_not_there_is_told(
         (rank,) = await stage.ranks(0)
         rank.say(m.SchedulerUp("tls://10.1.0.1:8786", dashboard))
         await rank.hears(m.Start)
+        rank.say(workers(0))
+        await rank.hears(m.Ready)
         with pytest.raises(RunnerError) as error:
             await ask(stage.record(), r.AskDashboard(), r.Connected)
         assert error.value.status == status
@@ -172,11 +177,18 @@ def test_a_dashboard_that_is_not_there_is_told(
     playing(1, kind=Served)(play)
 
 
-def test_before_there_is_a_scheduler_the_dashboard_is_not_there_yet() -> None:
+def test_before_the_cluster_is_ready_its_dashboard_is_not_there_yet() -> None:
     async def play(stage: Served) -> None:
-        with pytest.raises(RunnerError, match="is starting") as error:
-            await ask(stage.record(), r.AskDashboard(), r.Connected)
-        assert error.value.status == 69
+        async def denied() -> None:
+            with pytest.raises(RunnerError, match="is starting") as error:
+                await ask(stage.record(), r.AskDashboard(), r.Connected)
+            assert error.value.status == 69
+
+        await denied()
+        (rank,) = await stage.ranks(0)
+        rank.say(m.SchedulerUp("tls://10.1.0.1:8786", "/nowhere/d"))
+        await rank.hears(m.Start)
+        await denied()
 
     playing(1, kind=Served)(play)
 

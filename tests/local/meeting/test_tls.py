@@ -32,6 +32,6 @@ def test_the_variables_give_the_material_to_any_dask_process(tmp_path: Path) -> 
         "    assert security.get_connection_args(role)['ssl_context']\n"
         "print(security.tls_ca_file)\n"
     )
-    variables = tls.variables(tmp_path / "tls")
+    variables = tls.variables(*tls.in_directory(tmp_path / "tls"))
     told = printed(code, {"HOME": str(tmp_path), **variables})
     assert told == str(tmp_path / "tls" / "certificate.pem")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from dask.utils import parse_bytes
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,7 +13,12 @@ from dask_runner.cli.info import collect
 from dask_runner.errors import ConfigError, RunnerError
 from dask_runner.launch import slurm
 from dask_runner.launch.detect import LAUNCHERS, explain
-from dask_runner.launch.numbers import parse_digits, parse_digits_or_none, quoted
+from dask_runner.launch.numbers import (
+    parse_digits,
+    parse_digits_or_none,
+    parse_size,
+    quoted,
+)
 from dask_runner.launch.options import BY_KEY
 from dask_runner.meeting.pmi_client import SilentError, wire
 from dask_runner.mpi import lost_launcher
@@ -164,3 +170,34 @@ def test_pbs_may_say_more_cpus_than_there_can_be() -> None:
 
 def test_every_option_that_is_fuzzed_is_one() -> None:
     assert {name.lower() for name in OPTIONS} <= BY_KEY.keys()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1",
+        "100",
+        "100MB",
+        "100M",
+        "5kB",
+        "5.4kB",
+        "1kiB",
+        "1e6",
+        "1e6kB",
+        "MB",
+        "4GiB",
+        "4gib",
+        "2Ki",
+        "3Pb",
+        ".5TiB",
+        "7B",
+    ],
+)
+def test_sizes_are_read_as_dask_reads_them(text: str) -> None:
+    assert int(parse_size(text)) == parse_bytes(text)
+
+
+@pytest.mark.parametrize("text", ["5 foos", "", "GiB GiB", "1.2.3 GB", "--1", "nan"])
+def test_sizes_that_dask_refuses_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"not a number of bytes|could not convert"):
+        parse_size(text)

@@ -74,5 +74,9 @@ def test_the_keys_are_written_once_and_named_by_variables(place: Workplace) -> N
     first = place.tls(RECORD)
     files = sorted(path.name for path in (place.path / tls.DIRECTORY).iterdir())
 
-    assert place.tls(RECORD) == first == tls.variables(place.path / tls.DIRECTORY)
+    assert (
+        place.tls(RECORD)
+        == first
+        == tls.variables(*tls.in_directory(place.path / tls.DIRECTORY))
+    )
     assert len(files) == 2

@@ -59,6 +59,7 @@ ELSEWHERE = {
     "library/base": "local/test_library.py",
     "library/cluster": "local/test_attach.py",
     "library/dask_mpi": "local/test_mpi_library.py",
+    "library/discovery": "local/test_attach.py",
     "library/deadline": "local/test_mpi_library.py",
     "library/runners": "local/test_library.py",
     "library/session": "local/test_library.py",

@@ -3,13 +3,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from dask.utils import parse_bytes
 from distributed.deploy.utils import nprocesses_nthreads
 from distributed.worker_memory import parse_memory_limit
 
 from dask_runner.errors import ConfigError
 from dask_runner.resources.rank_share import RankShare, rank_share
-from dask_runner.resources.worker_share import parse_size, worker_shares
+from dask_runner.resources.worker_share import worker_shares
 from tests.unit.machines import GIB, MIB, NODE
 
 SHARE = rank_share(NODE, 1)
@@ -45,37 +44,6 @@ def test_number_of_workers_is_taken_as_dask_worker_takes_it(
     workers = worker_shares(SHARE, nworkers).value
     assert len(workers) == count
     assert workers[0].nthreads == max(1, 64 // count)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "1",
-        "100",
-        "100MB",
-        "100M",
-        "5kB",
-        "5.4kB",
-        "1kiB",
-        "1e6",
-        "1e6kB",
-        "MB",
-        "4GiB",
-        "4gib",
-        "2Ki",
-        "3Pb",
-        ".5TiB",
-        "7B",
-    ],
-)
-def test_sizes_are_read_as_dask_reads_them(text: str) -> None:
-    assert int(parse_size(text)) == parse_bytes(text)
-
-
-@pytest.mark.parametrize("text", ["5 foos", "", "GiB GiB", "1.2.3 GB", "--1", "nan"])
-def test_sizes_that_dask_refuses_are_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"not a number of bytes|could not convert"):
-        parse_size(text)
 
 
 @pytest.mark.parametrize("limit", [None, 0, "0", "4 GiB", "100MB", 2e9, "2e9", 10**9])

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import platform
+from importlib.metadata import version
 from typing import TYPE_CHECKING
-
-import distributed
 
 from dask_runner.hub.report import say
 
@@ -17,7 +16,7 @@ def tell_of_others(named: NamedRecord) -> None:
     """Say in a line that this program's versions are not those of the cluster."""
     theirs = f"Python {named.python} and distributed {named.distributed}"
     ours = (
-        f"Python {platform.python_version()} and distributed {distributed.__version__}"
+        f"Python {platform.python_version()} and distributed {version('distributed')}"
     )
     if _minor(theirs) != _minor(ours):
         say(

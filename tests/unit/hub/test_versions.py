@@ -8,7 +8,7 @@ from dataclasses import replace
 import distributed
 import pytest
 
-from dask_runner.library.versions import tell_of_others
+from dask_runner.hub.versions import tell_of_others
 from tests.unit.records import NAMED
 
 OURS = replace(
