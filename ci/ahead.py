@@ -5,9 +5,9 @@
     python -m ci.ahead
 
 makes what is missing of the MPI runtimes, the engine, the base image, the images of the
-cluster and of the browser, the images of this checkout and their SIFs. A test that needs one of them waits for
-its lock, or makes it itself and reports why that fails. A failure here ends this
-program, with its reason, and no test.
+cluster and of the browser, the images of this checkout and their SIFs. A test that
+needs one of them waits for its lock, or makes it itself and reports why that fails. A
+failure here ends this program, with its reason, and no test.
 """
 
 from __future__ import annotations

@@ -59,12 +59,24 @@ class Lab:
 
     def __init__(self, driver: Remote, address: str) -> None:
         self.driver = driver
-        driver.get(address)
+        # Without what was open when somebody was here before.
+        driver.get(f"{address}&reset")
         self.until(lambda: self.all(".jp-Launcher"))
         # The news of the project, which may be offered.
         for button in self.all(".Toastify button"):
             if button.text == "No":
                 button.click()
+
+    def back(self) -> None:
+        """Look at the whole page again, after a pane."""
+        self.driver.switch_to.default_content()
+
+    def shut_down(self) -> None:
+        """End JupyterLab by its menu."""
+        self.click(".lm-MenuBar-item", "File")
+        self.click(".lm-Menu-item[data-command='filemenu:shutdown']")
+        self.click(".jp-Dialog-button.jp-mod-accept", "Shut Down")
+        self.until(lambda: any("stopped" in one.text for one in self.all(".jp-Dialog")))
 
     # --- looks ----------------------------------------------------------------
 
@@ -97,10 +109,14 @@ class Lab:
 
     def clusters(self) -> list[str]:
         """Open the side bar, and return the texts of the clusters that it lists."""
-        if not any(one.is_displayed() for one in self.all(".dask-ClusterListing")):
-            self.click('.jp-SideBar [data-id="dask-dashboard-launcher"]')
+        self.open_side_bar()
         self.until(lambda: self.all(CLUSTER))
         return [one.text for one in self.all(CLUSTER)]
+
+    def open_side_bar(self) -> None:
+        """Open Dask's side bar."""
+        self.click('.jp-SideBar [data-id="dask-dashboard-launcher"]')
+        self.until(lambda: self.all(".dask-ClusterListing"))
 
     def pane(self, title: str) -> None:
         """Open a pane of the chosen cluster, and look at it from now on."""
@@ -108,12 +124,30 @@ class Lab:
         name = title.lower().replace(" ", "-")
         frame = self.until(lambda: self.all(f"iframe[src*='{name}']"))[0]
         self.driver.switch_to.frame(frame)
-        self.until(lambda: self.all(".bk-Figure, .bk-Canvas") or self.shown() is not None)
+        self.until(lambda: self.all(".bk-Figure"))
 
     def shown(self) -> int:
         """Return how many things the page of bokeh that is looked at shows."""
         found: int = self.driver.execute_script(SHOWN)
         return found
+
+    def picture(self, name: str) -> bytes:
+        """Return a screenshot of an open pane."""
+        (frame,) = self.all(f"iframe[src*='{name}']")
+        png: bytes = frame.screenshot_as_png
+        return png
+
+    def new_cluster(self) -> str:
+        """Press NEW, and return the text of the cluster that is then listed."""
+        self.open_side_bar()
+        self.click(".dask-DaskClusterManager .jp-ToolbarButtonComponent", "NEW")
+        found: str = self.until(lambda: self.all(CLUSTER))[0].text
+        return found
+
+    def close_cluster(self) -> None:
+        """Press SHUTDOWN, and wait until no cluster is listed."""
+        self.click(f"{CLUSTER} button", "SHUTDOWN")
+        self.until(lambda: not self.all(CLUSTER))
 
     # --- notebooks ------------------------------------------------------------
 
@@ -133,6 +167,17 @@ class Lab:
             keys.send_keys(Keys.HOME, line, Keys.ENTER)
         keys.send_keys(Keys.SHIFT, Keys.ENTER)
 
-    def output(self, selector: str = ".jp-OutputArea-output") -> list[WebElement]:
-        """Return what the notebook has put out."""
-        return self.until(lambda: self.all(selector))
+    def output(self, text: str) -> str:
+        """Return what the notebook has put out, once a text is in it."""
+
+        def look() -> str:
+            said = "\n".join(one.text for one in self.all(".jp-OutputArea-output"))
+            return said if text in said else ""
+
+        found: str = self.until(look)
+        return found
+
+    def links(self) -> list[str]:
+        """Return where the links in the notebook's output lead."""
+        found = self.until(lambda: self.all(".jp-OutputArea-output a"))
+        return [one.get_attribute("href") or "" for one in found]

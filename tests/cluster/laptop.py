@@ -11,22 +11,23 @@ from urllib.parse import urlsplit
 from selenium import webdriver
 
 from containers.base_image import archive
-from containers.browser_image import ensure_browser_image
 from containers.commands import Running, execute
+from containers.entry import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from docker.models.containers import Container
+    from docker.models.images import Image
 
     from ci.slurm.cluster import Cluster
 
+#: What the browser showed when a test failed.
+FAILED = ROOT / "build/failed.png"
 DRIVER = "9515/tcp"
 KEY = "/home/me/.ssh/id_ed25519"
 #: In a container Chromium's own sandbox has no user namespaces, and /dev/shm is small.
 OPTIONS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1400,900")
-#: Until the tunnel has said what it says first.
-SECONDS = 60
 
 
 class Laptop:
@@ -61,6 +62,10 @@ class Laptop:
         driver = webdriver.Remote(self._address(), options=options)
         try:
             yield driver
+        except BaseException:
+            FAILED.parent.mkdir(exist_ok=True)
+            driver.save_screenshot(str(FAILED))
+            raise
         finally:
             driver.quit()
 
@@ -73,9 +78,8 @@ class Laptop:
 
 
 @contextmanager
-def laptop(cluster: Cluster) -> Iterator[Laptop]:
+def laptop(cluster: Cluster, image: Image) -> Iterator[Laptop]:
     """Start one, with the key of the cluster's user."""
-    image = ensure_browser_image(cluster.client)
     remote = urlsplit(os.environ.get("DOCKER_HOST", "")).hostname
     container = cluster.client.containers.run(
         image,
