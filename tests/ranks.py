@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 
+from dask_runner.launch.detect import detect
+from dask_runner.node import node_socket
 from images.follower.header import header
 from tests.running import DASK_RUNNER, Run
 
@@ -167,6 +169,40 @@ class TwoNodes(Job):
         line = f'hostname {name} && exec "$@"'
         there = "unshare", "--uts", "sh", "-c", line, "sh", *before
         return self._start(own, there, ("--launcher", "slurm", *args))
+
+
+class RunnerJob(Job):
+    """Ranks of a runner in Python, which find their node's socket by their World."""
+
+    CODE = """
+import sys, time
+from distributed import Client
+from dask_runner import Runner
+with Runner(timeout=100, nthreads=1) as runner, Client(runner) as client:
+    print(client.submit(sum, [1, 2]).result(), flush=True)
+    if sys.argv[1:] == ["stay"]:
+        print("begun", flush=True)
+        time.sleep(600)
+"""
+
+    def __init__(self, directory: Path, size: int = 2) -> None:
+        super().__init__(directory, size)
+        self._script = directory / "script.py"
+        self._script.write_text(self.CODE)
+
+    def rank(self, number: int, *args: str | int, before: tuple[str, ...] = ()) -> Run:
+        """Start the script as a rank."""
+        environ = {**self.environ, "DASKRUNNER_RANK": str(number)}
+        words = *before, sys.executable, str(self._script), *map(str, args)
+        run = Run(words, cwd=self._directory, env=environ)
+        return self._stack.enter_context(run)
+
+    @property
+    def socket(self) -> str:
+        """The name of the node's socket."""
+        world = detect({**self.environ, "DASKRUNNER_RANK": "0"})
+        assert world is not None
+        return node_socket.name_of(world)
 
 
 def ended(run: Run, status: int) -> Ended:

@@ -59,12 +59,11 @@ async def _node(members: range, place: Path) -> None:
             rank,
             local_rank=number,
             local_size=len(members),
-            leads=number == 0,
             cpus="0-127",
         )
         for number, rank in enumerate(members)
     ]
-    found.channel.send(m.NodeHello(node, f"dask-runner-{node}"), *hellos)
+    found.channel.send(m.NodeHello(node), *hellos)
     await _live(members, found.channel, place)
 
 

@@ -46,7 +46,7 @@ class Node:
             raise UsageError(
                 f'cluster "{self.cluster.name}" has no node "{self.name}"',
                 f"one of its nodes: {known}",
-                "ci/cluster up",
+                f"ci/cluster up --name {self.cluster.name}",
             ) from None
 
     def kill(self) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 #: told beside the alerts of TLS.
 SPEAK = """
 host, port, way, certificate, key = sys.argv[1:]
-hello = b'["NodeHello", {"name": "c1", "home": ""}]'
+hello = b'["NodeHello", {"name": "c1"}]'
 join = b'["Hello", {"rank": 1, "local_rank": 0, "local_size": 1, "leads": false, '
 join += b'"cpus": "", "asks": false, "mpi": ""}]'
 words = b"".join(struct.pack(">I", len(one)) + one for one in (hello, join))

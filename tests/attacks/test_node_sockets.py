@@ -8,20 +8,26 @@ from __future__ import annotations
 import os
 import select
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from dask_runner.hub.messages import encode
 from dask_runner.launch.detect import detect
-from dask_runner.node import agent_socket, follower
+from dask_runner.launch.launch import Launch
+from dask_runner.launch.plan import make_plan
+from dask_runner.launch.settings import settle
+from dask_runner.node import follower
+from dask_runner.node.fork_context import Borrow, ForkContext
+from dask_runner.resources.machine import take
 from tests.attacks.stranger import attacking
 from tests.programs import BEGIN
-from tests.ranks import Job, ended, native
+from tests.ranks import Job, RunnerJob, ended, native
 from tests.running import DASK_RUNNER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.running import Ended
 
@@ -106,14 +112,12 @@ def job(tmp_path: Path, program: Path) -> Iterator[Job]:
         yield job
 
 
-def names(job: Job) -> list[str]:
-    """Return the names of the leader's socket and of its agent's."""
+def name(job: Job) -> str:
+    """Return the name of the node's socket."""
     environ = {**job.environ, "DASKRUNNER_RANK": "0"}
-    world = detect(environ)
-    assert world is not None
-    leader, leads = follower.meeting_place(environ, CODE)
+    found, leads = follower.meeting_place(environ, CODE)
     assert leads
-    return [leader, agent_socket.home(world, environ)]
+    return found
 
 
 def play(job: Job) -> Ended:
@@ -127,26 +131,48 @@ def play(job: Job) -> Ended:
 
 
 @pytest.mark.attack(
-    "takes the names of a node's sockets before the job does, and admits "
+    "takes the name of a node's socket before the job does, and admits "
     "nobody, stays silent, or answers",
     "no message from any rank: each runs its own processes, which costs memory",
 )
 @pytest.mark.parametrize("how", ["full", "silent", "garbage", "leader"])
 def test_squatters(job: Job, how: str) -> None:
-    with attacking(SQUATTER, how, *names(job)):
+    with attacking(SQUATTER, how, name(job)):
         play(job)
 
 
 @pytest.mark.attack(
-    "connects to a node's sockets in place of its ranks, thousands of times",
+    "connects to a node's socket in place of its ranks, thousands of times",
     "no answer; the job goes on",
 )
-def test_visitors(job: Job) -> None:
-    introduction = follower.introduce(CODE)
-    said = len(introduction).to_bytes(follower.LENGTH) + introduction
-    with attacking(VISITOR, said.hex(), *names(job)):
+@pytest.mark.parametrize("asks", ["to be played", "for the agent"])
+def test_visitors(job: Job, asks: str) -> None:
+    words = follower.introduce(CODE) if asks == "to be played" else borrow(job)
+    said = len(words).to_bytes(follower.LENGTH) + words
+    with attacking(VISITOR, said.hex(), name(job)):
         end = play(job)
     assert "lost" not in end.stderr
+
+
+def borrow(job: Job) -> bytes:
+    """Return what rank 1 of a job says to share the leader's agent."""
+    environ = {**job.environ, "DASKRUNNER_RANK": "1"}
+    world = detect(environ)
+    assert world is not None
+    launch = Launch(world, make_plan(3, "shared"), settle({}, {}), environ)
+    return encode(Borrow(ForkContext.of(launch, take(environ), Path("/"))))
+
+
+@pytest.mark.attack(
+    "takes the name of the socket by which a runner's ranks would share an agent",
+    "no message from any rank: each runs its own processes",
+)
+@pytest.mark.parametrize("how", ["full", "silent", "garbage"])
+def test_squatters_of_a_runner(tmp_path: Path, how: str) -> None:
+    with RunnerJob(tmp_path) as job, attacking(SQUATTER, how, job.socket):
+        first, second = job.rank(0), job.rank(1)
+        assert ended(first, 0).stdout == "3\n"
+        ended(second, 0)
 
 
 @pytest.mark.attack(
@@ -160,9 +186,7 @@ def test_the_overflow_user(job: Job) -> None:
     if shown.returncode:
         pytest.skip("needs user namespaces")
     uid = shown.stdout.decode().strip()
-    leader = names(job)[0].replace(
-        f"dask-runner-{os.geteuid()}-", f"dask-runner-{uid}-"
-    )
+    leader = name(job).replace(f"dask-runner-{os.geteuid()}-", f"dask-runner-{uid}-")
     with attacking(LISTENER, leader) as listener:
         run = job.rank(1, "--timeout", "1", *CODE, before=mapless)
         assert run.wait().status == 75

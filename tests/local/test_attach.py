@@ -8,16 +8,19 @@ import signal
 import subprocess
 import sys
 import time
+import venv
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.running import DASK_RUNNER, DaskRunner, Run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
 SECONDS = 60
 #: Seconds within which an attached program knows that its cluster is lost; a busy
@@ -245,7 +248,8 @@ def names():
 data = client.map(lambda i: b"x" * 100_000 + bytes([i]), range(40))
 client.gather(data[:1])
 took = []
-for number in (1, 4, 2, 3, 1, 4):
+# At once, also where a worker has just come.
+for number in (1, 4, 2, 3, 1, 4, 1, 4, 1, 4, 1, 4):
     began = time.perf_counter()
     cluster.scale(number)
     until(lambda: len(names()) == number)
@@ -495,3 +499,72 @@ asyncio.run(main())
         assert program.communicate(timeout=SECONDS)[1] == (
             "dask-runner: the cluster 'lab' has ended with status 69\n"
         )
+
+
+# --- other tools ---------------------------------------------------------------------
+
+#: Finds clusters as dask-ctl does, by what the package has installed.
+DISCOVER = """
+from importlib.metadata import entry_points
+(method,) = entry_points(group="dask_cluster_discovery", name="dask-runner")
+
+async def found():
+    return [one async for one in method.load()()]
+"""
+
+
+def test_other_tools_find_clusters_by_the_entry_point() -> None:
+    code = f"""{DISCOVER}
+((name, kind),) = asyncio.run(found())
+cluster = kind.from_name(name)
+print(name, isinstance(cluster, Cluster), len(cluster.scheduler_info["workers"]))
+exec(cluster.get_snippet())
+print(client.submit(abs, -1).result())
+client.close()
+kind.from_name(name).close()
+"""
+    with serving() as run:
+        with attach(run, BEGIN + code) as program:
+            out, err = program.communicate(timeout=SECONDS)
+        assert out == "lab True 2\n1\n", err
+        assert run.wait().status == 0
+
+
+#: dask-ctl imports what newer versions of Dask do not have any more.
+WITH_DASK_CTL = (
+    "dask-ctl==2024.1.0",
+    "dask==2025.1.0",
+    "distributed==2025.1.0",
+    "setuptools<81",
+)
+
+
+@pytest.mark.heavy
+def test_dask_ctl_lists_scales_and_ends_a_cluster(
+    tmp_path: Path, require: Callable[..., AbstractContextManager[None]]
+) -> None:
+    own = tmp_path / "bin"
+    with require("a package index", "local"):
+        venv.create(tmp_path, with_pip=True)
+        line = [own / "python", "-m", "pip", "install", "-q", *WITH_DASK_CTL, ROOT]
+        subprocess.run(line, check=True, capture_output=True, timeout=600)
+
+    def dask(*args: str) -> str:
+        return subprocess.run(
+            [own / "dask", "cluster", *args],
+            env={"PATH": os.environ["PATH"], "HOME": str(run.home), "COLUMNS": "200"},
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+        ).stdout
+
+    command = (str(own / "dask-runner"), "serve", "-n", "3", "--name", "lab")
+    with Run(command) as run:
+        run.wait_for("ready after")
+        (row,) = (line for line in dask("list").splitlines() if "lab" in line)
+        assert row.split()[3:6] == ["dask-runner", "3", "3"]
+        assert "Scaled cluster lab to 2 workers" in dask("scale", "lab", "2")
+        assert 'from_name("lab")' in dask("snippet", "lab").replace("'", '"')
+        dask("delete", "lab")
+        assert run.wait(stray=".*").status == 0

@@ -164,10 +164,11 @@ def _apart(
     code: str,
     *args: str,
     own: tuple[dict[str, str], dict[str, str]] = ({}, {}),
+    follows: bool = True,
 ) -> tuple[Run, Run]:
     """Start two ranks that no launcher waits for; return the leader and the other.
 
-    Each has variables of its *own*.
+    Each has variables of its *own*. The other *follows* if the leader can play for it.
     """
     common = {
         "DASKRUNNER_JOB_ID": f"test-{uuid.uuid4().hex[:8]}",
@@ -186,7 +187,8 @@ def _apart(
         for rank in (1, 0)
     )
     first.wait_for("begun")
-    assert second.named("dask-follower") == [second.process.pid]
+    followers = [second.process.pid] if follows else []
+    assert second.named("dask-follower") == followers
     return first, second
 
 
@@ -242,9 +244,9 @@ def test_nannies_of_a_class_of_the_users_are_not_lent_to_a_rank_with_other_varia
 ) -> None:
     args = "--worker-class", "distributed.Nanny"
     own: tuple[dict[str, str], dict[str, str]] = ({"OWN_0": "0"}, {"OWN_1": "1"})
-    first, second = _apart(
-        dask_runner, tmp_path, BEGIN + VARIABLES + WAIT, *args, own=own
-    )
+    code = BEGIN + VARIABLES + WAIT
+    first, second = _apart(dask_runner, tmp_path, code, *args, own=own, follows=False)
+    assert [len(run.named("dask-agent")) for run in (first, second)] == [1, 1]
     here, there = first.stdout.splitlines()[:2]
     assert "OWN_0" in here
     assert "OWN_1" not in here

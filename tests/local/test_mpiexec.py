@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -197,3 +199,35 @@ def test_missing_scripts_are_said_once(
     ended = mpiexec(family, 4, "no-such-script.py").wait(stray=".*")
     assert ended.status == CONFIG, ended
     one_error(ended, "no-such-script.py")
+
+
+#: Uses a cluster by its scheduler file, then shuts it down, with Dask alone.
+USE = """
+import json, sys
+from distributed import Client, Security
+file = json.load(open(sys.argv[1]))
+client = Client(file["address"], security=Security(**file["security"]))
+print(len(client.nthreads()))
+client.shutdown()
+"""
+
+
+def test_it_serves_a_cluster_that_dasks_client_finds_by_a_scheduler_file(
+    family: mpi.Runtime, mpiexec: Callable[..., Run], tmp_path: Path
+) -> None:
+    file = tmp_path / "cluster.json"
+    run = mpiexec(family, 3, "serve", "--scheduler-file", file, "--layout", "dedicated")
+    run.wait_for("ready after")
+    deadline = time.monotonic() + 60
+    while "address" not in json.loads(file.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    used = subprocess.run(
+        [sys.executable, "-c", USE, str(file)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert used.stdout == "2\n"
+    assert run.wait().status == 0

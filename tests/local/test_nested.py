@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dask_runner.launch.own_variables import DIRECTORY_VARIABLE, OWN_VARIABLES
+from dask_runner.launch.own_variables import (
+    CLUSTER_VARIABLE,
+    DIRECTORY_VARIABLE,
+    OWN_VARIABLES,
+)
 from tests.programs import clean, script
 from tests.running import DASK_RUNNER, Run
 
@@ -64,7 +68,9 @@ def test_what_is_a_local_ranks_own_reaches_no_script(dask_runner: DaskRunner) ->
         f"own = lambda: sorted({set(OWN_VARIABLES)} & os.environ.keys());"
         "print(own(), Client().submit(own).result())"
     )
-    assert clean(dask_runner("-n", 2, "-c", code)).stdout == "[] []\n"
+    # A script knows which cluster is its own; its tasks are not that program.
+    told = f"['{CLUSTER_VARIABLE}'] []\n"
+    assert clean(dask_runner("-n", 2, "-c", code)).stdout == told
     assert DIRECTORY_VARIABLE in OWN_VARIABLES
 
 

@@ -1,6 +1,7 @@
 """One agent a node imports Dask; all else of the node is forked from it."""
 
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.programs import BEGIN, WAIT, clean
+from tests.ranks import RunnerJob
 from tests.running import DaskRunner
 
 # Work that goes on until every worker has done some of it.
@@ -33,6 +35,32 @@ def test_dask_is_imported_by_one_process_of_the_node(dask_runner: DaskRunner) ->
         assert {_program(pid) for pid in forks} == {_program(agent)}
     run.signal(signal.SIGTERM)
     assert run.wait().status == 143
+
+
+def test_the_ranks_of_a_runner_share_an_agent(tmp_path: Path) -> None:
+    with RunnerJob(tmp_path) as job:
+        second, first = job.rank(1, "stay"), job.rank(0, "stay")
+        first.wait_for("begun", 60)
+        agents = [len(run.named("dask-agent")) for run in (first, second)]
+        workers = [len(run.named("dask-worker")) for run in (first, second)]
+        assert (agents, workers) == ([1, 0], [2, 0])
+        first.signal(signal.SIGTERM)
+        assert (first.wait().status, second.wait().status) == (143, 0)
+
+
+def test_a_runner_whose_leader_loses_its_agent_says_so_of_both_ranks(
+    tmp_path: Path,
+) -> None:
+    with RunnerJob(tmp_path) as job:
+        second, first = job.rank(1, "stay"), job.rank(0, "stay")
+        first.wait_for("begun", 60)
+        (agent,) = first.named("dask-agent")
+        os.kill(agent, signal.SIGKILL)
+        ended = first.wait()
+        assert ended.status == 69, ended
+        what = r"lost ranks 0, 1 on \S+: its node agent was killed by SIGKILL"
+        assert re.search(what, ended.stderr), ended
+        assert second.wait().status == 0
 
 
 def _program(pid: int) -> bytes:

@@ -172,17 +172,15 @@ class Stage:
         """Return a channel with the hub."""
         return Line(self.state)
 
-    async def node(self, *ranks: m.Hello, name: str = "c1", home: str = "") -> FakeNode:
+    async def node(self, *ranks: m.Hello, name: str = "c1") -> FakeNode:
         node = FakeNode(await self.connect())
-        for message in (m.NodeHello(name, home), *ranks):
+        for message in (m.NodeHello(name), *ranks):
             node.say(message)
         return node
 
-    async def rank(
-        self, number: int, node: str = "c1", *, home: str = "", **more: Any
-    ) -> FakeRank:
+    async def rank(self, number: int, node: str = "c1", **more: Any) -> FakeRank:
         hello = m.Hello(number, **{"local_size": 1, **more})
-        return FakeRank((await self.node(hello, name=node, home=home)).channel, number)
+        return FakeRank((await self.node(hello, name=node)).channel, number)
 
     async def ranks(self, *numbers: int) -> list[FakeRank]:
         return [await self.rank(number) for number in numbers]

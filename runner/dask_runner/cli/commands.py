@@ -73,6 +73,9 @@ class _RunByDefault(click.Group):
             formatter.write_dl([record for record in records if record])
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        # A script may have that name, too.
+        if args[:1] == ["help"] and not os.path.exists("help"):  # noqa: PTH110  as Python
+            args = [*args[1:2], "--help"]
         if not args or (args[0] not in self.commands and args[0] not in _HELP):
             args = ["run", *args]
         return super().parse_args(ctx, args)

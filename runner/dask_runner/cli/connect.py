@@ -28,7 +28,7 @@ from dask_runner.launch.own_variables import CLUSTER_VARIABLE, inherited
 from dask_runner.launch.plan import Plan
 from dask_runner.launch.world import World
 from dask_runner.meeting import cluster_directory, tls
-from dask_runner.node import instruct, program
+from dask_runner.node import make_instructions, program
 from dask_runner.node.exits import Ended
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ async def _run(
     with contextlib.ExitStack() as stack:
         variables = {CLUSTER_VARIABLE: record.nonce}
         variables |= stack.enter_context(_keys(record, environ))
-        run = instruct.client(wanted, settings, variables, text)
+        run = make_instructions.client(wanted, settings, variables, text)
         certificate, key = record.for_dask
         link = _link(attachment.entry.name, state)
         ready = m.Ready(state.address, link, state.workers, certificate, key)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from dask_runner.launch.detect import detect, explain
 from dask_runner.launch.settings import configured, settle
+from dask_runner.meeting import cluster_directory
 from dask_runner.mpi import image
 from dask_runner.resources.amounts import in_words
 from dask_runner.resources.binding import bind
@@ -67,6 +68,7 @@ def collect(environ: Mapping[str, str], launcher: str) -> Info:
             ),
             "scratch": _row(place.path, place.source),
         },
+        "clusters": {"directory": _row(*cluster_directory.described(environ))},
         "options": {
             key: _row(setting.value, setting.source) for key, setting in settings
         },

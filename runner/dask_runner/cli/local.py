@@ -24,10 +24,10 @@ from dask_runner.meeting.private import (
     private_meeting,
 )
 from dask_runner.meeting.record_directory import LOCAL_PREFIX
-from dask_runner.node.causes import problem
 from dask_runner.node.follower import hear_signals
 from dask_runner.node.local_ends import LocalEnds
 from dask_runner.node.orphans import end_orphans
+from dask_runner.node.system_errors import problem
 from dask_runner.resources import private_directory
 
 if TYPE_CHECKING:

@@ -19,16 +19,16 @@ def main() -> None:
     _open_standard_streams()
     beside = follower.Beside()
     args = sys.argv[1:]
-    name, leads = follower.meeting_place(os.environ, args)
+    beside.name, leads = follower.meeting_place(os.environ, args)
     alone = os.environ.pop(follower.ALONE, "")
     if args and args[0] not in follower.NO_RUN:
         follower.hold_signals()
     if leads:
-        beside.door = follower.claim(name)
+        beside.listening = follower.claim(beside.name)
     elif alone:
         beside.leader = follower.kept(alone)
-    elif name:
-        found = follower.follow(name, args)
+    elif beside.name:
+        found = follower.follow(beside.name, args)
         if isinstance(found, int):
             sys.exit(found)
         beside.leader = found

@@ -14,12 +14,15 @@ from dask_runner.launch.plan import make_plan
 from dask_runner.launch.world import World
 from dask_runner.meeting.choose import choose
 from dask_runner.mpi import lost_launcher, surroundings
+from dask_runner.node import node_socket
 from dask_runner.node.launcher_child import ThisProcess
-from dask_runner.node.leader import Leader
+from dask_runner.node.leader import run_rank
 from dask_runner.node.mpi_broadcast import mpi_meeting
+from dask_runner.node.neighbours import Neighbours
 from dask_runner.node.orphans import die_in
 from dask_runner.node.own_contact import OwnContact
 from dask_runner.node.rank import Rank
+from dask_runner.resources.machine import take
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -91,14 +94,14 @@ async def _live(launch: Launch, args: Sequence[str], beside: Beside) -> int:
         to_leader = socket.socket(fileno=beside.leader.detach())
         beside.leader = None
     contact = OwnContact(launch, meeting, socket.gethostname())
-    rank = Rank(launch, contact, asyncio.Queue(), ThisProcess(to_leader))
-    if beside.door is None:
-        return await rank.run()
-    leader = Leader(rank, launch, args, collective=meeting.collective)
-    leader.open(socket.socket(fileno=beside.door.detach()))
-    status = None
-    try:
-        status = await rank.run()
-    finally:
-        await leader.close(status)
-    return status
+    snapshot = take(launch.environ, launch.settings.local_directory)
+    node_socket.settle(beside, launch.world)
+    rank = Rank(
+        launch,
+        snapshot,
+        contact,
+        asyncio.Queue(),
+        ThisProcess(to_leader),
+        Neighbours.of(launch, beside),
+    )
+    return await run_rank(rank, launch, args, beside, collective=meeting.collective)

@@ -35,30 +35,24 @@ class Message:
 
 @dataclass(frozen=True)
 class NodeHello(Message):
-    """A node introduces itself: the first message on its connection.
-
-    ``home`` names the agent that its ranks may share, also with ranks of other nodes on
-    the same host.
-    """
+    """A node introduces itself: the first message on its connection."""
 
     name: str
-    home: str = ""
 
 
 @dataclass(frozen=True)
 class Hello(Message):
     """A rank of the node joins.
 
-    ``local_size`` is 0 if the launcher gave it no local size and rank; ``leads`` is
-    True if the node's agent is its own child. ``cpus`` are the CPUs that it may use,
-    and ``asks`` is True if it needs the other ranks' CPUs to work out its share.
-    ``mpi`` is the MPI that its programs would load, empty if none is known.
+    ``local_size`` is 0 if the launcher gave it no local size and rank. ``cpus`` are the
+    CPUs that it may use, and ``asks`` is True if it needs the other ranks' CPUs to work
+    out its share. ``mpi`` is the MPI that its programs would load, empty if none is
+    known.
     """
 
     rank: int
     local_rank: int = 0
     local_size: int = 0
-    leads: bool = False
     cpus: str = ""
     asks: bool = False
     mpi: str = ""
@@ -98,21 +92,16 @@ class Starts(Message):
 
     ``starting`` has these ranks. ``here`` has all ranks on the same host, in order, and
     ``masks`` the CPUs that each of them may use; it is empty if not all are known.
-    ``leader`` is the rank whose agent they may share, or -1.
     """
 
     address: str
     starting: list[int]
     here: list[int]
-    leader: int = -1
     masks: list[str] = field(default_factory=list)
 
     def of(self, rank: int) -> Start:
         """Return the part of one rank."""
-        borrows = self.leader not in (-1, rank)
-        return Start(
-            self.address, self.here.index(rank), len(self.here), borrows, self.masks
-        )
+        return Start(self.address, self.here.index(rank), len(self.here), self.masks)
 
 
 # --- a rank to the hub ------------------------------------------------------
@@ -200,10 +189,9 @@ class WorkerNotUp(Message):
 
 @dataclass(frozen=True)
 class AgentGone(Message):
-    """The agent of a rank has ended; *own* is True if it was the rank's child."""
+    """The agent that started a rank's workers has ended: *how*, in words."""
 
     how: str
-    own: bool
 
 
 @dataclass(frozen=True)
@@ -291,15 +279,13 @@ class Bye(Message):
 class Start(Message):
     """The scheduler is up, so workers may start: a rank's part of ``Starts``.
 
-    ``local_rank`` and ``local_size`` are counted by node name; ``borrows`` is True if
-    the rank uses another rank's agent. ``masks`` has the CPUs that each rank of the
-    node may use, in order; it is empty if not all are known.
+    ``local_rank`` and ``local_size`` are counted by node name. ``masks`` has the CPUs
+    that each rank of the node may use, in order; it is empty if not all are known.
     """
 
     address: str
     local_rank: int
     local_size: int
-    borrows: bool = False
     masks: list[str] = field(default_factory=list)
 
 
@@ -389,7 +375,7 @@ class Signalled(Message):
     rank: int = -1
 
 
-# --- a rank and the leader of its host, which does not play for it -----------
+# --- a rank and the leader of its node, which does not play for it -----------
 
 
 @dataclass(frozen=True)
@@ -397,6 +383,18 @@ class Leads(Message):
     """The leader is this rank."""
 
     rank: int
+
+
+@dataclass(frozen=True)
+class Lent(Message):
+    """The leader's agent forks the rank's workers: what follows is passed on to it."""
+
+
+@dataclass(frozen=True)
+class Declined(Message):
+    """The leader's agent cannot fork the rank's workers; *why* says what differs."""
+
+    why: str
 
 
 # --- a rank and its own processes ------------------------------------------
@@ -415,13 +413,6 @@ class Forked(Message):
 
     name: str
     pid: int
-
-
-@dataclass(frozen=True)
-class Declined(Message):
-    """The agent cannot fork workers for this rank; *why* says what differs."""
-
-    why: str
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 
     from dask_runner.hub.channel import Channel
 
-#: The host and the agent's name, which are equal for ranks that may share the agent.
-Group = tuple[str, str]
-
 
 @dataclass(eq=False)
 class Node:
@@ -29,8 +26,6 @@ class Node:
     ----------
     name : str
         The name of its host, which several nodes may share.
-    group : Group
-        Equal for all nodes that may share one agent.
     channel : Channel
     heard : float
         The time of its last message.
@@ -41,7 +36,6 @@ class Node:
     """
 
     name: str
-    group: Group
     channel: Channel
     heard: float
     members: dict[int, Member] = field(default_factory=dict)
@@ -114,7 +108,6 @@ class Roster:
         self._first_came: set[str] = set()
         self._on_host: dict[str, list[Member]] = {}
         self._waiting: dict[str, list[Member]] = {}
-        self._leaders: dict[Group, int] = {}
         self.missing = set(workers)
         self.staying: set[Node] = set()
         self.registered = 0
@@ -179,8 +172,7 @@ class Roster:
 
     def connect(self, hello: m.NodeHello, channel: Channel) -> Node:
         """Add a node, which has no ranks yet."""
-        group = hello.name, hello.home
-        node = Node(hello.name, group, channel, time.monotonic())
+        node = Node(hello.name, channel, time.monotonic())
         self.nodes[node] = None
         return node
 
@@ -194,8 +186,6 @@ class Roster:
         self.staying.add(node)
         self._on_host.setdefault(node.name, []).append(member)
         self._waiting.setdefault(node.name, []).append(member)
-        if hello.leads:
-            self._leaders[node.group] = member.rank
         return member
 
     def disconnect(self, node: Node) -> None:
@@ -210,8 +200,6 @@ class Roster:
         if not node.members:
             self.staying.discard(node)
         self._on_host[node.name].remove(member)
-        if self._leaders.get(node.group) == member.rank:
-            del self._leaders[node.group]
         if member in (waiting := self._waiting[node.name]):
             waiting.remove(member)
         self._forget_workers(member)
@@ -297,7 +285,6 @@ class Roster:
                     address,
                     [member.rank for member in members],
                     [member.rank for member in here],
-                    self._leaders.get(node.group, -1),
                     masks if all(masks) and _are_all(here, members[0]) else [],
                 ),
             )
@@ -311,8 +298,8 @@ class Roster:
             return True
         if not hello.local_size:
             return False
-        _, home = node.group
-        alone = home and not hello.leads and node.group not in self._leaders
+        # It may share the agent of the first rank, which has to be there for that.
+        alone = hello.local_rank > 0 and node.name not in self._first_came
         unsure = hello.asks and len(self._on_host[node.name]) < hello.local_size
         return impatient or not (alone or unsure)
 

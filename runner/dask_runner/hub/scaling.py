@@ -35,6 +35,7 @@ class Scaling:
         self._starting: dict[str, Member] = {}
         self._leaving: set[str] = set()
         self._asked: int | None = None
+        self._asked_about: frozenset[str] = frozenset()
         self._unable: set[str] = set()
 
     @property
@@ -107,7 +108,8 @@ class Scaling:
         """Note which workers stay; the others end a moment later."""
         asked, self._asked = self._asked, None
         there = {name for one in self._roster.members for name in one.workers}
-        self._leaving = there.difference(message.names)
+        # One that has been started meanwhile was not asked about.
+        self._leaving = there & self._asked_about.difference(message.names)
         if self._wanted is not None and asked == self._wanted < len(message.names):
             # The others run tasks that would be lost, or have data that no other
             # worker can take.
@@ -176,7 +178,7 @@ class Scaling:
         scheduler = self._roster.member(self._parts.plan.scheduler)
         names = [name for member in self._roster.members for name in member.workers]
         if scheduler is not None and self._asked is None and self._wanted is not None:
-            self._asked = self._wanted
+            self._asked, self._asked_about = self._wanted, frozenset(names)
             scheduler.tell(m.Retire(self._wanted, names))
 
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from dask_runner.errors import AssemblyError, LostError, RunnerError
 from dask_runner.hub import messages as m
-from dask_runner.hub.agents import Agents
 from dask_runner.hub.losses import Losses, never_came
 from dask_runner.hub.workforce import Workforce
 
@@ -31,7 +30,6 @@ class Survival:
         self._parts = parts
         self._roster = parts.roster
         self._losses = Losses(parts.report)
-        self._agents = Agents(self._lost_its_agent)
         self._workforce = Workforce(parts.roster, parts.settings.timeout, self.fail)
 
     # --- ranks --------------------------------------------------------------
@@ -78,9 +76,6 @@ class Survival:
                 zero.tell(m.WorkersLost(workers))
             for member in members:
                 self._without(member, why)
-        for member in members:
-            lost = f"{member.name}, which leads its node, was lost: {why}"
-            self._agents.explained(member, LostError(lost))
 
     def failed(self, member: Member, error: RunnerError) -> None:
         """Act on a rank that cannot do its part."""
@@ -89,7 +84,6 @@ class Survival:
         elif not self._over:
             self._losses.add(member, error)
             self._without(member, error)
-        self._agents.explained(member, error)
 
     def absent(self, node: Node, message: m.Absent) -> None:
         """Act on the loss of a rank that never joined, which a node of its host saw."""
@@ -105,25 +99,15 @@ class Survival:
             self._losses.note(rank, host, f"it {message.saw}")
             self._go_on(what)
 
-    # --- agents -------------------------------------------------------------
-
     def agent_gone(self, member: Member, message: m.AgentGone) -> None:
-        """Act on the end of the agent that started a rank's workers."""
-        if not message.own:
-            self._agents.missed(member)
+        """Go on without the workers of a rank, which its agent had started."""
+        if self._over:
             return
         why = LostError(
             f"its node agent {message.how}",
             "an agent for as long as the script runs",
             "look for what ended it: the node's memory, another program",
         )
-        self._lost_its_agent(member, why)
-        self._agents.explained(member, why)
-
-    def _lost_its_agent(self, member: Member, why: RunnerError) -> None:
-        """Go on without the workers of a rank, which its agent had started."""
-        if self._over:
-            return
         if self._needs_all:
             self.fail(_of(member, why))
         else:

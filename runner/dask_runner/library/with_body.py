@@ -14,7 +14,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from dask_runner.node.exits import Standing
+from dask_runner.node.exits import StoppedProcesses
 
 if TYPE_CHECKING:
     from subprocess import Popen
@@ -86,11 +86,11 @@ def end_with(top: Popen[bytes], silence: float, *, launched: bool) -> None:
         Whether this process ends when its parent does: the ranks of an mpiexec that
         was killed would go on.
     """
-    standing, launcher = Standing(silence), os.getppid()
+    stopped, launcher = StoppedProcesses(silence), os.getppid()
     every = min(CHECK_SECONDS, silence / 3)
     while top.poll() is None:
         time.sleep(every)
-        if standing.too_long({top.pid}, every):
+        if stopped.too_long({top.pid}, every):
             top.kill()
         if launched and os.getppid() != launcher:
             os.kill(os.getpid(), signal.SIGTERM)

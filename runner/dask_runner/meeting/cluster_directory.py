@@ -79,6 +79,18 @@ def place(environ: Mapping[str, str]) -> Path:
     return Path(home) / RECORDS
 
 
+def described(environ: Mapping[str, str]) -> tuple[str, str]:
+    """Return the cluster directory, and whether a cluster started here has a name."""
+    try:
+        directory = place(environ)
+    except NoDirectoryError as error:
+        return "none", f"{error}: nothing can attach to a cluster"
+    if not record_file.usable(directory):
+        why = "cannot be written, or belongs to others: nothing can attach to a cluster"
+        return str(directory), why
+    return str(directory), "HOME"
+
+
 def path_of(name: str, environ: Mapping[str, str]) -> Path:
     """Return the file of a cluster of that name.
 

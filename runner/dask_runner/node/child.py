@@ -19,13 +19,14 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from dask_runner.hub.channel import Channel, open_channel
-from dask_runner.hub.messages import Bye, Message, ProtocolError
 from dask_runner.node.exits import Ended, Kills
+from dask_runner.node.peer import SocketPeer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from dask_runner.hub.channel import Channel
+    from dask_runner.hub.messages import Message
     from dask_runner.node.events import Event, Source
 
 #: Seconds between SIGTERM and SIGKILL for a rank's processes.
@@ -67,117 +68,7 @@ class Sibling:
             os.close(descriptor)
 
 
-# The tasks that listen to peers. Nothing else refers to the one of a disowned peer,
-# which would be garbage-collected in the middle of a message.
-_pumps: set[asyncio.Task[None]] = set()
-
-
-class Peer:
-    """A process at the other end of a socket: a child, or another rank's agent.
-
-    Parameters
-    ----------
-    name : Source
-        Its name in the events.
-    events : asyncio.Queue
-        Gets ``(name, message)`` for each message and ``(name, Ended)`` once.
-    """
-
-    def __init__(self, name: Source, events: asyncio.Queue[Event]) -> None:
-        self.name = name
-        self._events = events
-        self._channel: Channel | None = None
-        self._over = asyncio.Event()
-        self._work_over = asyncio.Event()
-        self._disowned = False
-        #: The process ID; 0 for another rank's, or before the process exists.
-        self.pid = 0
-        #: Why it is about to be killed.
-        self.why = ""
-
-    async def attach(self, sock: socket.socket) -> None:
-        """Use a connected socket for messages to the process."""
-        self._channel = channel = await open_channel(sock)
-        pump = asyncio.create_task(self._listen(channel), name=f"listen to {self.name}")
-        _pumps.add(pump)
-        pump.add_done_callback(_pumps.discard)
-
-    async def _listen(self, channel: Channel) -> None:
-        try:
-            while (message := await channel.receive()) is not None:
-                if isinstance(message, Bye):
-                    self._work_over.set()
-                else:
-                    await self._events.put((self.name, message))
-        except ProtocolError:
-            # It sent garbage over its lifeline, so it cannot be used.
-            self.kill()
-        ended = await self._wait()
-        channel.close()
-        self._work_over.set()
-        self._over.set()
-        if ended is not None and not self._disowned:
-            await self._events.put((self.name, ended))
-
-    def disown(self) -> None:
-        """Ignore the process from now on: another takes its place."""
-        self._disowned = True
-
-    async def _wait(self) -> Ended | None:
-        """Return how the process ended; None if it never began."""
-        return Ended(0, known=False)
-
-    def kill(self) -> None:
-        """Close the connection, which makes the process end."""
-        if self._channel is not None:
-            self._channel.close()
-
-    def signal(self, number: int) -> None:
-        """Send a signal to the process, if it is a child."""
-
-    @property
-    def running(self) -> bool:
-        """Whether the process was started and has not ended."""
-        return self._channel is not None and not self._over.is_set()
-
-    def send(self, message: Message) -> None:
-        """Send a message to the process."""
-        if self._channel is not None:
-            self._channel.send(message)
-
-    async def finish(self, patience: float, ask: Message) -> None:
-        """Ask the process to end its work but to stay; kill it after *patience*."""
-        if not self.running or self._work_over.is_set():
-            return
-        self.send(ask)
-        try:
-            async with asyncio.timeout(patience):
-                await self._work_over.wait()
-        except TimeoutError:
-            self.kill()
-            await self._over.wait()
-
-    async def stop(self, patience: float, *, ask: Message | None) -> None:
-        """Ask the process to end; kill it after *patience*."""
-        if not self.running:
-            return
-        if ask is not None:
-            self.send(ask)
-        await self.wait(patience)
-
-    async def wait(self, patience: float) -> None:
-        """Wait until the process has ended; kill it after *patience*."""
-        if not self.running:
-            return
-        try:
-            async with asyncio.timeout(patience):
-                await self._over.wait()
-        except TimeoutError:
-            self.kill()
-            await self._over.wait()
-
-
-class Process(Peer):
+class Process(SocketPeer):
     """One process of a rank: started by :meth:`start`, or forked by the agent.
 
     Its module is *name* in :mod:`dask_runner.programs`.
@@ -187,10 +78,10 @@ class Process(Peer):
         super().__init__(name, events)
         self._status: asyncio.Future[int] | None = None
 
-    async def attach(self, sock: socket.socket) -> None:
-        """Use a socket for messages; count kills for memory from now on."""
+    def use(self, channel: Channel) -> None:
+        """Use a channel for messages; count kills for memory from now on."""
         self._kills = Kills()
-        await super().attach(sock)
+        super().use(channel)
         if self._status is not None:
             self._status.add_done_callback(self._hear_out)
 

@@ -1,8 +1,8 @@
 """A rank's child processes: started early, and instructed when the hub is found.
 
 The agent is the first: it imports Dask and forks the others. A rank whose node has an
-agent already starts none, and asks that one to fork its workers
-(:mod:`dask_runner.node.agent_socket`).
+agent already starts none, and has that one fork its workers
+(:mod:`dask_runner.node.shared_agent`).
 """
 
 from __future__ import annotations
@@ -19,13 +19,17 @@ from dask_runner.launch.plan import Role
 from dask_runner.meeting.addresses import of_interface
 from dask_runner.mpi import image
 from dask_runner.mpi import world as mpi_world
-from dask_runner.node import agent_socket, find_hub, instruct, program
-from dask_runner.node.child import Peer, Process, Sibling
-from dask_runner.node.directory import Workplace
+from dask_runner.node import find_hub, make_instructions, program
+from dask_runner.node.child import Process, Sibling
+from dask_runner.node.directory import RankDirectory
 from dask_runner.node.events import Source
-from dask_runner.node.exits import Standing
+from dask_runner.node.exits import StoppedProcesses
+from dask_runner.node.fork_context import ForkContext
 from dask_runner.node.instructions import Imports, Published, RunAgent
+from dask_runner.node.neighbours import borrow
 from dask_runner.node.orphans import LAST
+from dask_runner.node.peer import Peer, SocketPeer
+from dask_runner.node.shared_agent import WITH_ITS_LEADER, Agent, SharedAgent
 from dask_runner.resources import open_files
 from dask_runner.resources.scratch import scratch
 
@@ -36,8 +40,8 @@ if TYPE_CHECKING:
     from dask_runner.launch.launch import Launch
     from dask_runner.meeting.record import Record
     from dask_runner.node.events import Event
-    from dask_runner.node.instructions import RunWorkers
     from dask_runner.node.launcher_child import Launched
+    from dask_runner.node.neighbours import Neighbours
     from dask_runner.node.script import Client
     from dask_runner.resources.machine import Snapshot
 
@@ -52,16 +56,20 @@ AGENT_VARIABLES = {
 }
 
 
-class Crew:
+class Children:
     """The processes of one rank.
 
     Parameters
     ----------
     launch : Launch
+    snapshot : Snapshot
+        The machine as the rank sees it.
     events : asyncio.Queue
         Gets their messages and ends.
     launched : Launched
         The process that the launcher started for the rank.
+    neighbours : Neighbours
+        The other ranks of the node.
     above : Client, optional
         The client, if it is the user's process and no child.
     published : Published or None
@@ -71,32 +79,34 @@ class Crew:
     def __init__(
         self,
         launch: Launch,
+        snapshot: Snapshot,
         events: asyncio.Queue[Event],
         launched: Launched,
+        neighbours: Neighbours,
         above: Client | None,
         published: Published | None,
     ) -> None:
         self._launch = launch
+        self._snapshot = snapshot
         self._events = events
         self._launched = launched
+        self._neighbours = neighbours
         self._roles = launch.plan.roles(launch.world.rank)
-        self._snapshot: Snapshot | None = None
-        self._place: Workplace | None = None
-        self._work: RunWorkers | None = None
-        self._standing = Standing(launch.settings.silence)
+        self._directory: RankDirectory | None = None
+        self._stopped = StoppedProcesses(launch.settings.silence)
         self._found = m.Found({})
         self._of_the_client: dict[str, str] = {}
         self._published = published
         self.agent: Peer = Process(Source.agent, events)
         self.scheduler = Process(Source.scheduler, events)
-        self.client: Client = above or Process(Source.client, events)
+        client = Process(Source.client, events)
+        self.client: Client = above or client
+        self._forks = {"scheduler": self.scheduler, "client": client}
         self._program = launch.program if Role.client in self._roles else None
         self._opened = list(self._program.descriptors) if self._program else []
         self._linked = asyncio.Event()
         #: Set when the client, if there is one, has its instructions.
         self.knows_its_program = asyncio.Event()
-        self.home = ""
-        self.leads = False
         self._unborn: set[str] = set()
 
     async def warm_up(self) -> None:
@@ -107,47 +117,47 @@ class Crew:
         ConfigError
             If the rank cannot take part.
         """
-        world, environ = self._launch.world, self._launch.environ
-        self._snapshot = self._launched.look(self._launch)
-        place = self._launched.scratch or scratch(self._snapshot).path
-        self._place = Workplace(place, environ)
+        place = self._neighbours.scratch or scratch(self._snapshot).path
+        self._directory = RankDirectory(place, self._launch.environ)
         if self._launch.settings.mpi_tasks:
-            mpi_world.check(world, self._launch.plan)
-        else:
-            self.home = agent_socket.home(world, environ)
-        self.leads = bool(self.home) and world.local_rank == 0
+            mpi_world.check(self._launch.world, self._launch.plan)
         if self._launch.settings.interface:
             of_interface(self._launch.settings.interface)
         siblings = []
         if Role.scheduler in self._roles:
-            siblings.append((self.scheduler, -1))
+            siblings.append((self._forks["scheduler"], -1))
         if self._program is not None:
-            assert isinstance(self.client, Process)  # noqa: S101  it has a program
-            siblings.append((self.client, -1 if _stdin_is_unusable() else 0))
-        works_alone = Role.worker in self._roles and not self.home
-        if siblings or self.leads or works_alone:
+            stdin = -1 if _stdin_is_unusable() else 0
+            siblings.append((self._forks["client"], stdin))
+        works_alone = Role.worker in self._roles and not self._neighbours.have_agent
+        if siblings or self._neighbours.leads or works_alone:
             await self._start_agent(siblings)
 
     def hello(self) -> m.Hello:
         """Return the rank's first message to the hub."""
-        assert self._snapshot is not None  # noqa: S101  taken before all else
         return find_hub.hello(
             self._launch.world,
             self._snapshot,
-            leads=self.leads,
             # The snapshot does not have the variable that names a bound MPI.
-            mpi=image.library(self._launch.environ),
+            image.library(self._launch.environ),
         )
 
     @property
     def serves(self) -> bool:
         """Whether the rank's agent has workers."""
-        return self.leads or Role.worker in self._roles
+        return self._neighbours.leads or Role.worker in self._roles
 
     @property
-    def has_own_agent(self) -> bool:
-        """Whether the rank's agent is its own child."""
-        return isinstance(self.agent, Process)
+    def lent(self) -> Agent | None:
+        """The rank's own agent, if others may share it."""
+        if self._neighbours.leads and isinstance(self.agent, Agent):
+            return self.agent
+        return None
+
+    @property
+    def context(self) -> ForkContext:
+        """What the rank's workers need from the process that forks them."""
+        return ForkContext.of(self._launch, self._snapshot, self.directory.path)
 
     @property
     def unborn(self) -> str:
@@ -155,10 +165,11 @@ class Crew:
         return " and the ".join(sorted(self._unborn))
 
     @property
-    def place(self) -> Workplace:
-        """The rank's directory."""
-        assert self._place is not None  # noqa: S101  made before all else
-        return self._place
+    def directory(self) -> RankDirectory:
+        """The rank's directory, once the rank is warmed up."""
+        if self._directory is None:
+            raise LookupError("the rank has no directory yet")
+        return self._directory
 
     async def _start_agent(self, siblings: Sequence[tuple[Process, int]]) -> None:
         """Start the agent, which forks *siblings*, each with its standard input."""
@@ -171,13 +182,11 @@ class Crew:
                 Sibling(
                     process.name,
                     lifeline.fileno(),
-                    self.place.log(process.name),
+                    self.directory.log(process.name),
                     os.dup(stdin) if stdin >= 0 else -1,
                     self._opened if process is self.client else [],
                 )
             )
-        if listening := self._listen():
-            given.append(listening)
         stdins = [fork.stdin for fork in forks if fork.stdin >= 0]
         environ = self._launch.environ
         added = {k: v for k, v in AGENT_VARIABLES.items() if not environ.get(k)}
@@ -186,29 +195,27 @@ class Crew:
             added |= mpi_world.variables(environ)
             launchers = mpi_world.descriptors(environ)
         # What it prints before it runs our code goes to its log as well.
-        log = self.place.log("agent")
+        log = self.directory.log("agent")
         complaints = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         users = _users_stderr()
         settings = self._launch.settings
         run = RunAgent(
             siblings=tuple(forks),
             serves=self.serves,
-            socket=listening.fileno() if listening else -1,
-            place=self.own_place,
             launchers=tuple(launchers),
             imports=Imports(tuple(added), tuple(settings.preload_modules)),
             silence=settings.silence,
-            nannies=instruct.has_nannies(settings),
+            nannies=make_instructions.has_nannies(settings),
             files=open_files.given(),
             top=os.getpid(),
             stderr=users,
             published=self._published,
         )
         self._unborn |= {fork.name for fork in forks}
-        agent = Process(Source.agent, self._events)
+        agent = Agent(self._events, self.directory)
         self.agent = agent
         await agent.start(
-            self.place.environment(added),
+            self.directory.environment(added),
             log,
             stderr=complaints,
             pass_fds=[
@@ -225,20 +232,6 @@ class Crew:
         for descriptor in (users, complaints, *stdins):
             os.close(descriptor)
 
-    def _listen(self) -> socket.socket | None:
-        if not self.leads:
-            return None
-        listening = agent_socket.listen(self.home)
-        # If another process has the name, this rank's agent serves no others.
-        self.leads = listening is not None
-        return listening
-
-    @property
-    def own_place(self) -> agent_socket.Place:
-        """The place that workers inherit from this rank."""
-        assert self._snapshot is not None  # noqa: S101  taken before all else
-        return agent_socket.Place.of(self._snapshot, self.place.path)
-
     def found(self, record: Record, host: str) -> None:
         """Instruct the agent and the scheduler, once the hub is found.
 
@@ -247,12 +240,12 @@ class Crew:
         ConfigError
             If the keys cannot be written for the programs that need files.
         """
-        tls = self.place.tls(record)
+        tls = self.directory.tls(record)
         self._of_the_client = {**tls, CLUSTER_VARIABLE: record.nonce}
         self._found = m.Found(tls)
         self.agent.send(self._found)
         if Role.scheduler in self._roles:
-            run = instruct.scheduler(self._launch, host, tls, record)
+            run = make_instructions.scheduler(self._launch, host, tls, record)
             self.scheduler.send(run)
         self._linked.set()
 
@@ -272,7 +265,7 @@ class Crew:
                     os.close(descriptor)
             await self._linked.wait()
             settings, environ = self._launch.settings, self._of_the_client
-            run = instruct.client(self._program, settings, environ, text)
+            run = make_instructions.client(self._program, settings, environ, text)
             self.client.send(run)
         self.knows_its_program.set()
 
@@ -284,32 +277,33 @@ class Crew:
         ConfigError
             If an option about the workers is invalid on this node.
         """
-        assert self._snapshot is not None  # noqa: S101  taken before all else
-        self._work, warnings = instruct.workers(
-            self._launch, self._snapshot, self.place, start, host, record
+        work, warnings = make_instructions.workers(
+            self._launch, self._snapshot, self.directory, start, host, record
         )
-        sock = await agent_socket.connect(self.home) if start.borrows else None
-        if sock is None:
-            await self.work_alone()
-        else:
-            self.agent = Peer(Source.agent, self._events)
-            await self.agent.attach(sock)
-            self.agent.send(self._work)
-        return (*self.place.warnings, *warnings)
-
-    async def work_alone(self) -> None:
-        """Have the rank's own agent start the workers."""
-        assert self._work is not None  # noqa: S101  it was declined
-        if not self.agent.running or not isinstance(self.agent, Process):
+        if not self.agent.running:
+            await self._share_an_agent()
+        if not self.agent.running:
             await self._start_agent(())
             self.agent.send(self._found)
-        self.agent.send(self._work)
+        self.agent.send(work)
+        return (*self.directory.warnings, *warnings)
 
-    def end_the_standing(self, every: float) -> None:
+    async def _share_an_agent(self) -> None:
+        """Use the agent of the node's leader, if it can fork for this rank."""
+        lent, name = self._neighbours.agent, self._neighbours.asks_at
+        if lent is not None and lent.running:
+            rank = self._launch.world.rank
+            self.agent = SharedAgent(rank, lent, self._events)
+        elif name and (channel := await borrow(name, self.context)):
+            self.agent = agent = SocketPeer(Source.agent, self._events)
+            agent.why = WITH_ITS_LEADER
+            agent.use(channel)
+
+    def kill_stopped(self, every: float) -> None:
         """Kill processes of the rank that were stopped and not continued."""
         ours = (self.agent, self.scheduler, self.client, self._launched)
         watched = {one.pid: one for one in ours if one.running and one.pid}
-        for pid in self._standing.too_long(set(watched), every):
+        for pid in self._stopped.too_long(set(watched), every):
             watched[pid].why = "it was stopped and not continued"
             if watched[pid] is self.agent:
                 # Not its group: that has the resource tracker, which cleans /dev/shm.
@@ -319,8 +313,7 @@ class Crew:
 
     async def leave(self, patience: float) -> None:
         """End all processes; kill them after *patience* seconds."""
-        if isinstance(self.client, Process):
-            await self.client.stop(0.0)
+        await self._forks["client"].stop(0.0)
         await asyncio.gather(
             self.agent.finish(patience, m.Close(0)),
             self.scheduler.stop(patience, ask=m.Finish()),
@@ -338,15 +331,13 @@ class Crew:
 
     def tidy(self) -> None:
         """Remove the rank's directory."""
-        if self._place is not None:
-            self._place.remove()
+        if self._directory is not None:
+            self._directory.remove()
 
     def born(self, forked: m.Forked) -> None:
         """Note a process that the agent has forked."""
         self._unborn.discard(forked.name)
-        process = self.scheduler if forked.name == "scheduler" else self.client
-        assert isinstance(process, Process)  # noqa: S101  this rank has asked for it
-        process.born(forked.pid)
+        self._forks[forked.name].born(forked.pid)
 
 
 def _users_stderr() -> int:

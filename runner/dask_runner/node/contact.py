@@ -93,25 +93,23 @@ class RankContact(ABC):
 
     def join(
         self,
-        home: str,
         hello: m.Hello,
         events: asyncio.Queue[Event],
         look_around: Callable[[float], None],
     ) -> None:
         """Join the rank to the hub, and send the messages that had to wait.
 
-        *home* is the name of the agent that the rank may share; the rest is as in
-        :meth:`Connection.join`.
+        The parameters are those of :meth:`Connection.join`.
         """
         connection = self.met.connection
-        self._introduce(connection, home)
+        self._introduce(connection)
         connection.join(hello, events, look_around)
         unsaid, self._unsaid = self._unsaid, []
         for message in unsaid:
             connection.say(message)
 
     @abstractmethod
-    def _introduce(self, connection: Connection, home: str) -> None:
+    def _introduce(self, connection: Connection) -> None:
         """Introduce the node to the hub, if this is its first rank."""
 
     def say(self, message: m.Message) -> None:
@@ -223,7 +221,7 @@ class SharedContact(RankContact):
         except RunnerError as error:
             return find_hub.Broken(error)
 
-    def _introduce(self, connection: Connection, home: str) -> None:
+    def _introduce(self, connection: Connection) -> None:
         """Do nothing: the leader has introduced the node."""
 
     async def add_address(self, address: str) -> None:

@@ -23,7 +23,7 @@ TAIL = 10
 PREFIX = "dask-runner-"
 
 
-class Workplace:
+class RankDirectory:
     """A directory of mode 0700 on a disk of this node, removed at the end.
 
     It holds logs, the cluster's TLS material and what workers spill. Where others could

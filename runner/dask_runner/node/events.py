@@ -16,7 +16,7 @@ class Source(StrEnum):
     # The connection to the hub; the meeting; an end that the hub does not report.
     link = "link"
     meeting = "meeting"
-    parting = "parting"
+    early_end = "early_end"
     # The rank's processes; above: the user's process with a runner in Python.
     agent = "agent"
     scheduler = "scheduler"

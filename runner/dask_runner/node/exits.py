@@ -85,7 +85,7 @@ class Kills:
         return ""
 
 
-class Standing:
+class StoppedProcesses:
     """Finds processes that were stopped (SIGSTOP) and are not continued.
 
     Parameters

@@ -45,14 +45,13 @@ class Broken:
     error: RunnerError
 
 
-def hello(world: World, snapshot: Snapshot, *, leads: bool, mpi: str) -> m.Hello:
+def hello(world: World, snapshot: Snapshot, mpi: str) -> m.Hello:
     """Return a rank's first message: its number, and the CPUs that it may use."""
     local_size = world.local_size or 0
     return m.Hello(
         world.rank,
         world.local_rank or 0,
         local_size,
-        leads,
         in_list_format(snapshot.cpus),
         bool(local_size) and not knows_its_cpus(snapshot, local_size),
         mpi,

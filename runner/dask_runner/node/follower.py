@@ -28,6 +28,9 @@ unless the leader hangs up.
         apart               play your part yourself; I hang up
     follower → leader   a byte: I play my part myself, and stay (what follows are
                         messages, dask_runner.hub.channel), or hang up
+
+A rank that plays its part itself, and wants to share the leader's agent, connects once
+more, and begins with a message (:mod:`dask_runner.node.fork_context`).
 """
 
 from __future__ import annotations
@@ -167,16 +170,19 @@ class Beside:
 
     Attributes
     ----------
-    door : socket or None
-        Where they come, in the leader.
+    name : str
+        The name of the node's socket; empty where it is not known yet.
+    listening : socket or None
+        The node's socket, in the leader.
     leader : socket or None
         The connection with the leader, in a rank that plays its part itself.
     """
 
-    __slots__ = ("door", "leader")
+    __slots__ = ("leader", "listening", "name")
 
     def __init__(self) -> None:
-        self.door: _socket.socket | None = None
+        self.name = ""
+        self.listening: _socket.socket | None = None
         self.leader: _socket.socket | None = None
 
 

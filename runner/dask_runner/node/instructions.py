@@ -1,7 +1,7 @@
 """The first message to each program of a rank: what it is to do.
 
-:mod:`dask_runner.node.instruct` makes them. They are values all through, but for
-keywords that Dask takes as they are.
+:mod:`dask_runner.node.make_instructions` makes them. They are values all through, but
+for keywords that Dask takes as they are.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from typing import Any
 
 from dask_runner.hub.messages import Message
 from dask_runner.launch.launch import Program
-from dask_runner.node.agent_socket import Place
 from dask_runner.node.child import Sibling
 from dask_runner.resources.worker_share import NamedWorker
 
@@ -100,10 +99,6 @@ class RunAgent(Message):
         The processes to fork.
     serves : bool
         Whether there will be workers.
-    socket : int
-        The descriptor at which other ranks of the node come; -1 for none.
-    place : Place
-        The rank's.
     launchers : tuple of int
         Descriptors of the launcher's, for the agent alone.
     imports : Imports
@@ -123,8 +118,6 @@ class RunAgent(Message):
 
     siblings: tuple[Sibling, ...]
     serves: bool
-    socket: int
-    place: Place
     launchers: tuple[int, ...]
     imports: Imports
     silence: float
@@ -224,8 +217,10 @@ class RunWorkers(Message):
     workers : tuple of NamedWorker
     fleet : NamedWorker or None
         What starts all of these, where their class does so itself.
-    place : Place
-        What they inherit from the rank.
+    cpus : tuple of int
+        The CPUs that the rank may use.
+    directory, private : str
+        The rank's working directory, and its private one.
     log : str
         Their log.
     environ : dict of str to str
@@ -242,7 +237,9 @@ class RunWorkers(Message):
     mpi_ranks: int
     workers: tuple[NamedWorker, ...]
     fleet: NamedWorker | None
-    place: Place
+    cpus: tuple[int, ...]
+    directory: str
+    private: str
     log: str
     environ: dict[str, str]
     keys: Keys

@@ -11,20 +11,17 @@ from dask_runner.hub import messages as m
 from dask_runner.hub.channel import BlockingChannel
 from dask_runner.linux import adopt_orphans
 from dask_runner.node import follower
-from dask_runner.node.child import Peer
 from dask_runner.node.events import Source
 from dask_runner.node.exits import Ended, is_stopped
 from dask_runner.node.orphans import LAST, die_in, end_orphans
-from dask_runner.resources.machine import take
+from dask_runner.node.peer import SocketPeer
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
     from dask_runner.errors import RunnerError
-    from dask_runner.launch.launch import Launch
     from dask_runner.node.events import Event
-    from dask_runner.resources.machine import Snapshot
 
 #: Seconds for a follower to end, once it has its status.
 END_SECONDS = 1.0
@@ -37,11 +34,6 @@ class Launched(Protocol):
     pid: int
     #: Why it is about to be killed.
     why: str
-    #: Where the rank's directory is made; empty where the rank chooses.
-    scratch: str
-
-    def look(self, launch: Launch) -> Snapshot:
-        """Return the machine as that process sees it."""
 
     @property
     def running(self) -> bool:
@@ -87,16 +79,11 @@ class ThisProcess:
 
     pid = 0
     why = ""
-    scratch = ""
     running = True
 
     def __init__(self, leader: socket.socket | None = None) -> None:
         self._leader = leader
-        self._peer: Peer | None = None
-
-    def look(self, launch: Launch) -> Snapshot:
-        """Return the machine as this process sees it."""
-        return take(launch.environ, launch.settings.local_directory)
+        self._peer: SocketPeer | None = None
 
     def listen(self, events: asyncio.Queue[Event]) -> None:
         """Handle signals, and adopt orphans of the rank's processes."""
@@ -107,10 +94,10 @@ class ThisProcess:
             loop.add_signal_handler(number, events.put_nowait, event)
         follower.hear_signals()
         if self._leader is not None:
-            meeting = self._meet(Peer(Source.leader, events), self._leader)
+            meeting = self._meet(SocketPeer(Source.leader, events), self._leader)
             self._meeting = asyncio.create_task(meeting)
 
-    async def _meet(self, peer: Peer, leader: socket.socket) -> None:
+    async def _meet(self, peer: SocketPeer, leader: socket.socket) -> None:
         await peer.attach(leader)
         self._peer = peer
 
@@ -184,13 +171,11 @@ class Follower:
         self._writer = writer
         self._rank = rank
         self._tell = tell
-        self._snapshot: Snapshot | None = None
         self._last_words = ""
         self._early: list[int] = []
         self._events: asyncio.Queue[Event] | None = None
         self.pid = pid
         self.why = ""
-        self.scratch = ""
         self.running = True
         self.has_joined = False
         self.left = asyncio.create_task(self._listen())
@@ -234,12 +219,6 @@ class Follower:
             self._tell(m.Signalled(number, self._rank))
         return not set(self._early).isdisjoint(follower.ENDS)
 
-    def look(self, launch: Launch) -> Snapshot:
-        """Return the machine as it was read when the follower came."""
-        del launch
-        assert self._snapshot is not None  # noqa: S101  played with one
-        return self._snapshot
-
     def listen(self, events: asyncio.Queue[Event]) -> None:
         """Put the follower's signals and its end into *events*."""
         self._events = events
@@ -248,17 +227,14 @@ class Follower:
         if self.left.done():
             events.put_nowait((Source.launched, Ended(0)))
 
-    def hold(self, snapshot: Snapshot, last_words: str) -> None:
+    def hold(self, last_words: str) -> None:
         """Tell the follower that the leader plays for it.
 
         Parameters
         ----------
-        snapshot : Snapshot
-            The machine as the follower sees it.
         last_words : str
             The line that it prints if the leader is lost after its rank has joined.
         """
-        self._snapshot = snapshot
         self._last_words = last_words
         self._write(follower.HELD)
 

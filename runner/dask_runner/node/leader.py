@@ -1,107 +1,53 @@
-"""The leader of a node plays for its followers.
+"""The leader of a node plays for its followers, and lends its agent.
 
 A follower (:mod:`dask_runner.node.follower`) introduces itself. If the leader can do
 everything that the follower would do itself, it plays for the follower: it runs another
 :class:`~dask_runner.node.rank.Rank` in this process, with the follower's World and
 environment, the node's connection to the hub, and workers from the node's agent. It
 sends all other ranks away, which then play for themselves, each a node of one rank.
-
 In both cases the connection stays open. It shows the leader that the rank has died
 before it joined, which only the leader can report.
+
+A rank that plays for itself asks for the leader's agent over another connection. If the
+agent can fork the rank's workers (:mod:`dask_runner.node.admission`), the leader passes
+on what the two say.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 from contextlib import closing
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, cast
 
-from dask_runner.errors import RunnerError
 from dask_runner.hub import messages as m
 from dask_runner.hub.channel import Channel
 from dask_runner.hub.messages import ProtocolError
 from dask_runner.hub.report import marked
-from dask_runner.launch.detect import detect
-from dask_runner.launch.options import PREFIX
-from dask_runner.launch.plan import Role
 from dask_runner.linux import peer
 from dask_runner.node import follower
-from dask_runner.node.agent_socket import Place, guests, home, of_this_user
+from dask_runner.node.admission import Admission
 from dask_runner.node.contact import SharedContact
+from dask_runner.node.fork_context import Borrow
+from dask_runner.node.introduction import first_words
 from dask_runner.node.launcher_child import Follower, failed
+from dask_runner.node.neighbours import Neighbours
+from dask_runner.node.node_socket import guests, of_this_user
 from dask_runner.node.rank import Rank
-from dask_runner.resources.machine import take
 from dask_runner.resources.open_files import allow_many_files
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from dask_runner.launch.launch import Launch
     from dask_runner.launch.world import World
-    from dask_runner.node.rank import Substitute
-    from dask_runner.resources.machine import Snapshot
+    from dask_runner.node.admission import Playing
+    from dask_runner.node.follower import Beside
+    from dask_runner.node.fork_context import ForkContext
+    from dask_runner.node.introduction import Introduction
 
-#: Bytes of an introduction; the kernel limits environment and arguments together to
-#: 6 MiB (execve(2)).
-LARGEST = 8 << 20
-#: Seconds for an introduction to arrive, once a follower has connected.
-INTRODUCTION_SECONDS = 10.0
 #: Seconds for the followers to leave once the leader has.
 LEAVE_SECONDS = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Introduction:
-    """A follower's description of itself.
-
-    Attributes
-    ----------
-    version, executable : str
-        This package's version, and the interpreter.
-    identities : tuple of str
-        Device and inode of its working directory and of shared files
-        (:data:`dask_runner.node.follower.SHARED`).
-    directory : str
-        Its working directory.
-    args : tuple of str
-        The arguments of ``dask-runner``.
-    environ : mapping
-        Its environment.
-    """
-
-    version: str
-    executable: str
-    identities: tuple[str, ...]
-    directory: str
-    args: tuple[str, ...]
-    environ: Mapping[str, str]
-
-    @classmethod
-    def read(cls, data: bytes) -> Self:
-        """Read the bytes that :func:`dask_runner.node.follower.introduce` has made.
-
-        Raises
-        ------
-        ProtocolError
-            If they are no introduction.
-        """
-        try:
-            version, executable, *fields, end = map(os.fsdecode, data.split(b"\0"))
-            paths = 1 + len(follower.SHARED)
-            identities, (directory, count, *rest) = fields[:paths], fields[paths:]
-            args, variables = rest[: int(count)], rest[int(count) :]
-            environ = dict(variable.split("=", 1) for variable in variables)
-        except ValueError as error:
-            raise ProtocolError("no introduction of a follower") from error
-        if end or len(args) != int(count):
-            raise ProtocolError("half an introduction of a follower")
-        return cls(
-            version, executable, tuple(identities), directory, tuple(args), environ
-        )
 
 
 class Leader:
@@ -124,16 +70,16 @@ class Leader:
     ) -> None:
         self._leader = leader
         self._launch = launch
-        self._collective = collective
-        self._own = Introduction.read(follower.introduce(args))
+        self._admission = Admission(leader, launch, args, collective=collective)
         self._ranks: set[int] = set()
+        self._borrowers: set[int] = set()
         self._serving: set[asyncio.Task[None]] = set()
         self._followers: dict[asyncio.Task[None], Follower] = {}
         self._others: dict[asyncio.Task[None], Channel] = {}
 
-    def open(self, door: socket.socket) -> None:
-        """Start to accept followers."""
-        self._door = door
+    def open(self, listening: socket.socket) -> None:
+        """Start to accept ranks."""
+        self._socket = listening
         self._listening = asyncio.create_task(self._listen())
 
     async def close(self, status: int | None) -> None:
@@ -150,7 +96,7 @@ class Leader:
         """
         self._listening.cancel()
         await asyncio.gather(self._listening, return_exceptions=True)
-        with self._door:
+        with self._socket:
             if status is not None:
                 self._turn_away(status)
                 if not self._leader.contact.has_met:
@@ -174,9 +120,10 @@ class Leader:
 
     def _turn_away(self, status: int) -> None:
         """Send the status to followers that wait for an answer."""
-        while True:
+        # No more can wait; strangers may come for ever.
+        for _ in range(socket.SOMAXCONN):
             try:
-                connected, _ = self._door.accept()
+                connected, _ = self._socket.accept()
             except OSError:
                 return  # no follower waits any more
             with connected:
@@ -185,7 +132,7 @@ class Leader:
                     _last_line(connected, f"{follower.END} {status}")
 
     async def _listen(self) -> None:
-        async for sock in guests(self._door):
+        async for sock in guests(self._socket):
             reader, writer = await asyncio.open_connection(sock=sock)
             task = asyncio.create_task(self._serve(reader, writer))
             self._serving.add(task)
@@ -201,12 +148,15 @@ class Leader:
     ) -> None:
         with closing(writer):
             try:
-                introduction = await _introduction(reader)
+                introduction = await first_words(reader)
             except (ProtocolError, OSError):
                 # It is no rank, or it has ended, or it stands still.
                 writer.write(f"{follower.APART}\n".encode())
                 return
-            world = self._world(introduction)
+            if isinstance(introduction, Borrow):
+                await self._lend(introduction.context, Channel(reader, writer))
+                return
+            world = self._admission.world(introduction)
             if world is None or world.rank in self._ranks:
                 writer.write(f"{follower.APART}\n".encode())
                 return
@@ -224,14 +174,15 @@ class Leader:
         channel: Channel,
     ) -> None:
         """Play for a follower, or send it away and listen to it."""
-        deciding = asyncio.create_task(self._decide(world, introduction, process.pid))
+        play = self._admission.play(world, introduction, process.pid)
+        deciding = asyncio.create_task(play)
         try:
             await asyncio.wait(
                 {deciding, process.left}, return_when=asyncio.FIRST_COMPLETED
             )
             if not process.left.done():
-                if (snapshot := deciding.result()) is not None:
-                    await self._play(world, introduction, process, snapshot)
+                if (playing := deciding.result()) is not None:
+                    await self._play(playing, process)
                     return
                 process.send_away()
                 channel.send(m.Leads(self._launch.world.rank))
@@ -266,77 +217,39 @@ class Leader:
         """Report a rank that ended without a message; the hub ignores a joined one."""
         self._leader.hear(m.Absent(rank, "died before it joined"))
 
-    def _world(self, introduction: Introduction) -> World | None:
-        """Return the follower's World, if it belongs to the leader's launch."""
-        own = self._launch.world
+    async def _lend(self, context: ForkContext, channel: Channel) -> None:
+        """Pass on what a rank and the agent say, if the agent can fork for the rank."""
+        rank, agent = context.world.rank, await self._admission.lend(context)
+        if isinstance(agent, str) or rank in self._borrowers:
+            why = agent if isinstance(agent, str) else "it has the agent already"
+            channel.send(m.Declined(why))
+            return
+        self._borrowers.add(rank)
+        channel.send(m.Lent())
+        agent.share(rank, channel.send)
         try:
-            world = detect(
-                introduction.environ, self._launch.settings.launcher, introduction.args
-            )
-        except RunnerError:
-            return None  # the rank will report this error itself
-        alike = world is not None and (
-            (world.launcher, world.key, world.size, world.local_size)
-            == (own.launcher, own.key, own.size, own.local_size)
-        )
-        return world if alike else None
+            while (message := await channel.receive()) is not None:
+                agent.say_of(rank, message)
+        except ProtocolError:
+            return  # it sends garbage, so it counts as lost
+        finally:
+            self._borrowers.discard(rank)
+            agent.give_back(rank)
 
-    def _why_not(
-        self, introduction: Introduction, world: World, substitute: Substitute
-    ) -> str:
-        """Return why the leader cannot play for a follower; empty if it can."""
-        own, launch, theirs = self._own, self._launch, introduction.environ
-        objections = (
-            (self._collective, "each rank has to come to the meeting itself"),
-            (
-                replace(introduction, environ={}) != replace(own, environ={}),
-                "another program, or other directories",
-            ),
-            (
-                home(world, theirs) != substitute.home,
-                "variables that act before a process begins",
-            ),
-            (_options(theirs) != _options(own.environ), "other options"),
-            (
-                launch.plan.roles(world.rank) != frozenset({Role.worker}),
-                "it has more to do than to work",
-            ),
-            (not launch.settings.nanny, "workers without a nanny"),
-        )
-        return next((why for objects, why in objections if objects), "")
-
-    async def _decide(
-        self, world: World, introduction: Introduction, pid: int
-    ) -> Snapshot | None:
-        """Return the machine as a follower sees it; None to send it away."""
-        substitute = await self._leader.stands_in()
-        if substitute is None or not pid:
-            return None
-        if self._why_not(introduction, world, substitute):
-            return None
-        directory = self._launch.settings.local_directory
-        try:
-            snapshot = take(introduction.environ, directory, pid=pid)
-        except OSError:
-            return None  # it has ended, which its connection shows
-        if _place(snapshot, substitute).why_not(substitute.place):
-            return None
-        return snapshot
-
-    async def _play(
-        self,
-        world: World,
-        introduction: Introduction,
-        process: Follower,
-        snapshot: Snapshot,
-    ) -> None:
+    async def _play(self, playing: Playing, process: Follower) -> None:
+        world = playing.launch.world
         allow_many_files()
-        process.hold(snapshot, self._last_words(world))
+        process.hold(self._last_words(world))
         # In the leader's, so that one removal takes both.
-        process.scratch = str(self._leader.directory)
-        launch = replace(self._launch, world=world, environ=introduction.environ)
-        contact = SharedContact(world.rank, self._leader.contact)
-        rank = Rank(launch, contact, asyncio.Queue(), process)
+        scratch = str(self._leader.directory)
+        rank = Rank(
+            playing.launch,
+            playing.snapshot,
+            SharedContact(world.rank, self._leader.contact),
+            asyncio.Queue(),
+            process,
+            Neighbours(agent=playing.agent, scratch=scratch),
+        )
         status = await rank.run()
         if process.running:
             process.end(status)
@@ -363,20 +276,34 @@ def _last_line(sock: socket.socket, line: str) -> None:
         return  # the follower has ended
 
 
-def _place(snapshot: Snapshot, substitute: Substitute) -> Place:
-    return Place.of(snapshot, Path(substitute.place.private))
+async def run_rank(
+    rank: Rank, launch: Launch, args: Sequence[str], beside: Beside, *, collective: bool
+) -> int:
+    """Run a rank; if it leads its node, for the other ranks as well.
 
+    Parameters
+    ----------
+    rank : Rank
+    launch : Launch
+    args : sequence of str
+        The arguments of ``dask-runner``.
+    beside : Beside
+        Has the node's socket, if the rank leads.
+    collective : bool
+        Whether each rank has to come to the meeting itself.
 
-def _options(environ: Mapping[str, str]) -> dict[str, str]:
-    return {k: v for k, v in environ.items() if k.startswith(PREFIX)}
-
-
-async def _introduction(reader: asyncio.StreamReader) -> Introduction:
+    Returns
+    -------
+    int
+        The rank's exit status.
+    """
+    if beside.listening is None:
+        return await rank.run()
+    leader = Leader(rank, launch, args, collective=collective)
+    leader.open(socket.socket(fileno=beside.listening.detach()))
+    status = None
     try:
-        async with asyncio.timeout(INTRODUCTION_SECONDS):
-            length = int.from_bytes(await reader.readexactly(follower.LENGTH))
-            if length > LARGEST:
-                raise ProtocolError(f"an introduction of {length} bytes")
-            return Introduction.read(await reader.readexactly(length))
-    except (asyncio.IncompleteReadError, TimeoutError) as error:
-        raise ProtocolError("half an introduction") from error
+        status = await rank.run()
+    finally:
+        await leader.close(status)
+    return status

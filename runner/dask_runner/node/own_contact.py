@@ -56,8 +56,8 @@ class OwnContact(RankContact):
         self.published = True
         return await find_hub.reach(record)
 
-    def _introduce(self, connection: Connection, home: str) -> None:
-        connection.say(m.NodeHello(self._node, home))
+    def _introduce(self, connection: Connection) -> None:
+        connection.say(m.NodeHello(self._node))
 
     def services(self) -> Sequence[Coroutine[None, None, None]]:
         """Return the coroutines that listen to the hub and send signs of life."""

@@ -20,27 +20,26 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from dask_runner.errors import AssemblyError, ConfigError, LostError, RunnerError
+from dask_runner.errors import ConfigError, LostError, RunnerError
 from dask_runner.hub import messages as m
 from dask_runner.hub.ending import PASSED_ON, STOP
-from dask_runner.hub.losses import never_came
 from dask_runner.hub.report import say
 from dask_runner.hub.server import Hub
 from dask_runner.launch.detect import may_be_outlived
 from dask_runner.launch.plan import Role
-from dask_runner.launch.slurm import ranks_here
 from dask_runner.meeting.notice import OverError
 from dask_runner.node.background import Crashed, Tasks
-from dask_runner.node.causes import problem
-from dask_runner.node.children import Crew
+from dask_runner.node.children import Children
 from dask_runner.node.contact import Met
+from dask_runner.node.early_end import EarlyEnd, Unheard
 from dask_runner.node.events import Source
 from dask_runner.node.exits import Ended
 from dask_runner.node.find_hub import Broken
 from dask_runner.node.instructions import Published
+from dask_runner.node.neighbours import Neighbours
 from dask_runner.node.orphans import LAST
-from dask_runner.node.parting import Parting, Unheard
 from dask_runner.node.script import Script
+from dask_runner.node.system_errors import problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -48,27 +47,31 @@ if TYPE_CHECKING:
 
     from dask_runner.launch.launch import Launch
     from dask_runner.meeting.record import Record
-    from dask_runner.node.agent_socket import Place
     from dask_runner.node.contact import RankContact
     from dask_runner.node.events import Event
+    from dask_runner.node.fork_context import ForkContext
     from dask_runner.node.launcher_child import Launched
     from dask_runner.node.script import Client
+    from dask_runner.node.shared_agent import Agent
+    from dask_runner.resources.machine import Snapshot
 
 #: Seconds within which a repeated signal is the same one: a launcher may signal this
 #: process and Apptainer, which forwards the signal.
 SAME_SIGNAL = 0.5
 #: Why a rank is lost whose follower has ended.
 LAUNCHED_GONE = "the process that the launcher started for it is gone"
+#: The neighbours of a rank that shares nothing with others.
+NONE = Neighbours()
 #: Exit statuses from here on mean a signal.
 SIGNALLED = 128
 
 
 @dataclass(frozen=True, slots=True)
-class Substitute:
-    """The agent that this rank offers to others: its name, and its workers' place."""
+class Offer:
+    """The agent that this rank lends to others, and what its own workers need."""
 
-    home: str
-    place: Place
+    agent: Agent
+    context: ForkContext
 
 
 class Rank:
@@ -77,10 +80,14 @@ class Rank:
     Parameters
     ----------
     launch : Launch
+    snapshot : Snapshot
+        The machine as the rank sees it.
     contact : RankContact
         The contact with the hub.
     launched : Launched
         The process that the launcher started for the rank.
+    neighbours : Neighbours
+        The other ranks of the node.
     above : Client, optional
         The user's process, with a runner in Python: the parent of this one.
     events : asyncio.Queue
@@ -94,9 +101,11 @@ class Rank:
     def __init__(
         self,
         launch: Launch,
+        snapshot: Snapshot,
         contact: RankContact,
         events: asyncio.Queue[Event],
         launched: Launched,
+        neighbours: Neighbours = NONE,
         above: Client | None = None,
     ) -> None:
         self._launch = launch
@@ -111,13 +120,24 @@ class Rank:
         self._launcher = os.getppid()
         self.contact = contact
         self._nonce = secrets.token_hex(16)
-        self._crew = Crew(launch, events, launched, above, self._published())
-        self._parting = Parting(launch, self._node, contact, launched, events)
-        self._script = Script(self._crew.client, self._node, above=above is not None)
+        self._children = Children(
+            launch,
+            snapshot,
+            events,
+            launched,
+            neighbours,
+            above,
+            self._published(),
+        )
         self._tasks = Tasks(events)
+        self._early_end = EarlyEnd(
+            launch, self._node, contact, launched, events, self._tasks
+        )
+        self._script = Script(
+            self._children.client, self._node, above=above is not None
+        )
         self._prepared = asyncio.Event()
         self._signalled_at: dict[m.Signalled, float] = {}
-        self._leader = -1
         self._scheduler_closed = False
         self._started = False
         self._closing = False
@@ -145,28 +165,29 @@ class Rank:
                 self._status = await self._hub.ended()
         except RunnerError as error:
             # This rank has no connection, so the hub may not know of the error.
-            self._status = self._parting.now(error)
+            self._status = self._early_end.now(error)
         except Exception as error:
             if not self.contact.has_met:
-                self._parting.now(RunnerError(f"{self._name} failed: {error!r}"))
+                self._early_end.now(RunnerError(f"{self._name} failed: {error!r}"))
             raise
         finally:
             await self._leave()
         return self._status
 
-    # --- for followers --------------------------------------------------------
+    # --- for the ranks that it leads ----------------------------------------
 
-    async def stands_in(self) -> Substitute | None:
-        """Return the agent that this rank offers to followers; None if it has none."""
+    async def offer(self) -> Offer | None:
+        """Return the agent that this rank lends; None if it has none."""
         await self._prepared.wait()
-        if self._unfit is not None or not self._crew.leads:
+        agent = self._children.lent
+        if self._unfit is not None or agent is None:
             return None
-        return Substitute(self._crew.home, self._crew.own_place)
+        return Offer(agent, self._children.context)
 
     @property
     def directory(self) -> Path:
         """The rank's private directory, once the rank is prepared."""
-        return self._crew.place.path
+        return self._children.directory.path
 
     def hear(self, message: m.Message) -> None:
         """Handle a message about another rank of the node that may not have joined."""
@@ -176,7 +197,7 @@ class Rank:
 
     async def _begin(self) -> None:
         try:
-            await self._crew.warm_up()
+            await self._children.warm_up()
         except (ConfigError, OSError, RuntimeError) as error:
             # The hub, once connected, prints this error once for all ranks.
             self._unfit = problem(error)
@@ -193,7 +214,7 @@ class Rank:
         if self._unfit is None:
             self._tasks.start(self._read_program())
         else:
-            self._give_up_soon(self._unfit)
+            self._early_end.give_up_soon(self._unfit)
         self._tasks.start(self._meet(record))
         if self._hub is not None:  # the others wait for the record, and not for this
             self._tasks.start(self._hub.be_named())
@@ -203,18 +224,12 @@ class Rank:
 
     async def _read_program(self) -> None:
         try:
-            await self._crew.read_program()
+            await self._children.read_program()
         except RunnerError as error:
             # As above; this happens before the ranks have met, or after.
             self._unfit = self._unfit or error
             self.contact.fail(error)
-            self._give_up_soon(self._unfit)
-
-    def _give_up_soon(self, error: RunnerError) -> None:
-        """Leave a notice for the other ranks, if the hub is not found in a moment."""
-        rank = self._world.rank
-        if rank and self.contact.notices.possible and self._parting.is_missed(rank):
-            self._tasks.start(self._parting.soon(error, rank))
+            self._early_end.give_up_soon(self._unfit)
 
     # --- events -------------------------------------------------------------
 
@@ -225,11 +240,9 @@ class Rank:
 
     def _on_met(self, met: Met) -> None:
         self.contact.found(met)
-        self.contact.join(
-            self._crew.home, self._crew.hello(), self._events, self._look_around
-        )
+        self.contact.join(self._children.hello(), self._events, self._look_around)
         self._launched.joined()
-        if not self._crew.agent.running:
+        if not self._children.agent.running:
             self._launched.die_in(0)
         for service in self.contact.services():
             self._tasks.start(service)
@@ -237,43 +250,16 @@ class Rank:
             self.contact.fail(self._unfit)
             return
         try:
-            self._crew.found(met.record, met.connection.host)
+            self._children.found(met.record, met.connection.host)
         except (ConfigError, OSError) as error:
-            self.contact.fail(problem(error, str(self._crew.place.path)))
+            self.contact.fail(problem(error, str(self._children.directory.path)))
 
     def _on_crashed(self, crashed: Crashed) -> None:
         raise crashed.error
 
-    def _on_broken(self, broken: Broken) -> None:
-        error = self._unfit or broken.error
-        if self.contact.has_met:
-            return  # the hub has been found after all
-        if error is self._unfit or isinstance(error, OverError):
-            self._status = self._parting.now(error)
-            return
-        self.contact.found(error)
-        # Rank 0 runs into all other errors too, and prints them.
-        self._status = error.status
-        if error.printed:
-            return  # the leader of the node has the same error
-        error.printed = True
-        if self._hub is not None:
-            self._hub.cluster.fail(error)
-        elif isinstance(error, AssemblyError) and self._speaks:
-            say(f"error: {error}")
-        elif isinstance(error, LostError) and self._world.local_rank in (0, None):
-            # Only this node sees it: the launcher's process here is gone.
-            say(f"error: {error}")
-
     @property
     def _name(self) -> str:
         return f"rank {self._world.rank} on {self._node}"
-
-    @property
-    def _speaks(self) -> bool:
-        # All other ranks miss rank 0 alike, so one of them prints it. A rank that found
-        # a record, and cannot reach the hub, prints that as well.
-        return self._world.rank == 1 or "that does not answer" in self.contact.trouble
 
     def _on_start(self, start: m.Start) -> None:
         self._started = True
@@ -286,9 +272,9 @@ class Rank:
         contact = self.contact
         try:
             host = contact.met.connection.host
-            warnings = await self._crew.work(start, contact.met.record, host)
+            warnings = await self._children.work(start, contact.met.record, host)
         except (RunnerError, OSError, RuntimeError) as error:
-            contact.fail(problem(error, str(self._crew.place.path)))
+            contact.fail(problem(error, str(self._children.directory.path)))
             return
         for warning in warnings:
             contact.say(m.Note(warning))
@@ -296,17 +282,17 @@ class Rank:
     def _for_the_scheduler(
         self, message: m.Complete | m.WorkersLost | m.AskActivity | m.Retire
     ) -> None:
-        self._crew.scheduler.send(message)
+        self._children.scheduler.send(message)
 
     def _for_the_agent(self, message: m.StartWorkers) -> None:
-        self._crew.agent.send(message)
+        self._children.agent.send(message)
 
     def _on_ready(self, ready: m.Ready) -> None:
         self._waits_to_begin = True
         self._tasks.start(self._begin_script(ready))
 
     async def _begin_script(self, ready: m.Ready) -> None:
-        await self._crew.knows_its_program.wait()
+        await self._children.knows_its_program.wait()
         if self._closing:
             return
         self._waits_to_begin = False
@@ -331,7 +317,7 @@ class Rank:
     def _on_scheduler_ended(self, ended: Ended) -> None:
         if self._scheduler_closed:
             return
-        tail = self._crew.place.tail("scheduler")
+        tail = self._children.directory.tail("scheduler")
         self.contact.fail(
             LostError(
                 f"the scheduler on {self._node} {ended}{tail}",
@@ -346,35 +332,34 @@ class Rank:
         self._launched.die_in(0)
 
     def _on_forked(self, message: m.Forked) -> None:
-        self._crew.born(message)
-
-    def _on_declined(self, message: m.Declined) -> None:
-        del message
-        self._crew.agent.disown()
-        self._tasks.start(self._crew.work_alone())
+        self._children.born(message)
 
     def _on_agent_failed(self, message: m.Failed) -> None:
         self._agent_failed = True
         self.contact.say(message)
         # The agent may wait for an answer before it ends.
-        self._crew.agent.send(m.Ping())
+        self._children.agent.send(m.Ping())
 
     def _on_agent_ended(self, ended: Ended) -> None:
         self._launched.die_in(0)
         # An agent without workers may end once it has forked the other processes.
         if self._scheduler_closed or self._agent_failed:
             return
-        how = f"{ended}{self._crew.place.tail('agent')}"
-        if self._crew.unborn:
+        how = f"{ended}{self._children.directory.tail('agent')}"
+        if self._children.unborn:
             self.contact.fail(
                 LostError(
                     f"its node agent {how}",
-                    f"an agent that starts the {self._crew.unborn}",
+                    f"an agent that starts the {self._children.unborn}",
                     "look for what ended it: the node's memory, another program",
                 )
             )
-        elif self._crew.serves:
-            self.contact.say(m.AgentGone(how, own=self._crew.has_own_agent))
+        elif self._children.serves:
+            self.contact.say(m.AgentGone(how))
+
+    def _on_lent_agent_gone(self, message: m.AgentGone) -> None:
+        if not self._agent_failed:
+            self.contact.say(message)
 
     def _on_signal(self, message: m.Signalled) -> None:
         now = time.monotonic()
@@ -385,7 +370,7 @@ class Rank:
         if self.contact.has_met:
             self._say_signalled(message)
         elif message.number not in PASSED_ON:
-            self._signalled(message)
+            self._ends(self._early_end.by_signal(message, self._hub))
 
     def _say_signalled(self, message: m.Signalled) -> None:
         if message.rank < 0:
@@ -393,74 +378,39 @@ class Rank:
         else:
             self.contact.tell(message)
 
-    def _signalled(self, message: m.Signalled) -> None:
-        """End by a signal that cannot be reported to the hub."""
-        error = self._parting.signalled(message)
-        rank = message.rank if message.rank >= 0 else self._world.rank
-        if self._hub is not None and self.contact.published:
-            self._hub.cluster.signalled(error, {0, rank})
-            self._status = error.status
-        elif rank == self._world.rank and self._launched.signalled(message.number):
-            self._status = error.status  # the leader tells the others
-        elif self.contact.is_near:
-            said = m.Signalled(message.number, rank)
-            self._tasks.start(self._parting.soon(error, rank, said))
-        else:
-            self._status = self._parting.now(error, rank)
+    # --- before the rank has joined -----------------------------------------
+
+    def _ends(self, status: int | None) -> None:
+        if status is not None:
+            self._status = status
+
+    def _on_broken(self, broken: Broken) -> None:
+        self._ends(self._early_end.without_hub(broken.error, self._unfit, self._hub))
 
     def _on_unheard(self, unheard: Unheard) -> None:
-        if not self.contact.has_met:
-            self._status = self._parting.now(unheard.error, unheard.rank)
-
-    # --- the other ranks of the node ------------------------------------------
+        self._ends(self._early_end.unheard(unheard))
 
     def _on_absent(self, message: m.Absent) -> None:
-        self.contact.tell(message)
-        rank = message.rank
-        notices = self.contact.notices.possible and not self.contact.has_met
-        if notices and rank >= 0 and self._parting.is_missed(rank):
-            error = never_came(message, self._node, self._world.size)
-            self._tasks.start(self._parting.soon(error, rank))
+        self._early_end.of_another(message)
 
     def _on_leads(self, message: m.Leads) -> None:
-        self._leader = message.rank
+        self._early_end.leader = message.rank
 
     def _on_leader_ends(self, message: m.Close) -> None:
-        if not self.contact.has_met:
-            # The leader knows how the cluster ended, or has reported its own error.
-            self.contact.notices.sign([self._world.rank])
-            self._status = message.status
+        self._ends(self._early_end.with_leader(message))
 
     def _on_leader_gone(self, ended: Ended) -> None:
-        """Report that the leader has died, if it never joined."""
         del ended
-        world = self._world
-        here = ranks_here(self._launch.environ) if world.launcher == "slurm" else ()
-        # Ranks of a node are numbered in order, so rank 0 is on this node.
-        if self._leader < 0 and world.rank == world.local_rank:
-            self._leader = 0
-        if self._leader < 0 and here:
-            self._leader = here[0]
-        if self._leader or self.contact.has_met:
-            self._on_absent(m.Absent(self._leader, "died before it joined"))
-            return
-        error = AssemblyError(
-            f"rank 0 on {self._node} died before the ranks had met",
-            f"all {world.size} ranks",
-            "look above, and in the accounting of the launcher, for what ended it",
-        )
-        if self.contact.notices.possible or world.local_rank == 1:
-            self._parting.now(error, 0)
-            # The node's other ranks see by themselves that the leader is dead.
-            self.contact.notices.sign(here)
-        self._status = error.status
+        self._ends(self._early_end.without_leader())
+
+    # --- the cluster's end, and losses --------------------------------------
 
     def _on_close(self, message: m.Close) -> None:
         self._closing = True
         self._tasks.start(self._stop(message.status))
 
     async def _stop(self, status: int) -> None:
-        ends = [self._crew.agent.finish(self._patience, m.Close(0))]
+        ends = [self._children.agent.finish(self._patience, m.Close(0))]
         if Role.client in self._roles:
             ends.append(self._script.stop(status, self._settings.grace))
         await asyncio.gather(*ends)
@@ -509,7 +459,7 @@ class Rank:
                 "a script that comes to its cluster in all ranks",
                 "look for what it says itself above",
             )
-            self._status = self._parting.now(error)
+            self._status = self._early_end.now(error)
         elif Role.client in self._roles:
             self.contact.say(self._script.vanished())
         elif not self._closing:
@@ -542,7 +492,6 @@ class Rank:
         (Source.scheduler, Ended): _on_scheduler_ended,
         (Source.agent, m.Ping): _on_agent_lives,
         (Source.agent, m.Forked): _on_forked,
-        (Source.agent, m.Declined): _on_declined,
         (Source.agent, m.WorkersUp): _for_the_hub,
         (Source.agent, m.WorkerDied): _for_the_hub,
         (Source.agent, m.WorkerDown): _for_the_hub,
@@ -552,12 +501,13 @@ class Rank:
         (Source.agent, m.WorkerNotUp): _for_the_hub,
         (Source.agent, m.Note): _for_the_hub,
         (Source.agent, m.Failed): _on_agent_failed,
+        (Source.agent, m.AgentGone): _on_lent_agent_gone,
         (Source.agent, Ended): _on_agent_ended,
         (Source.launched, m.Signalled): _on_signal,
         (Source.launched, Ended): _on_launched_gone,
         (Source.node, m.Absent): _on_absent,
         (Source.node, m.Signalled): _on_signal,
-        (Source.parting, Unheard): _on_unheard,
+        (Source.early_end, Unheard): _on_unheard,
         (Source.leader, m.Leads): _on_leads,
         (Source.leader, m.Close): _on_leader_ends,
         (Source.leader, Ended): _on_leader_gone,
@@ -569,6 +519,7 @@ class Rank:
             (Source.link, m.Ready),
             (Source.link, m.Close),
             (Source.scheduler, Ended),
+            (Source.agent, m.AgentGone),
             (Source.agent, Ended),
             (Source.launched, Ended),
             (Source.leader, m.Close),
@@ -578,7 +529,7 @@ class Rank:
 
     def _look_around(self, every: float) -> None:
         """Kill stopped processes; end as by SIGTERM if the launcher has died."""
-        self._crew.end_the_standing(every)
+        self._children.kill_stopped(every)
         if os.getppid() != self._launcher:
             self._launcher = os.getppid()
             if self._above is None and may_be_outlived(self._world.launcher):
@@ -597,12 +548,12 @@ class Rank:
         self._closing = True
         await self._tasks.cancel()
         if self._hub is not None:
-            self._parting.leave_behind(self._hub.cluster)
+            self._early_end.leave_behind(self._hub.cluster)
             self._hub.withdraw()
         # This comes early, because mpiexec may kill this process before its end.
         self.contact.withdraw()
         self._say_what_nobody_heard()
-        await self._crew.leave(self._patience)
+        await self._children.leave(self._patience)
         await self.contact.settle()
         self._launched.settle()
         await self.contact.closed()
@@ -610,9 +561,9 @@ class Rank:
             await self._hub.close()
         # Removing spilled data may take a disk a long time.
         self._launched.die_in(0)
-        self._crew.tidy()
+        self._children.tidy()
         self._launched.die_in(LAST)
         if self._status == LostError.status and not self._started:
             # A rank that did not find the hub in time may have left a notice of that.
             self.contact.notices.sign([self._world.rank])
-        await self._parting.over()
+        await self._early_end.over()

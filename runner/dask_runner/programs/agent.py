@@ -2,8 +2,8 @@
 
 It forks the scheduler and the client of its rank and multiprocessing's fork
 server, from which all workers of the node come. Then it looks after the nannies:
-of its own rank, and of every rank of the node that connects to its socket
-(:mod:`dask_runner.node.agent_socket`). It receives ``RunAgent``; or ``RunForkServer``,
+of its own rank, and of every rank of the node that shares it
+(:mod:`dask_runner.node.shared_agent`). It receives ``RunAgent``; or ``RunForkServer``,
 and then it is only a fork server (:mod:`dask_runner.programs.forks`).
 
 It says ``Forked`` for each sibling. At ``Close`` it ends its rank's workers and says
@@ -154,8 +154,6 @@ def _leave_to(
     """Close what belongs to the agent or another sibling, and become *sibling*."""
     own.close()
     fork.users_stderr()
-    if run.socket >= 0:
-        os.close(run.socket)
     for launchers in run.launchers:
         os.close(launchers)
     for later in run.siblings[run.siblings.index(sibling) + 1 :]:
@@ -169,7 +167,6 @@ def _prepare_workers(run: RunAgent, own: socket.socket) -> None:
     """Import the modules that workers share, and fork the fork server."""
     _import_for_workers(run.imports)
     foreign = [own.fileno(), *run.launchers]
-    foreign += [run.socket] * (run.socket >= 0)
     environ = {openblas.VARIABLES[0]: "1"} if _was_for_the_import(run.imports) else {}
     if run.nannies:
         forks.try_semaphores()
@@ -229,10 +226,9 @@ async def _live(
     """Run the workers of this rank, and of all ranks that ask for it."""
     from dask_runner.programs.node_agent import Agent  # noqa: PLC0415  has Dask
 
-    agent = Agent(run.place, run.silence, variables, forked, run.published)
+    private = Path(sys.argv[2]).parent
+    agent = Agent(private, run.silence, variables, forked, run.published)
     watch = asyncio.create_task(agent.watch())
-    if run.socket >= 0:
-        agent.listen(socket.socket(fileno=run.socket))
     await agent.own(await open_channel(own))
     watch.cancel()
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from dask_runner.errors import ConfigError, RunnerError
 from dask_runner.hub import messages as m
 from dask_runner.hub.channel import BlockingChannel, Channel, open_channel
-from dask_runner.node.causes import in_words, refused, root
 from dask_runner.node.child import FOR_THE_TOP
+from dask_runner.node.system_errors import in_words, refused, root
 from dask_runner.resources.private_directory import HeldDirectory
 
 if TYPE_CHECKING:

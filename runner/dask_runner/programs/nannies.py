@@ -23,9 +23,7 @@ from distributed.worker_memory import parse_memory_limit
 
 from dask_runner.errors import ConfigError, LostError, RunnerError
 from dask_runner.hub import messages as m
-from dask_runner.hub.agents import REASON_SECONDS
-from dask_runner.launch.options import BY_KEY
-from dask_runner.node.causes import in_words, root
+from dask_runner.node.system_errors import in_words, root
 from dask_runner.programs import lifeline, user_modules
 from dask_runner.programs.listening import WithoutPort
 from dask_runner.programs.sitehook.for_client import Link
@@ -38,8 +36,8 @@ if TYPE_CHECKING:
 
     from distributed.process import AsyncProcess
 
-    from dask_runner.hub.channel import Channel
     from dask_runner.node.instructions import RunWorkers
+    from dask_runner.programs.rank_line import RankLine
     from dask_runner.resources.worker_share import NamedWorker
 
 logger = logging.getLogger("distributed")
@@ -58,6 +56,9 @@ NANNY_CONFIG = {
 
 #: Options that may keep a worker from starting.
 OPTIONS = "--worker-class, --preload, --resources and worker_options"
+
+#: Seconds for the process that has lost the scheduler to say why it is lost.
+REASON_SECONDS = 2.0
 
 #: Seconds for a worker to close before its nanny kills it. A worker that has just lost
 #: its scheduler would take longer, and this process would be killed before it has
@@ -81,18 +82,18 @@ class Workers:
     Parameters
     ----------
     work : RunWorkers
-    channel : Channel
-        The channel to the rank.
+    line : RankLine
+        The messages of the rank, and those to it.
     inherited : frozenset of str
         The names of the variables that forks inherit from the agent's own rank.
     """
 
     def __init__(
-        self, work: RunWorkers, channel: Channel, inherited: frozenset[str]
+        self, work: RunWorkers, line: RankLine, inherited: frozenset[str]
     ) -> None:
         self._work = work
         self._inherited = inherited
-        self._channel = channel
+        self._line = line
         self._servers: list[Any] = []
         self._keeping: set[asyncio.Task[None]] = set()
 
@@ -109,7 +110,6 @@ class Workers:
         bool
             Whether the rank has announced its end; if not, it is lost.
         """
-        channel = self._channel
         end = asyncio.ensure_future(self._hear())
         start = asyncio.ensure_future(self._start())
         try:
@@ -118,7 +118,7 @@ class Workers:
                 if _lost_the_scheduler(start.exception()):
                     # The process that knows the reason reports it meanwhile.
                     await asyncio.wait({end}, timeout=REASON_SECONDS)
-                channel.send(self._outcome(start))
+                self._line.send(self._outcome(start))
             return await end
         finally:
             start.cancel()
@@ -127,7 +127,7 @@ class Workers:
     async def _hear(self) -> bool:
         """Start workers when the rank says so; return whether it announces its end."""
         known = m.Ping | m.StartWorkers
-        while isinstance(message := await self._channel.receive(), known):
+        while isinstance(message := await self._line.receive(), known):
             if isinstance(message, m.StartWorkers):
                 for worker in self._work.workers:
                     if self._name(worker) in message.names:
@@ -142,9 +142,9 @@ class Workers:
         except Exception as error:  # noqa: BLE001  any error is reported
             self._servers = [one for one in self._servers if str(one.name) != name]
             what = lifeline.problem_with(f"worker {name}", error, OPTIONS)
-            self._channel.send(m.WorkerNotUp(name, what.saw, what.needed, what.do))
+            self._line.send(m.WorkerNotUp(name, what.saw, what.needed, what.do))
         else:
-            self._channel.send(m.WorkerUp(name))
+            self._line.send(m.WorkerUp(name))
 
     async def _close(self) -> None:
         for task in self._keeping:
@@ -199,7 +199,7 @@ class Workers:
                         raise reason from error
                     raise
                 how = str(server.ended or "could not be started")
-                self._channel.send(m.WorkerDied(str(server.name), how))
+                self._line.send(m.WorkerDied(str(server.name), how))
                 self._servers.remove(server)
             else:
                 if isinstance(server, WatchedNanny):
@@ -223,11 +223,11 @@ class Workers:
             name = str(nanny.name)
             if nanny.lost is None:
                 self._servers.remove(nanny)
-                self._channel.send(m.WorkerLeft(name))
+                self._line.send(m.WorkerLeft(name))
                 return
             what = lifeline.problem_with(f"worker {name}", nanny.lost, OPTIONS)
             saw = what.saw.removeprefix(f"worker {name} ")
-            self._channel.send(m.WorkerDown(name, saw, what.needed, what.do))
+            self._line.send(m.WorkerDown(name, saw, what.needed, what.do))
             self._servers.remove(nanny)
             deaths = max(nanny.deaths, FAST_RESTARTS) + 1
             await asyncio.sleep(pause(deaths))
@@ -255,8 +255,8 @@ class Workers:
             return self._without_ports(kind, work.scheduler, **options)
         kind = Placed(
             kind if self._ports else WithoutPort(kind),
-            worker.cpus or tuple(work.place.cpus),
-            work.place.directory,
+            worker.cpus or work.cpus,
+            work.directory,
             work.log,
             user_modules.for_workers(work.modules),
             _in_place_of(self._inherited - variables.keys()),
@@ -267,7 +267,7 @@ class Workers:
                 work.scheduler,
                 worker_class=kind,
                 env=variables,
-                tell=self._channel.send,
+                tell=self._line.send,
                 deaths=deaths,
                 **options,
             )
@@ -350,11 +350,6 @@ def _reason(nanny: WatchedNanny, tries: int = 1) -> RunnerError | None:
     return ConfigError(
         saw, "a worker that starts with the options given", f"check {OPTIONS}"
     )
-
-
-def own_class(work: RunWorkers) -> bool:
-    """Return whether workers or nannies have a class of the user's."""
-    return bool(work.worker_class != BY_KEY["worker_class"].default)
 
 
 def _in_place_of(variables: Iterable[str]) -> dict[str, str | None]:

@@ -1,9 +1,12 @@
 """The agent's work: it runs the workers of its own rank, and of others of the node.
 
-A rank sends ``RunWorkers`` when the scheduler is up. It gets ``Declined`` if this agent
-cannot fork for it, and otherwise the messages that :mod:`dask_runner.programs.nannies`
-describes. After ``Close`` it gets ``Bye``, and the agent stays until the rank sends
-``Close`` again, or ends.
+A rank sends ``RunWorkers`` when the scheduler is up. It gets the messages that
+:mod:`dask_runner.programs.nannies` describes. After ``Close`` it gets ``Bye``, and the
+agent stays until the rank sends ``Close`` again, or ends.
+
+The messages of other ranks come over the lifeline as well, in ``OfRank``
+(:mod:`dask_runner.node.shared_agent`). Such a rank gets a second ``Bye`` when the agent
+has removed what is left of it; ``Gone`` says that the rank has ended without a word.
 """
 
 from __future__ import annotations
@@ -12,29 +15,25 @@ import asyncio
 import importlib.util
 import multiprocessing
 import os
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 import dask.config
 
 from dask_runner.hub import messages as m
-from dask_runner.hub.channel import open_channel
-from dask_runner.hub.messages import ProtocolError
 from dask_runner.hub.server import between_pings
-from dask_runner.node.agent_socket import guests
-from dask_runner.node.exits import Ended, Standing, ended
+from dask_runner.node.exits import Ended, StoppedProcesses, ended
 from dask_runner.node.instructions import RunWorkers
 from dask_runner.programs import forks, lifeline
 from dask_runner.programs.bereft import remove_record
-from dask_runner.programs.nannies import Workers, kill, own_class
+from dask_runner.programs.nannies import Workers, kill
+from dask_runner.programs.rank_line import RankLine
 from dask_runner.resources.private_directory import HeldDirectory
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Mapping
+    from pathlib import Path
 
     from dask_runner.hub.channel import Channel
-    from dask_runner.node.agent_socket import Place
     from dask_runner.node.instructions import Published
 
 
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
 SIBLINGS = 2.0
 
 
-async def stay(channel: Channel) -> bool:
+async def stay(line: RankLine) -> bool:
     """Report that the work is over, and wait for the rank's own end.
 
     Returns
@@ -50,8 +49,8 @@ async def stay(channel: Channel) -> bool:
     bool
         Whether the rank announces its end; if not, it is lost.
     """
-    channel.send(m.Bye())
-    return await channel.receive() is not None
+    line.send(m.Bye())
+    return await line.receive() is not None
 
 
 class Agent:
@@ -59,8 +58,8 @@ class Agent:
 
     Parameters
     ----------
-    place : Place
-        The place of the rank that started the agent.
+    private : Path
+        The private directory of the rank that started the agent.
     silence : float
         Seconds that a worker, or the rank, may be stopped.
     variables : frozenset of str
@@ -73,66 +72,76 @@ class Agent:
 
     def __init__(
         self,
-        place: Place,
+        private: Path,
         silence: float,
         variables: frozenset[str],
         siblings: Mapping[int, str],
         published: Published | None,
     ) -> None:
-        self._place = place
         self._published = published
-        self._private = HeldDirectory.at(place.private)
+        self._private = HeldDirectory.at(private)
         self._variables = variables
         self._siblings = siblings
         self._silence = silence
-        self._standing = Standing(silence)
+        self._stopped = StoppedProcesses(silence)
         self._workers: set[Workers] = set()
-        self._others: dict[asyncio.Task[None], Channel] = {}
-        self._listening: asyncio.Task[None] | None = None
+        self._lines: dict[int, RankLine] = {}
+        self._others: set[asyncio.Task[None]] = set()
         self._found = asyncio.Event()
 
-    def listen(self, sock: socket.socket) -> None:
-        """Start to accept the other ranks of the node."""
-        self._listening = asyncio.create_task(self._listen(sock))
+    # --- the lifeline -------------------------------------------------------
 
-    async def _listen(self, listening: socket.socket) -> None:
-        with listening:
-            async for sock in guests(listening):
-                channel = await open_channel(sock)
-                task = asyncio.create_task(self._other(channel))
-                self._others[task] = channel
-                task.add_done_callback(self._others.pop)
+    async def _listen(self, channel: Channel, own: RankLine) -> None:
+        """Hand each message to the line of its rank, until the lifeline ends."""
+        try:
+            while (message := await channel.receive()) is not None:
+                if isinstance(message, m.OfRank):
+                    self._hear_of(message.rank, message.message, channel)
+                else:
+                    own.hear(message)
+        finally:
+            own.hear(None)
+            self._end_others()
 
-    async def _other(self, channel: Channel) -> None:
-        with closing(channel):
-            try:
-                work = await channel.receive()
-            except ProtocolError:
-                return
-            if not isinstance(work, RunWorkers):
-                return
-            if why := self._why_not(work):
-                channel.send(m.Declined(why))
-            else:
-                private = HeldDirectory.at(work.place.private)
-                await self._found.wait()
-                if await self._look_after(work, channel):
-                    await stay(channel)
-                # A rank that is gone cannot remove it, one that is there has no use
-                # for it any more.
-                await asyncio.to_thread(private.remove)
+    def _hear_of(self, rank: int, message: m.Message, channel: Channel) -> None:
+        line = self._lines.get(rank)
+        if line is not None:
+            line.hear(None if isinstance(message, m.Gone) else message)
+        elif isinstance(message, RunWorkers):
+            line = RankLine(lambda said: channel.send(m.OfRank(rank, said)))
+            self._lines[rank] = line
+            task = asyncio.create_task(self._other(rank, message, line))
+            self._others.add(task)
+            task.add_done_callback(self._others.discard)
 
-    def _why_not(self, work: RunWorkers) -> str:
-        if not work.nanny:
-            return "workers without a nanny"
-        if self._variables - work.environ.keys() and own_class(work):
-            # A nanny class of the user's starts its worker itself.
-            return "other variables, and a class of the user's own"
-        return work.place.why_not(self._place)
+    def _end_others(self) -> None:
+        # Not cancelled: one that is closing its workers must come to its end.
+        for line in self._lines.values():
+            line.hear(None)
+        self._found.set()
 
-    async def _look_after(self, work: RunWorkers, channel: Channel) -> bool:
+    async def _other(self, rank: int, work: RunWorkers, line: RankLine) -> None:
+        """Run the workers of a rank that shares this agent."""
+        private = HeldDirectory.at(work.private)
+        await self._found.wait()
+        try:
+            if await self._look_after(work, line):
+                await stay(line)
+        except Exception as error:
+            line.send(m.AgentGone(f"failed: {error!r}"))
+            raise
+        finally:
+            del self._lines[rank]
+            # A rank that is gone cannot remove it, one that is there has no use for it
+            # any more.
+            await asyncio.to_thread(private.remove)
+        line.send(m.Bye())
+
+    # --- workers ------------------------------------------------------------
+
+    async def _look_after(self, work: RunWorkers, line: RankLine) -> bool:
         """Run a rank's workers; return whether the rank has announced its end."""
-        workers = Workers(work, channel, self._variables)
+        workers = Workers(work, line, self._variables)
         self._workers.add(workers)
         try:
             return await workers.live()
@@ -151,37 +160,35 @@ class Agent:
                 for nanny in workers.nannies
             }
             own = forks.keeper.pids if forks.keeper else set()
-            for pid in self._standing.too_long({top, *own, *watched} - {0}, every):
+            for pid in self._stopped.too_long({top, *own, *watched} - {0}, every):
                 if pid in watched:
                     watched[pid].why = "it was stopped and not continued"
                 kill(pid)
 
     async def own(self, channel: Channel) -> None:
         """Look after the workers of this rank, until it ends; then end all."""
-        channel.send(m.Ping())  # it is watched from now on
+        own = RankLine(channel.send)
+        listening = asyncio.create_task(self._listen(channel, own))
+        own.send(m.Ping())  # it is watched from now on
         self._tell_of_fork_servers(channel)
-        message = await channel.receive()
+        message = await own.receive()
         while isinstance(message, m.Found):
             lifeline.configure(message.environ)
             _configure()
             self._found.set()
-            message = await channel.receive()
+            message = await own.receive()
         there = isinstance(message, m.Close)
         if isinstance(message, RunWorkers):
-            there = await self._look_after(message, channel)
-        lost = not (there and await stay(channel))
+            there = await self._look_after(message, own)
+        lost = not (there and await stay(own))
         if lost:
             # At once: where the rank was a container's first process, the image goes.
             # First those who would write into the directory while it is removed.
             forks.stop(patience=0.0)
             self._kill_workers()
             await asyncio.to_thread(self._remove)
-        if self._listening is not None:
-            self._listening.cancel()
-        # Not cancelled: one that is closing its workers must come to its end.
-        for other in self._others.values():
-            other.close()
-        self._found.set()
+        listening.cancel()
+        self._end_others()
         await asyncio.gather(*self._others, return_exceptions=True)
         self._kill_workers()
         # Python's own end waits for the resource tracker first, which waits for the

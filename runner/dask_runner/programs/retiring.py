@@ -13,7 +13,12 @@ if TYPE_CHECKING:
     import distributed
     from distributed.scheduler import WorkerState
 
-_STAYING = (Status.running, Status.paused)
+_LEAVING = (
+    Status.closing_gracefully,
+    Status.closing,
+    Status.closed,
+    Status.failed,
+)
 
 
 async def retire(
@@ -38,7 +43,7 @@ async def retire(
     there = [
         worker
         for worker in scheduler.workers.values()
-        if str(worker.name) in names and worker.status in _STAYING
+        if str(worker.name) in names and worker.status not in _LEAVING
     ]
     # With this number Dask names all that it would close.
     may_go = set(scheduler.workers_to_close(n=len(scheduler.workers)))

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from distributed import Nanny, Status
 
 from dask_runner.hub import messages as m
-from dask_runner.node.causes import root
 from dask_runner.node.exits import UNKNOWN, Ended, Kills
+from dask_runner.node.system_errors import root
 from dask_runner.resources.amounts import in_words
 
 if TYPE_CHECKING:

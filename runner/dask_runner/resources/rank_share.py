@@ -151,7 +151,8 @@ def cpus(
     if value < 1:
         # Not from what: ranks may differ in that, and it is said once for all.
         warnings.append(
-            "there are more ranks than CPUs; dask-runner info tells what each has"
+            "there are more ranks than CPUs, which share these; start fewer ranks, or "
+            "ask for more CPUs"
         )
     return Sourced(max(1, value), source, tuple(warnings))
 

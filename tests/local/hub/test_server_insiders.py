@@ -25,8 +25,8 @@ FRAMES = st.lists(
         [
             m.encode(message)
             for message in (
-                m.NodeHello("c1", "agent"),
-                m.Hello(0, 0, 1, leads=True),
+                m.NodeHello("c1"),
+                m.Hello(0, 0, 1),
                 m.Hello(1),
                 m.Ping(),
                 m.Bye(),
@@ -35,7 +35,7 @@ FRAMES = st.lists(
                 m.OfRank(0, m.ClientEnded(3, "")),
                 m.OfRank(1, m.Signalled(15)),
                 m.OfRank(1, m.Failed("saw", "needed", "do", 69)),
-                m.OfRank(1, m.AgentGone("is gone", own=False)),
+                m.OfRank(1, m.AgentGone("is gone")),
                 m.OfRank(0, m.Close(0)),
                 m.Signalled(15, 1),
                 m.Absent(1, "died"),

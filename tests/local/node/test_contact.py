@@ -48,7 +48,7 @@ async def met(path: Path) -> OwnContact:
     one.found(met)
     assert await waiting == one.met == met
     assert met.record == record
-    one.join("agent", m.Hello(1, local_size=1), asyncio.Queue(), ignore)
+    one.join(m.Hello(1, local_size=1), asyncio.Queue(), ignore)
     await stage.until(lambda: [rank.rank for rank in stage.state.members] == [1])
     await stage.shut()
     return one

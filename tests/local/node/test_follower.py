@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dask_runner.node import agent_socket, follower
+from dask_runner.node import follower
 from tests.programs import printed
 
 if TYPE_CHECKING:
@@ -67,12 +67,19 @@ def name() -> str:
     return f"dask-runner-test-{os.getpid()}"
 
 
+def claimed(name: str) -> int:
+    """Open the leader's socket, as a descriptor."""
+    held = follower.claim(name)
+    assert held is not None
+    return held.detach()
+
+
 @contextlib.contextmanager
 def leading(
     name: str, lead: Callable[[socket.socket], None]
 ) -> Iterator[socket.socket]:
     """Play the leader, to a follower that has introduced itself."""
-    with agent_socket.listen(name) as listening:  # type: ignore[union-attr]
+    with socket.socket(fileno=claimed(name)) as listening:
 
         def meet() -> None:
             sock, _ = listening.accept()

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from dask_runner.cli.info import collect, table
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_people_read_memory_with_a_unit_and_programs_in_bytes() -> None:
@@ -13,3 +17,18 @@ def test_people_read_memory_with_a_unit_and_programs_in_bytes() -> None:
 
     assert int(found["resources"]["memory"]["value"]) > 0
     assert re.match(r"  memory +\d+\.\d [KMG]iB  \(", line), line
+
+
+def test_it_says_where_a_cluster_has_its_name_or_why_it_has_none(
+    tmp_path: Path,
+) -> None:
+    def directory(**environ: str) -> dict[str, str]:
+        return collect(environ, "none")["clusters"]["directory"]
+
+    assert directory(HOME=str(tmp_path)) == {
+        "value": f"{tmp_path}/.dask-runner",
+        "source": "HOME",
+    }
+    assert "HOME is not set: nothing can attach" in directory()["source"]
+    (tmp_path / "file").touch()
+    assert "cannot be written" in directory(HOME=str(tmp_path / "file"))["source"]

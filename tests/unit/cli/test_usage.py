@@ -12,6 +12,8 @@ from dask_runner.cli.usage import as_usage_error
 from dask_runner.launch.options import OPTIONS
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from dask_runner.errors import UsageError
 
 
@@ -54,3 +56,21 @@ def test_help_shows_the_options_of_run(capsys: pytest.CaptureFixture[str]) -> No
         assert (f"--{option.name} " in shown) == (option.verb in ("", "run")), option
     assert "-n, --nranks N" in shown
     assert "SCRIPT [ARGS]" in shown
+
+
+@pytest.mark.parametrize(
+    ("args", "part"),
+    [(("help",), "Options of run"), (("help", "stop"), "Usage: dask-runner stop")],
+)
+def test_help_is_a_verb_where_no_script_has_that_name(
+    args: tuple[str, ...],
+    part: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    cli.main(list(args), prog_name="dask-runner", standalone_mode=False)
+
+    assert part in capsys.readouterr().out

@@ -118,12 +118,25 @@ def test_ranks_that_the_cluster_can_do_without_are_not_awaited_for_long(
 
     async def play(stage: Stage) -> None:
         zero = await stage.rank(0, **bound("0"))
-        led = await stage.rank(1, "c2", local_size=2, home="agent")
+        led = await stage.rank(1, "c2", local_rank=1, local_size=2)
         zero.say(UP)
         assert (await zero.hears(m.Start)).masks == []
-        assert not (await led.hears(m.Start)).borrows
+        assert (await led.hears(m.Start)).local_rank == 0
 
     playing(4, min_workers=2)(play)
+
+
+def test_a_rank_waits_for_the_first_of_its_host_whose_agent_it_may_share() -> None:
+    async def play(stage: Stage) -> None:
+        zero = await stage.rank(0)
+        second = await stage.rank(2, "c2", local_rank=1, local_size=2)
+        zero.say(UP)
+        await zero.hears(m.Start)
+        assert second.channel.waiting() == []
+        await stage.rank(1, "c2", local_rank=0, local_size=2)
+        assert (await second.hears(m.Start)).local_rank == 1
+
+    playing(4)(play)
 
 
 def test_only_the_planned_scheduler_can_say_that_it_is_up() -> None:

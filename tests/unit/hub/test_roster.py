@@ -18,10 +18,9 @@ async def node(stage: Stage, number: int) -> FakeNode:
     """Bring a node, whose first rank leads it."""
     first = number * RANKS
     hellos = [
-        m.Hello(first + place, place, RANKS, leads=place == 0, cpus=f"{place}")
-        for place in range(RANKS)
+        m.Hello(first + place, place, RANKS, cpus=f"{place}") for place in range(RANKS)
     ]
-    return await stage.node(*hellos, name=f"c{number}", home="agent")
+    return await stage.node(*hellos, name=f"c{number}")
 
 
 def of_all(number: int, message: m.Message | None = None) -> list[m.OfRank]:
@@ -54,23 +53,23 @@ def test_all_ranks_of_a_node_are_started_by_one_message() -> None:
         one, two = [await node(stage, number) for number in range(2)]
         one.say(m.OfRank(0, UP))
         assert await heard(one) == [
-            m.Starts(UP.address, [0, 1, 2], [0, 1, 2], 0, ["0", "1", "2"])
+            m.Starts(UP.address, [0, 1, 2], [0, 1, 2], ["0", "1", "2"])
         ]
         (starts,) = await heard(two)
         assert isinstance(starts, m.Starts)
-        assert starts.of(3) == m.Start(UP.address, 0, 3, False, ["0", "1", "2"])
-        assert starts.of(5) == m.Start(UP.address, 2, 3, True, ["0", "1", "2"])
+        assert starts.of(3) == m.Start(UP.address, 0, 3, ["0", "1", "2"])
+        assert starts.of(5) == m.Start(UP.address, 2, 3, ["0", "1", "2"])
 
     playing(2 * RANKS)(play)
 
 
-def test_a_rank_that_its_leader_does_not_play_borrows_its_agent_all_the_same() -> None:
+def test_a_rank_that_its_leader_does_not_play_is_of_its_host_all_the_same() -> None:
     async def play(stage: Stage) -> None:
         one = await node(stage, 0)
-        alone = await stage.rank(RANKS, "c0", home="agent", local_rank=RANKS)
+        alone = await stage.rank(RANKS, "c0", local_rank=RANKS)
         one.say(m.OfRank(0, UP))
         start = await alone.hears(m.Start)
-        assert (start.local_rank, start.local_size, start.borrows) == (3, 4, True)
+        assert (start.local_rank, start.local_size) == (3, 4)
 
     playing(RANKS + 1)(play)
 

@@ -102,6 +102,21 @@ def test_the_last_word_counts() -> None:
     playing(3)(play)
 
 
+def test_a_worker_that_comes_while_the_scheduler_is_asked_is_there() -> None:
+    async def play(stage: Stage) -> None:
+        ranks = await ready(stage, 2)
+        await retired(stage, ranks, 1)
+        await scaled(stage, ranks, 2, [0])
+        await ranks[1].hears(m.StartWorkers)
+        stage.state.scaling.ask(2, nearest=False)
+        assert await ranks[0].hears(m.Retire) == m.Retire(2, ["0"])
+        ranks[1].say(m.WorkerUp("1"))
+        ranks[0].say(m.Staying(["0"]))
+        assert await scaled(stage, ranks, 1, [0]) == m.Retire(1, ["0", "1"])
+
+    playing(2)(play)
+
+
 def test_workers_that_cannot_be_retired_stay() -> None:
     async def play(stage: Stage) -> None:
         ranks = await ready(stage, 2)

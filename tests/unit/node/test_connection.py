@@ -90,7 +90,7 @@ def test_what_is_said_at_one_time_is_sent_together() -> None:
 
 def test_each_rank_hears_what_is_for_it_and_all_hear_the_end() -> None:
     async def play() -> None:
-        starts = m.Starts("tcp://h:1", [1, 2, 7], [7, 1, 2, 0], 1)
+        starts = m.Starts("tcp://h:1", [1, 2, 7], [7, 1, 2, 0])
         node = Play(
             starts, m.OfRank(0, m.Complete()), m.OfRank(9, m.Ping()), m.Close(3)
         )
@@ -98,7 +98,7 @@ def test_each_rank_hears_what_is_for_it_and_all_hear_the_end() -> None:
         assert node.heard() == [
             [m.Complete(), m.Close(3), END],
             [m.Start("tcp://h:1", 1, 4), m.Close(3), END],
-            [m.Start("tcp://h:1", 2, 4, borrows=True), m.Close(3), END],
+            [m.Start("tcp://h:1", 2, 4), m.Close(3), END],
         ]
 
     played(play())
@@ -183,7 +183,7 @@ def test_a_played_rank_uses_the_leaders_connection() -> None:
         assert contact.is_near
         contact.found(met)
         events: asyncio.Queue[Event] = asyncio.Queue()
-        contact.join("agent", m.Hello(7), events, node.looks.append)
+        contact.join(m.Hello(7), events, node.looks.append)
         await contact.closed()
         await node.connection.closed()
         assert node.channel.said[-1][-4:] == (

@@ -11,23 +11,23 @@ import pytest
 
 from dask_runner.errors import ConfigError
 from dask_runner.meeting import tls
-from dask_runner.node.directory import TAIL, Workplace
+from dask_runner.node.directory import TAIL, RankDirectory
 from tests.unit.records import RECORD
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Workplace:
-    return Workplace(str(tmp_path), {"LANG": "C", "PMI_RANK": "3"})
+def directory(tmp_path: Path) -> RankDirectory:
+    return RankDirectory(str(tmp_path), {"LANG": "C", "PMI_RANK": "3"})
 
 
 def test_it_is_ours_alone_and_goes_with_all_that_is_in_it(
-    place: Workplace, tmp_path: Path
+    directory: RankDirectory, tmp_path: Path
 ) -> None:
-    assert stat.S_IMODE(place.path.stat().st_mode) == 0o700
-    (place.path / "spilled").mkdir()
-    (place.path / "spilled" / "part").touch()
+    assert stat.S_IMODE(directory.path.stat().st_mode) == 0o700
+    (directory.path / "spilled").mkdir()
+    (directory.path / "spilled" / "part").touch()
 
-    place.remove()
+    directory.remove()
 
     assert list(tmp_path.iterdir()) == []
 
@@ -36,47 +36,51 @@ def test_where_none_can_be_made_the_user_learns_which_option_helps(
     tmp_path: Path,
 ) -> None:
     with pytest.raises(ConfigError, match="no directory can be made in") as caught:
-        Workplace(str(tmp_path / "nowhere"), {})
+        RankDirectory(str(tmp_path / "nowhere"), {})
 
     assert "--local-directory" in caught.value.do
 
 
 def test_processes_begin_with_the_ranks_variables_and_none_of_its_launchers(
-    place: Workplace,
+    directory: RankDirectory,
 ) -> None:
-    found = place.environment({"MORE": "1"})
+    found = directory.environment({"MORE": "1"})
 
     assert (found["LANG"], found["MORE"]) == ("C", "1")
     assert "PMI_RANK" not in found
     # As Dask reads it.
-    directory = ast.literal_eval(found["DASK_TEMPORARY_DIRECTORY"])
-    assert directory == str(place.path)
+    read = ast.literal_eval(found["DASK_TEMPORARY_DIRECTORY"])
+    assert read == str(directory.path)
 
 
-def test_the_end_of_a_log_is_told_without_what_is_no_trouble(place: Workplace) -> None:
+def test_the_end_of_a_log_is_told_without_what_is_no_trouble(
+    directory: RankDirectory,
+) -> None:
     lines = [f"line {number}" for number in range(TAIL + 5)]
     text = "\n".join([*lines, "12:00 INFO all is well"])
-    Path(place.log("scheduler")).write_text(text)
+    Path(directory.log("scheduler")).write_text(text)
 
-    told = place.tail("scheduler")
+    told = directory.tail("scheduler")
 
     assert told.splitlines() == ["", *(f"  | {line}" for line in lines[-TAIL:])]
-    assert place.tail("agent") == ""
+    assert directory.tail("agent") == ""
 
 
-def test_without_keys_none_are_written(place: Workplace) -> None:
-    place.tls(replace(RECORD, encrypts=False))
+def test_without_keys_none_are_written(directory: RankDirectory) -> None:
+    directory.tls(replace(RECORD, encrypts=False))
 
-    assert list(place.path.iterdir()) == []
+    assert list(directory.path.iterdir()) == []
 
 
-def test_the_keys_are_written_once_and_named_by_variables(place: Workplace) -> None:
-    first = place.tls(RECORD)
-    files = sorted(path.name for path in (place.path / tls.DIRECTORY).iterdir())
+def test_the_keys_are_written_once_and_named_by_variables(
+    directory: RankDirectory,
+) -> None:
+    first = directory.tls(RECORD)
+    files = sorted(path.name for path in (directory.path / tls.DIRECTORY).iterdir())
 
     assert (
-        place.tls(RECORD)
+        directory.tls(RECORD)
         == first
-        == tls.variables(*tls.in_directory(place.path / tls.DIRECTORY))
+        == tls.variables(*tls.in_directory(directory.path / tls.DIRECTORY))
     )
     assert len(files) == 2

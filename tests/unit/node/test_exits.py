@@ -65,31 +65,31 @@ class Clock:
 
 def test_what_stands_still_for_longer_than_the_silence_is_found() -> None:
     clock = Clock()
-    standing = exits.Standing(10, clock, {7}.__contains__)
+    stopped = exits.StoppedProcesses(10, clock, {7}.__contains__)
     for now, found in ((5, []), (10, []), (15, [7])):
         clock.now = now
-        assert standing.too_long({7, 8}, 5) == found
+        assert stopped.too_long({7, 8}, 5) == found
 
 
 def test_what_goes_on_begins_anew() -> None:
     clock = Clock()
-    stopped = {7}
-    standing = exits.Standing(6, clock, lambda pid: pid in stopped)
+    standing = {7}
+    stopped = exits.StoppedProcesses(6, clock, lambda pid: pid in standing)
     for now in (5, 10, 15):
         clock.now = now
         if now == 10:
-            stopped.clear()
-        assert standing.too_long({7}, 5) == []
-        stopped.add(7)
+            standing.clear()
+        assert stopped.too_long({7}, 5) == []
+        standing.add(7)
     clock.now = 20
-    assert standing.too_long({7}, 5) == [7]
+    assert stopped.too_long({7}, 5) == [7]
 
 
 def test_the_time_in_which_the_whole_job_was_suspended_does_not_count() -> None:
     clock = Clock()
-    standing = exits.Standing(30, clock, {7}.__contains__)
+    stopped = exits.StoppedProcesses(30, clock, {7}.__contains__)
     clock.now = 3600
-    assert standing.too_long({7}, 5) == []
+    assert stopped.too_long({7}, 5) == []
 
 
 @pytest.mark.parametrize(

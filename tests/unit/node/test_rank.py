@@ -25,6 +25,7 @@ from dask_runner.node.find_hub import Broken
 from dask_runner.node.launcher_child import ThisProcess
 from dask_runner.node.own_contact import OwnContact
 from dask_runner.node.rank import Rank
+from dask_runner.resources.machine import take
 from tests.unit.records import KEY, world
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def lived(place: Path, *happened: Event, rank: int = 1, joined: bool = True) -> 
         meeting = FileMeeting([place / "record.json"], KEY)
         contact = Heard(launch, meeting, "c1", joined=joined)
         async with asyncio.timeout(5):
-            status = await Idle(launch, contact, events, Lasting()).run()
+            status = await Idle(launch, take({}), contact, events, Lasting()).run()
         return Life(status, contact.said)
 
     return asyncio.run(live())

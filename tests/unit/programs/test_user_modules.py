@@ -13,8 +13,8 @@ from dask_runner.launch.launch import Launch, Program
 from dask_runner.launch.plan import make_plan
 from dask_runner.launch.settings import settle
 from dask_runner.launch.world import World
-from dask_runner.node.instruct import modules
 from dask_runner.node.instructions import Modules
+from dask_runner.node.make_instructions import modules
 from dask_runner.programs import user_modules
 from dask_runner.programs.user_modules import CLIENT, COMMAND, SERVER, WORKER
 

@@ -18,7 +18,7 @@ import dask_runner
 from dask_runner.launch.detect import LAUNCHERS
 from dask_runner.mpi.abi.fabrics import FABRICS
 from dask_runner.mpi.abi.rules import RULES, UNKNOWN
-from dask_runner.node import causes
+from dask_runner.node import system_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -211,7 +211,7 @@ TABLES = [
     *(row.hint for row in LAUNCHERS),
     *(fabric.way_out for fabric in FABRICS),
     *(rule.do for rule in (*RULES, UNKNOWN) if rule.do),
-    *(refusal()[1] for refusal in causes._REFUSALS.values()),  # noqa: SLF001
+    *(refusal()[1] for refusal in system_errors._REFUSALS.values()),  # noqa: SLF001
 ]
 
 

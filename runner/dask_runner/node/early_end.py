@@ -11,16 +11,20 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dask_runner.errors import RunnerError, SignalledError
+from dask_runner.errors import AssemblyError, LostError, RunnerError, SignalledError
+from dask_runner.hub import messages as m
+from dask_runner.hub.losses import never_came
 from dask_runner.hub.report import say
 from dask_runner.launch.plan import Role
+from dask_runner.launch.slurm import ranks_here
 from dask_runner.meeting.notice import Notice, OverError
 from dask_runner.node.events import Source
 
 if TYPE_CHECKING:
-    from dask_runner.hub import messages as m
     from dask_runner.hub.cluster import Cluster
+    from dask_runner.hub.server import Hub
     from dask_runner.launch.launch import Launch
+    from dask_runner.node.background import Tasks
     from dask_runner.node.contact import RankContact
     from dask_runner.node.events import Event
     from dask_runner.node.launcher_child import Launched
@@ -37,7 +41,7 @@ class Unheard:
     rank: int
 
 
-class Parting:
+class EarlyEnd:
     """The end of one rank that is not connected to the hub.
 
     Parameters
@@ -49,7 +53,14 @@ class Parting:
     launched : Launched
         The process that the launcher started for the rank.
     events : asyncio.Queue
-        Gets ``(Source.parting, Unheard)``.
+        Gets ``(Source.early_end, Unheard)``.
+    tasks : Tasks
+        Runs what takes time.
+
+    Attributes
+    ----------
+    leader : int
+        The rank that leads the node, and does not play for this one; -1 if unknown.
     """
 
     def __init__(
@@ -59,6 +70,7 @@ class Parting:
         contact: RankContact,
         launched: Launched,
         events: asyncio.Queue[Event],
+        tasks: Tasks,
     ) -> None:
         self._launch = launch
         self._rank = launch.world.rank
@@ -66,7 +78,112 @@ class Parting:
         self._contact = contact
         self._launched = launched
         self._events = events
+        self._tasks = tasks
         self._gave_up = False
+        self.leader = -1
+
+    # --- what ends the rank; each returns its exit status, or None ----------
+
+    def by_signal(self, message: m.Signalled, hub: Hub | None) -> int | None:
+        """End by a signal that cannot be reported to the hub."""
+        error = self.signalled(message)
+        rank = message.rank if message.rank >= 0 else self._rank
+        if hub is not None and self._contact.published:
+            hub.cluster.signalled(error, {0, rank})
+            return error.status
+        if rank == self._rank and self._launched.signalled(message.number):
+            return error.status  # the leader tells the others
+        if self._contact.is_near:
+            said = m.Signalled(message.number, rank)
+            self._tasks.start(self.soon(error, rank, said))
+            return None
+        return self.now(error, rank)
+
+    def without_hub(
+        self, error: RunnerError, unfit: RunnerError | None, hub: Hub | None
+    ) -> int | None:
+        """End because the hub cannot be found, or because the rank is *unfit*."""
+        if self._contact.has_met:
+            return None  # the hub has been found after all
+        error = unfit or error
+        if error is unfit or isinstance(error, OverError):
+            return self.now(error)
+        self._contact.found(error)
+        # Rank 0 runs into all other errors too, and prints them.
+        if error.printed:
+            return error.status  # the leader of the node has the same error
+        error.printed = True
+        if hub is not None:
+            hub.cluster.fail(error)
+        elif isinstance(error, AssemblyError) and self._speaks:
+            say(f"error: {error}")
+        elif isinstance(error, LostError) and self._local_rank in (0, None):
+            # Only this node sees it: the launcher's process here is gone.
+            say(f"error: {error}")
+        return error.status
+
+    @property
+    def _local_rank(self) -> int | None:
+        return self._launch.world.local_rank
+
+    @property
+    def _speaks(self) -> bool:
+        # All other ranks miss rank 0 alike, so one of them prints it. A rank that found
+        # a record, and cannot reach the hub, prints that as well.
+        return self._rank == 1 or "that does not answer" in self._contact.trouble
+
+    def with_leader(self, message: m.Close) -> int | None:
+        """End as the leader of the node does."""
+        if self._contact.has_met:
+            return None
+        # The leader knows how the cluster ended, or has reported its own error.
+        self._contact.notices.sign([self._rank])
+        return message.status
+
+    def without_leader(self) -> int | None:
+        """Report that the leader has died, if it never joined."""
+        world = self._launch.world
+        here = ranks_here(self._launch.environ) if world.launcher == "slurm" else ()
+        # Ranks of a node are numbered in order, so rank 0 is on this node.
+        if self.leader < 0 and self._rank == self._local_rank:
+            self.leader = 0
+        if self.leader < 0 and here:
+            self.leader = here[0]
+        if self.leader or self._contact.has_met:
+            self.of_another(m.Absent(self.leader, "died before it joined"))
+            return None
+        error = AssemblyError(
+            f"rank 0 on {self._node} died before the ranks had met",
+            f"all {world.size} ranks",
+            "look above, and in the accounting of the launcher, for what ended it",
+        )
+        if self._contact.notices.possible or self._local_rank == 1:
+            self.now(error, 0)
+            # The node's other ranks see by themselves that the leader is dead.
+            self._contact.notices.sign(here)
+        return error.status
+
+    def unheard(self, unheard: Unheard) -> int | None:
+        """End without the hub, which was not found in time."""
+        if self._contact.has_met:
+            return None
+        return self.now(unheard.error, unheard.rank)
+
+    # --- what others learn of it --------------------------------------------
+
+    def give_up_soon(self, error: RunnerError) -> None:
+        """Leave a notice for the other ranks, if the hub is not found in a moment."""
+        if self._rank and self._contact.notices.possible and self.is_missed(self._rank):
+            self._tasks.start(self.soon(error, self._rank))
+
+    def of_another(self, message: m.Absent) -> None:
+        """Report another rank of the node that will not join."""
+        self._contact.tell(message)
+        rank = message.rank
+        notices = self._contact.notices.possible and not self._contact.has_met
+        if notices and rank >= 0 and self.is_missed(rank):
+            error = never_came(message, self._node, self._launch.world.size)
+            self._tasks.start(self.soon(error, rank))
 
     def signalled(self, message: m.Signalled) -> SignalledError:
         """Return the error about a signal to this rank, or to another of its node."""
@@ -91,7 +208,7 @@ class Parting:
             async with asyncio.timeout(WAIT_FOR_HUB_SECONDS):
                 await self._contact.made()
         except TimeoutError:
-            await self._events.put((Source.parting, Unheard(error, rank)))
+            await self._events.put((Source.early_end, Unheard(error, rank)))
         except RunnerError:
             return  # which is an event of its own
         else:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from dask_runner.launch.plan import Role
 from dask_runner.meeting.addresses import of_interface
-from dask_runner.node.agent_socket import Place
 from dask_runner.node.instructions import (
     Keys,
     Modules,
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from dask_runner.launch.launch import Launch, Program
     from dask_runner.launch.settings import Settings
     from dask_runner.meeting.record import Record
-    from dask_runner.node.directory import Workplace
+    from dask_runner.node.directory import RankDirectory
     from dask_runner.resources.machine import Snapshot
 
 
@@ -109,7 +108,7 @@ def client(
 def workers(
     launch: Launch,
     snapshot: Snapshot,
-    workplace: Workplace,
+    directory: RankDirectory,
     start: Start,
     link_host: str,
     record: Record,
@@ -137,7 +136,7 @@ def workers(
     common = {
         **_listens(settings, link_host, launch.worker_options),
         "protocol": _protocol(settings),
-        "local_directory": str(workplace.path),
+        "local_directory": str(directory.path),
         "preload": list(settings.preload) or None,
         "resources": settings.resources,
     }
@@ -163,9 +162,11 @@ def workers(
         mpi_ranks=world.size if settings.mpi_tasks else 0,
         workers=tuple(each),
         fleet=fleet,
-        place=Place.of(snapshot, workplace.path),
-        log=workplace.log("worker"),
-        environ=dict(workplace.environment(workplace.tls(record))),
+        cpus=tuple(snapshot.cpus),
+        directory=str(Path.cwd()),
+        private=str(directory.path),
+        log=directory.log("worker"),
+        environ=dict(directory.environment(directory.tls(record))),
         keys=_keys(record),
     )
     warnings = [*share.warnings, *shares.warnings]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dask_runner.errors import ConfigError, LostError
-from dask_runner.node import causes
+from dask_runner.node import system_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +38,7 @@ def nannys() -> None:
 
 
 def test_the_root_is_below_what_only_stumbled_over_it() -> None:
-    found = causes.root(raised(nannys))
+    found = system_errors.root(raised(nannys))
     assert isinstance(found, OSError)
     assert found.errno == errno.EMFILE
 
@@ -51,12 +51,12 @@ def told_better() -> None:
 
 
 def test_an_error_that_says_more_than_the_one_before_it_is_the_root() -> None:
-    assert "there are" in str(causes.root(raised(told_better)))
+    assert "there are" in str(system_errors.root(raised(told_better)))
 
 
 def test_an_error_that_nothing_came_before_is_its_own_root() -> None:
     alone = AssertionError("alone")
-    assert causes.root(alone) is alone
+    assert system_errors.root(alone) is alone
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_an_error_that_nothing_came_before_is_its_own_root() -> None:
 def test_what_the_system_refuses_is_said_in_three_parts(
     error: Exception, saw: str, needed: str, do: str
 ) -> None:
-    found = causes.problem(error, "/here")
+    found = system_errors.problem(error, "/here")
     assert found.status == ConfigError.status
     assert saw in found.saw
     assert needed in found.needed
@@ -94,25 +94,25 @@ def test_a_refused_semaphore_is_no_full_disk() -> None:
     # Nothing but the module that asks for it tells it from a disk that is full.
     module = compile("os.stat('')", multiprocessing.synchronize.__file__, "exec")
     error = raised(lambda: exec(module, {"os": os}))  # noqa: S102
-    found = causes.problem(error)
+    found = system_errors.problem(error)
     assert "/dev/shm" in found.saw
     assert "--no-nanny" in found.do
 
 
 def test_an_error_of_ours_is_what_it_is_and_a_fault_is_no_error_of_the_users() -> None:
     ours = LostError("gone")
-    assert causes.problem(ours) is ours
+    assert system_errors.problem(ours) is ours
     with pytest.raises(ZeroDivisionError):
-        causes.problem(ZeroDivisionError())
+        system_errors.problem(ZeroDivisionError())
 
 
 def test_the_users_file_that_raises_an_error_is_named(tmp_path: Path) -> None:
     path = tmp_path / "tarfile.py"
     module = compile("x = 1\nraise ImportError('hidden')", str(path), "exec")
     error = raised(lambda: exec(module, {}))  # noqa: S102
-    assert causes.in_words(error) == f"ImportError: hidden ({path}, line 2)"
+    assert system_errors.in_words(error) == f"ImportError: hidden ({path}, line 2)"
 
 
 def test_a_file_of_pythons_or_ours_is_not_named() -> None:
     error = raised(lambda: multiprocessing.get_context("no such"))
-    assert causes.in_words(error) == f"ValueError: {error}"
+    assert system_errors.in_words(error) == f"ValueError: {error}"

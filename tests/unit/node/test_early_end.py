@@ -17,11 +17,12 @@ from dask_runner.meeting.by_file import FileMeeting
 from dask_runner.meeting.file_notices import FileNotices
 from dask_runner.meeting.notice import OverError
 from dask_runner.meeting.relay import RelayMeeting
-from dask_runner.node import parting
+from dask_runner.node import early_end
+from dask_runner.node.background import Tasks
+from dask_runner.node.early_end import EarlyEnd, Unheard
 from dask_runner.node.events import Event, Source
 from dask_runner.node.launcher_child import ThisProcess
 from dask_runner.node.own_contact import OwnContact
-from dask_runner.node.parting import Parting, Unheard
 from tests.unit.records import KEY, NOTICE, RECORD, published, world
 
 if TYPE_CHECKING:
@@ -69,8 +70,13 @@ class Play:
             self.meeting.post_notices(self.notices)
         self.events: asyncio.Queue[Event] = asyncio.Queue()
         self.contact = OwnContact(launch, self.meeting, "c1")
-        self.parting = Parting(
-            launch, "c1", self.contact, launched or ThisProcess(), self.events
+        self.end = EarlyEnd(
+            launch,
+            "c1",
+            self.contact,
+            launched or ThisProcess(),
+            self.events,
+            Tasks(self.events),
         )
 
 
@@ -90,7 +96,7 @@ def test_an_error_is_said_and_left_for_the_others(
 ) -> None:
     async def play() -> None:
         rank = Play(tmp_path)
-        assert rank.parting.now(ERROR) == 78
+        assert rank.end.now(ERROR) == 78
         left = rank.notices.find()
         assert left is not None
         assert (left.rank, left.node, left.status) == (1, "c1", 78)
@@ -105,7 +111,7 @@ def test_a_signal_is_said_as_what_it_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async def play() -> None:
-        assert Play(tmp_path).parting.now(ASKED) == 143
+        assert Play(tmp_path).end.now(ASKED) == 143
 
     played(play())
     said = capsys.readouterr().err
@@ -120,7 +126,7 @@ def test_who_ends_by_a_notice_signs_it_and_rank_0_says_what_nobody_has(
         one = Play(tmp_path, rank)
         notice = replace(NOTICE, said=said)
         one.notices.leave(notice)
-        assert one.parting.now(OverError(notice)) == NOTICE.status
+        assert one.end.now(OverError(notice)) == NOTICE.status
         assert one.notices.signed() == {rank, NOTICE.rank}
         assert (await reason(one.contact)).notice == notice
 
@@ -134,7 +140,7 @@ def test_who_comes_second_says_nothing(
     async def play() -> None:
         rank = Play(tmp_path)
         rank.notices.leave(NOTICE)
-        assert rank.parting.now(ERROR) == 78
+        assert rank.end.now(ERROR) == 78
         assert rank.notices.signed() == {1, NOTICE.rank}
 
     played(play())
@@ -147,7 +153,7 @@ def test_what_another_rank_of_the_node_ends_by_is_left_in_its_name(
     async def play() -> None:
         rank = Play(tmp_path)
         rank.contact.tell(m.Absent(2, "died before it joined"))
-        rank.parting.now(ERROR, 2)
+        rank.end.now(ERROR, 2)
         left = rank.notices.find()
         assert left is not None
         assert left.rank == 2
@@ -163,7 +169,7 @@ def test_a_leader_tells_the_others_and_no_notice_is_left(
     async def play() -> None:
         leader = Leader()
         rank = Play(tmp_path, launched=leader)
-        assert rank.parting.now(ERROR) == 78
+        assert rank.end.now(ERROR) == 78
         assert leader.told == [ERROR]
         assert rank.notices.find() is None
 
@@ -177,9 +183,9 @@ def test_a_rank_that_others_can_do_without_ends_them_by_a_signal_alone(
 ) -> None:
     async def play() -> None:
         rank = Play(tmp_path, min_workers=2)
-        assert not rank.parting.is_missed(1)
-        assert rank.parting.is_missed(0)
-        rank.parting.now(error)
+        assert not rank.end.is_missed(1)
+        assert rank.end.is_missed(0)
+        rank.end.now(error)
         assert (rank.notices.find() is not None) == left
 
     played(play())
@@ -193,7 +199,7 @@ def test_under_a_launcher_that_ends_all_each_says_its_error_and_no_signal(
     says: str,
 ) -> None:
     async def play() -> None:
-        Play(tmp_path, notices=False).parting.now(error)
+        Play(tmp_path, notices=False).end.now(error)
 
     played(play())
     said = capsys.readouterr().err
@@ -207,12 +213,12 @@ def test_under_a_launcher_that_ends_all_each_says_its_error_and_no_signal(
 def test_a_hub_that_is_not_found_in_time_is_told_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parting, "WAIT_FOR_HUB_SECONDS", 0.05)
+    monkeypatch.setattr(early_end, "WAIT_FOR_HUB_SECONDS", 0.05)
 
     async def play() -> None:
         rank = Play(tmp_path)
-        await rank.parting.soon(ERROR, 1)
-        assert rank.events.get_nowait() == (Source.parting, Unheard(ERROR, 1))
+        await rank.end.soon(ERROR, 1)
+        assert rank.events.get_nowait() == (Source.early_end, Unheard(ERROR, 1))
 
     played(play())
 
@@ -222,7 +228,7 @@ def test_who_learns_meanwhile_that_it_is_over_gives_up_for_that_alone(
 ) -> None:
     async def play() -> None:
         rank = Play(tmp_path)
-        soon = asyncio.create_task(rank.parting.soon(ERROR, 1))
+        soon = asyncio.create_task(rank.end.soon(ERROR, 1))
         await asyncio.sleep(0)
         rank.contact.found(OverError(NOTICE))
         await soon

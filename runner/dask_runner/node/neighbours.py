@@ -1,0 +1,86 @@
+"""What a rank has to do with the other ranks of its node."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dask_runner.hub import messages as m
+from dask_runner.hub.channel import open_channel
+from dask_runner.node import node_socket
+from dask_runner.node.follower import ANSWERS
+from dask_runner.node.fork_context import Borrow
+
+if TYPE_CHECKING:
+    from dask_runner.hub.channel import Channel
+    from dask_runner.launch.launch import Launch
+    from dask_runner.node.follower import Beside
+    from dask_runner.node.fork_context import ForkContext
+    from dask_runner.node.shared_agent import Agent
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """What a rank has to do with the other ranks of its node.
+
+    Attributes
+    ----------
+    leads : bool
+        Whether others may share its agent.
+    asks_at : str
+        The name of the socket where it asks for the leader's agent; empty for none.
+    agent : Agent or None
+        The leader's agent, in a rank for which the leader plays.
+    scratch : str
+        Where its directory is made; empty where the rank chooses.
+    """
+
+    leads: bool = False
+    asks_at: str = ""
+    agent: Agent | None = None
+    scratch: str = ""
+
+    @classmethod
+    def of(cls, launch: Launch, beside: Beside) -> Neighbours:
+        """Return those of a rank that plays for itself."""
+        if launch.settings.mpi_tasks or not node_socket.may_share(launch.world):
+            return cls()
+        if launch.world.local_rank == 0:
+            return cls(leads=beside.listening is not None)
+        return cls(asks_at=beside.name)
+
+    @property
+    def have_agent(self) -> bool:
+        """Whether the rank's workers may come from another rank's agent."""
+        return self.agent is not None or bool(self.asks_at)
+
+
+async def borrow(name: str, context: ForkContext) -> Channel | None:
+    """Ask the leader for its agent.
+
+    Parameters
+    ----------
+    name : str
+        The name of the node's socket.
+    context : ForkContext
+        What the rank's workers need.
+
+    Returns
+    -------
+    Channel or None
+        The channel to the agent; None if there is no leader, or if it declines.
+    """
+    sock = await node_socket.connect(name)
+    if sock is None:
+        return None
+    channel = await open_channel(sock)
+    channel.send(Borrow(context))
+    try:
+        async with asyncio.timeout(ANSWERS):
+            if isinstance(await channel.receive(), m.Lent):
+                return channel
+    except (m.ProtocolError, TimeoutError):
+        pass  # it is no leader, and talks nonsense, or it stands still
+    channel.close()
+    return None
