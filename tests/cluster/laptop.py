@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from selenium import webdriver
 
+from ci.slurm.parts import LABEL
 from containers.base_image import archive
 from containers.commands import Running, execute
 from containers.entry import ROOT
@@ -86,6 +87,7 @@ def laptop(cluster: Cluster, image: Image) -> Iterator[Laptop]:
         detach=True,
         init=True,
         network=cluster.name,
+        labels={LABEL: cluster.name},
         shm_size="1g",
         ports={DRIVER: None if remote else ("127.0.0.1", None)},
     )
