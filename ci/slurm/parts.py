@@ -24,15 +24,15 @@ def create(client: docker.DockerClient, name: str) -> dict[str, str]:
 
 def containers(client: docker.DockerClient, name: str) -> list[Container]:
     """Return the nodes, in the order of their names."""
-    its = {"label": [f"{LABEL}={name}", NODE]}
-    found = client.containers.list(all=True, filters=its)
+    nodes = [f"{LABEL}={name}", NODE]
+    found = client.containers.list(all=True, filters={"label": nodes})
     return sorted(found, key=lambda container: str(container.name))
 
 
 def remove(client: docker.DockerClient, name: str) -> None:
     """Remove all parts of a cluster, and what else is in its network with its label."""
     its = {"label": f"{LABEL}={name}"}
-    for container in client.containers.list(all=True, filters=its):
+    for container in client.containers.list(all=True, filters={"label": its["label"]}):
         container.remove(force=True, v=True)
     for network in client.networks.list(filters=its):
         network.remove()
