@@ -347,6 +347,26 @@ static void wait_at_most(int leader, time_t seconds)
     setsockopt(leader, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
 }
 
+/* Kill the leader if it is stopped; return whether it was: it cannot end by itself, and
+ * its launcher would wait for it. */
+static bool ended_as_stopped(int leader)
+{
+    struct ucred told;
+    socklen_t size = sizeof(told);
+    if (getsockopt(leader, SOL_SOCKET, SO_PEERCRED, &told, &size) != 0 || told.pid <= 0)
+        return false;
+    char path[32], text[LINE];
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)told.pid);
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return false;
+    size_t length = fread(text, 1, sizeof(text) - 1, file);
+    fclose(file);
+    text[length] = '\0';
+    const char *state = strrchr(text, ')');
+    return state && strncmp(state, ") T ", 4) == 0 && kill(told.pid, SIGKILL) == 0;
+}
+
 /* Tell the leader that we play our part ourselves. */
 static int by_ourselves(int leader, unsigned char how)
 {
@@ -408,7 +428,8 @@ static int follow(const char *name, int argc, char **argv, int *connection)
             return -1;
         }
     }
-    if (outcome == LATE) {
+    /* It may have been stopped before anybody watched it. */
+    if (outcome == LATE && !ended_as_stopped(leader)) {
         *connection = by_ourselves(leader, HANGS_UP);
         return -1;
     }

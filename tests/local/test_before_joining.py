@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 #: Seconds in which a rank has to end after a signal.
 BOUND = 10.0
 
+KILLED = 128 + signal.SIGKILL
+
 CODE = "-c", BEGIN + WAIT
 #: A rank with these plays its part itself, and never finds the hub.
 ALONE = ("--scheduler-file", "nowhere.json", *CODE)
@@ -136,6 +138,26 @@ def test_a_leader_that_dies_is_told_of_at_once_by_one_of_its_node(
     assert "error: rank 0 on " in said
     assert " died before the ranks had met" in said
     leader.wait()
+
+
+@pytest.mark.heavy
+def test_a_leader_that_is_stopped_before_it_is_one_is_told_of_and_killed(
+    job: Job,
+) -> None:
+    leader = leader_before_it_is_one(job)
+    other = connected(job, *CODE)
+    said = ended(other, 75).stderr
+    assert "error: rank 0 on " in said
+    assert " died before the ranks had met" in said
+    assert leader.wait().status == KILLED
+
+
+@pytest.mark.heavy
+def test_a_leader_that_is_stopped_before_it_is_one_does_not_stay_without_others(
+    job: Job,
+) -> None:
+    leader = leader_before_it_is_one(job)
+    assert leader.wait().status == KILLED
 
 
 @pytest.fixture

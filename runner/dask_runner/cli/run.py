@@ -15,11 +15,11 @@ from dask_runner.launch.world import World
 from dask_runner.meeting.choose import choose
 from dask_runner.mpi import lost_launcher, surroundings
 from dask_runner.node import node_socket
+from dask_runner.node.kill_timer import die_in
 from dask_runner.node.launcher_child import ThisProcess
 from dask_runner.node.leader import run_rank
 from dask_runner.node.mpi_broadcast import mpi_meeting
 from dask_runner.node.neighbours import Neighbours
-from dask_runner.node.orphans import die_in
 from dask_runner.node.own_contact import OwnContact
 from dask_runner.node.rank import Rank
 from dask_runner.resources.machine import take

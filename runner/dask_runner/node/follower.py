@@ -268,8 +268,12 @@ def _obey(leader: _socket.socket, signals: _Signals) -> int | _socket.socket | N
                 break
         else:
             return _lost(leader, status, words)
-    except (TimeoutError, ValueError):
-        pass  # it stands still, or talks nonsense
+    except TimeoutError:
+        # It may have been stopped before anybody watched it.
+        if _ended_as_stopped(leader):
+            return _lost(leader, status, words)
+    except ValueError:
+        pass  # it talks nonsense
     except OSError:
         return _lost(leader, status, words)
     _hang_up(leader)
@@ -285,6 +289,23 @@ def _lost(leader: _socket.socket, status: int, words: str) -> int | _socket.sock
     if words:
         print(words, file=sys.stderr, flush=True)  # noqa: T201  report.say: click
     return status
+
+
+def _ended_as_stopped(leader: _socket.socket) -> bool:
+    """Kill the leader if it is stopped; return whether it was.
+
+    It cannot end by itself, and its launcher would wait for it.
+    """
+    told = leader.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
+    pid = int.from_bytes(told[:4], sys.byteorder)
+    try:
+        with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123  no pathlib
+            if not file.read().rpartition(")")[2].startswith(" T "):
+                return False
+        os.kill(pid, _signal.SIGKILL)
+    except OSError:
+        return False  # it is gone, or in a container that hides it
+    return True
 
 
 def _hang_up(leader: _socket.socket) -> None:
