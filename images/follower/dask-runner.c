@@ -347,16 +347,10 @@ static void wait_at_most(int leader, time_t seconds)
     setsockopt(leader, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
 }
 
-/* Kill the leader if it is stopped; return whether it was: it cannot end by itself, and
- * its launcher would wait for it. */
-static bool ended_as_stopped(int leader)
+static bool is_stopped(pid_t pid)
 {
-    struct ucred told;
-    socklen_t size = sizeof(told);
-    if (getsockopt(leader, SOL_SOCKET, SO_PEERCRED, &told, &size) != 0 || told.pid <= 0)
-        return false;
     char path[32], text[LINE];
-    snprintf(path, sizeof(path), "/proc/%d/stat", (int)told.pid);
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
     FILE *file = fopen(path, "re");
     if (!file)
         return false;
@@ -364,7 +358,34 @@ static bool ended_as_stopped(int leader)
     fclose(file);
     text[length] = '\0';
     const char *state = strrchr(text, ')');
-    return state && strncmp(state, ") T ", 4) == 0 && kill(told.pid, SIGKILL) == 0;
+    return state && strncmp(state, ") T ", 4) == 0;
+}
+
+/* Wait for the leader's first word, and return whether there is something to read; kill
+ * a leader that is stopped meanwhile, which nobody else may watch yet (follower.py). */
+static bool await_answer(int leader)
+{
+    struct ucred told = {0};
+    socklen_t size = sizeof(told);
+    getsockopt(leader, SOL_SOCKET, SO_PEERCRED, &told, &size);
+    int64_t latest = now_ms() + ANSWERS_S * 1000;
+    wait_at_most(leader, STANDS_S);
+    for (int stands = 0;;) {
+        char byte;
+        ssize_t got = recv(leader, &byte, 1, MSG_PEEK);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got >= 0 || errno != EAGAIN)
+            break;
+        /* Twice: both may have been stopped together, and continued. */
+        stands = told.pid > 0 && is_stopped(told.pid) ? stands + 1 : 0;
+        if (stands > 1)
+            kill(told.pid, SIGKILL);
+        else if (now_ms() > latest)
+            return false;
+    }
+    wait_at_most(leader, ANSWERS_S);
+    return true;
 }
 
 /* Tell the leader that we play our part ourselves. */
@@ -399,9 +420,11 @@ static int follow(const char *name, int argc, char **argv, int *connection)
     char *text = introduction(argc, argv, &size);
     enum outcome outcome = text ? send_all(leader, text, size) : LATE;
     free(text);
-    if (outcome == DONE)
+    if (outcome == DONE) {
         pass_signals_on(leader);
-    else if (outcome == LATE) {
+        outcome = await_answer(leader) ? DONE : LATE;
+    }
+    if (outcome == LATE) {
         *connection = by_ourselves(leader, HANGS_UP);
         return -1;
     } /* else it has hung up, and its last line says why */
@@ -428,8 +451,7 @@ static int follow(const char *name, int argc, char **argv, int *connection)
             return -1;
         }
     }
-    /* It may have been stopped before anybody watched it. */
-    if (outcome == LATE && !ended_as_stopped(leader)) {
+    if (outcome == LATE) {
         *connection = by_ourselves(leader, HANGS_UP);
         return -1;
     }

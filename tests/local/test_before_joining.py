@@ -160,6 +160,42 @@ def test_a_leader_that_is_stopped_before_it_is_one_does_not_stay_without_others(
     assert leader.wait().status == KILLED
 
 
+#: Kills the first process that connects to a port: rank 0, which has published where
+#: its hub is, and finds it as the others do.
+KILLS = """
+import os, signal, sys
+
+def kill(event, args):
+    if event == "socket.connect" and isinstance(args[1], tuple):
+        print(os.listdir(os.environ["DASKRUNNER_DIRECTORY"]), flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(kill)
+"""
+
+
+def test_a_record_that_has_just_been_published_goes_with_its_rank_0(
+    job: Job, tmp_path: Path
+) -> None:
+    hook, home = tmp_path / "hook", tmp_path / "home"
+    for directory in (hook, home):
+        directory.mkdir(mode=0o700)
+    (hook / "sitecustomize.py").write_text(KILLS)
+    job.environ |= {"PYTHONPATH": str(hook), "HOME": str(home)}
+    before = {*everything(tmp_path)}
+    leader = job.rank(0, *CODE)
+    end = leader.wait()
+    assert end.status == KILLED
+    assert ".json" in end.stdout
+    until(lambda: {*everything(tmp_path)} == before)
+
+
+def everything(directory: Path) -> list[Path]:
+    """Return what is in a directory, but for what Python keeps of its modules."""
+    found = directory.rglob("*")
+    return [one for one in found if "__pycache__" not in str(one)]
+
+
 @pytest.fixture
 def nodes(tmp_path: Path, program: Path) -> Iterator[TwoNodes]:
     if subprocess.run(["unshare", "--uts", "true"], check=False).returncode:

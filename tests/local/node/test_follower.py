@@ -188,7 +188,7 @@ def test_a_leader_that_never_answers_is_not_waited_for(
 def test_a_leader_that_is_stopped_is_killed_and_found_dead(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(follower, "ANSWERS", 0.1)
+    monkeypatch.setattr(follower, "STANDS", 0.1)
     code = f"""
 import os, signal
 from dask_runner.node import follower
