@@ -124,7 +124,7 @@ def test_an_error_of_a_rank_before_it_joined_is_told_by_the_hub(job: Job) -> Non
     leader, other = job.rank(0, *CODE), job.rank(1, "--no-such-option", *CODE)
     said = ended(leader, 2).stderr
     assert "error: rank 1 on " in said
-    assert "failed before it joined: No such option" in said
+    assert "failed before it joined: there is no option" in said
     assert other.wait().status == 2
 
 

@@ -7,6 +7,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from dask_runner.cli import local
+from dask_runner.hub import threads
 from dask_runner.hub.report import say
 from dask_runner.launch.detect import LAUNCHERS, detect
 from dask_runner.launch.launch import Launch
@@ -61,7 +62,7 @@ def run(
             opened[client] = program.descriptors
         die_in(0)  # a launcher is the user's to stop and to continue
         ranks = local.run_ranks(settings.nranks, settings, args, environ, opened)
-        return asyncio.run(ranks)
+        return threads.run(ranks)
     if world is None:
         if settings.launcher == "auto" and settings.nranks is None:
             lost_launcher.refuse(environ, surroundings.look(environ))
@@ -70,7 +71,7 @@ def run(
     _tell_of_ranks(world, settings)
     plan = make_plan(world.size, settings.layout, serves=serves)
     launch = Launch(world, plan, settings, environ, program)
-    return asyncio.run(_live(launch, args, beside))
+    return threads.run(_live(launch, args, beside))
 
 
 def _tell_of_ranks(world: World, settings: Settings) -> None:
