@@ -26,7 +26,7 @@ from dask_runner.hub.requests import AskScale, AskState, Scaling, State
 from dask_runner.hub.versions import tell_of_others
 from dask_runner.library import scaling
 from dask_runner.programs.dask_tls import as_security
-from dask_runner.programs.sitehook.for_client import Link
+from dask_runner.programs.sitehook.for_client import Link, in_jupyter
 
 if TYPE_CHECKING:
     import builtins
@@ -292,10 +292,12 @@ class Cluster(distributed.deploy.Cluster):  # type: ignore[misc]  # Dask has no 
         port = self.scheduler_info.get("services", {}).get("dashboard")
         if port or "{port}" not in template:  # a proxy has an address without a port
             return str(super().dashboard_link)
+        if there := in_jupyter(self.name, os.environ):
+            return there
         if self._attachment.own(os.environ) and isinstance(template, Link):
             return template.ours
-        there = self._state is not None and self._state.dashboard
-        return f"dask-runner dashboard {self.name}" if there else ""
+        served = self._state is not None and self._state.dashboard
+        return f"dask-runner dashboard {self.name}" if served else ""
 
     def _repr_html_(self, cluster_status: Any = None) -> str:
         def shown(link: re.Match[str]) -> str:
