@@ -112,8 +112,9 @@ async def _run(
         variables |= stack.enter_context(_keys(record, environ))
         run = make_instructions.client(wanted, settings, variables, text)
         certificate, key = record.for_dask
-        link = _link(attachment.entry.name, state)
-        ready = m.Ready(state.address, link, state.workers, certificate, key)
+        name = attachment.entry.name
+        link = _link(name, state)
+        ready = m.Ready(state.address, link, state.workers, certificate, key, name)
         process = stack.enter_context(_started(wanted, environ, run, ready))
         return await _until_end(process, attachment)
 
