@@ -216,3 +216,12 @@ def test_a_hub_that_is_gone_is_told_from_one_that_is_silent() -> None:
             assert not error.value.gone
 
     playing(1, kind=Served)(play)
+
+
+def test_a_hub_that_lets_in_and_says_nothing_is_silent_too() -> None:
+    async def play(stage: Served) -> None:
+        await stage.rank(0)  # whose scheduler does not say what it does
+        with pytest.raises(SilentError, match=r"no answer within 0\.2 s"):
+            await ask(stage.record(), r.AskState(), r.State, 0.2)
+
+    playing(1, kind=Served)(play)
