@@ -17,11 +17,12 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dask_runner.errors import LostError
+from dask_runner.errors import LostError, RunnerError
 from dask_runner.hub import messages as m
 from dask_runner.hub.attachment import Attachment
 from dask_runner.hub.channel import BlockingChannel
 from dask_runner.hub.report import say
+from dask_runner.hub.requests import AskState, State
 from dask_runner.hub.versions import tell_of_others
 from dask_runner.launch.launch import Launch
 from dask_runner.launch.own_variables import CLUSTER_VARIABLE, inherited
@@ -34,7 +35,6 @@ from dask_runner.node.exits import Ended
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from dask_runner.hub.requests import State
     from dask_runner.launch.launch import Program
     from dask_runner.launch.settings import Settings
     from dask_runner.meeting.record import Record
@@ -177,13 +177,23 @@ async def _until_end(process: subprocess.Popen[bytes], attachment: Attachment) -
     lost = asyncio.create_task(attachment.ended(asyncio.Event()))
     try:
         await asyncio.wait({ended, lost}, return_when=asyncio.FIRST_COMPLETED)
-        if not ended.done():
+        if ended.done() and process.wait() and await _is_over(attachment):
+            # The program may have noticed first, and failed because of that.
+            await asyncio.wait({lost}, timeout=GRACE)
+        if lost.done():
             await _without_cluster(process, ended, attachment.entry.name, lost.result())
     finally:
         lost.cancel()
         loop.remove_reader(pidfd)
         os.close(pidfd)
     return Ended(process.wait()).shell_status
+
+
+async def _is_over(attachment: Attachment) -> bool:
+    try:
+        return (await attachment.ask(AskState(), State)).ending
+    except RunnerError:  # it does not answer any more
+        return True
 
 
 async def _without_cluster(
@@ -202,7 +212,8 @@ async def _without_cluster(
     status, why = end
     if status == 0:
         # Perhaps the program has shut it down, and has more to do.
-        say(f"the cluster {name!r} has ended")
+        if not ended.done():
+            say(f"the cluster {name!r} has ended")
         await ended
         return
     process.terminate()

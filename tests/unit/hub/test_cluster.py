@@ -259,3 +259,15 @@ def test_a_cluster_that_has_lost_its_name_goes_on() -> None:
         assert await stage.status() == 0
 
     playing(2, name="lab")(play)
+
+
+def test_a_rank_that_fails_twice_for_a_reason_is_told_once() -> None:
+    async def play(stage: Stage) -> None:
+        ranks = await stage.ranks(0, 1, 2)
+        for _ in range(2):
+            ranks[2].say(m.Failed("no such interface", "", "", 78))
+        await stage.until(lambda: stage.said.warnings)
+        (warning,) = stage.said.warnings
+        assert warning.startswith("lost rank 2 on c1: no such interface")
+
+    playing(3, min_workers=2)(play)
