@@ -4,10 +4,10 @@
 
     python -m ci.ahead
 
-makes what is missing of the MPI runtimes, the engine, the base image, the cluster's
-image, the image of this checkout and its SIF. A test that needs one of them waits for
-its lock, or makes it itself and reports why that fails. A failure here ends this
-program, with its reason, and no test.
+makes what is missing of the MPI runtimes, the engine, the base image, the images of the
+cluster and of the browser, the images of this checkout and their SIFs. A test that
+needs one of them waits for its lock, or makes it itself and reports why that fails. A
+failure here ends this program, with its reason, and no test.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from ci import mpi
 from containers import engine
 from containers.base_image import ensure_base
+from containers.browser_image import ensure_browser_image
 from containers.engine import say
 from containers.node_image import ensure_slurm_image
 from containers.site import Site
@@ -33,8 +34,9 @@ from images.table import row
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# The images that the tests run; the SIF is made of the first.
-ROWS = ("openmpi", "mpich")
+# The images that the tests run, and those of them of which they run the SIF.
+ROWS = ("openmpi", "mpich", "openmpi-jupyter")
+SIFS = ("openmpi", "openmpi-jupyter")
 
 
 def fetch_runtimes() -> None:
@@ -47,18 +49,25 @@ def build_images() -> None:
     with closing(engine.ensure()) as client, ThreadPoolExecutor() as pool:
         ensure_base(client, Site.of(os.environ))
         nodes = pool.submit(build_nodes_image)
-        first, *others = (row(name) for name in ROWS)
-        image = build_image(client, first)
-        nodes.result()
-        build_sif(client, image, first)
-        for other in others:
-            build_image(client, other)
+        browser = pool.submit(build_browser_image)
+        for name in ROWS:
+            image = build_image(client, row(name))
+            nodes.result()
+            if name in SIFS:
+                build_sif(client, image, row(name))
+        browser.result()
 
 
 def build_nodes_image() -> None:
     """Build the image of the cluster's nodes, with a connection of its own."""
     with closing(engine.ensure()) as client:
         ensure_slurm_image(client)
+
+
+def build_browser_image() -> None:
+    """Build the image of the browser, with a connection of its own."""
+    with closing(engine.ensure()) as client:
+        ensure_browser_image(client)
 
 
 def tried(task: Callable[[], None]) -> bool:

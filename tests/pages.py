@@ -6,6 +6,10 @@ import contextlib
 import http.client
 import re
 import socket
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 #: The start line's: where the tunnel leads to.
 SOCKET = re.compile(r"8787:(/[^ ']+)")
@@ -44,6 +48,12 @@ def get(path: str, page: str, headers: dict[str, str] | None = None) -> tuple[in
         response = connection.getresponse()
         text = "" if response.status == _SWITCHED else response.read().decode()
         return response.status, text
+
+
+def listens(path: Path) -> bool:
+    """Say whether there is a socket, which listens a moment after it has its name."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        return sock.connect_ex(str(path)) == 0
 
 
 def until_served(path: str) -> str:

@@ -24,15 +24,16 @@ def create(client: docker.DockerClient, name: str) -> dict[str, str]:
 
 def containers(client: docker.DockerClient, name: str) -> list[Container]:
     """Return the nodes, in the order of their names."""
-    found = client.containers.list(all=True, filters={"label": f"{LABEL}={name}"})
+    nodes = [f"{LABEL}={name}", NODE]
+    found = client.containers.list(all=True, filters={"label": nodes})
     return sorted(found, key=lambda container: str(container.name))
 
 
 def remove(client: docker.DockerClient, name: str) -> None:
-    """Remove all parts of a cluster."""
-    for container in containers(client, name):
-        container.remove(force=True, v=True)
+    """Remove all parts of a cluster, and what else is in its network with its label."""
     its = {"label": f"{LABEL}={name}"}
+    for container in client.containers.list(all=True, filters={"label": its["label"]}):
+        container.remove(force=True, v=True)
     for network in client.networks.list(filters=its):
         network.remove()
     for volume in client.volumes.list(filters=its):

@@ -13,7 +13,7 @@ from tornado.httpclient import HTTPClientError
 
 from tests.attacks.stranger import STRANGER, attack, attacking
 from tests.browser import Browser, Home
-from tests.pages import get
+from tests.pages import get, listens
 from tests.ranks import until
 
 if TYPE_CHECKING:
@@ -267,8 +267,8 @@ def test_the_socket_is_its_owners(home: Home) -> None:
     path = home.directory / "socket"
     home.directory.chmod(0o755)
     home.run("dashboard", "--socket", str(path))
-    until(path.is_socket)
-    until(lambda: get(str(path), "/")[0] == 200)
+    until(lambda: listens(path))
+    assert get(str(path), "/")[0] == 200
 
     assert attack(CONNECT, path).stdout == "PermissionError\n"
 

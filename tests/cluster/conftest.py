@@ -71,18 +71,41 @@ def jobs(cluster: Any, request: pytest.FixtureRequest) -> Iterator[Jobs]:
 
 
 @pytest.fixture(scope="session")
-def other_image(
-    request: pytest.FixtureRequest,
-    require: Callable[..., AbstractContextManager[None]],
-) -> str:
+def jupyter_image(request: pytest.FixtureRequest) -> str:
+    """The SIF that has JupyterLab, as the nodes see it."""
+    return _shown(request, "openmpi-jupyter")
+
+
+@pytest.fixture(scope="session")
+def other_image(request: pytest.FixtureRequest) -> str:
     """The SIF of another MPI's family, as the nodes see it."""
+    return _shown(request, "mpich")
+
+
+@pytest.fixture
+def laptop(
+    cluster: Any, require: Callable[..., AbstractContextManager[None]]
+) -> Iterator[Any]:
+    """A machine of the user's, with a browser, that reaches the cluster by ssh."""
+    from containers.browser_image import ensure_browser_image  # noqa: PLC0415  as above
+    from tests.cluster import laptop  # noqa: PLC0415
+
+    with require("a mirror of Debian with Chromium", "cluster"):
+        image = ensure_browser_image(cluster.client)
+    with laptop.laptop(cluster, image) as started:
+        yield started
+
+
+def _shown(request: pytest.FixtureRequest, name: str) -> str:
+    """Return the path of a row's SIF in the cluster, built if need be."""
     from images import sif, table  # noqa: PLC0415  they need the SDK
 
-    row = table.row("mpich")
+    row = table.row(name)
     if ready := os.environ.get("CLUSTER_IMAGES"):
+        require = request.getfixturevalue("require")
         with require(f"{row.sif} in CLUSTER_IMAGES", "cluster"):
             Path(ready, row.sif).stat()
     else:
         build = request.getfixturevalue("build")
-        sif.build_sif(request.getfixturevalue("engine"), build("mpich"), row)
+        sif.build_sif(request.getfixturevalue("engine"), build(name), row)
     return f"/images/{row.sif}"

@@ -4,16 +4,20 @@
 signals.
 """
 
+import json
 import re
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from containers.commands import Completed
 from tests.cluster.jobs import Job, Jobs, told
+from tests.failures import look
 from tests.programs import BEGIN, UNTIL_TOLD
+from tests.ranks import until
 
 # After the blow.
 END_SECONDS = 10
@@ -126,11 +130,21 @@ def test_a_script_has_time_to_save_its_work_after_scancel(begin: Begin) -> None:
     assert done.stdout.endswith("saved 1024\n"), told(done)
 
 
+def hears_signals(jobs: Jobs, node: str) -> bool:
+    """Say whether the rank of a node is past the time in which a signal is its end."""
+    line = ["python3", "-c", Path(look.__file__).read_text(), "SLURM_PROCID="]
+    found = jobs.cluster.run(line, node=node, user="user").stdout.splitlines()
+    processes = [json.loads(one) for one in found]
+    return any(one["hears"] and one["name"].startswith("dask-") for one in processes)
+
+
 def test_a_job_that_is_cancelled_before_it_is_ready_leaves_nothing(
     jobs: Jobs,
 ) -> None:
     job = jobs.srun("-N2 -n2", "-c", "print('begun')")
     job.wait_for("2 ranks")
+    # A rank that is ended before its first line reads no notice, which waits for it.
+    until(lambda: hears_signals(jobs, "c2"))
 
     jobs.shell("scancel", "--user=user")
 

@@ -78,7 +78,8 @@ def test_an_unmodified_script_runs_on_a_cluster_of_the_allocation(
         # For what the script starts: whose program it is, where its dashboard is, and
         # that the variables of TLS are not the user's.
         "environ": [
-            f"DASKRUNNER_{name}" for name in ("CLUSTER", "DASHBOARD", "SITEHOOK", "TLS")
+            f"DASKRUNNER_{name}"
+            for name in ("CLUSTER", "DASHBOARD", "NAME", "SITEHOOK", "TLS")
         ],
     }, told(done)
     assert len(done.stderr.splitlines()) <= MOST_LINES, told(done)

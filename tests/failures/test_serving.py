@@ -153,7 +153,8 @@ def test_each_ends_in_time_with_the_true_cause_or_goes_on(
             else:
                 assert stage.status(stage.used) == strike.used
                 assert "the cluster 'lab' " in stage.used.running.stderr
-                assert "Traceback" not in stage.used.running.stderr
+                # A traceback may be the program's own, and none of ours.
+                assert "site-packages/dask_runner/" not in stage.used.running.stderr
             if strike.served is None:
                 line = ("apptainer", "run", SIF, "stop", "lab")
                 done = jobs.start(*line).running.wait()

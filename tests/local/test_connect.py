@@ -249,6 +249,19 @@ def test_a_program_whose_cluster_is_lost_ends_with_69() -> None:
         assert run.wait().status == 69
 
 
+def test_a_program_that_notices_first_ends_with_69_as_well() -> None:
+    # It fails of itself, within a moment of the scheduler's end.
+    code = FOREVER.replace("time.sleep(600)", "client.submit(time.sleep, 600).result()")
+    with serving("lab") as run:
+        client = holding(run, code)
+        (scheduler,) = run.named("dask-scheduler")
+        os.kill(scheduler, signal.SIGKILL)
+        _, err = client.communicate(timeout=SECONDS)
+        assert client.returncode == 69
+        assert "the cluster 'lab' has ended with status 69" in err
+        assert run.wait().status == 69
+
+
 def test_a_program_whose_hub_is_killed_ends_with_69() -> None:
     with serving("lab") as run:
         client = holding(run, FOREVER)

@@ -15,7 +15,7 @@ import pytest
 from tornado.httpclient import HTTPClientError
 
 from tests.browser import Browser, Home
-from tests.pages import get
+from tests.pages import get, listens
 from tests.ranks import until
 from tests.running import DASK_RUNNER, Run
 
@@ -177,7 +177,7 @@ def test_a_socket_shows_all_clusters_below_their_names(
     home.serve("a")
     path = tmp_path / "socket"
     shown = home.run("dashboard", "--socket", str(path))
-    until(path.is_socket)
+    until(lambda: listens(path))
     until(lambda: get(str(path), "/status")[0] == 200)
     status, index = get(str(path), "/")
     assert status == 200
@@ -230,8 +230,7 @@ def test_it_ends_with_a_killed_parent_where_that_is_asked(tmp_path: Path) -> Non
     words = [str(DASK_RUNNER), "dashboard", "--socket", str(path), "--with-parent"]
     code = f"import subprocess; subprocess.run({words})"
     with Run((sys.executable, "-c", code)) as parent:
-        until(path.is_socket)
-        until(lambda: answers(path))
+        until(lambda: listens(path))
         parent.signal(signal.SIGKILL)
         until(lambda: not parent.pids)
         assert not path.exists()

@@ -1,4 +1,4 @@
-"""The commands of ``dask-runner`` and their options, for click.
+"""The commands of ``dask-runner``, for click.
 
 The command is also ``dask runner``, so every ``dask`` command loads this module:
 imports that take time stand in the functions that need them.
@@ -10,17 +10,25 @@ import json
 import os
 import signal
 import sys
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from dask_runner import __version__, linux
+from dask_runner.cli.grammar import (
+    BEFORE,
+    GRAMMAR,
+    ConnectCommand,
+    Invocation,
+    RunByDefault,
+    RunCommand,
+    ServeCommand,
+    options_of,
+)
 from dask_runner.cli.usage import as_usage_error
 from dask_runner.errors import ConfigError, RunnerError, UsageError
 from dask_runner.hub.report import say
 from dask_runner.launch.detect import prints_shared_errors
-from dask_runner.launch.options import OPTIONS
 from dask_runner.launch.settings import configured, settle
 from dask_runner.node.follower import NO_RUN, Beside
 
@@ -28,163 +36,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from dask_runner.launch.launch import Program
-    from dask_runner.launch.options import Option
-
-_GRAMMAR = "[OPTIONS] SCRIPT [ARGS]... | -m MODULE [ARGS]... | -c CODE [ARGS]..."
-_USAGE = {"run": "", "connect": "connect [NAME] "}
-_KINDS = {"-m": "module", "-c": "code", "--": "command"}
-_HELP = ("--help", "--version")
-
-
-@dataclass(frozen=True, slots=True)
-class _Invocation:
-    """The command line of ``run``, as click's context carries it.
-
-    Attributes
-    ----------
-    beside : Beside
-        The connections to the other ranks of the node.
-    kind : str
-        The kind of program; empty where there is none.
-    words : list of str
-        The program and its arguments.
-    args : list of str
-        All arguments of ``dask-runner``.
-    name : str
-        The name of a cluster that is before the program; empty where there is none.
-    """
-
-    beside: Beside
-    kind: str = ""
-    words: list[str] = field(default_factory=list)
-    args: list[str] = field(default_factory=list)
-    name: str = ""
-
-
-class _RunByDefault(click.Group):
-    """``dask-runner script.py`` means ``dask-runner run script.py``."""
-
-    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
-        del ctx
-        return [_GRAMMAR, "|", "-- COMMAND [ARGS]...", "|", "VERB [ARGS]..."]
-
-    def format_options(
-        self, ctx: click.Context, formatter: click.HelpFormatter
-    ) -> None:
-        super().format_options(ctx, formatter)
-        records = [one.get_help_record(ctx) for one in self.commands["run"].params]
-        with formatter.section("Options of run"):
-            formatter.write_dl([record for record in records if record])
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        # A script may have that name, too.
-        if args[:1] == ["help"] and not os.path.exists("help"):  # noqa: PTH110  as Python
-            args = [*args[1:2], "--help"]
-        if not args or (args[0] not in self.commands and args[0] not in _HELP):
-            args = ["run", *args]
-        return super().parse_args(ctx, args)
-
-
-class _RunCommand(click.Command):
-    """A command whose options end where the user's program begins."""
-
-    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
-        del ctx
-        return [_GRAMMAR, "|", "-- COMMAND [ARGS]..."]
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ours, kind, words = self._split(ctx, args)
-        beside = ctx.obj or Beside()
-        ctx.obj = _Invocation(beside, kind, words, list(args))
-        return super().parse_args(ctx, ours)
-
-    def _split(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[list[str], str, list[str]]:
-        """Return our options, the kind of the program, and the program's words."""
-        valued = {
-            name
-            for parameter in self.get_params(ctx)
-            if isinstance(parameter, click.Option) and not parameter.is_flag
-            for name in parameter.opts
-        }
-        at = 0
-        while at < len(args):
-            word = args[at]
-            if word in _KINDS:
-                return args[:at], _KINDS[word], args[at + 1 :]
-            if not word.startswith("-") or word == "-":
-                return args[:at], "script", args[at:]
-            at += 2 if word in valued else 1
-        return args, "", []
-
-
-class _ConnectCommand(_RunCommand):
-    """The same, where a cluster's name may come before the program."""
-
-    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
-        return ["[NAME]", *super().collect_usage_pieces(ctx)]
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        from dask_runner.cli.connect import begins_with_name  # noqa: PLC0415  few
-
-        ours, kind, words = self._split(ctx, args)
-        name = ""
-        if kind == "script" and begins_with_name(words, os.environ):
-            name = words[0]
-            more, kind, words = self._split(ctx, words[1:])
-            ours += more
-        ctx.obj = _Invocation(ctx.obj or Beside(), kind, words, list(args), name)
-        return click.Command.parse_args(self, ctx, ours)
-
-
-class _ServeCommand(click.Command):
-    """A command that starts ranks, and has no program."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.obj = _Invocation(ctx.obj or Beside(), args=[self.name or "", *args])
-        return super().parse_args(ctx, args)
-
-
-def _options(
-    verb: str,
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the options of a verb."""
-
-    def give(command: Callable[..., None]) -> Callable[..., None]:
-        for option in reversed(OPTIONS):
-            if option.verb in ("", verb):
-                command = _click_option(option)(command)
-        return command
-
-    return give
-
-
-def _click_option(
-    option: Option,
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    if not option.metavar:
-        return click.option(
-            f"--{option.name}/--no-{option.name}",
-            option.key,
-            default=None,
-            help=f"{option.help} [default: {str(option.default).lower()}]",
-        )
-    names = [f"--{option.name}", *filter(None, [option.short])]
-    shown = "" if option.default in (None, ()) else f" [default: {option.default}]"
-    return click.option(
-        *names,
-        option.key,
-        metavar=option.metavar,
-        multiple=option.multiple,
-        help=option.help + shown,
-    )
 
 
 @click.group(
     # `dask` lists the command by this name, not by the entry point's.
     "runner",
-    cls=_RunByDefault,
+    cls=RunByDefault,
     context_settings={"help_option_names": ["--help"]},
     epilog="The verb run may be left out: dask-runner -n 4 script.py is dask-runner "
     "run -n 4 script.py. Options of dask-runner come before the script, the script's "
@@ -195,10 +52,10 @@ def cli() -> None:
     """Run a program on a Dask cluster of all the ranks that a launcher started."""
 
 
-@cli.command(cls=_RunCommand)
-@_options("run")
+@cli.command(cls=RunCommand)
+@options_of("run")
 @click.pass_obj
-def run(invocation: _Invocation, /, **given: Any) -> NoReturn:
+def run(invocation: Invocation, /, **given: Any) -> NoReturn:
     """Run SCRIPT once, as the client of a Dask cluster of all ranks.
 
     Every option is also a key of Dask's configuration under "runner:", and a
@@ -207,10 +64,10 @@ def run(invocation: _Invocation, /, **given: Any) -> NoReturn:
     _play_a_rank(lambda: _program(invocation), invocation, given)
 
 
-@cli.command(cls=_ServeCommand)
-@_options("serve")
+@cli.command(cls=ServeCommand)
+@options_of("serve")
 @click.pass_obj
-def serve(invocation: _Invocation, /, **given: Any) -> NoReturn:
+def serve(invocation: Invocation, /, **given: Any) -> NoReturn:
     """Serve a Dask cluster of all ranks, until it is stopped.
 
     It ends by `dask-runner stop`, when it is idle or nobody is connected for as long as
@@ -222,14 +79,14 @@ def serve(invocation: _Invocation, /, **given: Any) -> NoReturn:
 
 def _play_a_rank(
     program: Callable[[], Program | None],
-    invocation: _Invocation,
+    invocation: Invocation,
     given: dict[str, Any],
 ) -> NoReturn:
     def play() -> int:
         _check_working_directory()
         settings = settle(given, configured(os.environ))
-        # Until a process of ours watches this one.
-        from dask_runner.node.orphans import LAST, die_in  # noqa: PLC0415  as below
+        # Until a process of ours watches this one. As main, which did not know it yet.
+        from dask_runner.node.kill_timer import LAST, die_in  # noqa: PLC0415  as below
 
         die_in(settings.timeout + LAST)
         # --help needs no event loop.
@@ -243,7 +100,7 @@ def _play_a_rank(
     _end(play, str(given.get("launcher") or "auto"), invocation.beside, given)
 
 
-def _program(invocation: _Invocation, verb: str = "run") -> Program:
+def _program(invocation: Invocation, verb: str = "run") -> Program:
     from dask_runner.launch.launch import Program  # noqa: PLC0415  as above
     from dask_runner.node.program import descriptors  # noqa: PLC0415  as above
 
@@ -251,7 +108,7 @@ def _program(invocation: _Invocation, verb: str = "run") -> Program:
     if not words:
         raise UsageError(
             f"nothing after the {kind} flag" if kind else "no program to run",
-            f"dask-runner {_USAGE[verb]}{_GRAMMAR}",
+            f"dask-runner {BEFORE[verb]}{GRAMMAR}",
             f"list the options with dask-runner {verb} --help",
         )
     return Program(kind, words[0], tuple(words[1:]), descriptors(words))
@@ -276,7 +133,7 @@ def info(*, as_json: bool, launcher: str) -> NoReturn:
     _end(play, launcher)
 
 
-@cli.command(cls=_ConnectCommand)
+@cli.command(cls=ConnectCommand)
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),
@@ -286,7 +143,7 @@ def info(*, as_json: bool, launcher: str) -> NoReturn:
     help="How long to wait for a cluster that is starting.",
 )
 @click.pass_obj
-def connect(invocation: _Invocation, /, *, timeout: float) -> NoReturn:
+def connect(invocation: Invocation, /, *, timeout: float) -> NoReturn:
     """Run SCRIPT as one more client of the running cluster NAME.
 
     Its Client() is that cluster, and so it is in all that a COMMAND starts: dask-runner

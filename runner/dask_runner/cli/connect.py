@@ -177,7 +177,7 @@ def _ready(attachment: Attachment, state: State) -> m.Ready:
     """Return what tells a program of its cluster."""
     name, record = attachment.named.name, attachment.named.record
     link = f"dask-runner dashboard {name}" if state.dashboard else ""
-    return m.Ready(state.address, link, state.workers, *record.for_dask)
+    return m.Ready(state.address, link, state.workers, *record.for_dask, name)
 
 
 class Watched:

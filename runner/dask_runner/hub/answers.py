@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dask_runner.errors import ConfigError, RunnerError, UnavailableError
 from dask_runner.hub import messages as m
 from dask_runner.hub import requests as r
+from dask_runner.hub.messages import ProtocolError
 from dask_runner.hub.splice import splice
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ class Answers:
         except RunnerError as error:
             channel.send(r.Denied(error.saw, error.needed, error.do, error.status))
             await channel.closed()
+        except ProtocolError:
+            channel.close()  # what asks is no dask-runner, though it has the key
 
     async def _state(self, channel: Channel, request: r.Request) -> None:
         del request

@@ -162,15 +162,14 @@ async def ask(
 ) -> T:
     """Return the answer to a request that has one.
 
+    *seconds* is for the connection, and again for the answer.
+
     Raises
     ------
     SilentError, RunnerError
         As in :func:`asking` and :func:`answer`.
     """
-    async with (
-        asyncio.timeout(2 * seconds),
-        asking(record, request, seconds) as channel,
-    ):
+    async with asking(record, request, seconds) as channel:
         return await answer(channel, kind, seconds)
 
 

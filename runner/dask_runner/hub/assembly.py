@@ -112,7 +112,8 @@ class Assembly:
             )
             if client is not None:
                 workers = self._roster.registered
-                client.tell(m.Ready(self.scheduler.address, link, workers))
+                name = self._report.name
+                client.tell(m.Ready(self.scheduler.address, link, workers, name=name))
             self._ending.begins()
             self._wait_no_longer()
         self._ending.changed()

@@ -83,8 +83,6 @@ class Attachment:
             return await ask(self.named.record, request, kind)
         except SilentError as why:
             raise self._silent(why) from None
-        except TimeoutError:
-            raise self._silent(SilentError("no answer", gone=False)) from None
 
     async def started(self, seconds: float) -> State:
         """Return the state of the cluster, once it has a scheduler.

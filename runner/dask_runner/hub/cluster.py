@@ -251,6 +251,10 @@ class Cluster:
         else:
             self._report.note(f"nothing can attach to this cluster: {error.saw}")
 
+    def has_lost_its_name(self, error: ConfigError) -> None:
+        """Warn of it; the programs that use the cluster already go on."""
+        self._report.warn(f"nothing can attach to this cluster any more: {error.saw}")
+
     @property
     def _serves(self) -> bool:
         return self._plan.client is None

@@ -32,7 +32,7 @@ class Losses:
 
     def __init__(self, report: Reporter) -> None:
         self._report = report
-        self._lost: dict[tuple[str, str], list[int]] = {}
+        self._lost: dict[tuple[str, str], set[int]] = {}
 
     def add(self, member: Member, why: object) -> None:
         """Note a lost rank and the reason; it is reported a moment later."""
@@ -42,13 +42,14 @@ class Losses:
         """Note a rank that was lost before it joined."""
         if not self._lost:
             later(TOGETHER, self.tell)
-        self._lost.setdefault((node, str(why)), []).append(rank)
+        # A rank may give the same reason more than once.
+        self._lost.setdefault((node, str(why)), set()).add(rank)
 
     def tell(self) -> None:
         """Report the losses that have not been reported yet."""
         lost, self._lost = self._lost, {}
         for (node, why), ranks in lost.items():
-            self._report.warn(f"lost {ranks_in_words(ranks)} on {node}: {why}")
+            self._report.warn(f"lost {ranks_in_words([*ranks])} on {node}: {why}")
 
 
 def never_came(message: m.Absent, node: str, size: int) -> AssemblyError:

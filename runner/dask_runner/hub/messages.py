@@ -327,7 +327,8 @@ class Start(Message):
 class Ready(Message):
     """The cluster is complete, so the client may begin.
 
-    The hub leaves the keys empty; a rank adds them for its own client.
+    The hub leaves the keys empty; a rank adds them for its own client. *name* is the
+    cluster's, and empty if it has none.
     """
 
     address: str
@@ -335,6 +336,7 @@ class Ready(Message):
     nworkers: int
     certificate: str = ""
     private_key: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,15 @@ import asyncio
 import platform
 import re
 import time
+from contextlib import suppress
+from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from dask_runner.errors import ConfigError
+from dask_runner.errors import ConfigError, RunnerError
 from dask_runner.hub.ask import SilentError, ask
 from dask_runner.hub.requests import AskState, State
+from dask_runner.hub.threads import in_thread
 from dask_runner.meeting import cluster_directory
 from dask_runner.meeting.cluster_directory import (
     REFRESH,
@@ -107,16 +110,8 @@ class Naming:
     async def _try(self, name: str) -> ConfigError | None:
         """Take a name; return why it cannot be had."""
         path = cluster_directory.path_of(name, self._environ)
-        named = NamedRecord(
-            name,
-            self._named.job_id,
-            self._named.launcher,
-            self._named.began,
-            self._named.python,
-            self._named.distributed,
-            self._named.record,
-        )
-        # Files are written here and not in a thread: one could write its file after the
+        named = replace(self._named, name=name)
+        # Files are written here and not in a thread, which could write one after the
         # cluster has withdrawn it.
         while not cluster_directory.claim(path, named):
             entry = cluster_directory.entry(path)
@@ -155,7 +150,7 @@ class Naming:
         while self._path is not None:
             await asyncio.sleep(REFRESH)
             try:
-                await asyncio.to_thread(cluster_directory.refresh, self._path)
+                await in_thread(cluster_directory.refresh, self._path)
             except (OSError, BadRecordError):
                 # The user has removed it, or it was taken for stale while this
                 # process was stopped.
@@ -190,7 +185,8 @@ async def _taken(entry: Entry) -> ConfigError | None:
     if named.job_id and named.launcher != "local":
         where += f" in {named.launcher} job {named.job_id}"
     try:
-        await ask(named.record, AskState(), State, SECONDS)
+        with suppress(RunnerError):  # it answers, whatever it says
+            await ask(named.record, AskState(), State, SECONDS)
     except SilentError as why:
         age = cluster_directory.age(entry.path)
         if why.gone or age > STALE:

@@ -54,7 +54,7 @@ class Reporter:
         self._quiet = quiet
         self._bar: _Bar | None = None
         self._launched = False
-        self._name = ""
+        self.name = ""
 
     def start(self, world: World, layout: str) -> None:
         """Print the launcher, the job, the number of ranks and the layout."""
@@ -66,7 +66,7 @@ class Reporter:
 
     def named(self, name: str) -> None:
         """Use the cluster's name in what is printed from now on."""
-        self._name = name
+        self.name = name
 
     def progress(self, up: int, planned: int) -> None:
         """Move the bar, if stderr is a terminal."""
@@ -99,7 +99,7 @@ class Reporter:
         from dask_runner.hub.dashboard import told  # noqa: PLC0415  on rank 0 alone
 
         place = f"{_user()}@{node}"
-        link, line = told(scheduler, place, self._name, launched=self._launched)
+        link, line = told(scheduler, place, self.name, launched=self._launched)
         if line:
             self.note(line)
         return link

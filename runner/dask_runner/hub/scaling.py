@@ -137,9 +137,10 @@ class Scaling:
         """Expect nothing more of the workers of a rank, which is lost."""
         for name in [name for name, one in self._starting.items() if one is member]:
             del self._starting[name]
-        there = {name for one in self._roster.members for name in one.offers}
-        self._leaving &= there
-        self._unable &= there
+        if self._leaving or self._unable:  # else all ranks would be searched for each
+            there = {name for one in self._roster.members for name in one.offers}
+            self._leaving &= there
+            self._unable &= there
         self._advance()
 
     def _advance(self) -> None:

@@ -132,11 +132,15 @@ class Hub:
         naming = self._naming
         try:
             await naming.claim()
-            self.cluster.has_name(naming.name)
+        except ConfigError as error:
+            self.cluster.has_no_name(error)
+            return
+        self.cluster.has_name(naming.name)
+        try:
             naming.add_address(await self.cluster.scheduler_address())
             await naming.keep()
         except ConfigError as error:
-            self.cluster.has_no_name(error)
+            self.cluster.has_lost_its_name(error)
 
     def withdraw(self) -> None:
         """Remove the cluster's record from the cluster directory."""

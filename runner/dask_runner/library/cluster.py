@@ -16,6 +16,7 @@ import dask
 import distributed
 import distributed.deploy
 from dask.utils import parse_timedelta
+from distributed.comm import CommClosedError
 from distributed.core import Status, rpc
 
 from dask_runner.errors import RunnerError, UnavailableError
@@ -25,7 +26,11 @@ from dask_runner.hub.report import say
 from dask_runner.hub.requests import AskScale, AskState, Scaling, State
 from dask_runner.library import scaling
 from dask_runner.programs.dask_tls import as_security
-from dask_runner.programs.sitehook.for_client import Link, other_versions
+from dask_runner.programs.sitehook.for_client import (
+    Link,
+    in_jupyter,
+    other_versions,
+)
 
 if TYPE_CHECKING:
     import builtins
@@ -85,6 +90,8 @@ class Cluster(distributed.deploy.Cluster):  # type: ignore[misc]  # Dask has no 
         differ = other_versions(named.name, named.python, named.distributed)
         if differ and not self._attachment.own(os.environ):  # which has been told
             say(differ)
+        # The same function is added once, however many clusters there are.
+        logging.getLogger("distributed.batched").addFilter(_tells_more_than_a_loss)
         self.security = as_security(*named.record.for_dask)
         super().__init__(asynchronous=asynchronous, loop=loop, name=named.name)
         _OPEN.add(self)
@@ -293,10 +300,12 @@ class Cluster(distributed.deploy.Cluster):  # type: ignore[misc]  # Dask has no 
         port = self.scheduler_info.get("services", {}).get("dashboard")
         if port or "{port}" not in template:  # a proxy has an address without a port
             return str(super().dashboard_link)
+        if there := in_jupyter(self.name, os.environ):
+            return there
         if self._attachment.own(os.environ) and isinstance(template, Link):
             return template.ours
-        there = self._state is not None and self._state.dashboard
-        return f"dask-runner dashboard {self.name}" if there else ""
+        served = self._state is not None and self._state.dashboard
+        return f"dask-runner dashboard {self.name}" if served else ""
 
     def _repr_html_(self, cluster_status: Any = None) -> str:
         def shown(link: re.Match[str]) -> str:
@@ -314,6 +323,14 @@ _LINK = re.compile(r'<a href="([^"]*)" target="_blank">\1</a>')
 
 #: Those that are not closed.
 _OPEN: weakref.WeakSet[Cluster] = weakref.WeakSet()
+
+
+def _tells_more_than_a_loss(line: logging.LogRecord) -> bool:
+    """Keep Dask from logging a traceback for a cluster's end, which we tell in a line.
+
+    It does so where a client was sending something as the scheduler went.
+    """
+    return not (line.exc_info and isinstance(line.exc_info[1], CommClosedError))
 
 
 @contextmanager

@@ -141,6 +141,9 @@ def workers(
         "resources": settings.resources,
     }
     prefix = f"{launch.worker_name}-{world.rank}" if launch.worker_name else world.rank
+    # Dask sorts the names in what notebooks show: all are text where some have to be.
+    if settings.nworkers is not None or len(bound) > 1:
+        prefix = str(prefix)
     each = [
         one.named(prefix if number == 0 else f"{prefix}-{number}")
         for number, one in enumerate(bound)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from dask_runner.errors import ConfigError, RunnerError
 from dask_runner.hub import messages as m
+from dask_runner.meeting import cluster_directory
 from dask_runner.meeting.record import with_address
 from dask_runner.node import find_hub
 from dask_runner.node.connection import Connection
@@ -35,6 +36,7 @@ class OwnContact(RankContact):
         super().__init__(launch.world.rank)
         self._timeout = launch.settings.timeout
         self._silence = launch.settings.silence
+        self._environ = launch.environ
         self._meeting = meeting
         self._node = node
 
@@ -92,10 +94,14 @@ class OwnContact(RankContact):
         return self._meeting.files
 
     def inherit(self) -> None:
-        """Take over from rank 0, which is lost, to withdraw the record at the end."""
+        """Take over from rank 0, which is lost, to withdraw its record at the end.
+
+        The cluster's name goes at once.
+        """
         if self.has_met and not self.met.connection.silent:
             # Rank 0's kernel closed the connection: no process is left to withdraw it.
             self._meeting.adopt(self.met.record.nonce)
+            cluster_directory.remove_of(self.met.record.nonce, self._environ)
 
     def withdraw(self) -> None:
         """Remove the record and notices, so that no rank finds them any more."""

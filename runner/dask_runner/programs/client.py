@@ -27,7 +27,7 @@ from dask_runner.node.instructions import RunClient
 from dask_runner.node.program import STDIN
 from dask_runner.programs import lifeline, openblas, user_modules
 from dask_runner.programs.command import become, environment
-from dask_runner.programs.sitehook.for_client import DASHBOARD, Link, advise
+from dask_runner.programs.sitehook.for_client import DASHBOARD, NAME, Link, advise
 from dask_runner.resources import open_files
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def begin(channel: BlockingChannel) -> None:
     if not isinstance(ready, m.Ready):
         raise SystemExit(0)
     os.environ["DASK_SCHEDULER_ADDRESS"] = ready.address
-    os.environ[DASHBOARD] = ready.dashboard
+    os.environ |= {DASHBOARD: ready.dashboard, NAME: ready.name}
     # A script starts other Pythons, too, whose Client() connects.
     os.environ.update(environment(os.environ))
     program = run.program

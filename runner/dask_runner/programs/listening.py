@@ -114,6 +114,12 @@ class Scheduler(distributed.Scheduler):  # type: ignore[misc]  # Dask has no typ
         self.plugins[watcher.name] = watcher
         return found
 
+    def coerce_address(self, addr: Any, resolve: bool = True) -> Any:
+        """Return the address of a worker; its rank's number is a name as well."""
+        if isinstance(addr, int) and str(addr) in self.aliases:
+            addr = str(addr)
+        return super().coerce_address(addr, resolve)
+
     def identity(self, *args: Any, **options: Any) -> Any:
         """Return Dask's description of the scheduler, without a port on loopback.
 

@@ -143,6 +143,7 @@ async def _retire(channel: Channel, scheduler: Scheduler, message: m.Retire) -> 
     try:
         names = await retiring.retire(scheduler, message.left, set(message.names))
     except Exception:
+        # It is Dask's code that failed: the cluster goes on with all of its workers.
         logger.exception("Workers were not retired")
         names = message.names
     channel.send(m.Staying(names))

@@ -216,3 +216,24 @@ def test_a_hub_that_is_gone_is_told_from_one_that_is_silent() -> None:
             assert not error.value.gone
 
     playing(1, kind=Served)(play)
+
+
+def test_a_hub_that_lets_in_and_says_nothing_is_silent_too() -> None:
+    async def play(stage: Served) -> None:
+        await stage.rank(0)  # whose scheduler does not say what it does
+        with pytest.raises(SilentError, match=r"no answer within 0\.2 s"):
+            await ask(stage.record(), r.AskState(), r.State, 0.2)
+
+    playing(1, kind=Served)(play)
+
+
+def test_what_is_no_message_after_a_request_ends_the_connection_alone() -> None:
+    async def play(stage: Served) -> None:
+        async with asking.asking(stage.record(), r.Attend()) as channel:
+            await asking.answer(channel, r.State)
+            await channel.send_bytes(b"\xff" * 8)
+            async with asyncio.timeout(PATIENCE):
+                assert await asking.last_word(channel) is None
+        assert not (await state(stage)).ending
+
+    playing(1, kind=Served)(play)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dask_runner.errors import ConfigError
-from dask_runner.hub import naming
+from dask_runner.hub import naming, requests
 from dask_runner.hub.naming import Naming
 from dask_runner.meeting import cluster_directory
 from tests.local.served import Served, silent_port
@@ -67,6 +67,19 @@ def test_the_name_of_a_cluster_that_answers_is_refused(environ: dict[str, str]) 
         with pytest.raises(ConfigError, match="a cluster named 'lab' is running on c1"):
             await new(environ).claim()
         assert nonces(environ) == {"lab": "n"}
+
+    playing(1, kind=Served)(play)
+
+
+def test_a_cluster_that_answers_with_an_error_runs_as_well(
+    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requests, "VERSION", 99)  # of that cluster
+
+    async def play(stage: Served) -> None:
+        lay(environ, stage.record())
+        with pytest.raises(ConfigError, match="a cluster named 'lab' is running on c1"):
+            await new(environ).claim()
 
     playing(1, kind=Served)(play)
 

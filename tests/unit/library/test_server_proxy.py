@@ -10,7 +10,8 @@ from dask_runner.proxy.access import Passed, judge
 
 
 def test_it_finds_the_server_by_its_entry_point() -> None:
-    (point,) = entry_points(group="jupyter_serverproxy_servers", name="dask-runner")
+    kind, name = "jupyter_serverproxy_servers", "proxy/dask-runner"
+    (point,) = entry_points(group=kind, name=name)
 
     assert point.load() is server
 

@@ -37,6 +37,7 @@ FILES = sorted(
 ELSEWHERE = {
     "cli/check": "local/test_check.py",
     "cli/commands": "local/test_command.py",
+    "cli/grammar": "unit/cli/test_usage.py",
     "cli/dashboard": "local/test_proxy.py",
     "cli/local": "local/test_command.py",
     "cli/stop": "local/test_serve.py",

@@ -15,11 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from types import TracebackType
 
 #: Says where the cluster's dashboard is, or how one comes to it, to such a Python.
 DASHBOARD = "DASKRUNNER_DASHBOARD"
+#: Gives such a Python the cluster's name.
+NAME = "DASKRUNNER_NAME"
+#: Gives what Jupyter starts the prefix of its addresses, if it shows our dashboards.
+JUPYTER = "DASKRUNNER_JUPYTER"
 
 #: Tells such a Python what it attaches to: the cluster's name, its Python and its Dask.
 VERSIONS = "DASKRUNNER_VERSIONS"
@@ -54,7 +58,8 @@ class Link(str):
     """Dask's template of the links to dashboards, which knows the cluster's as well.
 
     Dask fills in the scheduler's host, and a port. Ours has no port that is for all;
-    other clusters of the same program have, and their links stay as they are.
+    other clusters of the same program have, and their links stay as they are. So does a
+    template of the user's that needs no port.
     A scheduler that starts in this process shows its link, too: the program makes
     another cluster, and is told that it has one.
 
@@ -82,7 +87,7 @@ class Link(str):
 
     def format(self, *args: Any, **values: Any) -> str:
         """Fill in as for any cluster, if it is one that has a port."""
-        if values.get("port") is None:
+        if values.get("port") is None and "{port}" in self:
             return self.ours
         self._tell_of_another()
         return super().format(*args, **values)
@@ -133,10 +138,30 @@ def prepare() -> None:
     told = os.environ.get(VERSIONS, "").split()
     if told and (differ := other_versions(*told)):
         _say(differ)
-    Link.set(os.environ.get(DASHBOARD, ""))
+    there = in_jupyter(os.environ.get(NAME, ""), os.environ)
+    Link.set(there or os.environ.get(DASHBOARD, ""))
     _advise_at_the_end()
     if "_ssl" in sys.modules:
         _repair()
+
+
+def in_jupyter(name: str, environ: Mapping[str, str]) -> str:
+    """Return the link by which a cluster's dashboard is shown in Jupyter.
+
+    Parameters
+    ----------
+    name : str
+        The cluster's; empty if it has none.
+    environ : mapping
+
+    Returns
+    -------
+    str
+        Without the host, which is the notebook's own; empty if Jupyter does not show
+        our dashboards, or has not started this process.
+    """
+    prefix = environ.get(JUPYTER, "")
+    return f"{prefix}proxy/dask-runner/{name}/status" if prefix and name else ""
 
 
 def advise(error: BaseException) -> None:

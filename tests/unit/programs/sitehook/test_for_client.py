@@ -8,7 +8,13 @@ from importlib import metadata
 import pytest
 from distributed import Client
 
-from dask_runner.programs.sitehook.for_client import Link, advise, other_versions
+from dask_runner.programs.sitehook.for_client import (
+    JUPYTER,
+    Link,
+    advise,
+    in_jupyter,
+    other_versions,
+)
 
 #: An import of a module that may be installed here.
 MISSING = "raise ModuleNotFoundError(\"No module named '"
@@ -65,6 +71,29 @@ def test_a_link_to_a_cluster_elsewhere_is_no_cluster_of_this_program(
     assert link.format(scheme="http", host="c7", port=1) == "http://c7:1/status"
     assert link.format(scheme="http", host="c7", port=None) == "ours"
     assert capsys.readouterr().err == ""
+
+
+def test_a_template_of_the_user_that_needs_no_port_stays_as_it_is() -> None:
+    link = Link("/user/{USER}/dask")
+    link.ours = "ours"
+
+    assert link.format(USER="me", host="c7", port=None) == "/user/me/dask"
+
+
+@pytest.mark.parametrize(
+    ("name", "prefix", "link"),
+    [
+        ("lab", "/", "/proxy/dask-runner/lab/status"),
+        ("lab", "/user/me/", "/user/me/proxy/dask-runner/lab/status"),
+        ("lab", "", ""),
+        ("", "/user/me/", ""),
+    ],
+)
+def test_jupyter_shows_a_cluster_that_has_a_name(
+    name: str, prefix: str, link: str
+) -> None:
+    assert in_jupyter(name, {JUPYTER: prefix}) == link
+    assert in_jupyter(name, {}) == ""
 
 
 OWN = platform.python_version(), metadata.version("distributed")
