@@ -62,9 +62,8 @@ print(json.dumps([found, glob.glob(private + "/*")]))
     "connects to every port and socket of JupyterLab and its kernels beside your "
     "cluster, and looks for its token in files, the list of processes and the job's "
     "output",
-    "no token and no answer, but for ZeroMQ's greeting at one port of each kernel, where "
-    "ipykernel takes the output of its own forks, by a secret; all else are sockets that "
-    "only you can open",
+    "no token, and no answer but ZeroMQ's greeting, at the port where ipykernel takes "
+    "by a secret what its own forks print; all else are sockets of yours alone",
 )
 def test_nothing_of_jupyterlab_answers_another_account(
     jobs: Jobs,
