@@ -347,6 +347,47 @@ static void wait_at_most(int leader, time_t seconds)
     setsockopt(leader, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
 }
 
+static bool is_stopped(pid_t pid)
+{
+    char path[32], text[LINE];
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return false;
+    size_t length = fread(text, 1, sizeof(text) - 1, file);
+    fclose(file);
+    text[length] = '\0';
+    const char *state = strrchr(text, ')');
+    return state && strncmp(state, ") T ", 4) == 0;
+}
+
+/* Wait for the leader's first word, and return whether there is something to read; kill
+ * a leader that is stopped meanwhile, which nobody else may watch yet (follower.py). */
+static bool await_answer(int leader)
+{
+    struct ucred told = {0};
+    socklen_t size = sizeof(told);
+    getsockopt(leader, SOL_SOCKET, SO_PEERCRED, &told, &size);
+    int64_t latest = now_ms() + ANSWERS_S * 1000;
+    wait_at_most(leader, STANDS_S);
+    for (int stands = 0;;) {
+        char byte;
+        ssize_t got = recv(leader, &byte, 1, MSG_PEEK);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got >= 0 || errno != EAGAIN)
+            break;
+        /* Twice: both may have been stopped together, and continued. */
+        stands = told.pid > 0 && is_stopped(told.pid) ? stands + 1 : 0;
+        if (stands > 1)
+            kill(told.pid, SIGKILL);
+        else if (now_ms() > latest)
+            return false;
+    }
+    wait_at_most(leader, ANSWERS_S);
+    return true;
+}
+
 /* Tell the leader that we play our part ourselves. */
 static int by_ourselves(int leader, unsigned char how)
 {
@@ -379,9 +420,11 @@ static int follow(const char *name, int argc, char **argv, int *connection)
     char *text = introduction(argc, argv, &size);
     enum outcome outcome = text ? send_all(leader, text, size) : LATE;
     free(text);
-    if (outcome == DONE)
+    if (outcome == DONE) {
         pass_signals_on(leader);
-    else if (outcome == LATE) {
+        outcome = await_answer(leader) ? DONE : LATE;
+    }
+    if (outcome == LATE) {
         *connection = by_ourselves(leader, HANGS_UP);
         return -1;
     } /* else it has hung up, and its last line says why */

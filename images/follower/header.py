@@ -32,6 +32,7 @@ NUMBERS = {
     "LENGTH": follower.LENGTH,
     "APPEARS_MS": round(follower.APPEARS * 1000),
     "ANSWERS_S": round(follower.ANSWERS),
+    "STANDS_S": follower.STANDS,
     "LEAVES_S": follower.LEAVES,
     "FIRST_LOOK_MS": round(follower.FIRST_LOOK * 1000),
     "LAST_LOOK_MS": round(follower.LAST_LOOK * 1000),

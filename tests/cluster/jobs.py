@@ -40,12 +40,22 @@ SRUN = re.compile(
 
 # What Apptainer says where its own server of the image ends by an abort in place of a
 # farewell: seen once in some hundred jobs, on a busy machine. And where one of its
-# processes is killed while it makes the container: its status is 255 then.
+# processes is killed while it makes the container: its status is 255 then. It colours
+# a word, and sets the colour back on the next line, which may be anybody's.
 APPTAINER = re.compile(
     r"INFO: +Cleanup error: while stopping driver for \S+: squashfuse_ll exited: "
     r"fuse: reading device: Software caused connection abort"
-    r"|FATAL: +container creation failed: .*"
+    r"|(\x1b\[\d+m)?FATAL: +container creation failed: .*"
+    r"|(\x1b\[\d+m)?ERROR *: Error while waiting event for user namespace mappings: .*"
 )
+
+
+COLOUR = re.compile(r"^\x1b\[0m", re.MULTILINE)
+
+
+def said(stderr: str) -> list[str]:
+    """Return the lines of a job's stderr, without Apptainer's change of colour."""
+    return COLOUR.sub("", stderr).splitlines()
 
 
 class Job:
@@ -89,7 +99,7 @@ class Job:
         done = self.running.wait()
         self._jobs.check_left(makes, leaves, told(done))
         allowed = re.compile(stray) if stray else SRUN
-        for line in done.stderr.splitlines():
+        for line in said(done.stderr):
             if not any(one.fullmatch(line) for one in (OURS, SRUN, APPTAINER, allowed)):
                 pytest.fail(f"not ours on stderr: {line!r}\n{told(done)}")
         return done
@@ -276,4 +286,4 @@ def told(done: Completed) -> str:
 
 def ours(done: Completed) -> list[str]:
     """Return the lines of stderr that are the runner's."""
-    return [line for line in done.stderr.splitlines() if OURS.fullmatch(line)]
+    return [line for line in said(done.stderr) if OURS.fullmatch(line)]

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 #: Seconds in which a rank has to end after a signal.
 BOUND = 10.0
 
+KILLED = 128 + signal.SIGKILL
+
 CODE = "-c", BEGIN + WAIT
 #: A rank with these plays its part itself, and never finds the hub.
 ALONE = ("--scheduler-file", "nowhere.json", *CODE)
@@ -122,7 +124,7 @@ def test_an_error_of_a_rank_before_it_joined_is_told_by_the_hub(job: Job) -> Non
     leader, other = job.rank(0, *CODE), job.rank(1, "--no-such-option", *CODE)
     said = ended(leader, 2).stderr
     assert "error: rank 1 on " in said
-    assert "failed before it joined: No such option" in said
+    assert "failed before it joined: there is no option" in said
     assert other.wait().status == 2
 
 
@@ -136,6 +138,62 @@ def test_a_leader_that_dies_is_told_of_at_once_by_one_of_its_node(
     assert "error: rank 0 on " in said
     assert " died before the ranks had met" in said
     leader.wait()
+
+
+@pytest.mark.heavy
+def test_a_leader_that_is_stopped_before_it_is_one_is_told_of_and_killed(
+    job: Job,
+) -> None:
+    leader = leader_before_it_is_one(job)
+    other = connected(job, *CODE)
+    said = ended(other, 75).stderr
+    assert "error: rank 0 on " in said
+    assert " died before the ranks had met" in said
+    assert leader.wait().status == KILLED
+
+
+@pytest.mark.heavy
+def test_a_leader_that_is_stopped_before_it_is_one_does_not_stay_without_others(
+    job: Job,
+) -> None:
+    leader = leader_before_it_is_one(job)
+    assert leader.wait().status == KILLED
+
+
+#: Kills the first process that connects to a port: rank 0, which has published where
+#: its hub is, and finds it as the others do.
+KILLS = """
+import os, signal, sys
+
+def kill(event, args):
+    if event == "socket.connect" and isinstance(args[1], tuple):
+        print(os.listdir(os.environ["DASKRUNNER_DIRECTORY"]), flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(kill)
+"""
+
+
+def test_a_record_that_has_just_been_published_goes_with_its_rank_0(
+    job: Job, tmp_path: Path
+) -> None:
+    hook, home = tmp_path / "hook", tmp_path / "home"
+    for directory in (hook, home):
+        directory.mkdir(mode=0o700)
+    (hook / "sitecustomize.py").write_text(KILLS)
+    job.environ |= {"PYTHONPATH": str(hook), "HOME": str(home)}
+    before = {*everything(tmp_path)}
+    leader = job.rank(0, *CODE)
+    end = leader.wait()
+    assert end.status == KILLED
+    assert ".json" in end.stdout
+    until(lambda: {*everything(tmp_path)} == before)
+
+
+def everything(directory: Path) -> list[Path]:
+    """Return what is in a directory, but for what Python keeps of its modules."""
+    found = directory.rglob("*")
+    return [one for one in found if "__pycache__" not in str(one)]
 
 
 @pytest.fixture

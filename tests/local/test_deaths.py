@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dask_runner.meeting.cluster_directory import REFRESH
 from dask_runner.meeting.record_directory import LOCAL_PREFIX
 from tests.programs import BEGIN, UNTIL_TOLD, clean, script
-from tests.running import DASK_RUNNER, Run
+from tests.running import DASK_RUNNER, Run, not_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -258,14 +259,7 @@ def test_workers_without_nannies_need_no_dev_shm(require: Require) -> None:
 def test_too_few_processes_are_named_with_what_to_do(
     require: Require, ranks: int, processes: int
 ) -> None:
-    # An account that may read what this one may, but is not root: root has no limit.
-    rights = "+dac_read_search,+dac_override"
-    become = (
-        *("setpriv", "--reuid", "12347", "--regid", "12347", "--clear-groups"),
-        *("--inh-caps", rights, "--ambient-caps", rights, "--bounding-set", rights),
-    )
-    with require("leave to become another account", "local"):
-        subprocess.run((*become, "true"), check=True, capture_output=True)
+    become = not_root(require)
     limit = ("prlimit", f"--nproc={processes}")
     args = (str(DASK_RUNNER), "-n", str(ranks), "-c", "print('ran')")
     run = Run((*become, *limit, *args))
@@ -279,3 +273,51 @@ def test_too_few_processes_are_named_with_what_to_do(
     assert f"(ulimit -u: {processes})" in ended.stderr
     assert "you can: raise that limit" in ended.stderr
     assert ended.stderr.count("error: ") == 1, ended
+
+
+#: Leaves no process and no thread to anybody but the script, and kills a worker.
+AT_THE_LIMIT = f"""{BEGIN}
+import resource, signal, time
+client.gather(client.map(lambda x: time.sleep(0.3), range(8)))  # all have their threads
+mine = [int(name) for name in os.listdir("/proc") if name.isdecimal()]
+for pid in mine:
+    try:
+        if os.stat(f"/proc/{{pid}}").st_uid == os.getuid() and pid != os.getpid():
+            hard = resource.prlimit(pid, resource.RLIMIT_NPROC)[1]
+            resource.prlimit(pid, resource.RLIMIT_NPROC, (1, hard))
+    except FileNotFoundError:
+        pass  # it has ended
+for pid in list(client.run(os.getpid).values())[:int(os.environ["KILLED"])]:
+    os.kill(pid, signal.SIGKILL)
+"""
+
+
+def at_the_limit(require: Require, killed: int, then: str) -> Ended:
+    args = ("-n", "2", "--nthreads", "1", "--timeout", "10", "-c", AT_THE_LIMIT + then)
+    environ = {"KILLED": str(killed)}
+    run = Run((*not_root(require), str(DASK_RUNNER), *args), env=environ)
+    try:
+        return run.wait()
+    finally:
+        run.discard()
+
+
+def test_a_cluster_without_workers_at_the_limit_of_processes_says_so(
+    require: Require,
+) -> None:
+    ended = at_the_limit(require, 2, "print(client.submit(sum, [1, 2]).result())")
+    assert ended.status == 69, ended
+    assert "Resource temporarily unavailable" in ended.stderr
+    assert "(ulimit -u: 1)" in ended.stderr
+    assert ended.stderr.count("error: ") == 1, ended
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_cluster_at_the_limit_of_processes_goes_on_with_the_workers_it_has(
+    require: Require,
+) -> None:
+    # Longer than the cluster's name is left as it is.
+    then = f"time.sleep({REFRESH + 2}); print(client.submit(len, [1]).result())"
+    ended = at_the_limit(require, 1, then)
+    assert (ended.status, ended.stdout) == (0, "1\n"), ended
+    assert "Traceback" not in ended.stderr

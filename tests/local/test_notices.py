@@ -226,7 +226,7 @@ GONE = ("sh", "-c", 'mkdir gone; cd gone; rmdir ../gone; exec "$@"', "sh")
 @pytest.mark.parametrize(
     ("args", "more", "before", "status", "word"),
     [
-        (("--no-such", *WAITS), {}, (), 2, "No such option"),
+        (("--no-such", *WAITS), {}, (), 2, "there is no option"),
         (WAITS, {"DASK_RUNNER__TIMEOUT": "soon"}, (), 78, "TIMEOUT = 'soon'"),
         (WAITS, {}, GONE, 78, "the working directory is gone"),
     ],
@@ -258,7 +258,7 @@ def test_an_error_that_all_ranks_have_is_said_once(step: Step) -> None:
     ends = step.ends()
 
     assert statuses(ends) == [2] * SIZE
-    assert said(ends).count("No such option") == 1
+    assert said(ends).count("there is no option") == 1
 
 
 def test_with_min_workers_a_rank_that_fails_ends_nobody_else(step: Step) -> None:

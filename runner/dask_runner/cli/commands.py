@@ -212,8 +212,8 @@ def _play_a_rank(
     def play() -> int:
         _check_working_directory()
         settings = settle(given, configured(os.environ))
-        # Until a process of ours watches this one.
-        from dask_runner.node.orphans import LAST, die_in  # noqa: PLC0415  as below
+        # Until a process of ours watches this one. As main, which did not know it yet.
+        from dask_runner.node.kill_timer import LAST, die_in  # noqa: PLC0415  as below
 
         die_in(settings.timeout + LAST)
         # --help needs no event loop.

@@ -21,9 +21,11 @@ def main() -> None:
     args = sys.argv[1:]
     beside.name, leads = follower.meeting_place(os.environ, args)
     alone = os.environ.pop(follower.ALONE, "")
-    if args and args[0] not in follower.NO_RUN:
+    runs = bool(args) and args[0] not in follower.NO_RUN
+    if runs:
         follower.hold_signals()
     if leads:
+        _die_in_time(args)
         beside.listening = follower.claim(beside.name)
     elif alone:
         beside.leader = follower.kept(alone)
@@ -32,9 +34,19 @@ def main() -> None:
         if isinstance(found, int):
             sys.exit(found)
         beside.leader = found
+    if runs and not leads:
+        _die_in_time(args)
     from dask_runner.cli import commands  # noqa: PLC0415  not for followers
 
     commands.main(args, beside)
+
+
+def _die_in_time(args: list[str]) -> None:
+    # If this process is stopped before its options are read, nobody knows of it who
+    # would kill it. A follower has no time for this module.
+    from dask_runner.node import kill_timer  # noqa: PLC0415  as above
+
+    kill_timer.die_in(kill_timer.timeout_at_a_glance(args) + kill_timer.LAST)
 
 
 def _open_standard_streams() -> None:

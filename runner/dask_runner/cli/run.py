@@ -7,6 +7,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from dask_runner.cli import local
+from dask_runner.hub import threads
 from dask_runner.hub.report import say
 from dask_runner.launch.detect import LAUNCHERS, detect
 from dask_runner.launch.launch import Launch
@@ -15,11 +16,11 @@ from dask_runner.launch.world import World
 from dask_runner.meeting.choose import choose
 from dask_runner.mpi import lost_launcher, surroundings
 from dask_runner.node import node_socket
+from dask_runner.node.kill_timer import die_in
 from dask_runner.node.launcher_child import ThisProcess
 from dask_runner.node.leader import run_rank
 from dask_runner.node.mpi_broadcast import mpi_meeting
 from dask_runner.node.neighbours import Neighbours
-from dask_runner.node.orphans import die_in
 from dask_runner.node.own_contact import OwnContact
 from dask_runner.node.rank import Rank
 from dask_runner.resources.machine import take
@@ -61,7 +62,7 @@ def run(
             opened[client] = program.descriptors
         die_in(0)  # a launcher is the user's to stop and to continue
         ranks = local.run_ranks(settings.nranks, settings, args, environ, opened)
-        return asyncio.run(ranks)
+        return threads.run(ranks)
     if world is None:
         if settings.launcher == "auto" and settings.nranks is None:
             lost_launcher.refuse(environ, surroundings.look(environ))
@@ -70,7 +71,7 @@ def run(
     _tell_of_ranks(world, settings)
     plan = make_plan(world.size, settings.layout, serves=serves)
     launch = Launch(world, plan, settings, environ, program)
-    return asyncio.run(_live(launch, args, beside))
+    return threads.run(_live(launch, args, beside))
 
 
 def _tell_of_ranks(world: World, settings: Settings) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from dask_runner.errors import ConfigError
 from dask_runner.hub.ask import SilentError, ask
 from dask_runner.hub.requests import AskState, State
+from dask_runner.hub.threads import in_thread
 from dask_runner.meeting import cluster_directory
 from dask_runner.meeting.cluster_directory import (
     REFRESH,
@@ -155,7 +156,7 @@ class Naming:
         while self._path is not None:
             await asyncio.sleep(REFRESH)
             try:
-                await asyncio.to_thread(cluster_directory.refresh, self._path)
+                await in_thread(cluster_directory.refresh, self._path)
             except (OSError, BadRecordError):
                 # The user has removed it, or it was taken for stale while this
                 # process was stopped.

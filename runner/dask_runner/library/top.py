@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from dask_runner.errors import RunnerError
 from dask_runner.hub import messages as m
+from dask_runner.hub import threads
 from dask_runner.hub.report import say
 from dask_runner.launch.launch import Launch
 from dask_runner.launch.settings import Setting, Settings
@@ -131,7 +132,7 @@ async def _play() -> int:
 def main() -> int:
     """Run the rank; return its exit status."""
     try:
-        return asyncio.run(_play())
+        return threads.run(_play())
     except RunnerError as error:
         say(f"error: {error}")
         return error.status

@@ -26,8 +26,8 @@ from dask_runner.node.events import Source
 from dask_runner.node.exits import StoppedProcesses
 from dask_runner.node.fork_context import ForkContext
 from dask_runner.node.instructions import Imports, Published, RunAgent
+from dask_runner.node.kill_timer import LAST
 from dask_runner.node.neighbours import borrow
-from dask_runner.node.orphans import LAST
 from dask_runner.node.peer import Peer, SocketPeer
 from dask_runner.node.shared_agent import WITH_ITS_LEADER, Agent, SharedAgent
 from dask_runner.resources import open_files

@@ -83,6 +83,8 @@ SIGNALS = (*ENDS, _signal.SIGUSR1, _signal.SIGUSR2)
 #: read the launcher's queue.
 APPEARS = 3.0
 ANSWERS = 30.0
+#: Seconds between looks whether it is stopped; at the second one it is killed.
+STANDS = 7
 #: Seconds after a signal that ends a cluster in which the leader has to make an end,
 #: as long as the part is not played yet; the whole job has ten.
 LEAVES = 8
@@ -246,6 +248,7 @@ def _obey(leader: _socket.socket, signals: _Signals) -> int | _socket.socket | N
     """Do as the leader says; return as :func:`follow` does."""
     status, words = -1, ""
     try:
+        _await_answer(leader)
         while line := _line(leader):
             word, _, rest = line.partition(" ")
             if word == HELD:
@@ -285,6 +288,43 @@ def _lost(leader: _socket.socket, status: int, words: str) -> int | _socket.sock
     if words:
         print(words, file=sys.stderr, flush=True)  # noqa: T201  report.say: click
     return status
+
+
+def _await_answer(leader: _socket.socket) -> None:
+    """Wait for the leader's first word; kill a leader that is stopped meanwhile.
+
+    It may have been stopped before anybody watched it. It cannot end by itself then,
+    and its launcher would wait for it.
+
+    Raises
+    ------
+    OSError
+        If the connection is cut; TimeoutError if the time is over.
+    """
+    latest, stands = time.monotonic() + ANSWERS, 0
+    leader.settimeout(min(STANDS, ANSWERS))
+    while True:
+        try:
+            leader.recv(1, _socket.MSG_PEEK)
+        except TimeoutError:
+            pid = _peer(leader, 0)
+            # Twice: both may have been stopped together, and continued.
+            stands = stands + 1 if _is_stopped(pid) else 0
+            if stands > 1:
+                os.kill(pid, _signal.SIGKILL)
+            elif time.monotonic() > latest:
+                raise
+        else:
+            break
+    leader.settimeout(ANSWERS)
+
+
+def _is_stopped(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123  no pathlib
+            return file.read().rpartition(")")[2].startswith(" T ")
+    except OSError:
+        return False  # it is gone, or in a container that hides it
 
 
 def _hang_up(leader: _socket.socket) -> None:
@@ -344,8 +384,13 @@ def _find(name: str) -> _socket.socket | None:
 
 
 def _is_ours(sock: _socket.socket) -> bool:
+    return _peer(sock, 4) == os.geteuid()
+
+
+def _peer(sock: _socket.socket, at: int) -> int:
+    """Return a field of ``struct ucred``: 0 is the process ID, 4 the user."""
     told = sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
-    return int.from_bytes(told[4:8], sys.byteorder) == os.geteuid()
+    return int.from_bytes(told[at : at + 4], sys.byteorder)
 
 
 def _line(leader: _socket.socket) -> str:

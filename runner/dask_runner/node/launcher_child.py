@@ -13,7 +13,8 @@ from dask_runner.linux import adopt_orphans
 from dask_runner.node import follower
 from dask_runner.node.events import Source
 from dask_runner.node.exits import Ended, is_stopped
-from dask_runner.node.orphans import LAST, die_in, end_orphans
+from dask_runner.node.kill_timer import LAST, die_in
+from dask_runner.node.orphans import end_orphans
 from dask_runner.node.peer import SocketPeer
 
 if TYPE_CHECKING:

@@ -36,8 +36,8 @@ from dask_runner.node.events import Source
 from dask_runner.node.exits import Ended
 from dask_runner.node.find_hub import Broken
 from dask_runner.node.instructions import Published
+from dask_runner.node.kill_timer import LAST
 from dask_runner.node.neighbours import Neighbours
-from dask_runner.node.orphans import LAST
 from dask_runner.node.script import Script
 from dask_runner.node.system_errors import problem
 

@@ -10,14 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dask_runner.errors import ConfigError, RunnerError
+from dask_runner.hub.threads import NO_THREAD
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-#: The text of threading's error when the system refuses a thread. It is a RuntimeError
-#: without a number.
-NO_THREAD = "can't start new thread"
-
 
 #: Errors that hide the cause: Dask's "Nanny failed to start.", and those that its nanny
 #: raises while it cleans up after a worker that did not start.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging.config
 import os
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from dask_runner.errors import ConfigError, RunnerError
 from dask_runner.hub import messages as m
+from dask_runner.hub import threads
 from dask_runner.hub.channel import BlockingChannel, Channel, open_channel
 from dask_runner.node.child import FOR_THE_TOP
 from dask_runner.node.system_errors import in_words, refused, root
@@ -298,7 +298,7 @@ def run(main: Any, *, top: int = 0) -> None:
     leave_signals_to_the_top()
     try:
         with logged():
-            asyncio.run(main())
+            threads.run(main())
     finally:
         if top and os.getppid() != top:
             from multiprocessing.util import Finalize  # noqa: PLC0415  the agent has it

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import dask.config
 
 from dask_runner.hub import messages as m
+from dask_runner.hub import threads
 from dask_runner.hub.server import between_pings
 from dask_runner.node.exits import Ended, StoppedProcesses, ended
 from dask_runner.node.instructions import RunWorkers
@@ -134,7 +135,7 @@ class Agent:
             del self._lines[rank]
             # A rank that is gone cannot remove it, one that is there has no use for it
             # any more.
-            await asyncio.to_thread(private.remove)
+            await threads.in_thread(private.remove)
         line.send(m.Bye())
 
     # --- workers ------------------------------------------------------------
@@ -186,7 +187,7 @@ class Agent:
             # First those who would write into the directory while it is removed.
             forks.stop(patience=0.0)
             self._kill_workers()
-            await asyncio.to_thread(self._remove)
+            await threads.in_thread(self._remove)
         listening.cancel()
         self._end_others()
         await asyncio.gather(*self._others, return_exceptions=True)
@@ -197,7 +198,7 @@ class Agent:
         if lost:
             await self._see_siblings_off()
         # Once more: Dask makes it anew where it is gone.
-        await asyncio.to_thread(self._private.remove)
+        await threads.in_thread(self._private.remove)
 
     def _kill_workers(self) -> None:
         # A worker has no ear for the SIGTERM that multiprocessing would give it.

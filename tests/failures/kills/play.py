@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.cluster.jobs import SRUN
+from tests.cluster.jobs import APPTAINER, SRUN, said
 from tests.failures.kills.draw import PHASES, signal_name
 from tests.failures.kills.honest import APPTAINERS, ENDS, Blow, Honest, honest
 from tests.failures.kills.stage import COMPLETING, IMAGES_SERVER, SILENCE, TIMEOUT
@@ -45,6 +45,7 @@ THEIRS = re.compile(
     r"slurmstepd-\w+: error: .*|srun: .*|INFO: +(Terminating squashfuse|Timeouts can)"
     r".*|.* distributed\.client - WARNING - Couldn't gather \d+ keys, rescheduling .*"
 )
+KNOWN = (OURS, SRUN, APPTAINER, THEIRS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +203,7 @@ def _said(one: Honest, blow: Blow, stage: Stage, struck: float) -> tuple[str, ..
     notice = (STANDS if blow.stops else 0.0) + NOTICED
     came = stage.timeline.began.get("ending", float("inf"))
     too_soon = one.goes_on and came < struck + busy() * notice
-    ours = "\n".join(line for line in done.stderr.splitlines() if OURS.match(line))
+    ours = "\n".join(line for line in said(done.stderr) if OURS.match(line))
     if one.says and not too_soon and not re.search(one.says, ours):
         faults.append(f"nothing like {one.says!r} said")
     if not re.search(one.launcher, done.stderr):
@@ -241,8 +242,8 @@ def _clean(blow: Blow, stage: Stage) -> tuple[str, ...]:
         return tuple(faults)  # Go shows its registers
     strange = [
         line
-        for line in stderr.splitlines()
-        if not any(known.fullmatch(line) for known in (OURS, SRUN, THEIRS))
+        for line in said(stderr)
+        if not any(known.fullmatch(line) for known in KNOWN)
     ]
     if strange:
         faults.append(f"not ours on stderr: {strange[0]!r}")

@@ -6,6 +6,8 @@ import contextlib
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -181,6 +183,32 @@ def test_a_leader_that_never_answers_is_not_waited_for(
         said: list[bytes] = []
         assert follower.follow(name, ARGS) is None
     assert said == [bytes([follower.HANGS_UP])]
+
+
+def test_a_leader_that_is_stopped_is_killed_and_found_dead(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follower, "STANDS", 0.1)
+    code = f"""
+import os, signal
+from dask_runner.node import follower
+held = follower.claim({name!r})
+print("claimed", flush=True)
+os.kill(os.getpid(), signal.SIGSTOP)
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE
+    ) as leader:
+        assert leader.stdout is not None
+        leader.stdout.readline()
+        os.waitid(os.P_PID, leader.pid, os.WSTOPPED | os.WNOWAIT)
+        left = follower.follow(name, ARGS)
+        assert leader.wait() == -signal.SIGKILL
+    assert not isinstance(left, int)
+    assert left is not None
+    with contextlib.suppress(ConnectionResetError):  # it did not read all
+        assert left.recv(1) == b""
+    left.close()
 
 
 def test_a_leader_that_never_comes_is_not_waited_for(

@@ -1,33 +1,40 @@
-"""Whoever is stopped in its last moments is killed by the kernel, or left alone."""
+"""Children that a rank's processes leave behind are ended, and reaped by anybody."""
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 
+import pytest
+
 CODE = """
-import os, signal, sys
-from dask_runner.node.orphans import die_in
-die_in(1)
-if "lives" in sys.argv:
-    die_in(0)
-    signal.sigtimedwait([], 2)
-    print("lives")
-else:
-    os.kill(os.getpid(), signal.SIGSTOP)
+import signal, subprocess, sys
+from dask_runner import linux
+from dask_runner.node.orphans import end_orphans
+
+if "ignored" in sys.argv:  # the kernel reaps, and waitpid(2) finds nobody
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+line = [sys.executable, "-c", "import signal; print(flush=True); signal.pause()"]
+if "tracker" in sys.argv:
+    line.append("multiprocessing.resource_tracker")
+children = [subprocess.Popen(line, stdout=subprocess.PIPE) for _ in range(3)]
+for child in children:
+    child.stdout.readline()
+end_orphans(but=[children[0].pid])
+print(linux.children() == [children[0].pid])
+end_orphans()
+print(linux.children() == [])
 """
 
 
-def ended(*args: str) -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, "-c", CODE, *args]
-    return subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
-
-
-def test_who_is_stopped_and_not_continued_dies_in_time() -> None:
-    assert ended().returncode == -signal.SIGKILL
-
-
-def test_who_has_changed_its_mind_lives() -> None:
-    done = ended("lives")
-    assert (done.returncode, done.stdout) == (0, "lives\n")
+@pytest.mark.parametrize("what", ["orphan", "tracker"])
+@pytest.mark.parametrize("how", ["reaped", "ignored"])
+def test_all_children_end_but_those_to_be_kept(what: str, how: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", CODE, what, how],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("True\nTrue\n", "")

@@ -25,7 +25,7 @@ def playing(play: Callable[[Any, Client], Coroutine[Any, Any, None]]) -> None:
                 n_workers=3,
                 threads_per_worker=1,
                 asynchronous=True,
-                dashboard_address=None,
+                dashboard_address=":0",
             ) as cluster,
             Client(cluster, asynchronous=True) as client,
         ):

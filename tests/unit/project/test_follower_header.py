@@ -46,7 +46,7 @@ def test_texts_and_numbers_are_those_of_python() -> None:
         assert int(found[name]) == getattr(follower, name), name
     for name in ("APPEARS", "FIRST_LOOK", "LAST_LOOK"):
         assert int(found[f"{name}_MS"]) / 1000 == getattr(follower, name), name
-    for name in ("ANSWERS", "LEAVES"):
+    for name in ("ANSWERS", "STANDS", "LEAVES"):
         assert int(found[f"{name}_S"]) == getattr(follower, name), name
 
 
