@@ -224,10 +224,10 @@ def test_a_hub_at_the_loopback_of_another_machine_is_not_taken_for_gone() -> Non
         record = replace(stage.record(), node="c1")
         assert (await ask(record, r.AskState(), r.State)).ranks == 1
         await stage.hub.shut()
-        with pytest.raises(SilentError, match="that is the loopback of c1 alone") as why:
+        with pytest.raises(SilentError, match="is the loopback of c1 alone") as error:
             await ask(record, r.AskState(), r.State)
-        assert not why.value.gone
-        told = asking.silent("lab", record, 3.0, why.value)
+        assert not error.value.gone
+        told = asking.silent("lab", record, 3.0, error.value)
         assert "run this on c1 (in a container: docker exec)" in told.do
 
     playing(1, kind=Served)(play)
