@@ -38,7 +38,7 @@ class Process:
 PARTS = {
     "scheduler": r"^dask-scheduler |-m dask_runner\.programs\.scheduler",
     "agent": r"^dask-agent |-m dask_runner\.programs\.agent",
-    "client": r"^dask-client |-(m|c from) dask_runner\.programs\.client",
+    "client": r"^dask-client |-m dask_runner\.programs\.(client|attached)",
     "top": r"python\S* (-\S+ )*(-m dask_runner |\S*/dask-runner )"
     r"|-m dask_runner\.library\.top",
     "script": r"python\S* \S*script\.py",

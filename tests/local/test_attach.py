@@ -203,8 +203,8 @@ def test_importing_the_package_imports_no_dask() -> None:
 
 def test_another_version_is_told_in_a_line(lab: Run) -> None:
     code = """
-from dask_runner.hub import versions
-versions.version = lambda package: "1.28.1"
+from importlib import metadata
+metadata.version = lambda package: "1.28.1"
 Cluster.from_name("lab").close()
 """
     with attach(lab, f"{BEGIN}{code}") as program:

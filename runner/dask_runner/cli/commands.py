@@ -16,8 +16,8 @@ import click
 
 from dask_runner import __version__, linux
 from dask_runner.cli.grammar import (
+    BEFORE,
     GRAMMAR,
-    KINDS,
     ConnectCommand,
     Invocation,
     RunByDefault,
@@ -100,7 +100,7 @@ def _play_a_rank(
     _end(play, str(given.get("launcher") or "auto"), invocation.beside, given)
 
 
-def _program(invocation: Invocation) -> Program:
+def _program(invocation: Invocation, verb: str = "run") -> Program:
     from dask_runner.launch.launch import Program  # noqa: PLC0415  as above
     from dask_runner.node.program import descriptors  # noqa: PLC0415  as above
 
@@ -108,8 +108,8 @@ def _program(invocation: Invocation) -> Program:
     if not words:
         raise UsageError(
             f"nothing after the {kind} flag" if kind else "no program to run",
-            f"dask-runner {GRAMMAR}",
-            "list the options with dask-runner run --help",
+            f"dask-runner {BEFORE[verb]}{GRAMMAR}",
+            f"list the options with dask-runner {verb} --help",
         )
     return Program(kind, words[0], tuple(words[1:]), descriptors(words))
 
@@ -140,35 +140,27 @@ def info(*, as_json: bool, launcher: str) -> NoReturn:
     default=60.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long the cluster may take to start.",
+    help="How long to wait for a cluster that is starting.",
 )
 @click.pass_obj
 def connect(invocation: Invocation, /, *, timeout: float) -> NoReturn:
     """Run SCRIPT as one more client of the running cluster NAME.
 
-    NAME may be left out where you have one cluster. A word that is a cluster's name is
-    taken for it; ./lab is always a file.
+    Its Client() is that cluster, and so it is in all that a COMMAND starts: dask-runner
+    connect lab -- ipython. NAME may be left out where you have one cluster. A first
+    word that is the name of a cluster is the NAME; write ./SCRIPT for a script that is
+    called the same.
     """
 
     def play() -> int:
         from dask_runner.cli import connect as connecting  # noqa: PLC0415  as above
 
-        name, named = None, invocation
-        if invocation.kind == "script" and connecting.is_name(
-            invocation.words[0], os.environ
-        ):
-            name, *words = invocation.words
-            named = _after_the_name(words)
-        settings = settle({"timeout": timeout}, configured(os.environ))
-        return connecting.connect(name, _program(named), settings, os.environ)
+        _check_working_directory()
+        program = _program(invocation, "connect")
+        name = invocation.name or None
+        return connecting.connect(name, program, timeout, os.environ)
 
     _end(play, "none")
-
-
-def _after_the_name(words: list[str]) -> Invocation:
-    if words and words[0] in KINDS:
-        return Invocation(Beside(), KINDS[words[0]], words[1:])
-    return Invocation(Beside(), "script" if words else "", words)
 
 
 @cli.command("list")
@@ -372,5 +364,8 @@ def main(args: Sequence[str], beside: Beside | None = None) -> None:
         elif prints_shared_errors(os.environ):
             say(f"error: {wrong}")
         sys.exit(UsageError.status)
+    except RunnerError as error:  # from the words of a verb that starts no rank
+        say(f"error: {error}")
+        sys.exit(error.status)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)

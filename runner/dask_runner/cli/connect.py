@@ -1,7 +1,8 @@
-"""``dask-runner connect``: one more client of a running cluster.
+"""``dask-runner connect``: run one more client of a running cluster.
 
-This process finds the cluster, starts the program, and waits for the end of either. The
-program is in its process group, so that a terminal treats the two as one command.
+This process starts the program, and watches the cluster meanwhile: the program goes on
+without its cluster for a moment only. It lends the cluster's keys to what the program
+starts, for as long as it lives itself.
 """
 
 from __future__ import annotations
@@ -9,239 +10,261 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
-import socket
-import subprocess
-import sys
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dask_runner.errors import LostError, RunnerError
+from dask_runner.errors import LostError, RunnerError, UsageError
 from dask_runner.hub import messages as m
 from dask_runner.hub.attachment import Attachment
-from dask_runner.hub.channel import BlockingChannel
 from dask_runner.hub.report import say
 from dask_runner.hub.requests import AskState, State
-from dask_runner.hub.versions import tell_of_others
-from dask_runner.launch.launch import Launch
+from dask_runner.launch.options import NAME
 from dask_runner.launch.own_variables import CLUSTER_VARIABLE, inherited
-from dask_runner.launch.plan import Plan
-from dask_runner.launch.world import World
 from dask_runner.meeting import cluster_directory, tls
-from dask_runner.node import make_instructions, program
-from dask_runner.node.exits import Ended
+from dask_runner.node import make_instructions
+from dask_runner.node import program as programs
+from dask_runner.node.foreground import FORWARDED, Foreground, Signals
+from dask_runner.node.system_errors import problem
+from dask_runner.programs.sitehook.for_client import VERSIONS, other_versions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 
     from dask_runner.launch.launch import Program
-    from dask_runner.launch.settings import Settings
-    from dask_runner.meeting.record import Record
+    from dask_runner.node.exits import Ended
 
-#: Signals that are passed on to the program.
-PASSED_ON = (
-    signal.SIGINT,
-    signal.SIGQUIT,
-    signal.SIGTERM,
-    signal.SIGHUP,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
-)
-#: Of these, a terminal sends some to the program as well (sigaction(2), ``si_code``).
-BY_TERMINAL, SI_KERNEL = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP), 0x80
+#: The module that the program begins as.
+MODULE = "dask_runner.programs.attached"
 
-#: The program's process runs what the client of a script would.
-CLIENT = "from dask_runner.programs.client import main; main()"
-#: Seconds that the program has to end itself when the cluster is lost.
-GRACE = 5.0
+#: Seconds for a program that has lost its cluster to end by itself, and between SIGTERM
+#: and SIGKILL after that.
+LAST_WORDS, PATIENCE = 1.0, 3.0
+
+#: What Python runs and no cluster is called.
+_SUFFIXES = (".py", ".pyc", ".pyz", ".zip")
 
 
-def is_name(word: str, environ: Mapping[str, str]) -> bool:
-    """Return whether a word is a cluster's name, and not the script to run.
+def begins_with_name(words: Sequence[str], environ: Mapping[str, str]) -> bool:
+    """Return whether the first of these words is a cluster's name, and no script.
 
-    The name of a running cluster is one, and so is what cannot be a script here: a
-    misspelt name is told as such. ``./lab`` is always a file.
+    It is the name if a cluster has it. Otherwise it is a script if there is one of that
+    name, or if it looks like one; and if not, it is the name of a cluster that is not
+    there.
+
+    Raises
+    ------
+    UsageError
+        If there is a cluster and a script of that name.
     """
-    if any(entry.name == word for entry in cluster_directory.entries(environ)):
-        return True
-    script = word == program.STDIN or "/" in word or word.endswith(".py")
-    return not (script or Path(word).exists())
+    word, *more = words
+    if not NAME.fullmatch(word):
+        return False
+    is_script = _is_script(Path(word))
+    if _is_cluster(word, environ):
+        if is_script and more:
+            raise UsageError(
+                f"a cluster named {word!r}, and a script of that name in {Path.cwd()}",
+                "to know which of them is meant",
+                f"write ./{word} for the script; move it away for the cluster",
+            )
+        return bool(more) or not is_script
+    return not is_script and not word.endswith(_SUFFIXES)
+
+
+def _is_script(path: Path) -> bool:
+    if path.is_dir():
+        return (path / "__main__.py").exists()
+    return path.exists()
+
+
+def _is_cluster(name: str, environ: Mapping[str, str]) -> bool:
+    with contextlib.suppress(cluster_directory.NoDirectoryError, OSError):
+        return cluster_directory.path_of(name, environ).exists()
+    return False
 
 
 def connect(
-    name: str | None, wanted: Program, settings: Settings, environ: Mapping[str, str]
+    name: str | None, program: Program, patience: float, environ: Mapping[str, str]
 ) -> int:
-    """Run a program whose ``Client()`` is a running cluster; return its status.
+    """Run a program as a client of a cluster; return its exit status.
 
     Parameters
     ----------
     name : str or None
         The cluster's; None for the one that the user has.
-    wanted : Program
-    settings : Settings
-        ``timeout``, for the cluster to start and the program to be read.
+    program : Program
+    patience : float
+        Seconds for a cluster that is starting, and for a program that is piped in.
     environ : mapping
 
     Raises
     ------
-    ConfigError
-        If there is no such program, or the record cannot be believed.
-    UnavailableError
-        If there is no such cluster, or it does not answer.
-    LostError
-        If the cluster is lost while the program runs.
+    RunnerError
+        If there is no such cluster, or no such program.
     """
     attachment = Attachment.to(name, environ)
-    tell_of_others(attachment.named)
-    return asyncio.run(_run(attachment, wanted, settings, environ))
+    return asyncio.run(_connect(attachment, program, patience, environ))
 
 
-async def _run(
+async def _connect(
     attachment: Attachment,
-    wanted: Program,
-    settings: Settings,
+    program: Program,
+    patience: float,
     environ: Mapping[str, str],
 ) -> int:
-    state = await attachment.started(settings.timeout)
-    alone = Launch(World.alone(), Plan(None, 0, ()), settings, environ, wanted)
-    text = await program.read(wanted, alone)
-    record = attachment.named.record
-    with contextlib.ExitStack() as stack:
-        variables = {CLUSTER_VARIABLE: record.nonce}
-        variables |= stack.enter_context(_keys(record, environ))
-        run = make_instructions.client(wanted, settings, variables, text)
-        certificate, key = record.for_dask
-        name = attachment.entry.name
-        link = _link(name, state)
-        ready = m.Ready(state.address, link, state.workers, certificate, key, name)
-        process = stack.enter_context(_started(wanted, environ, run, ready))
-        return await _until_end(process, attachment)
-
-
-@contextlib.contextmanager
-def _keys(record: Record, environ: Mapping[str, str]) -> Iterator[dict[str, str]]:
-    """Give the program's own processes the cluster's keys, as Dask's variables.
-
-    They are files of this process that have no directory, so that nothing stays
-    however it ends. Only this account can open them by their names in /proc.
-    """
-    if not record.encrypts:
-        yield tls.without(environ)
-        return
-    with (
-        tls.in_memory(record.certificate) as one,
-        tls.in_memory(record.private_key) as two,
-    ):
-        paths = (
-            Path(f"/proc/{os.getpid()}/fd", Path(name).name) for name in (one, two)
-        )
-        yield tls.variables(*paths)
-
-
-@contextlib.contextmanager
-def _started(
-    wanted: Program,
-    environ: Mapping[str, str],
-    run: m.Message,
-    ready: m.Ready,
-) -> Iterator[subprocess.Popen[bytes]]:
-    """Start the program in a process that the kernel ends with this one."""
-    ours, theirs = socket.socketpair()
-    line = [sys.executable, "-P", "-c", CLIENT, str(theirs.fileno())]
-    with (
-        ours,
-        subprocess.Popen(
-            line,
-            env=inherited(environ, {}),
-            pass_fds=(theirs.fileno(), *wanted.descriptors),
-        ) as process,
-    ):
-        theirs.close()
-        channel = BlockingChannel(ours)
-        channel.send(run)
-        channel.send(ready)
+    signals = Signals()
+    foreground = Foreground(MODULE)
+    preparing = asyncio.create_task(_prepared(attachment, program, patience, environ))
+    stopped = asyncio.create_task(signals.next())
+    await asyncio.wait({preparing, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    if not preparing.done():
+        preparing.cancel()
+        return 128 + stopped.result().si_signo
+    stopped.cancel()
+    state, text = preparing.result()
+    with _lent(attachment) as keys:
+        variables = {**keys, CLUSTER_VARIABLE: attachment.named.record.nonce}
+        if program.kind == "command":
+            variables[VERSIONS] = _versions(attachment)
+        messages = [
+            make_instructions.client(program, variables, text),
+            _ready(attachment, state),
+        ]
+        own = inherited(environ, {})
         try:
-            yield process
-        finally:
-            process.kill()
+            await foreground.start(own, messages, program.descriptors)
+        except OSError as error:
+            raise problem(error) from error
+        async with _beside(foreground.forward(signals)):
+            return await Watched(foreground, attachment).status()
 
 
-async def _until_end(process: subprocess.Popen[bytes], attachment: Attachment) -> int:
-    loop = asyncio.get_running_loop()
-    over = asyncio.Event()
-    pidfd = os.pidfd_open(process.pid)
-    loop.add_reader(pidfd, over.set)
-    _pass_on_signals(process)
-    ended = asyncio.create_task(over.wait())
-    lost = asyncio.create_task(attachment.ended(asyncio.Event()))
-    try:
-        await asyncio.wait({ended, lost}, return_when=asyncio.FIRST_COMPLETED)
-        if ended.done() and process.wait() and await _is_over(attachment):
-            # The program may have noticed first, and failed because of that.
-            await asyncio.wait({lost}, timeout=GRACE)
-        if lost.done():
-            await _without_cluster(process, ended, attachment.entry.name, lost.result())
-    finally:
-        lost.cancel()
-        loop.remove_reader(pidfd)
-        os.close(pidfd)
-    return Ended(process.wait()).shell_status
+async def _prepared(
+    attachment: Attachment,
+    program: Program,
+    patience: float,
+    environ: Mapping[str, str],
+) -> tuple[State, bytes | None]:
+    """Look at the program and the cluster, and tell how they differ."""
+    text = await programs.read(program, environ, patience)
+    state = await attachment.started(patience)
+    # Below a command, each Python that connects tells of itself.
+    if program.kind != "command" and (
+        differ := other_versions(*_versions(attachment).split())
+    ):
+        say(differ)
+    return state, text
 
 
-async def _is_over(attachment: Attachment) -> bool:
-    try:
-        return (await attachment.ask(AskState(), State)).ending
-    except RunnerError:  # it does not answer any more
-        return True
+def _versions(attachment: Attachment) -> str:
+    named = attachment.named
+    return f"{named.name} {named.python} {named.distributed}"
 
 
-async def _without_cluster(
-    process: subprocess.Popen[bytes],
-    ended: asyncio.Task[Any],
-    name: str,
-    end: tuple[int | None, str],
-) -> None:
-    """End the program if its cluster is lost; wait for its own end if it is stopped.
-
-    Raises
-    ------
-    LostError
-        If the cluster is lost.
-    """
-    status, why = end
-    if status == 0:
-        # Perhaps the program has shut it down, and has more to do.
-        if not ended.done():
-            say(f"the cluster {name!r} has ended")
-        await ended
+@contextlib.contextmanager
+def _lent(attachment: Attachment) -> Iterator[dict[str, str]]:
+    """Lend the keys to the program, if the cluster has some; yield its variables."""
+    certificate, key = attachment.named.record.for_dask
+    if not certificate:
+        yield tls.without(os.environ)
         return
-    process.terminate()
-    await asyncio.wait({ended}, timeout=GRACE)
-    how = f"has ended with status {status}" if status else f"is lost: {why}"
-    raise LostError(
-        f"the cluster {name!r} {how}",
-        "a cluster for as long as the program runs",
-        "see what its job has printed",
-    )
+    with tls.lent(certificate, key) as variables:
+        yield variables
 
 
-def _pass_on_signals(process: subprocess.Popen[bytes]) -> None:
-    """Send the program the signals that this process gets, and it does not.
+def _ready(attachment: Attachment, state: State) -> m.Ready:
+    """Return what tells a program of its cluster."""
+    name, record = attachment.named.name, attachment.named.record
+    link = f"dask-runner dashboard {name}" if state.dashboard else ""
+    return m.Ready(state.address, link, state.workers, *record.for_dask, name)
 
-    A terminal sends Ctrl-C to both. Only the signal's own description tells where it
-    comes from, and a handler in Python does not get that.
+
+class Watched:
+    """The program, and its cluster, of which one ends first.
+
+    Parameters
+    ----------
+    foreground : Foreground
+        The program, which has begun.
+    attachment : Attachment
+        The cluster.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)
 
-    def pass_on() -> None:
-        while True:
-            came = signal.sigwaitinfo(PASSED_ON)
-            if not (came.si_code == SI_KERNEL and came.si_signo in BY_TERMINAL):
-                process.send_signal(came.si_signo)
+    def __init__(self, foreground: Foreground, attachment: Attachment) -> None:
+        self._foreground = foreground
+        self._attachment = attachment
 
-    threading.Thread(target=pass_on, name="signals", daemon=True).start()
+    async def status(self) -> int:
+        """Wait for the end of either; return the exit status."""
+        ending = asyncio.create_task(self._foreground.ended())
+        losing = asyncio.create_task(self._attachment.ended(asyncio.Event()))
+        try:
+            await asyncio.wait({ending, losing}, return_when=asyncio.FIRST_COMPLETED)
+            if ending.done():
+                return await self._of_program(ending.result(), losing)
+            return await self._of_cluster(ending, *losing.result())
+        finally:
+            losing.cancel()
+            ending.cancel()
+            self._foreground.tidy()
+
+    async def _of_program(
+        self, ended: Ended, losing: asyncio.Task[tuple[int | None, str]]
+    ) -> int:
+        """Return the program's own status, unless it has failed with its cluster."""
+        if ended.status > 0 and not self._foreground.signalled:
+            status, why = losing.result() if losing.done() else await self._end_so_far()
+            if status != 0:
+                return self._tell(status, why)
+        return _of(ended)
+
+    async def _end_so_far(self) -> tuple[int | None, str]:
+        """Return how the cluster has ended, if it has; else as one that ended well."""
+        try:
+            state = await self._attachment.ask(AskState(), State)
+        except RunnerError as error:
+            return None, error.saw
+        if not state.ending:
+            return 0, ""
+        return await self._attachment.ended(asyncio.Event())
+
+    async def _of_cluster(
+        self, ending: asyncio.Task[Ended], status: int | None, why: str
+    ) -> int:
+        """End the program if its cluster is lost; let it go on if that was stopped."""
+        if status == 0:
+            # Perhaps the program has shut it down, and has more to do.
+            say(f"the cluster {self._attachment.named.name!r} has ended")
+            return _of(await ending)
+        await asyncio.wait({ending}, timeout=LAST_WORDS)
+        told = self._tell(status, why)
+        if not ending.done():
+            await self._foreground.end(PATIENCE)
+        return told
+
+    def _tell(self, status: int | None, why: str) -> int:
+        name = self._attachment.named.name
+        how = f"is lost: {why}" if status is None else f"has ended with status {status}"
+        error = LostError(
+            f"the cluster {name!r} {how}",
+            "a cluster for as long as the program runs",
+            "see what its job has printed; start it again with dask-runner serve",
+        )
+        say(f"error: {error}")
+        return error.status
 
 
-def _link(name: str, state: State) -> str:
-    return f"dask-runner dashboard {name}" if state.dashboard else ""
+def _of(ended: Ended) -> int:
+    """Return a program's exit status; say what has killed it, if nobody asked it."""
+    if ended.status < 0 and -ended.status not in FORWARDED:
+        say(f"error: the program {ended}")
+    return ended.shell_status
+
+
+@contextlib.asynccontextmanager
+async def _beside(coroutine: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    task = asyncio.create_task(coroutine)
+    try:
+        yield
+    finally:
+        task.cancel()

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 GRAMMAR = "[OPTIONS] SCRIPT [ARGS]... | -m MODULE [ARGS]... | -c CODE [ARGS]..."
 #: What says how, and its kind in our words.
 KINDS = {"-m": "module", "-c": "code", "--": "command"}
+#: What a verb that takes a program is called before it.
+BEFORE = {"run": "", "connect": "connect [NAME] "}
 _HELP = ("--help", "--version")
 
 
@@ -40,12 +42,15 @@ class Invocation:
         The program and its arguments.
     args : list of str
         All arguments of ``dask-runner``.
+    name : str
+        The name of a cluster that is before the program; empty where there is none.
     """
 
     beside: Beside
     kind: str = ""
     words: list[str] = field(default_factory=list)
     args: list[str] = field(default_factory=list)
+    name: str = ""
 
 
 class RunByDefault(click.Group):
@@ -117,6 +122,19 @@ class ConnectCommand(RunCommand):
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
         """Return what the usage line shows; click calls this."""
         return ["[NAME]", *super().collect_usage_pieces(ctx)]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the arguments, our options before and after the name; click calls it."""
+        from dask_runner.cli.connect import begins_with_name  # noqa: PLC0415  few
+
+        ours, kind, words = self._split(ctx, args)
+        name = ""
+        if kind == "script" and begins_with_name(words, os.environ):
+            name = words[0]
+            more, kind, words = self._split(ctx, words[1:])
+            ours += more
+        ctx.obj = Invocation(ctx.obj or Beside(), kind, words, list(args), name)
+        return click.Command.parse_args(self, ctx, ours)
 
 
 class ServeCommand(click.Command):

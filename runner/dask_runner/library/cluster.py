@@ -24,10 +24,13 @@ from dask_runner.hub import clusters
 from dask_runner.hub.attachment import Attachment
 from dask_runner.hub.report import say
 from dask_runner.hub.requests import AskScale, AskState, Scaling, State
-from dask_runner.hub.versions import tell_of_others
 from dask_runner.library import scaling
 from dask_runner.programs.dask_tls import as_security
-from dask_runner.programs.sitehook.for_client import Link, in_jupyter
+from dask_runner.programs.sitehook.for_client import (
+    Link,
+    in_jupyter,
+    other_versions,
+)
 
 if TYPE_CHECKING:
     import builtins
@@ -84,7 +87,9 @@ class Cluster(distributed.deploy.Cluster):  # type: ignore[misc]  # Dask has no 
         self._state: State | None = None
         self._attending: asyncio.Task[None] | None = None
         named = self._attachment.named
-        tell_of_others(named)
+        differ = other_versions(named.name, named.python, named.distributed)
+        if differ and not self._attachment.own(os.environ):  # which has been told
+            say(differ)
         # The same function is added once, however many clusters there are.
         logging.getLogger("distributed.batched").addFilter(_tells_more_than_a_loss)
         self.security = as_security(*named.record.for_dask)

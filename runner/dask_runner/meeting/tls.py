@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
 
 #: The key lives as long as the job, so the certificate need not say when that is: a
@@ -142,6 +142,20 @@ def without(environ: Mapping[str, str]) -> dict[str, str]:
     if not environ.get(OURS):
         return {}  # the user asks for encryption
     return {OURS: "", f"{_PREFIX}REQUIRE_ENCRYPTION": "False"}
+
+
+@contextlib.contextmanager
+def lent(certificate: str, key: str) -> Iterator[dict[str, str]]:
+    """Lend the material to other processes of this user; yield the same variables.
+
+    The files are in no directory. They are there while this process holds them, so they
+    are gone with it, whatever ends it; and no other account can open them, whose names
+    are below this process's own in ``/proc``.
+    """
+    own = Path(f"/proc/{os.getpid()}/fd")
+    with contextlib.ExitStack() as stack:
+        names = [stack.enter_context(in_memory(text)) for text in (certificate, key)]
+        yield variables(*(own / Path(name).name for name in names))
 
 
 def settings(certificate: str, key: str) -> dict[str, Any]:

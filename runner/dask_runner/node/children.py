@@ -259,13 +259,18 @@ class Children:
         """
         if self._program is not None:
             try:
-                text = await program.read(self._program, self._launch)
+                text = await program.read(
+                    self._program,
+                    self._launch.environ,
+                    self._launch.settings.timeout,
+                    self._launch.world.rank,
+                )
             finally:
                 for descriptor in self._opened:  # the client has inherited them
                     os.close(descriptor)
             await self._linked.wait()
-            settings, environ = self._launch.settings, self._of_the_client
-            run = make_instructions.client(self._program, settings, environ, text)
+            report, environ = self._launch.settings.report, self._of_the_client
+            run = make_instructions.client(self._program, environ, text, report)
             self.client.send(run)
         self.knows_its_program.set()
 

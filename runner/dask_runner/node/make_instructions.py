@@ -93,16 +93,16 @@ def _keys(record: Record) -> Keys:
 
 def client(
     program: Program,
-    settings: Settings,
     environ: Mapping[str, str],
-    text: bytes | None = None,
+    text: bytes | None,
+    report: str | None = None,
 ) -> RunClient:
-    """Return the instructions for the client.
+    """Return the instructions for the client; *environ* is for Dask.
 
     *text* is the text of a program that can be read only once.
     """
     encoded = None if text is None else base64.b64encode(text).decode()
-    return RunClient(program, encoded, dict(environ), settings.report)
+    return RunClient(program, encoded, dict(environ), report)
 
 
 def workers(

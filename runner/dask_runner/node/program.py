@@ -22,7 +22,7 @@ from dask_runner.errors import AssemblyError, ConfigError, RunnerError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from dask_runner.launch.launch import Launch, Program
+    from dask_runner.launch.launch import Program
 
 #: The target that means standard input, as for Python.
 STDIN = "-"
@@ -51,8 +51,19 @@ def _is_a_shells(number: int) -> bool:
         return False
 
 
-async def read(program: Program, launch: Launch) -> bytes | None:
+async def read(
+    program: Program, environ: Mapping[str, str], seconds: float, rank: int = 0
+) -> bytes | None:
     """Check that a program can be run; read it if it can be read only once.
+
+    Parameters
+    ----------
+    program : Program
+    environ : mapping
+    seconds : float
+        The time for it to arrive (``--timeout``).
+    rank : int
+        The rank whose client runs it.
 
     Returns
     -------
@@ -69,10 +80,10 @@ async def read(program: Program, launch: Launch) -> bytes | None:
     looks = {"script": _script, "command": _command}
     if program.kind not in looks:
         return None
-    look, seconds = looks[program.kind], launch.settings.timeout
+    look = looks[program.kind]
     try:
         async with asyncio.timeout(seconds):
-            text = await _aside(lambda: look(program.target, launch.environ))
+            text = await _aside(lambda: look(program.target, environ))
     except TimeoutError:
         do = "start what writes it, or give the name of a file"
         if program.target in _STDINS:
@@ -85,7 +96,7 @@ async def read(program: Program, launch: Launch) -> bytes | None:
             f"{do}; give more time with --timeout",
         ) from None
     if text == b"":
-        raise _empty(program.target, launch)
+        raise _empty(program.target, rank)
     return text
 
 
@@ -121,7 +132,7 @@ def _command(target: str, environ: Mapping[str, str]) -> None:
     if shutil.which(target, path=environ.get("PATH")) is None:
         raise ConfigError(
             f"the command {target!r} is not on the PATH",
-            "a command that exists where rank 0 runs",
+            f"a command that {socket.gethostname()} has",
             "check its name, and that it is in the image",
         )
 
@@ -173,8 +184,7 @@ def _all_of(descriptor: int, target: str) -> bytes:
     return text
 
 
-def _empty(target: str, launch: Launch) -> ConfigError:
-    rank = launch.world.rank
+def _empty(target: str, rank: int) -> ConfigError:
     do = "check what writes it, or give the name of a file"
     if rank and target in _STDINS:
         do = (

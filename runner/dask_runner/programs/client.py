@@ -2,6 +2,7 @@
 
 The process receives ``RunClient`` at once, and ``Ready`` when the cluster is ready. The
 program then runs as under ``python script.py``; the top process takes its exit status.
+With ``dask-runner connect`` the process is :mod:`dask_runner.programs.attached`.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from dask_runner.resources import open_files
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from dask_runner.hub.channel import BlockingChannel
+
 
 def main() -> None:
     """Wait for the cluster, then run the user's program in this process."""
@@ -39,7 +42,11 @@ def main() -> None:
     linux.die_with_parent(signal.SIGKILL)
     lifeline.hear_signals()
     open_files.put_back()
-    channel = lifeline.blocking_channel()
+    begin(lifeline.blocking_channel())
+
+
+def begin(channel: BlockingChannel) -> None:
+    """Wait for the instructions, and run the user's program in this process."""
     run = channel.receive()
     if not isinstance(run, RunClient):
         raise SystemExit(0)
@@ -56,6 +63,9 @@ def main() -> None:
         become(program.target, program.args, run.report)
     openblas.heed(os.environ)
     with _default_client(ready, run.report):
+        if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
+            # As in a fresh Python: from now on it is the program that is interrupted.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         if run.text is None:
             KINDS[program.kind](program.target, program.args)
         else:

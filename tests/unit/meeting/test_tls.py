@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from cryptography import x509
 
 from dask_runner.meeting import tls
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 CERTIFICATE, KEY = tls.material()
 
@@ -52,3 +49,12 @@ def test_what_lies_there_already_is_not_written_over(tmp_path: Path) -> None:
     (tmp_path / "tls").symlink_to(tmp_path)
     with pytest.raises(FileExistsError):
         write(tmp_path)
+
+
+def test_what_is_lent_is_in_no_directory_and_gone_at_the_end() -> None:
+    with tls.lent(CERTIFICATE, KEY) as variables:
+        path = Path(variables["DASK_DISTRIBUTED__COMM__TLS__CLIENT__KEY"].strip("'"))
+        assert path.read_text() == KEY
+        assert path.is_relative_to(f"/proc/{os.getpid()}/fd")
+
+    assert not path.exists()

@@ -10,10 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dask_runner.errors import AssemblyError, ConfigError, RunnerError
-from dask_runner.launch.launch import Launch, Program
-from dask_runner.launch.plan import make_plan
-from dask_runner.launch.settings import settle
-from dask_runner.launch.world import World
+from dask_runner.launch.launch import Program
 from dask_runner.node import program
 
 if TYPE_CHECKING:
@@ -24,13 +21,9 @@ DEADLINE = 30.0
 
 
 def read(own: Program, *, rank: int = 0, timeout: float = DEADLINE) -> bytes | None:
-    world = World("local", rank, 3, rank, 3, "1", "local-1", "private")
-    settings = settle({"timeout": timeout}, {})
-    launch = Launch(world, make_plan(3, "shared"), settings, dict(os.environ), own)
-
     async def look() -> bytes | None:
         async with asyncio.timeout(2 * DEADLINE):
-            return await program.read(own, launch)
+            return await program.read(own, os.environ, timeout, rank)
 
     return asyncio.run(look())
 
@@ -115,13 +108,9 @@ def test_a_file_server_that_hangs_is_given_up_and_does_not_stop_the_loop(
                 await asyncio.sleep(0.01)
 
         ticking = asyncio.create_task(tick())
-        world = World("local", 0, 1, 0, 1, "1", "local-1", "private")
         own = Program(kind, "/server/script.py")
-        launch = Launch(
-            world, make_plan(1, "shared"), settle({"timeout": 0.3}, {}), {}, own
-        )
         with pytest.raises(AssemblyError) as failure:
-            await program.read(own, launch)
+            await program.read(own, {}, 0.3)
         ticking.cancel()
         return failure.value
 

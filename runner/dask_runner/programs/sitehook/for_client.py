@@ -1,13 +1,14 @@
 """What a Python that connects with ``Client()`` has to know of the cluster.
 
-Used by :mod:`dask_runner.programs.client`, and below ``dask-runner -- COMMAND`` by any
-Python, whether it has the package dask_runner or not: nothing of it is imported here.
+Used by :mod:`dask_runner.programs.client`, and below ``-- COMMAND`` by any Python,
+whether it has the package dask_runner or not: nothing of it is imported here.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import os
+import platform
 import re
 import sys
 from pathlib import Path
@@ -23,6 +24,9 @@ DASHBOARD = "DASKRUNNER_DASHBOARD"
 NAME = "DASKRUNNER_NAME"
 #: Gives what Jupyter starts the prefix of its addresses, if it shows our dashboards.
 JUPYTER = "DASKRUNNER_JUPYTER"
+
+#: Tells such a Python what it attaches to: the cluster's name, its Python and its Dask.
+VERSIONS = "DASKRUNNER_VERSIONS"
 
 _WORKERS = (
     "your cluster runs already, and Client() cannot give it {0}: write Client(), and "
@@ -104,8 +108,36 @@ class Link(str):
         return str, (str(self),)
 
 
+def other_versions(name: str, python: str, distributed: str) -> str:
+    """Return in a line how this Python differs from a cluster's; "" if it does not.
+
+    What one minor version of Python pickles, another may not read; and every version
+    of Dask has its own messages.
+
+    Parameters
+    ----------
+    name : str
+        The cluster's.
+    python, distributed : str
+        Its versions.
+    """
+    from importlib import metadata  # noqa: PLC0415  the caller has Dask
+
+    own = platform.python_version(), metadata.version("distributed")
+    if own[0].split(".")[:2] == python.split(".")[:2] and own[1] == distributed:
+        return ""
+    return (
+        f"warning: the cluster {name!r} has Python {python} and distributed "
+        f"{distributed}, this program has Python {own[0]} and distributed {own[1]}: "
+        "what one sends, the other may not understand"
+    )
+
+
 def prepare() -> None:
     """Do what a Python below the program needs; ``distributed.client`` is loaded."""
+    told = os.environ.get(VERSIONS, "").split()
+    if told and (differ := other_versions(*told)):
+        _say(differ)
     there = in_jupyter(os.environ.get(NAME, ""), os.environ)
     Link.set(there or os.environ.get(DASHBOARD, ""))
     _advise_at_the_end()

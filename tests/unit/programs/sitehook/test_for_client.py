@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import platform
+from importlib import metadata
+
 import pytest
 from distributed import Client
 
@@ -10,6 +13,7 @@ from dask_runner.programs.sitehook.for_client import (
     Link,
     advise,
     in_jupyter,
+    other_versions,
 )
 
 #: An import of a module that may be installed here.
@@ -90,3 +94,22 @@ def test_jupyter_shows_a_cluster_that_has_a_name(
 ) -> None:
     assert in_jupyter(name, {JUPYTER: prefix}) == link
     assert in_jupyter(name, {}) == ""
+
+
+OWN = platform.python_version(), metadata.version("distributed")
+
+
+def test_the_same_versions_are_not_worth_a_word() -> None:
+    patch = OWN[0].rpartition(".")[0] + ".99"
+
+    assert other_versions("lab", *OWN) == ""
+    assert other_versions("lab", patch, OWN[1]) == ""
+
+
+@pytest.mark.parametrize("other", [("2.7.18", OWN[1]), (OWN[0], "1.28.1")])
+def test_other_versions_are_named_beside_this_programs(other: tuple[str, str]) -> None:
+    line = other_versions("lab", *other)
+
+    assert line.startswith("warning: the cluster 'lab' has Python ")
+    for version in (*other, *OWN):
+        assert version in line
