@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from dask_runner.hub.channel import Channel
 
 LOOPBACK = "127.0.0.1"
+#: The node of all that listens there.
+HERE = socket.gethostname()
 
 
 class Served(Stage):
@@ -40,7 +43,7 @@ class Served(Stage):
     def record(self, key: str = "k") -> Record:
         """Return what others find the hub by."""
         material = self.hub.certificate, self.hub.key
-        return Record(key, "n", "c1", LOOPBACK, self.port, *material)
+        return Record(key, "n", HERE, LOOPBACK, self.port, *material)
 
     async def connect(self) -> Channel:
         channel = await mutual_tls.connect(self.record(), PATIENCE)

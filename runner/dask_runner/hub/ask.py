@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
+import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 
@@ -79,15 +81,31 @@ async def _connected(record: Record, seconds: float) -> Channel:
             return await mutual_tls.connect(record, seconds)
     except TimeoutError as error:
         raise SilentError(f"no answer within {seconds:g} s", gone=False) from error
-    except ConnectionRefusedError as error:
-        raise SilentError("nothing listens there", gone=True) from error
-    except mutual_tls.StrangerError as error:
-        raise SilentError(
-            f"something else listens there: {error}", gone=True
-        ) from error
+    except (ConnectionRefusedError, mutual_tls.StrangerError) as error:
+        raise _not_there(record, error) from error
     except OSError as error:
         how = error.strerror or str(error) or "the connection breaks off"
         raise SilentError(how, gone=False) from error
+
+
+def _not_there(record: Record, error: Exception) -> SilentError:
+    if _on_another_loopback(record):
+        how = f"that is the loopback of {record.node} alone, and this is {_here()}"
+        return SilentError(how, gone=False)
+    if isinstance(error, mutual_tls.StrangerError):
+        return SilentError(f"something else listens there: {error}", gone=True)
+    return SilentError("nothing listens there", gone=True)
+
+
+def _on_another_loopback(record: Record) -> bool:
+    # A container, or another machine with the same home directory: what listens at our
+    # loopback, or does not, says nothing about the hub.
+    loopback = ipaddress.ip_address(record.host).is_loopback
+    return loopback and record.node != _here()
+
+
+def _here() -> str:
+    return socket.gethostname()
 
 
 async def answer(channel: Channel, kind: type[T], seconds: float = SECONDS) -> T:
@@ -185,10 +203,18 @@ def silent(name: str, record: Record, age: float, why: SilentError) -> Unavailab
         Seconds since its last sign of life.
     why : SilentError
     """
+    do = (
+        f"see whether its job still runs, and whether {record.node} can be reached "
+        "from here"
+    )
+    if _on_another_loopback(record):
+        do = (
+            f"run this on {record.node} (in a container: docker exec), or start the "
+            "cluster with --interface and the network that both have, such as eth0"
+        )
     return UnavailableError(
         f"the cluster {name!r} does not answer at {record.host}:{record.port} on "
         f"{record.node}: {why}; its last sign of life came {age:.0f} s ago",
         "its hub, reachable from here",
-        f"see whether its job still runs, and whether {record.node} can be reached "
-        "from here",
+        do,
     )

@@ -28,6 +28,9 @@ TRIES = 100
 
 _TEMPORARY = ("/var/tmp", "/tmp")  # noqa: S108  exposure() looks at them
 
+#: Rights of accounts that are not the owner.
+_OTHERS = 0o077
+
 #: How many user ids exist (user_namespaces(7)): a namespace that maps all hides none.
 _ALL_USERS = 2**32 - 1
 
@@ -125,11 +128,18 @@ class HeldDirectory:
 
     @classmethod
     def at(cls, path: str | Path) -> Self:
-        """Hold one that exists; nothing if it is gone already."""
+        """Hold one that :meth:`make` has made; nothing if it is gone, or is another.
+
+        Who holds a directory removes all that is in it, and root could remove anything.
+        """
         try:
-            return cls(os.open(path, os.O_RDONLY | os.O_DIRECTORY))
+            held = cls(os.open(path, os.O_RDONLY | os.O_DIRECTORY))
         except OSError:
             return cls(-1)
+        found = os.fstat(held.descriptor)
+        if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & _OTHERS:
+            held.close()
+        return held
 
     @classmethod
     def make(cls, parent: str, prefix: str) -> tuple[Self, Path]:
@@ -159,7 +169,7 @@ class HeldDirectory:
             os.close(held.descriptor)
             return None
         mode = stat.S_IMODE(found.st_mode)
-        if mode & 0o077:
+        if mode & _OTHERS:
             held.remove()
             why = f"it shows files to others (mode {mode:04o})"
             raise PermissionError(errno.EPERM, why)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -214,6 +215,20 @@ def test_a_hub_that_is_gone_is_told_from_one_that_is_silent() -> None:
             with pytest.raises(SilentError) as error:
                 await ask(record, r.AskState(), r.State, 0.2)
             assert not error.value.gone
+
+    playing(1, kind=Served)(play)
+
+
+def test_a_hub_at_the_loopback_of_another_machine_is_not_taken_for_gone() -> None:
+    async def play(stage: Served) -> None:
+        record = replace(stage.record(), node="c1")
+        assert (await ask(record, r.AskState(), r.State)).ranks == 1
+        await stage.hub.shut()
+        with pytest.raises(SilentError, match="is the loopback of c1 alone") as error:
+            await ask(record, r.AskState(), r.State)
+        assert not error.value.gone
+        told = asking.silent("lab", record, 3.0, error.value)
+        assert "run this on c1 (in a container: docker exec)" in told.do
 
     playing(1, kind=Served)(play)
 

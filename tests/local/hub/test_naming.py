@@ -13,7 +13,7 @@ from dask_runner.errors import ConfigError
 from dask_runner.hub import naming, requests
 from dask_runner.hub.naming import Naming
 from dask_runner.meeting import cluster_directory
-from tests.local.served import Served, silent_port
+from tests.local.served import HERE, Served, silent_port
 from tests.unit.records import NAMED, RECORD, world
 from tests.unit.stage import playing
 
@@ -64,7 +64,7 @@ def test_a_name_is_taken_completed_and_given_back(environ: dict[str, str]) -> No
 def test_the_name_of_a_cluster_that_answers_is_refused(environ: dict[str, str]) -> None:
     async def play(stage: Served) -> None:
         lay(environ, stage.record())
-        with pytest.raises(ConfigError, match="a cluster named 'lab' is running on c1"):
+        with pytest.raises(ConfigError, match="'lab' is running on " + HERE):
             await new(environ).claim()
         assert nonces(environ) == {"lab": "n"}
 
@@ -78,7 +78,7 @@ def test_a_cluster_that_answers_with_an_error_runs_as_well(
 
     async def play(stage: Served) -> None:
         lay(environ, stage.record())
-        with pytest.raises(ConfigError, match="a cluster named 'lab' is running on c1"):
+        with pytest.raises(ConfigError, match="'lab' is running on " + HERE):
             await new(environ).claim()
 
     playing(1, kind=Served)(play)
@@ -100,6 +100,24 @@ def test_the_name_of_a_cluster_that_was_killed_is_taken_over_at_once(
     async def play(stage: Served) -> None:
         lay(environ, stage.record())
         await stage.hub.shut()
+        await new(environ).claim()
+        assert nonces(environ) == {"lab": "new"}
+
+    playing(1, kind=Served)(play)
+
+
+def test_a_cluster_at_the_loopback_of_another_machine_keeps_its_name(
+    environ: dict[str, str],
+) -> None:
+    """As in a container of its own: nothing here says whether it lives."""
+
+    async def play(stage: Served) -> None:
+        path = lay(environ, replace(stage.record(), node="c1"))
+        await stage.hub.shut()
+        with pytest.raises(ConfigError, match="that is the loopback of c1 alone"):
+            await new(environ).claim()
+        assert nonces(environ) == {"lab": "n"}
+        os.utime(path, (1, 1))
         await new(environ).claim()
         assert nonces(environ) == {"lab": "new"}
 

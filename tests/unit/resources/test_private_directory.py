@@ -82,6 +82,18 @@ def test_what_is_gone_already_is_removed_without_a_word(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_what_is_no_private_directory_is_never_removed(tmp_path: Path) -> None:
+    """Such as /dev, which root could empty."""
+    (tmp_path / "theirs").touch()
+    for mode in (0o755, 0o710, 0o1777):
+        tmp_path.chmod(mode)
+        HeldDirectory.at(tmp_path).remove()
+        assert (tmp_path / "theirs").exists()
+    tmp_path.chmod(0o700)
+    HeldDirectory.at(tmp_path).remove()
+    assert not tmp_path.exists()
+
+
 def test_who_is_slower_than_somebody_else_begins_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
