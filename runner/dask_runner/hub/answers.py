@@ -123,7 +123,7 @@ class Answers:
             leaving.cancel()
 
     async def _show_logs(self, channel: Channel, request: r.AskLogs) -> None:
-        showing = asyncio.create_task(self._logs.show(channel, request))
+        showing = self._logs.start(channel, request)
         leaving = asyncio.create_task(_hung_up(channel))
         try:
             await asyncio.wait({showing, leaving}, return_when=asyncio.FIRST_COMPLETED)

@@ -60,6 +60,8 @@ class Cluster:
     ----------
     scaling : Scaling
         Decides how many workers there are.
+    logs : Logs
+        Shows the logs of the ranks to who follows them.
     answers : Answers
         Answers processes outside the launch.
     """
@@ -99,8 +101,8 @@ class Cluster:
         self.scaling = Scaling(parts)
         self._survival = Survival(parts, self.scaling)
         self._activity = Activity(self._roster, plan.scheduler)
-        self._logs = Logs(parts)
-        self.answers = Answers(parts, self._activity, self.scaling, self._logs, ends_at)
+        self.logs = Logs(parts)
+        self.answers = Answers(parts, self._activity, self.scaling, self.logs, ends_at)
         self._noted: set[str] = set()
         self._has_scheduler = asyncio.Event()
         self._has_read = False
@@ -326,7 +328,7 @@ class Cluster:
 
     def _on_lines(self, member: Member, message: m.Lines) -> None:
         del member
-        self._logs.heard(message)
+        self.logs.heard(message)
 
     def _on_failed(self, member: Member, message: m.Failed) -> None:
         error = RunnerError(message.saw, message.needed, message.do)

@@ -29,7 +29,7 @@ LOOK = 1.0
 #: Seconds between looks at a log whose last line is not complete.
 PAUSE = 0.5
 #: Seconds for the last lines, once the cluster ends.
-LAST = 1.0
+LAST = 0.5
 #: Ranks of which a part is read at a time, for each who follows them.
 AT_A_TIME = 8
 #: Names that an error lists.
@@ -48,12 +48,25 @@ class Logs:
         self._parts = parts
         self._numbers = itertools.count()
         self._asked: dict[int, asyncio.Future[m.Lines]] = {}
+        self._shown_to: set[asyncio.Task[None]] = set()
 
     def heard(self, message: m.Lines) -> None:
         """Note a rank's answer; nobody may wait for it any more."""
         asked = self._asked.pop(message.number, None)
         if asked is not None and not asked.done():
             asked.set_result(message)
+
+    def start(self, channel: Channel, request: r.AskLogs) -> asyncio.Task[None]:
+        """Start to send what was asked for."""
+        showing = asyncio.create_task(self.show(channel, request))
+        self._shown_to.add(showing)
+        showing.add_done_callback(self._shown_to.discard)
+        return showing
+
+    async def over(self) -> None:
+        """Wait until who follows logs has the last lines, but not long."""
+        if self._shown_to:
+            await asyncio.wait(self._shown_to, timeout=2 * LAST)
 
     async def show(self, channel: Channel, request: r.AskLogs) -> None:
         """Send what was asked for, to its end.
@@ -104,8 +117,9 @@ class Logs:
                 raise error
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LAST):
-                for look in following:
-                    await look.read(channel, last=True)
+                await asyncio.gather(
+                    *(look.read(channel, last=True) for look in following)
+                )
         channel.send(r.Ending(ending.result()))
         await channel.drained()
 
@@ -153,12 +167,13 @@ class Logs:
         asked: asyncio.Future[m.Lines] = asyncio.get_running_loop().create_future()
         self._asked[ask.number] = asked
         member.tell(ask)
+        latest = asyncio.get_running_loop().time() + ANSWERS
         try:
-            for _ in range(int(ANSWERS / LOOK)):
+            while self._parts.roster.member(member.rank) is member:
                 await asyncio.wait({asked}, timeout=LOOK)
                 if asked.done():
                     return asked.result()
-                if self._parts.roster.member(member.rank) is not member:
+                if asyncio.get_running_loop().time() > latest:
                     break
             return None
         finally:
