@@ -31,7 +31,9 @@ ASK = """
 host, port, certificate, key = sys.argv[1:]
 requests = [b'["AskState", {"version": 1}]', b'["AskDashboard", {"version": 1}]',
             b'["AskScale", {"version": 1, "workers": 1, "nearest": true}]',
-            b'["Attend", {"version": 1}]', b'["AskStop", {"version": 1, "by": "me"}]']
+            b'["Attend", {"version": 1}]',
+            b'["AskLogs", {"version": 1, "of": "", "follows": false}]',
+            b'["AskStop", {"version": 1, "by": "me"}]']
 
 def file(text):
     held = os.memfd_create("held")
@@ -55,7 +57,7 @@ for request in requests:
             except OSError:
                 pass
         print(way, b"State" in told or b"Stopping" in told or b"Connected" in told
-              or b"Scaling" in told)
+              or b"Scaling" in told or b"LogText" in told)
 """
 
 #: Reads a file and lists its directory.
@@ -95,7 +97,7 @@ def path_of(run: Run) -> Path:
 
 
 @pytest.mark.attack(
-    "asks your cluster's hub for its state or dashboard, for fewer workers or "
+    "asks your cluster's hub for its state, dashboard or logs, for fewer workers or "
     "its end, without its key",
     "no answer, and the cluster goes on",
 )
@@ -107,7 +109,7 @@ def test_only_the_owner_asks_the_hub(served: Run) -> None:
     assert done.returncode == 0, done.stderr
     assert (
         done.stdout.split("\n")[:-1]
-        == [f"{way} False" for way in ("no TLS", "no key", "another key")] * 5
+        == [f"{way} False" for way in ("no TLS", "no key", "another key")] * 6
     )
     assert "stopped by" not in served.stderr
 
@@ -186,14 +188,15 @@ def test_another_account_does_not_attach(jobs: Jobs) -> None:
 
 
 @pytest.mark.attack(
-    "runs `dask-runner list` and `stop` on the login node, with your home as HOME",
-    "an error: your clusters are neither shown nor ended",
+    "runs `dask-runner list`, `logs` and `stop` on the login node, with your home as "
+    "HOME",
+    "an error: your clusters are neither shown, nor read, nor ended",
 )
-def test_another_account_of_the_login_node_neither_lists_nor_stops(jobs: Jobs) -> None:
+def test_another_account_of_the_login_node_neither_sees_nor_stops(jobs: Jobs) -> None:
     job = jobs.srun("-N2 -n2", "serve", "--name", "lab")
     job.wait_for("ready after")
     home = jobs.shell("sh", "-c", "echo $HOME").strip()
-    for verb in ("list", "stop"):
+    for verb in ("list", "logs", "stop"):
         line = ["apptainer", "exec", "--bind", home, SIF, "sh", "-c"]
         line.append(f"HOME={home} dask-runner {verb}")
         done = jobs.cluster.run(line, user="other", timeout=60, cwd="/")

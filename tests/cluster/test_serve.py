@@ -22,6 +22,14 @@ client = Client(file["address"], security=Security(**file["security"]))
 print(*sorted(set(client.run(socket.gethostname).values())))
 """
 
+#: Writes into the log of the second worker.
+WARN = """\
+import logging
+from distributed import Client
+write = logging.getLogger("distributed.worker").warning
+Client().submit(write, "of the second node", workers=[1]).result()
+"""
+
 
 def image(jobs: Jobs, *args: str, status: int = 0) -> tuple[str, str]:
     """Run ``apptainer run SIF ARGS`` on the login node; return what it prints."""
@@ -111,4 +119,23 @@ def test_a_name_in_use_is_told_with_its_job_and_node(jobs: Jobs) -> None:
     assert second.returncode == 78, told(second)
     assert "a cluster named 'lab' is running on c1 in slurm job " in second.stderr
     image(jobs, "stop", "lab")
+    assert job.wait().returncode == 0
+
+
+def test_its_logs_are_read_and_followed_from_the_login_node(jobs: Jobs) -> None:
+    job = serve(jobs, "-N2 -n2")
+
+    shown, errors = image(jobs, "logs")
+    assert errors == ""
+    names = {line.partition(" | ")[0] for line in shown.splitlines()}
+    assert names == {"scheduler", "agent@c1", "agent@c2", "0", "1"}
+
+    followed = jobs.start("apptainer", "run", SIF, "logs", "lab", "1", "-f")
+    followed.wait_for("Worker name")
+    image(jobs, "connect", "lab", "-c", WARN)
+    followed.wait_for("of the second node")
+    image(jobs, "stop", "lab")
+    done = followed.running.wait()
+    assert done.returncode == 0, told(done)
+    assert "the cluster 'lab' has ended with status 0" in done.stderr
     assert job.wait().returncode == 0

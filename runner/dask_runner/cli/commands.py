@@ -207,6 +207,26 @@ def stop(*, name: str | None, timeout: float) -> NoReturn:
 
 
 @cli.command()
+@click.argument("words", nargs=-1, metavar="[NAME] [WORKER|scheduler|agent@NODE]")
+@click.option(
+    "-f", "--follow", is_flag=True, help="Go on with what is written, to the end."
+)
+def logs(*, words: tuple[str, ...], follow: bool) -> NoReturn:
+    """Show the logs of the processes of the running cluster NAME.
+
+    Without a process these are the logs of all, each line behind the name of its
+    process. NAME may be left out where you have one cluster.
+    """
+
+    def play() -> int:
+        from dask_runner.cli import logs as logging  # noqa: PLC0415  as above
+
+        return logging.show(words, os.environ, sys.stdout, follow=follow)
+
+    _end(play, "none")
+
+
+@cli.command()
 @click.argument("name", required=False)
 @click.option(
     "--port",

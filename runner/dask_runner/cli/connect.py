@@ -60,7 +60,7 @@ def begins_with_name(words: Sequence[str], environ: Mapping[str, str]) -> bool:
     if not NAME.fullmatch(word):
         return False
     is_script = _is_script(Path(word))
-    if _is_cluster(word, environ):
+    if is_cluster(word, environ):
         if is_script and more:
             raise UsageError(
                 f"a cluster named {word!r}, and a script of that name in {Path.cwd()}",
@@ -77,7 +77,8 @@ def _is_script(path: Path) -> bool:
     return path.exists()
 
 
-def _is_cluster(name: str, environ: Mapping[str, str]) -> bool:
+def is_cluster(name: str, environ: Mapping[str, str]) -> bool:
+    """Return whether a cluster has a name, or had it and has left its record."""
     with contextlib.suppress(cluster_directory.NoDirectoryError, OSError):
         return cluster_directory.path_of(name, environ).exists()
     return False

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from dask_runner.hub.activity import Activity
     from dask_runner.hub.channel import Channel
+    from dask_runner.hub.logs import Logs
     from dask_runner.hub.parts import Parts
     from dask_runner.hub.scaling import Scaling
 
@@ -31,6 +32,8 @@ class Answers:
         What the scheduler says.
     scaling : Scaling
         Retires workers, and starts them again.
+    logs : Logs
+        Reads the logs of the ranks.
     ends_at : float or None
         When the job ends, in seconds since 1970.
     """
@@ -40,10 +43,12 @@ class Answers:
         parts: Parts,
         activity: Activity,
         scaling: Scaling,
+        logs: Logs,
         ends_at: float | None,
     ) -> None:
         self._parts = parts
         self._scaling = scaling
+        self._logs = logs
         self._activity = activity
         self._ends_at = ends_at
 
@@ -117,6 +122,18 @@ class Answers:
             ending.cancel()
             leaving.cancel()
 
+    async def _show_logs(self, channel: Channel, request: r.AskLogs) -> None:
+        showing = self._logs.start(channel, request)
+        leaving = asyncio.create_task(_hung_up(channel))
+        try:
+            await asyncio.wait({showing, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if showing.done():
+                showing.result()
+                await channel.closed()
+        finally:
+            showing.cancel()
+            leaving.cancel()
+
     async def _dashboard(self, channel: Channel, request: r.AskDashboard) -> None:
         del request
         scheduler = self._parts.assembly.scheduler
@@ -156,6 +173,7 @@ class Answers:
         r.AskScale: _scale,
         r.AskStop: _stop,
         r.Attend: _attend,
+        r.AskLogs: _show_logs,
         r.AskDashboard: _dashboard,
     }
 

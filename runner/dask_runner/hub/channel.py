@@ -66,6 +66,13 @@ class Channel:
             return None
         return decode(payload)
 
+    async def drained(self) -> None:
+        """Wait while the peer is slow to take what was sent."""
+        try:
+            await self._writer.drain()
+        except OSError:
+            return  # it is gone, which `receive` notices
+
     async def send_bytes(self, data: bytes) -> None:
         """Send plain bytes, after the last message; wait while the peer is slow.
 

@@ -18,6 +18,7 @@ from dask_runner.hub.activity import Activity
 from dask_runner.hub.answers import Answers
 from dask_runner.hub.assembly import Assembly
 from dask_runner.hub.ending import PASSED_ON, Ending, later
+from dask_runner.hub.logs import Logs
 from dask_runner.hub.messages import ProtocolError
 from dask_runner.hub.parts import Parts
 from dask_runner.hub.roster import Roster
@@ -59,6 +60,8 @@ class Cluster:
     ----------
     scaling : Scaling
         Decides how many workers there are.
+    logs : Logs
+        Shows the logs of the ranks to who follows them.
     answers : Answers
         Answers processes outside the launch.
     """
@@ -98,7 +101,8 @@ class Cluster:
         self.scaling = Scaling(parts)
         self._survival = Survival(parts, self.scaling)
         self._activity = Activity(self._roster, plan.scheduler)
-        self.answers = Answers(parts, self._activity, self.scaling, ends_at)
+        self.logs = Logs(parts)
+        self.answers = Answers(parts, self._activity, self.scaling, self.logs, ends_at)
         self._noted: set[str] = set()
         self._has_scheduler = asyncio.Event()
         self._has_read = False
@@ -322,6 +326,10 @@ class Cluster:
         del member
         self._activity.heard(message)
 
+    def _on_lines(self, member: Member, message: m.Lines) -> None:
+        del member
+        self.logs.heard(message)
+
     def _on_failed(self, member: Member, message: m.Failed) -> None:
         error = RunnerError(message.saw, message.needed, message.do)
         error.status = message.status
@@ -381,6 +389,7 @@ class Cluster:
         m.ClientEnded: _on_client_ended,
         m.SchedulerClosed: _on_scheduler_closed,
         m.Activity: _on_activity,
+        m.Lines: _on_lines,
         m.Failed: _on_failed,
         m.Note: _on_note,
         m.Signalled: _on_signalled,

@@ -267,6 +267,40 @@ class Note(Message):
     text: str
 
 
+#: How the name of a node's agent begins, among those whose logs can be read.
+AGENT = "agent@"
+
+
+@dataclass(frozen=True)
+class LogPosition:
+    """How far a process's log has been read.
+
+    *before* has the last bytes before the *offset*, as Latin-1: where they are not
+    there any more, older lines have been left out of the file.
+    """
+
+    name: str
+    offset: int
+    before: str
+
+
+@dataclass(frozen=True)
+class LogPiece:
+    """Lines of a process's log, to a position."""
+
+    text: str
+    to: LogPosition
+
+
+@dataclass(frozen=True)
+class Lines(Message):
+    """Lines of logs; *more* says that there are more by now."""
+
+    number: int
+    pieces: list[LogPiece]
+    more: bool
+
+
 @dataclass(frozen=True)
 class Bye(Message):
     """All ranks of the node have stopped their clients and workers."""
@@ -354,6 +388,30 @@ class Close(Message):
 @dataclass(frozen=True)
 class Finish(Message):
     """All ranks have said bye: stop the scheduler and leave."""
+
+
+@dataclass(frozen=True)
+class AskLines(Message):
+    """Read on in logs of the rank's processes; it answers ``Lines`` of this *number*.
+
+    Attributes
+    ----------
+    number : int
+    names : list of str
+        The processes; empty for all of the rank's.
+    positions : list of LogPosition
+        How far each log has been read; one that is not among them has not been.
+    waits : bool
+        Wait until there is more, for a while, and say only that; else read.
+    last : bool
+        Whether a line without an end is one: nobody will read on.
+    """
+
+    number: int
+    names: list[str]
+    positions: list[LogPosition]
+    waits: bool
+    last: bool
 
 
 # --- both ways --------------------------------------------------------------

@@ -146,6 +146,48 @@ class Scaling(Message):
     workers: int
 
 
+# --- its logs ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class AskLogs(Request):
+    """Ask for the logs of the cluster's processes.
+
+    The hub answers with a ``LogText`` for each part of one, and ``AllShown``. To who
+    *follows* it goes on with what is written then, ``LogLost``, ``Ping`` as a sign of
+    life and, when the cluster ends, ``Ending``.
+
+    Attributes
+    ----------
+    of : str
+        ``scheduler``, ``agent@NODE``, or a worker's name; empty for all.
+    follows : bool
+    """
+
+    of: str
+    follows: bool
+
+
+@dataclass(frozen=True)
+class LogText(Message):
+    """Lines that a process has written."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True)
+class LogLost(Message):
+    """The rank *whose* logs these were is gone."""
+
+    whose: str
+
+
+@dataclass(frozen=True)
+class AllShown(Message):
+    """That was all that there is."""
+
+
 # --- its dashboard ----------------------------------------------------------------
 
 

@@ -168,6 +168,7 @@ class Hub:
     async def close(self) -> None:
         """End the cluster, and close every connection with it."""
         self._end.cancel()
+        await self.cluster.logs.over()
         await self.shut()
 
     async def shut(self) -> None:

@@ -17,13 +17,13 @@ import socket
 import subprocess
 import sys
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dask_runner.node.exits import Ended, Kills
 from dask_runner.node.peer import SocketPeer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Coroutine, Iterator, Mapping, Sequence
 
     from dask_runner.hub.channel import Channel
     from dask_runner.hub.messages import Message
@@ -35,6 +35,15 @@ PATIENCE = 3.0
 
 #: Seconds between checks of a child, where the kernel cannot report its end.
 CHECK_SECONDS = 0.1
+
+#: The children of this process for whose end a rank waits, and not all of them are of
+#: the same rank: a leader plays for others.
+_AWAITED: set[int] = set()
+
+
+def awaited() -> frozenset[int]:
+    """Return the IDs of the children for whose end a rank of this process waits."""
+    return frozenset(_AWAITED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +124,7 @@ class Process(SocketPeer):
                 pass_fds=(theirs.fileno(), *pass_fds),
                 process_group=0,
             )
-        self.pid = process.pid
-        self._status = asyncio.ensure_future(process.wait())
+        self._await(process.pid, process.wait())
         await self.attach(ours)
 
     async def expect(self) -> socket.socket:
@@ -127,9 +135,14 @@ class Process(SocketPeer):
 
     def born(self, pid: int) -> None:
         """Note the ID of a process that was forked and is a child of this one."""
+        self._await(pid, _status_of(pid)).add_done_callback(self._hear_out)
+
+    def _await(self, pid: int, end: Coroutine[Any, Any, int]) -> asyncio.Future[int]:
         self.pid = pid
-        self._status = asyncio.ensure_future(_status_of(pid))
-        self._status.add_done_callback(self._hear_out)
+        self._status = status = asyncio.ensure_future(end)
+        _AWAITED.add(pid)
+        status.add_done_callback(lambda _: _AWAITED.discard(pid))
+        return status
 
     async def _wait(self) -> Ended | None:
         if self._status is None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import sys
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,6 @@ from dask_runner.resources import open_files
 from dask_runner.resources.scratch import scratch
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Sequence
 
     from dask_runner.launch.launch import Launch
@@ -108,6 +108,7 @@ class Children:
         #: Set when the client, if there is one, has its instructions.
         self.knows_its_program = asyncio.Event()
         self._unborn: set[str] = set()
+        self._logs_of_workers: dict[str, str] = {}
 
     async def warm_up(self) -> None:
         """Start the agent, which imports Dask while the ranks look for the hub.
@@ -170,6 +171,20 @@ class Children:
         if self._directory is None:
             raise LookupError("the rank has no directory yet")
         return self._directory
+
+    def logs(self) -> dict[str, str]:
+        """Return the paths of the logs of the rank's processes, by their names.
+
+        Not each of them has one yet.
+        """
+        if self._directory is None:
+            return {}
+        found, own = {}, self._directory
+        if Role.scheduler in self._roles:
+            found["scheduler"] = own.log("scheduler")
+        if isinstance(self.agent, Agent):
+            found[f"{m.AGENT}{socket.gethostname()}"] = own.log("agent")
+        return found | self._logs_of_workers
 
     async def _start_agent(self, siblings: Sequence[tuple[Process, int]]) -> None:
         """Start the agent, which forks *siblings*, each with its standard input."""
@@ -285,6 +300,10 @@ class Children:
         work, warnings = make_instructions.workers(
             self._launch, self._snapshot, self.directory, start, host, record
         )
+        self._logs_of_workers = {
+            str(worker.name): log
+            for worker, log in zip(work.workers, work.logs, strict=True)
+        }
         if not self.agent.running:
             await self._share_an_agent()
         if not self.agent.running:

@@ -182,8 +182,14 @@ class RankContact(ABC):
     # --- the end ------------------------------------------------------------
 
     @abstractmethod
-    def inherit(self) -> None:
-        """Take over from rank 0, which is lost, to withdraw the record at the end."""
+    def inherit(self) -> bool:
+        """Take over from rank 0, which is lost, to withdraw the record at the end.
+
+        Returns
+        -------
+        bool
+            Whether rank 0 is known to have ended, and this rank has taken over.
+        """
 
     @abstractmethod
     def withdraw(self) -> None:
@@ -246,8 +252,9 @@ class SharedContact(RankContact):
         """Whether the leader has met the hub."""
         return self._leader.has_met
 
-    def inherit(self) -> None:
-        """Do nothing: the leader takes over."""
+    def inherit(self) -> bool:
+        """Return False: the leader takes over."""
+        return False
 
     def withdraw(self) -> None:
         """Do nothing: the record and notices are the leader's."""

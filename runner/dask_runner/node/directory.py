@@ -83,6 +83,10 @@ class RankDirectory:
         """Return the path of a process's log."""
         return str(self.path / f"{name}.log")
 
+    def worker_log(self, number: int) -> str:
+        """Return the path of the log of the rank's worker of that number, from 0."""
+        return self.log(f"worker-{number}")
+
     def tail(self, name: str) -> str:
         """Return the last lines of a process's log that tell of trouble."""
         try:

@@ -152,16 +152,29 @@ class EarlyEnd:
         if self.leader or self._contact.has_met:
             self.of_another(m.Absent(self.leader, "died before it joined"))
             return None
-        error = AssemblyError(
-            f"rank 0 on {self._node} died before the ranks had met",
-            f"all {world.size} ranks",
-            "look above, and in the accounting of the launcher, for what ended it",
-        )
+        error = AssemblyError(*self._rank_0_died(self._node))
         if self._contact.notices.possible or self._local_rank == 1:
             self.now(error, 0)
             # The node's other ranks see by themselves that the leader is dead.
             self._contact.notices.sign(here)
         return error.status
+
+    def without_rank_0(self, node: str) -> None:
+        """Leave a notice that rank 0 on *node* died before the cluster had started.
+
+        Each rank that was connected leaves or signs it, though it needs none itself: a
+        rank of that node, which was not, may leave one as well, and all have to sign.
+        """
+        self._gave_up = True
+        error = LostError(*self._rank_0_died(node))
+        self._contact.notices.leave(self._notice(error, 0), [self._rank])
+
+    def _rank_0_died(self, node: str) -> tuple[str, str, str]:
+        return (
+            f"rank 0 on {node} died before the ranks had met",
+            f"all {self._launch.world.size} ranks",
+            "look above, and in the accounting of the launcher, for what ended it",
+        )
 
     def unheard(self, unheard: Unheard) -> int | None:
         """End without the hub, which was not found in time."""

@@ -62,6 +62,7 @@ GLANCES = (
 #: First arguments with which it is no rank that runs a program.
 NO_RUN = (
     "connect",
+    "logs",
     "list",
     "stop",
     "dashboard",

@@ -221,8 +221,8 @@ class RunWorkers(Message):
         The CPUs that the rank may use.
     directory, private : str
         The rank's working directory, and its private one.
-    log : str
-        Their log.
+    logs : tuple of str
+        The log of each.
     environ : dict of str to str
         Their variables.
     keys : Keys
@@ -240,7 +240,7 @@ class RunWorkers(Message):
     cpus: tuple[int, ...]
     directory: str
     private: str
-    log: str
+    logs: tuple[str, ...]
     environ: dict[str, str]
     keys: Keys
 

@@ -11,6 +11,7 @@ from dask_runner.hub import messages as m
 from dask_runner.hub.channel import BlockingChannel
 from dask_runner.linux import adopt_orphans
 from dask_runner.node import follower
+from dask_runner.node.child import awaited
 from dask_runner.node.events import Source
 from dask_runner.node.exits import Ended, is_stopped
 from dask_runner.node.kill_timer import LAST, die_in
@@ -65,7 +66,7 @@ class Launched(Protocol):
         """Have that process killed after *seconds*; 0 cancels that."""
 
     def settle(self) -> None:
-        """End the children of that process, and have it end soon."""
+        """End what is left of that process's children, and have it end soon."""
 
 
 class ThisProcess:
@@ -131,9 +132,12 @@ class ThisProcess:
         die_in(seconds)
 
     def settle(self) -> None:
-        """End this process's children, and have this process end soon."""
+        """End what is left of children, and have this process end soon.
+
+        Ranks for which this process plays may still need theirs, to leave in order.
+        """
         die_in(LAST)
-        end_orphans()
+        end_orphans(but=awaited())
 
 
 class Follower:

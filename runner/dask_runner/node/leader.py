@@ -33,6 +33,7 @@ from dask_runner.node.introduction import first_words
 from dask_runner.node.launcher_child import Follower, failed
 from dask_runner.node.neighbours import Neighbours
 from dask_runner.node.node_socket import guests, of_this_user
+from dask_runner.node.orphans import end_orphans
 from dask_runner.node.rank import Rank
 from dask_runner.resources.open_files import allow_many_files
 
@@ -306,4 +307,5 @@ async def run_rank(
         status = await rank.run()
     finally:
         await leader.close(status)
+        end_orphans()  # of the ranks for which it has played
     return status

@@ -165,7 +165,7 @@ def workers(
         cpus=tuple(snapshot.cpus),
         directory=str(Path.cwd()),
         private=str(directory.path),
-        log=directory.log("worker"),
+        logs=tuple(directory.worker_log(number) for number in range(len(each))),
         environ=dict(directory.environment(directory.tls(record))),
         keys=_keys(record),
     )

@@ -93,15 +93,17 @@ class OwnContact(RankContact):
         """The files of the record that this rank may write."""
         return self._meeting.files
 
-    def inherit(self) -> None:
+    def inherit(self) -> bool:
         """Take over from rank 0, which is lost, to withdraw its record at the end.
 
         The cluster's name goes at once.
         """
-        if self.has_met and not self.met.connection.silent:
-            # Rank 0's kernel closed the connection: no process is left to withdraw it.
-            self._meeting.adopt(self.met.record.nonce)
-            cluster_directory.remove_of(self.met.record.nonce, self._environ)
+        if not self.has_met or self.met.connection.silent:
+            return False
+        # Rank 0's kernel closed the connection: no process is left to withdraw it.
+        self._meeting.adopt(self.met.record.nonce)
+        cluster_directory.remove_of(self.met.record.nonce, self._environ)
+        return True
 
     def withdraw(self) -> None:
         """Remove the record and notices, so that no rank finds them any more."""

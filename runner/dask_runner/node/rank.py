@@ -28,6 +28,7 @@ from dask_runner.hub.server import Hub
 from dask_runner.launch.detect import may_be_outlived
 from dask_runner.launch.plan import Role
 from dask_runner.meeting.notice import OverError
+from dask_runner.node import log_files
 from dask_runner.node.background import Crashed, Tasks
 from dask_runner.node.children import Children
 from dask_runner.node.contact import Met
@@ -287,6 +288,15 @@ class Rank:
     def _for_the_agent(self, message: m.StartWorkers) -> None:
         self._children.agent.send(message)
 
+    def _on_ask_lines(self, message: m.AskLines) -> None:
+        self._tasks.start(self._read_logs(message))
+
+    async def _read_logs(self, message: m.AskLines) -> None:
+        try:
+            self.contact.say(await log_files.answer(message, self._children.logs))
+        except RuntimeError:  # the system refuses a thread
+            self.contact.say(m.Lines(message.number, [], more=False))
+
     def _on_ready(self, ready: m.Ready) -> None:
         self._waits_to_begin = True
         self._tasks.start(self._begin_script(ready))
@@ -432,10 +442,12 @@ class Rank:
 
     def _on_link_gone(self, ended: Ended) -> None:
         del ended
-        self.contact.inherit()
+        takes_over = self.contact.inherit()
         if self._closing:
             self._status = 0
             return
+        if takes_over and not self._started:
+            self._early_end.without_rank_0(self.contact.met.record.node)
         # One line for each node; rank 1 prints it too, as it may be on rank 0's node.
         if self._world.local_rank in (0, None) or self._world.rank == 1:
             say(
@@ -475,6 +487,7 @@ class Rank:
         (Source.link, m.AskActivity): _for_the_scheduler,
         (Source.link, m.Retire): _for_the_scheduler,
         (Source.link, m.StartWorkers): _for_the_agent,
+        (Source.link, m.AskLines): _on_ask_lines,
         (Source.link, m.Ready): _on_ready,
         (Source.link, m.Signalled): _for_the_script,
         (Source.link, m.Close): _on_close,

@@ -257,7 +257,7 @@ class Workers:
             kind if self._ports else WithoutPort(kind),
             worker.cpus or work.cpus,
             work.directory,
-            work.log,
+            work.logs[work.workers.index(worker)],
             user_modules.for_workers(work.modules),
             _in_place_of(self._inherited - variables.keys()),
             open_files.given(),

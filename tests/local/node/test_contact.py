@@ -103,7 +103,7 @@ def test_the_record_of_a_rank_0_that_is_gone_is_removed_but_not_of_a_silent_one(
     async def play() -> None:
         one = await met(path)
         one.met.connection.silent = silent
-        one.inherit()
+        assert one.inherit() == (not silent)
         one.withdraw()
         await one.closed()
 

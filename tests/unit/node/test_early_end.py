@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dask_runner.errors import ConfigError, SignalledError
+from dask_runner.errors import ConfigError, LostError, SignalledError
 from dask_runner.hub import messages as m
 from dask_runner.launch import plan
 from dask_runner.launch.launch import Launch
@@ -159,6 +159,27 @@ def test_what_another_rank_of_the_node_ends_by_is_left_in_its_name(
         assert left.rank == 2
         assert rank.notices.signed() == {1, 2}
         assert not rank.contact.absent  # the notice says it
+
+    played(play())
+
+
+def test_all_who_lose_rank_0_before_the_start_sign_one_notice_and_remove_it(
+    tmp_path: Path,
+) -> None:
+    async def play() -> None:
+        first, second, third = (Play(tmp_path, rank) for rank in (1, 2, 3))
+        first.end.without_rank_0("c1")
+        left = first.notices.find()
+        assert left is not None
+        assert (left.rank, left.status) == (0, LostError.status)
+        assert "rank 0 on c1 died" in left.saw
+        # This one was not connected, and sees by itself that its leader is dead.
+        second.end.now(ERROR, 0)
+        assert first.notices.signed() == {0, 1, 2}
+        third.end.without_rank_0("c1")
+        for rank in first, second, third:
+            await rank.end.over()
+        assert first.notices.find() is None
 
     played(play())
 
