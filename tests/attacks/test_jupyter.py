@@ -3,41 +3,21 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.attacks.test_ports import OTHER, USER
 from tests.cluster.conftest import jupyter_image  # noqa: F401  a fixture
-from tests.conftest import ROOT
+from tests.cluster.jupyterlab import started
 from tests.listening import KNOCK, SURVEY, arguments, places, told
 
 if TYPE_CHECKING:
     from tests.cluster.jobs import Jobs
 
-RECIPE = ROOT / "recipes/jupyter.sbatch"
-
 #: What ZeroMQ says to all who connect, before it knows what they want (ZMTP 3).
 GREETING = r"b'\xff\x00\x00\x00\x00\x00\x00\x00\x01\x7f"
 
-#: Starts a kernel, as JupyterLab in a browser does, and waits until it has its sockets.
-KERNEL = """
-import glob, http.client, json, socket, sys, time
-private = sys.argv[1]
-token = open(private + "/token").read()
-connection = http.client.HTTPConnection("localhost")
-connection.sock = socket.socket(socket.AF_UNIX)
-connection.sock.connect(private + "/jupyter")
-connection.request("POST", "/api/kernels", "{}", {"Authorization": "token " + token})
-answer = connection.getresponse()
-assert answer.status == 201, answer.read()
-deadline = time.monotonic() + 60
-while len(glob.glob(private + "/kernel-*-ipc-*")) < 5:
-    assert time.monotonic() < deadline
-    time.sleep(0.1)
-print(token)
-"""
 #: Looks for what leads in: the token, the address with it, the keys of kernels.
 READ = """
 import glob, json, sys
@@ -69,13 +49,8 @@ def test_nothing_of_jupyterlab_answers_another_account(
     jobs: Jobs,
     jupyter_image: str,  # noqa: F811  pytest's way
 ) -> None:
-    jobs.write("jupyter.sbatch", RECIPE.read_text())
-    settings = {"IMAGE": jupyter_image}
-    job = jobs.batch("--cpus-per-task=2", "jupyter.sbatch", env=settings)
-    job.wait_for("JupyterLab: ssh ")
-    said = re.search(r":(\S+)/jupyter user@(\S+) tail", job.output)
-    assert said
-    private, node = said.groups()
+    lab = started(jobs, jupyter_image)
+    job, private, node = lab.job, lab.private, lab.node
     cluster = jobs.cluster
 
     def runs(user: str, code: str, *args: str) -> str:
@@ -84,7 +59,6 @@ def test_nothing_of_jupyterlab_answers_another_account(
         assert done.returncode == 0, done
         return done.stdout
 
-    token = runs("user", KERNEL, private).strip()
     goals = places(runs("root", SURVEY, f"uid:{USER}"))
     own = [one for one in goals if one[2].startswith(private)]
     assert {one[2].rpartition("/")[2] for one in own} >= {"jupyter", "dashboard"}
@@ -101,7 +75,7 @@ def test_nothing_of_jupyterlab_answers_another_account(
     texts, names = json.loads(runs("other", READ, private))
     assert names == []
     assert texts
-    assert not any(token in text for text in (*texts, job.output))
+    assert not any(lab.token in text for text in (*texts, job.output))
     # Where it is let in, the same words have answers.
     jupyter = [one for one in own if one[2].endswith("/jupyter")]
     assert told(runs("user", KNOCK, *arguments(jupyter))).answers

@@ -211,5 +211,6 @@ def _cannot_be_named(error: Exception) -> ConfigError:
     return ConfigError(
         f"the cluster cannot be found by name: {f'{path}: ' if path else ''}{saw}",
         "a home directory that can be written, and that the nodes share",
-        "set HOME to such a directory (apptainer run --home DIR)",
+        "set HOME to such a directory (apptainer run --home DIR, "
+        "docker run -e HOME=DIR -v DIR:DIR)",
     )
