@@ -37,6 +37,9 @@ ENDING = ".over"
 #: Seconds for which a rank that has signed waits for the others: a rank that looks for
 #: a record sees the notice in half of it (``LAST_POLL``).
 STAY = 3.0
+#: Seconds for a rank that had not joined to see that its leader is dead, and to leave a
+#: notice of that: it starts Python first.
+COMES = 4.0
 
 #: There is no notice, or none to believe: as good as silence.
 _SILENCE = (OSError, BadRecordError, BadNoticeError)
@@ -137,6 +140,14 @@ class FileNotices:
                 if self._read(path)[1] >= self._all and not self._kept():
                     self.remove()
                     return
+
+    async def comes(self) -> None:
+        """Wait until one is there, or until none may come any more."""
+        latest = time.monotonic() + COMES
+        while not self._kept() and time.monotonic() < latest:
+            if self.find() is not None:
+                return
+            await asyncio.sleep(LAST_POLL / 4)
 
     async def taken(self) -> None:
         """Wait until a copy is gone, since all have signed it; remove the others."""

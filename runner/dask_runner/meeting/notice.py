@@ -144,6 +144,9 @@ class Notices(Protocol):
     def sign(self, ranks: Iterable[int]) -> None:
         """Note that these ranks know of the notice; remove it if it was the last."""
 
+    async def comes(self) -> None:
+        """Wait for a notice that another rank may leave, but not long."""
+
     async def taken(self) -> None:
         """Wait until all have signed what this rank has signed, but not long."""
 
@@ -173,6 +176,9 @@ class NoNotices:
         return None
 
     def sign(self, ranks: Iterable[int]) -> None:
+        """Do nothing."""
+
+    async def comes(self) -> None:
         """Do nothing."""
 
     async def taken(self) -> None:

@@ -80,6 +80,7 @@ class EarlyEnd:
         self._events = events
         self._tasks = tasks
         self._gave_up = False
+        self._signs_late = False
         self.leader = -1
 
     # --- what ends the rank; each returns its exit status, or None ----------
@@ -152,29 +153,24 @@ class EarlyEnd:
         if self.leader or self._contact.has_met:
             self.of_another(m.Absent(self.leader, "died before it joined"))
             return None
-        error = AssemblyError(*self._rank_0_died(self._node))
+        error = AssemblyError(
+            f"rank 0 on {self._node} died before the ranks had met",
+            f"all {world.size} ranks",
+            "look above, and in the accounting of the launcher, for what ended it",
+        )
         if self._contact.notices.possible or self._local_rank == 1:
             self.now(error, 0)
             # The node's other ranks see by themselves that the leader is dead.
             self._contact.notices.sign(here)
         return error.status
 
-    def without_rank_0(self, node: str) -> None:
-        """Leave a notice that rank 0 on *node* died before the cluster had started.
+    def without_rank_0(self) -> None:
+        """Note that rank 0 died after this rank had joined, before the start.
 
-        Each rank that was connected leaves or signs it, though it needs none itself: a
-        rank of that node, which was not, may leave one as well, and all have to sign.
+        This rank needs no notice. But one of rank 0's node that had not joined yet may
+        leave one, when it has found that out, and waits until all have signed it.
         """
-        self._gave_up = True
-        error = LostError(*self._rank_0_died(node))
-        self._contact.notices.leave(self._notice(error, 0), [self._rank])
-
-    def _rank_0_died(self, node: str) -> tuple[str, str, str]:
-        return (
-            f"rank 0 on {node} died before the ranks had met",
-            f"all {self._launch.world.size} ranks",
-            "look above, and in the accounting of the launcher, for what ended it",
-        )
+        self._signs_late = True
 
     def unheard(self, unheard: Unheard) -> int | None:
         """End without the hub, which was not found in time."""
@@ -282,6 +278,9 @@ class EarlyEnd:
             self._contact.notices.leave(notice, cluster.arrived)
 
     async def over(self) -> None:
-        """Wait a moment, until the other ranks have read the notice."""
+        """Wait a moment for a notice to sign, or for others to sign this one."""
+        if self._signs_late:
+            await self._contact.notices.comes()
+            self._contact.notices.sign([self._rank])
         if self._gave_up:
             await self._contact.notices.taken()

@@ -20,6 +20,7 @@ import socket
 from contextlib import closing
 from typing import TYPE_CHECKING, cast
 
+from dask_runner.errors import LostError
 from dask_runner.hub import messages as m
 from dask_runner.hub.channel import Channel
 from dask_runner.hub.messages import ProtocolError
@@ -100,7 +101,7 @@ class Leader:
         with self._socket:
             if status is not None:
                 self._turn_away(status)
-                if not self._leader.contact.has_met:
+                if not self._leader.contact.has_met or status == LostError.status:
                     self._leader.contact.notices.sign(self._ranks)
         known = {
             task for task, process in self._followers.items() if process.has_joined

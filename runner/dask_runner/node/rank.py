@@ -447,7 +447,7 @@ class Rank:
             self._status = 0
             return
         if takes_over and not self._started:
-            self._early_end.without_rank_0(self.contact.met.record.node)
+            self._early_end.without_rank_0()
         # One line for each node; rank 1 prints it too, as it may be on rank 0's node.
         if self._world.local_rank in (0, None) or self._world.rank == 1:
             say(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dask_runner.errors import ConfigError, LostError, SignalledError
+from dask_runner.errors import ConfigError, SignalledError
 from dask_runner.hub import messages as m
 from dask_runner.launch import plan
 from dask_runner.launch.launch import Launch
@@ -163,23 +163,20 @@ def test_what_another_rank_of_the_node_ends_by_is_left_in_its_name(
     played(play())
 
 
-def test_all_who_lose_rank_0_before_the_start_sign_one_notice_and_remove_it(
+def test_ranks_that_had_joined_sign_what_one_of_rank_0s_node_leaves_late(
     tmp_path: Path,
 ) -> None:
     async def play() -> None:
-        first, second, third = (Play(tmp_path, rank) for rank in (1, 2, 3))
-        first.end.without_rank_0("c1")
-        left = first.notices.find()
-        assert left is not None
-        assert (left.rank, left.status) == (0, LostError.status)
-        assert "rank 0 on c1 died" in left.saw
-        # This one was not connected, and sees by itself that its leader is dead.
-        second.end.now(ERROR, 0)
-        assert first.notices.signed() == {0, 1, 2}
-        third.end.without_rank_0("c1")
-        for rank in first, second, third:
-            await rank.end.over()
-        assert first.notices.find() is None
+        late, *joined = (Play(tmp_path, rank) for rank in (1, 2, 3))
+        for rank in joined:
+            rank.end.without_rank_0()
+        ends = [asyncio.create_task(rank.end.over()) for rank in joined]
+        await asyncio.sleep(0)
+        late.end.now(ERROR, 0)
+        assert late.notices.signed() == {0, 1}
+        await asyncio.gather(*ends)
+        await late.end.over()
+        assert late.notices.find() is None
 
     played(play())
 
