@@ -47,6 +47,26 @@ client = Client(Cluster.from_name("lab"))
 futures = client.map(pow, range(500), range(500))
 print("said", client.submit(sum, [1, 2]).result(), client.dashboard_link)
 """
+#: Scales by the widget that a notebook shows of a cluster.
+WIDGET = """\
+import time
+from dask_runner import Cluster
+cluster = Cluster.from_name("lab")
+
+def all_of(widget):
+    yield widget
+    for child in getattr(widget, "children", ()):
+        yield from all_of(child)
+
+shown = {getattr(one, "description", ""): one for one in all_of(cluster._widget())}
+shown["Workers"].value = 1
+shown["Scale"].click()
+latest = time.monotonic() + 60
+while len(cluster.scheduler_info["workers"]) != 1:
+    assert time.monotonic() < latest
+    time.sleep(0.05)
+print("scaled")
+"""
 #: The lines of the documents, for the side bar.
 CONFIG = """\
 labextension:
@@ -161,3 +181,14 @@ def test_a_jupyterlab_elsewhere_attaches_to_a_cluster_by_its_name(
     # jupyter-server-proxy leaves the directory of its socket.
     done = job.wait(makes=MADE, leaves="/tmp/jupyter-server-proxy-")
     assert done.returncode == 0, ended
+
+
+def test_the_widget_of_a_cluster_scales_it(jobs: Jobs, jupyter_image: str) -> None:
+    job = jobs.srun("-N2 --ntasks-per-node=1", "serve", "--name", "lab")
+    job.wait_for("ready after")
+    script = jobs.write("widget.py", WIDGET)
+    done = jobs.start("apptainer", "exec", jupyter_image, "python", script)
+    ended = done.running.wait()
+    assert (ended.returncode, ended.stdout) == (0, "scaled\n"), ended
+    jobs.shell("apptainer", "run", SIF, "stop", "lab")
+    assert job.wait().returncode == 0

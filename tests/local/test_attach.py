@@ -304,6 +304,19 @@ print(len(cluster.scheduler_info["workers"]))
     assert lines[-1] == "4"
 
 
+def test_a_cluster_that_is_closed_while_it_adapts_is_silent(lab: Run) -> None:
+    code = """
+import logging
+logging.getLogger("distributed.deploy.adaptive").setLevel("WARNING")
+for _ in range(5):
+    with Cluster.from_name("lab") as cluster:
+        adaptive = cluster.adapt(interval="1ms")
+        until(lambda: adaptive.state == "running" and adaptive._adapting)
+print("silent")
+"""
+    assert told(lab, code) == "silent\n"
+
+
 def test_it_adapts_to_its_tasks(lab: Run) -> None:
     code = """
 import logging

@@ -19,6 +19,14 @@ if TYPE_CHECKING:
 class Adaptive(distributed.deploy.Adaptive):  # type: ignore[misc]  # Dask has no types
     """Dask's own, which asks for no more than there can be."""
 
+    async def adapt(self) -> None:
+        """Adapt once; a cluster that is closed meanwhile is no error."""
+        try:
+            await super().adapt()
+        except OSError:  # of Dask's connections as well
+            if self.state != "stopped":
+                raise
+
     async def scale_up(self, n: int) -> None:
         """Have *n* workers, or as many as the nodes offer, if some were lost."""
         await self.cluster._scale(n, nearest=True)  # noqa: SLF001  a part of it
