@@ -18,8 +18,8 @@ from dask_runner.hub import messages as m
 from dask_runner.hub.attachment import Attachment
 from dask_runner.hub.report import say
 from dask_runner.hub.requests import AskState, State
-from dask_runner.launch.options import NAME
 from dask_runner.launch.own_variables import CLUSTER_VARIABLE, inherited
+from dask_runner.launch.values import NAME
 from dask_runner.meeting import cluster_directory, tls
 from dask_runner.node import make_instructions
 from dask_runner.node import program as programs

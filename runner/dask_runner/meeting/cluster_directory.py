@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dask_runner.errors import ConfigError, UnavailableError
-from dask_runner.launch.options import NAME, NAME_IN_WORDS
 from dask_runner.launch.own_variables import CLUSTER_VARIABLE
+from dask_runner.launch.values import NAME, NAME_IN_WORDS
 from dask_runner.meeting import record_directory, record_file
 from dask_runner.meeting.named_record import NamedRecord
 from dask_runner.meeting.record import BadRecordError

@@ -11,7 +11,7 @@ import json
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from dask_runner.launch.options import NAME
+from dask_runner.launch.values import NAME
 from dask_runner.meeting.record import BadRecordError, Record
 
 #: Raised when a field changes its meaning, or one is added that readers need.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dask_runner.launch.options import NAME
+from dask_runner.launch.values import NAME
 from dask_runner.proxy.access import FIRST_PAGE
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dask_runner.hub.naming import default_name
-from dask_runner.launch.options import NAME
+from dask_runner.launch.values import NAME
 from tests.unit.records import world
 
 
