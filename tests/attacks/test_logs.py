@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dask_runner.programs.lifeline import LARGEST
+from dask_runner.programs.log import LARGEST
 from tests.attacks.stranger import attack
 
 if TYPE_CHECKING:

@@ -21,17 +21,16 @@ from dask_runner.meeting.addresses import of_interface
 from dask_runner.mpi import image
 from dask_runner.mpi import world as mpi_world
 from dask_runner.node import find_hub, make_instructions, program
-from dask_runner.node.child import Process, Sibling
+from dask_runner.node.child import Process
 from dask_runner.node.directory import RankDirectory
 from dask_runner.node.events import Source
 from dask_runner.node.exits import StoppedProcesses
 from dask_runner.node.fork_context import ForkContext
-from dask_runner.node.instructions import Imports, Published, RunAgent
 from dask_runner.node.kill_timer import LAST
 from dask_runner.node.neighbours import borrow
 from dask_runner.node.peer import Peer, SocketPeer
 from dask_runner.node.shared_agent import WITH_ITS_LEADER, Agent, SharedAgent
-from dask_runner.resources import open_files
+from dask_runner.node.start_agent import ToFork, start_agent
 from dask_runner.resources.scratch import scratch
 
 if TYPE_CHECKING:
@@ -40,20 +39,11 @@ if TYPE_CHECKING:
     from dask_runner.launch.launch import Launch
     from dask_runner.meeting.record import Record
     from dask_runner.node.events import Event
+    from dask_runner.node.instructions import Published
     from dask_runner.node.launcher_child import Launched
     from dask_runner.node.neighbours import Neighbours
     from dask_runner.node.script import Client
     from dask_runner.resources.machine import Snapshot
-
-#: Variables that have to be set before the agent's interpreter starts. The first is one
-#: that Dask gives its workers (distributed.nanny.pre-spawn-environ). Dask's nannies set
-#: the second, so that all workers hash alike, on all nodes. The forks undo the third
-#: (:mod:`dask_runner.programs.openblas`).
-AGENT_VARIABLES = {
-    "MALLOC_TRIM_THRESHOLD_": "65536",
-    "PYTHONHASHSEED": "6640",
-    "OPENBLAS_NUM_THREADS": "1",
-}
 
 
 class Children:
@@ -126,10 +116,10 @@ class Children:
             of_interface(self._launch.settings.interface)
         siblings = []
         if Role.scheduler in self._roles:
-            siblings.append((self._forks["scheduler"], -1))
+            siblings.append(ToFork(self._forks["scheduler"]))
         if self._program is not None:
             stdin = -1 if _stdin_is_unusable() else 0
-            siblings.append((self._forks["client"], stdin))
+            siblings.append(ToFork(self._forks["client"], stdin, self._opened))
         works_alone = Role.worker in self._roles and not self._neighbours.have_agent
         if siblings or self._neighbours.leads or works_alone:
             await self._start_agent(siblings)
@@ -186,66 +176,18 @@ class Children:
             found[f"{m.AGENT}{socket.gethostname()}"] = own.log("agent")
         return found | self._logs_of_workers
 
-    async def _start_agent(self, siblings: Sequence[tuple[Process, int]]) -> None:
-        """Start the agent, which forks *siblings*, each with its standard input."""
-        given: list[socket.socket] = []
-        forks: list[Sibling] = []
-        for process, stdin in siblings:
-            lifeline = await process.expect()
-            given.append(lifeline)
-            forks.append(
-                Sibling(
-                    process.name,
-                    lifeline.fileno(),
-                    self.directory.log(process.name),
-                    os.dup(stdin) if stdin >= 0 else -1,
-                    self._opened if process is self.client else [],
-                )
-            )
-        stdins = [fork.stdin for fork in forks if fork.stdin >= 0]
-        environ = self._launch.environ
-        added = {k: v for k, v in AGENT_VARIABLES.items() if not environ.get(k)}
-        launchers = []
-        if self._launch.settings.mpi_tasks:
-            added |= mpi_world.variables(environ)
-            launchers = mpi_world.descriptors(environ)
-        # What it prints before it runs our code goes to its log as well.
-        log = self.directory.log("agent")
-        complaints = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        users = _users_stderr()
-        settings = self._launch.settings
-        run = RunAgent(
-            siblings=tuple(forks),
-            serves=self.serves,
-            launchers=tuple(launchers),
-            imports=Imports(tuple(added), tuple(settings.preload_modules)),
-            silence=settings.silence,
-            nannies=make_instructions.has_nannies(settings),
-            files=open_files.given(),
-            top=os.getpid(),
-            stderr=users,
-            published=self._published,
-        )
-        self._unborn |= {fork.name for fork in forks}
+    async def _start_agent(self, forks: Sequence[ToFork]) -> None:
+        self._unborn |= {fork.process.name for fork in forks}
         agent = Agent(self._events, self.directory)
         self.agent = agent
-        await agent.start(
-            self.directory.environment(added),
-            log,
-            stderr=complaints,
-            pass_fds=[
-                users,
-                *(end.fileno() for end in given),
-                *stdins,
-                *(number for fork in forks for number in fork.opened),
-                *launchers,
-            ],
+        await start_agent(
+            agent,
+            forks,
+            self._launch,
+            self.directory,
+            serves=self.serves,
+            published=self._published,
         )
-        agent.send(run)
-        for end in given:
-            end.close()
-        for descriptor in (users, complaints, *stdins):
-            os.close(descriptor)
 
     def found(self, record: Record, host: str) -> None:
         """Instruct the agent and the scheduler, once the hub is found.
@@ -362,13 +304,6 @@ class Children:
         """Note a process that the agent has forked."""
         self._unborn.discard(forked.name)
         self._forks[forked.name].born(forked.pid)
-
-
-def _users_stderr() -> int:
-    try:
-        return os.dup(2)
-    except OSError:  # it is closed
-        return os.open(os.devnull, os.O_WRONLY)
 
 
 def _stdin_is_unusable() -> bool:

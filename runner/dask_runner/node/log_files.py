@@ -1,7 +1,7 @@
 """Read the logs of a rank's processes, piece by piece, while they are written.
 
 A log that has become too long loses its older lines, in place
-(:mod:`dask_runner.programs.lifeline`). So a position in it is known by what stands
+(:mod:`dask_runner.programs.log`). So a position in it is known by what stands
 before it, and is found again where the lines have moved to.
 """
 

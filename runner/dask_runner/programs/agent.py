@@ -30,7 +30,7 @@ from dask_runner.hub import messages as m
 from dask_runner.hub.channel import BlockingChannel, open_channel
 from dask_runner.node.exits import birth
 from dask_runner.node.instructions import RunAgent, RunForkServer
-from dask_runner.programs import bereft, fork, forks, lifeline, openblas
+from dask_runner.programs import bereft, failures, fork, forks, lifeline, log, openblas
 from dask_runner.resources import open_files
 from dask_runner.resources.private_directory import HeldDirectory
 
@@ -60,7 +60,7 @@ def main() -> None:
     forked: dict[int, str] = {}
     private = Path(sys.argv[2]).parent
     with bereft.ends_with(run.top, private, forked, run.published):
-        with lifeline.told(own):
+        with failures.told(own):
             linux.name_process("dask-agent")
             _import_in_peace()
             sibling = _fork_siblings(run, own, forked)
@@ -68,7 +68,7 @@ def main() -> None:
             # All workers are forks of its forks.
             open_files.allow_many_files()
             if run.serves:
-                with lifeline.told(own):
+                with failures.told(own):
                     _prepare_workers(run, own)
     if sibling:
         importlib.import_module(f"dask_runner.programs.{sibling}").main()
@@ -94,7 +94,7 @@ def _fork_siblings(run: RunAgent, own: socket.socket, forked: dict[int, str]) ->
 
 
 def _import_in_peace() -> None:
-    lifeline.look_at_logging()
+    log.look_at_logging()
     with fork.without_collecting():
         import_shared()
 
@@ -183,7 +183,7 @@ def _was_for_the_import(imports: Imports) -> bool:
 def _import_for_workers(imports: Imports) -> None:
     import dask.config  # noqa: PLC0415  loaded already
 
-    lifeline.log_to_file(sys.argv[2])
+    log.log_to_file(sys.argv[2])
     if _was_for_the_import(imports):
         os.environ.pop(openblas.VARIABLES[0])
     for name, value in dask.config.get("distributed.nanny.pre-spawn-environ").items():
@@ -201,7 +201,7 @@ def _import_for_workers(imports: Imports) -> None:
 
 def _take_the_fork_servers_place(run: RunForkServer) -> NoReturn:
     """Import what the agent did, and serve at a socket that it has opened."""
-    with lifeline.logged():
+    with failures.logged():
         lifeline.leave_signals_to_the_top()
         _import_in_peace()
         fork.hold(run.stderr)
@@ -214,7 +214,7 @@ def _preload(name: str) -> None:
         importlib.import_module(name)
     except Exception as error:
         what = f"the module {name} of --preload-modules"
-        raise lifeline.problem_with(what, error, "its name") from error
+        raise failures.problem_with(what, error, "its name") from error
 
 
 async def _live(

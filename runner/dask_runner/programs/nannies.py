@@ -16,7 +16,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dask.config
-from distributed import Nanny, Worker
 from distributed.comm import CommClosedError
 from distributed.utils import import_term
 from distributed.worker_memory import parse_memory_limit
@@ -24,15 +23,12 @@ from distributed.worker_memory import parse_memory_limit
 from dask_runner.errors import ConfigError, LostError, RunnerError
 from dask_runner.hub import messages as m
 from dask_runner.node.system_errors import in_words, root
-from dask_runner.programs import lifeline, user_modules
-from dask_runner.programs.listening import WithoutPort
-from dask_runner.programs.sitehook.for_client import Link
+from dask_runner.programs import failures, log, user_modules
+from dask_runner.programs.make_worker import MakeWorker, members
 from dask_runner.programs.watched import FAST_RESTARTS, WatchedNanny, pause
-from dask_runner.programs.worker import Placed
-from dask_runner.resources import open_files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable
+    from collections.abc import Callable, Coroutine
 
     from distributed.process import AsyncProcess
 
@@ -44,15 +40,6 @@ logger = logging.getLogger("distributed")
 
 #: How often a worker that is killed while it starts is started again.
 RETRIES = 2
-
-#: Settings for nannies, which their workers do not get. All nannies of a node are in
-#: this process; each of them would sample it a hundred times a second, and record its
-#: load and the pace of its event loop. Nobody can read these records of a nanny.
-NANNY_CONFIG = {
-    "distributed.worker.profile.enabled": False,
-    "distributed.admin.tick.interval": "200ms",
-    "distributed.admin.system-monitor.interval": "5s",
-}
 
 #: Options that may keep a worker from starting.
 OPTIONS = "--worker-class, --preload, --resources and worker_options"
@@ -92,8 +79,8 @@ class Workers:
         self, work: RunWorkers, line: RankLine, inherited: frozenset[str]
     ) -> None:
         self._work = work
-        self._inherited = inherited
         self._line = line
+        self._make = MakeWorker(work, inherited, line.send)
         self._servers: list[Any] = []
         self._keeping: set[asyncio.Task[None]] = set()
 
@@ -130,18 +117,18 @@ class Workers:
         while isinstance(message := await self._line.receive(), known):
             if isinstance(message, m.StartWorkers):
                 for worker in self._work.workers:
-                    if self._name(worker) in message.names:
+                    if self._make.name(worker) in message.names:
                         self._beside(self._again(worker))
         return isinstance(message, m.Close)
 
     async def _again(self, worker: NamedWorker) -> None:
         """Start a worker that was retired, and report how that went."""
-        name = self._name(worker)
+        name = self._make.name(worker)
         try:
             await self._up(import_term(self._work.worker_class), worker)
         except Exception as error:  # noqa: BLE001  any error is reported
             self._servers = [one for one in self._servers if str(one.name) != name]
-            what = lifeline.problem_with(f"worker {name}", error, OPTIONS)
+            what = failures.problem_with(f"worker {name}", error, OPTIONS)
             self._line.send(m.WorkerNotUp(name, what.saw, what.needed, what.do))
         else:
             self._line.send(m.WorkerUp(name))
@@ -156,7 +143,7 @@ class Workers:
             ends = (
                 one.close(timeout=CLOSE_SECONDS, reason="dask-runner: the cluster ends")
                 for server in self._servers
-                for one in _members(server)
+                for one in members(server)
             )
             try:
                 async with asyncio.timeout(CLOSE_SECONDS + NANNY_SECONDS):
@@ -186,7 +173,7 @@ class Workers:
     async def _up(self, kind: Any, worker: NamedWorker) -> None:
         """Start a worker, again if it is killed meanwhile, and keep it running."""
         for tries in range(1, RETRIES + 2):
-            server = self._server(kind, worker)
+            server = self._make(kind, worker)
             self._servers.append(server)
             try:
                 await server
@@ -203,7 +190,7 @@ class Workers:
                 self._servers.remove(server)
             else:
                 if isinstance(server, WatchedNanny):
-                    self._keep(partial(self._server, kind, worker), server)
+                    self._keep(partial(self._make, kind, worker), server)
                 return
 
     def _keep(self, *what: Any) -> None:
@@ -225,7 +212,7 @@ class Workers:
                 self._servers.remove(nanny)
                 self._line.send(m.WorkerLeft(name))
                 return
-            what = lifeline.problem_with(f"worker {name}", nanny.lost, OPTIONS)
+            what = failures.problem_with(f"worker {name}", nanny.lost, OPTIONS)
             saw = what.saw.removeprefix(f"worker {name} ")
             self._line.send(m.WorkerDown(name, saw, what.needed, what.do))
             self._servers.remove(nanny)
@@ -239,72 +226,11 @@ class Workers:
                 logger.warning("worker %s: %r", name, error)
                 nanny.lost = _reason(nanny) or nanny.lost or error
 
-    def _server(self, kind: Any, worker: NamedWorker, deaths: int = 0) -> Any:
-        work = self._work
-        own = {**work.common, **self._keywords(worker)}
-        options = lifeline.secured(own, work.keys)
-        more = options.pop("env", None) or {}
-        variables = {**work.environ, **worker.environ, **more}
-        if not work.nanny:
-            os.environ.update(variables)
-            open_files.give_back()
-            Link.set("", advises=False)  # as in Placed
-            return self._without_ports(kind, work.scheduler, **options)
-        if isinstance(kind, type) and issubclass(kind, Nanny):
-            options["env"] = variables
-            return self._without_ports(kind, work.scheduler, **options)
-        kind = Placed(
-            kind if self._ports else WithoutPort(kind),
-            worker.cpus or work.cpus,
-            work.directory,
-            work.logs[work.workers.index(worker)],
-            user_modules.for_workers(work.modules),
-            _in_place_of(self._inherited - variables.keys()),
-            open_files.given(),
-        )
-        with dask.config.set(NANNY_CONFIG):
-            return WatchedNanny(
-                work.scheduler,
-                worker_class=kind,
-                env=variables,
-                tell=self._line.send,
-                deaths=deaths,
-                **options,
-            )
-
-    def _keywords(self, worker: NamedWorker) -> dict[str, Any]:
-        """Return Dask's keywords for one worker; the user's options come last."""
-        return {
-            "name": worker.name,
-            "nthreads": worker.nthreads,
-            "memory_limit": worker.memory_limit,
-            **self._work.options,
-        }
-
-    def _name(self, worker: NamedWorker) -> str:
-        return str(self._keywords(worker)["name"])
-
-    @property
-    def _ports(self) -> bool:
-        """Whether the user wants the workers' HTTP servers, on ports."""
-        return self._work.options.get("dashboard_address") is not None
-
-    def _without_ports(self, kind: Any, *args: Any, **options: Any) -> Any:
-        """Return a worker, a nanny or several nannies of the user's class."""
-        if self._ports:
-            return kind(*args, **options)
-        if isinstance(kind, type) and issubclass(kind, Worker):
-            return WithoutPort(kind)(*args, **options)
-        server = kind(*args, **options)
-        for nanny in _members(server):
-            nanny.Worker = WithoutPort(nanny.Worker)
-        return server
-
     def _outcome(self, start: asyncio.Future[None]) -> m.Message:
         work = self._work
         error = start.exception()
         if error is None:
-            workers = [self._keywords(worker) for worker in work.workers]
+            workers = [self._make.keywords(worker) for worker in work.workers]
             limits = [
                 parse_memory_limit(one["memory_limit"], one["nthreads"], logger=logger)
                 for one in workers
@@ -317,14 +243,14 @@ class Workers:
             )
         what = f"workers of the class {work.worker_class}"
         if _lost_the_scheduler(error):
-            return lifeline.failed(
+            return failures.failed(
                 LostError(
                     f"{what} did not start: {in_words(root(error))}",
                     "a scheduler to which they can connect",
                     "look above, and in the logs of the node, for what ended it",
                 )
             )
-        return lifeline.did_not_start(what, error, OPTIONS)
+        return failures.did_not_start(what, error, OPTIONS)
 
 
 def _lost_the_scheduler(error: BaseException | None) -> bool:
@@ -339,7 +265,7 @@ def _reason(nanny: WatchedNanny, tries: int = 1) -> RunnerError | None:
     if nanny.lost is not None or nanny.ended is None:
         return None
     times = f", each of the {tries} times" if tries > 1 else ""
-    words = "" if nanny.killed else lifeline.last_words()
+    words = "" if nanny.killed else log.last_words()
     saw = f"worker {nanny.name} {nanny.ended} while it started{times}{words}"
     if nanny.killed:
         return LostError(
@@ -352,26 +278,9 @@ def _reason(nanny: WatchedNanny, tries: int = 1) -> RunnerError | None:
     )
 
 
-def _in_place_of(variables: Iterable[str]) -> dict[str, str | None]:
-    """Return the values for variables that a worker must not inherit.
-
-    Dask sets some of these variables where the user does not.
-    """
-    given: dict[str, str | None] = dict.fromkeys(variables)
-    for key in ("pre-spawn-environ", "environ"):
-        dasks = dask.config.get(f"distributed.nanny.{key}").items()
-        given |= {k: str(v) for k, v in dasks if k in given and v is not None}
-    return given
-
-
 async def _end_worker(process: AsyncProcess) -> None:
     """Kill a worker, unless it has ended; wait until it has started, if need be."""
     with suppress(TimeoutError):
         async with asyncio.timeout(KILL_SECONDS):
             await process.kill()
             await process.join()
-
-
-def _members(server: Any) -> list[Any]:
-    """Return the nannies of a server that has several; otherwise the server."""
-    return list(getattr(server, "nannies", [server]))

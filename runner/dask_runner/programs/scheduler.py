@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from dask_runner.hub import messages as m
 from dask_runner.node.instructions import RunScheduler
-from dask_runner.programs import lifeline, retiring, unused, user_modules
+from dask_runner.programs import failures, lifeline, log, retiring, unused, user_modules
 from dask_runner.programs.late_pages import LatePages
 from dask_runner.programs.listening import Scheduler
 from dask_runner.resources import open_files
@@ -43,7 +43,7 @@ def main() -> None:
 
 async def _serve() -> None:
     channel = await lifeline.channel()
-    lifeline.log_to_file(sys.argv[2])
+    log.log_to_file(sys.argv[2])
     run = await lifeline.expect(channel, RunScheduler)
     lifeline.configure(run.environ)
     user_modules.look_in(run.modules, user_modules.SERVER)
@@ -65,7 +65,7 @@ async def _serve() -> None:
         await scheduler
     except Exception as error:  # noqa: BLE001  options may cause any error
         options = "--protocol, --interface, --dashboard-address and scheduler_options"
-        channel.send(lifeline.did_not_start("a scheduler", error, options))
+        channel.send(failures.did_not_start("a scheduler", error, options))
         await channel.closed()
         return
     pages = (scheduler.pages, scheduler.readers) if dashboard else ()

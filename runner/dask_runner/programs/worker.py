@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dask_runner import linux
-from dask_runner.programs import dask_tls, fork, lifeline, openblas, user_modules
+from dask_runner.programs import dask_tls, fork, log, openblas, user_modules
 from dask_runner.programs.sitehook.for_client import Link
 from dask_runner.resources import open_files
 
@@ -80,7 +80,7 @@ class Placed:
         for thread in Path("/proc/self/task").iterdir():
             os.sched_setaffinity(int(thread.name), self.cpus)
         os.chdir(self.directory)
-        lifeline.log_to_file(self.log)
+        log.log_to_file(self.log)
         user_modules.look_in(self.modules, user_modules.WORKER)
         if numbers := sys.modules.get("numpy.random"):
             # All forks start with the same state, and would draw the same numbers.

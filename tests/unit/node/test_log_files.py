@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dask_runner.node import log_files
-from dask_runner.programs import lifeline
+from dask_runner.programs.log import LARGEST, _shorten
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -121,10 +121,10 @@ def test_lines_go_on_where_a_log_was_shortened_meanwhile(log: Path) -> None:
 
     reader, written, read = Reader(w=log), "", ""
     for _ in range(5):
-        written += write(lifeline.LARGEST)
+        written += write(LARGEST)
         read += reader.all()
         written += write(1000)
-        lifeline._shorten(log)  # noqa: SLF001  what the processes do
+        _shorten(log)  # what the processes do
         read += reader.all()
         assert not reader.grown
     assert read == written

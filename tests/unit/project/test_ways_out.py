@@ -285,5 +285,5 @@ def test_places_that_make_errors_are_found() -> None:
         "program.py",
         "rules.py",
         "refusals.py",
-        "lifeline.py",
+        "failures.py",
     } <= files

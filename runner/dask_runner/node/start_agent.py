@@ -1,0 +1,137 @@
+"""Start an agent: what its process inherits, and what it is told first."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dask_runner.mpi import world as mpi_world
+from dask_runner.node import make_instructions
+from dask_runner.node.child import Sibling
+from dask_runner.node.instructions import Imports, RunAgent
+from dask_runner.resources import open_files
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Sequence
+
+    from dask_runner.launch.launch import Launch
+    from dask_runner.node.child import Process
+    from dask_runner.node.directory import RankDirectory
+    from dask_runner.node.instructions import Published
+    from dask_runner.node.shared_agent import Agent
+
+#: Variables that have to be set before the agent's interpreter starts. The first is one
+#: that Dask gives its workers (distributed.nanny.pre-spawn-environ). Dask's nannies set
+#: the second, so that all workers hash alike, on all nodes. The forks undo the third
+#: (:mod:`dask_runner.programs.openblas`).
+AGENT_VARIABLES = {
+    "MALLOC_TRIM_THRESHOLD_": "65536",
+    "PYTHONHASHSEED": "6640",
+    "OPENBLAS_NUM_THREADS": "1",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ToFork:
+    """A process that the agent forks at once.
+
+    Attributes
+    ----------
+    process : Process
+    stdin : int
+        The descriptor of its standard input; -1 for none.
+    opened : sequence of int
+        Further descriptors that it inherits.
+    """
+
+    process: Process
+    stdin: int = -1
+    opened: Sequence[int] = ()
+
+
+async def start_agent(
+    agent: Agent,
+    to_fork: Sequence[ToFork],
+    launch: Launch,
+    directory: RankDirectory,
+    *,
+    serves: bool,
+    published: Published | None,
+) -> None:
+    """Start the agent of a rank.
+
+    Parameters
+    ----------
+    agent : Agent
+    to_fork : sequence of ToFork
+    launch : Launch
+    directory : RankDirectory
+        Gets the logs.
+    serves : bool
+        Whether the agent has workers.
+    published : Published or None
+        Where the record may be, in rank 0.
+    """
+    given: list[socket.socket] = []
+    forks: list[Sibling] = []
+    for one in to_fork:
+        lifeline = await one.process.expect()
+        given.append(lifeline)
+        forks.append(
+            Sibling(
+                one.process.name,
+                lifeline.fileno(),
+                directory.log(one.process.name),
+                os.dup(one.stdin) if one.stdin >= 0 else -1,
+                list(one.opened),
+            )
+        )
+    stdins = [fork.stdin for fork in forks if fork.stdin >= 0]
+    environ, settings = launch.environ, launch.settings
+    added = {k: v for k, v in AGENT_VARIABLES.items() if not environ.get(k)}
+    launchers = []
+    if settings.mpi_tasks:
+        added |= mpi_world.variables(environ)
+        launchers = mpi_world.descriptors(environ)
+    # What it prints before it runs our code goes to its log as well.
+    log = directory.log("agent")
+    complaints = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    users = _users_stderr()
+    run = RunAgent(
+        siblings=tuple(forks),
+        serves=serves,
+        launchers=tuple(launchers),
+        imports=Imports(tuple(added), tuple(settings.preload_modules)),
+        silence=settings.silence,
+        nannies=make_instructions.has_nannies(settings),
+        files=open_files.given(),
+        top=os.getpid(),
+        stderr=users,
+        published=published,
+    )
+    await agent.start(
+        directory.environment(added),
+        log,
+        stderr=complaints,
+        pass_fds=[
+            users,
+            *(end.fileno() for end in given),
+            *stdins,
+            *(number for fork in forks for number in fork.opened),
+            *launchers,
+        ],
+    )
+    agent.send(run)
+    for end in given:
+        end.close()
+    for descriptor in (users, complaints, *stdins):
+        os.close(descriptor)
+
+
+def _users_stderr() -> int:
+    try:
+        return os.dup(2)
+    except OSError:  # it is closed
+        return os.open(os.devnull, os.O_WRONLY)
