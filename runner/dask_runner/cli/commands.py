@@ -16,8 +16,6 @@ import click
 
 from dask_runner import __version__, linux
 from dask_runner.cli.grammar import (
-    BEFORE,
-    GRAMMAR,
     ConnectCommand,
     Invocation,
     RunByDefault,
@@ -25,17 +23,23 @@ from dask_runner.cli.grammar import (
     ServeCommand,
     options_of,
 )
+from dask_runner.cli.play import (
+    check_working_directory,
+    end,
+    find_program,
+    play_a_rank,
+    report,
+)
 from dask_runner.cli.usage import as_usage_error
-from dask_runner.errors import ConfigError, RunnerError, UsageError
+from dask_runner.errors import RunnerError, UsageError
 from dask_runner.hub.report import say
 from dask_runner.launch.detect import prints_shared_errors
-from dask_runner.launch.settings import configured, settle
-from dask_runner.node.follower import NO_RUN, Beside
+from dask_runner.node.follower import NO_RUN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from dask_runner.launch.launch import Program
+    from dask_runner.node.follower import Beside
 
 
 @click.group(
@@ -61,7 +65,7 @@ def run(invocation: Invocation, /, **given: Any) -> NoReturn:
     Every option is also a key of Dask's configuration under "runner:", and a
     variable such as DASK_RUNNER__TIMEOUT.
     """
-    _play_a_rank(lambda: _program(invocation), invocation, given)
+    play_a_rank(lambda: find_program(invocation), invocation, given)
 
 
 @cli.command(cls=ServeCommand)
@@ -74,44 +78,7 @@ def serve(invocation: Invocation, /, **given: Any) -> NoReturn:
     you say, and before its job does. Every option is also a key of Dask's configuration
     under "runner:", and a variable such as DASK_RUNNER__NAME.
     """
-    _play_a_rank(lambda: None, invocation, given)
-
-
-def _play_a_rank(
-    program: Callable[[], Program | None],
-    invocation: Invocation,
-    given: dict[str, Any],
-) -> NoReturn:
-    def play() -> int:
-        _check_working_directory()
-        settings = settle(given, configured(os.environ))
-        # Until a process of ours watches this one. As main, which did not know it yet.
-        from dask_runner.node.kill_timer import LAST, die_in  # noqa: PLC0415  as below
-
-        die_in(settings.timeout + LAST)
-        # --help needs no event loop.
-        from dask_runner.cli import local  # noqa: PLC0415
-        from dask_runner.cli import run as runner  # noqa: PLC0415
-
-        local.end_with_launcher(os.environ)
-        args, beside = invocation.args, invocation.beside
-        return runner.run(program(), settings, os.environ, args, beside)
-
-    _end(play, str(given.get("launcher") or "auto"), invocation.beside, given)
-
-
-def _program(invocation: Invocation, verb: str = "run") -> Program:
-    from dask_runner.launch.launch import Program  # noqa: PLC0415  as above
-    from dask_runner.node.program import descriptors  # noqa: PLC0415  as above
-
-    kind, words = invocation.kind, invocation.words
-    if not words:
-        raise UsageError(
-            f"nothing after the {kind} flag" if kind else "no program to run",
-            f"dask-runner {BEFORE[verb]}{GRAMMAR}",
-            f"list the options with dask-runner {verb} --help",
-        )
-    return Program(kind, words[0], tuple(words[1:]), descriptors(words))
+    play_a_rank(lambda: None, invocation, given)
 
 
 @cli.command()
@@ -130,7 +97,7 @@ def info(*, as_json: bool, launcher: str) -> NoReturn:
             click.echo(table(found))
         return 0
 
-    _end(play, launcher)
+    end(play, launcher)
 
 
 @cli.command(cls=ConnectCommand)
@@ -155,12 +122,12 @@ def connect(invocation: Invocation, /, *, timeout: float) -> NoReturn:
     def play() -> int:
         from dask_runner.cli import connect as connecting  # noqa: PLC0415  as above
 
-        _check_working_directory()
-        program = _program(invocation, "connect")
+        check_working_directory()
+        program = find_program(invocation, "connect")
         name = invocation.name or None
         return connecting.connect(name, program, timeout, os.environ)
 
-    _end(play, "none")
+    end(play, "none")
 
 
 @cli.command("list")
@@ -178,7 +145,7 @@ def list_clusters(*, as_json: bool) -> NoReturn:
             click.echo(lists.table(found))
         return 0
 
-    _end(play, "none")
+    end(play, "none")
 
 
 @cli.command()
@@ -203,7 +170,7 @@ def stop(*, name: str | None, timeout: float) -> NoReturn:
         say(stopping.stop(name, timeout, os.environ))
         return 0
 
-    _end(play, "none")
+    end(play, "none")
 
 
 @cli.command()
@@ -223,7 +190,7 @@ def logs(*, words: tuple[str, ...], follow: bool) -> NoReturn:
 
         return logging.show(words, os.environ, sys.stdout, follow=follow)
 
-    _end(play, "none")
+    end(play, "none")
 
 
 @cli.command()
@@ -262,7 +229,7 @@ def dashboard(
             linux.die_with_parent(signal.SIGTERM)
         return shows.show(name, port, path, os.environ, click.echo)
 
-    _end(play, "none")
+    end(play, "none")
 
 
 @cli.command()
@@ -289,14 +256,14 @@ def check(
     def play() -> int:
         from dask_runner.cli import check as checking  # noqa: PLC0415  as above
 
-        report = checking.check(image, host, prefixes, os.environ)
+        found = checking.check(image, host, prefixes, os.environ)
         if as_json:
-            click.echo(json.dumps(checking.as_json(report), indent=1))
+            click.echo(json.dumps(checking.as_json(found), indent=1))
         else:
-            click.echo(checking.text(report))
-        return checking.status(report)
+            click.echo(checking.text(found))
+        return checking.status(found)
 
-    _end(play, "none")
+    end(play, "none")
 
 
 @cli.command()
@@ -324,46 +291,7 @@ def recipe(**given: Any) -> NoReturn:
             say(line)
         return 0
 
-    _end(play, "none")
-
-
-def _end(
-    play: Callable[[], int],
-    launcher: str,
-    beside: Beside | None = None,
-    run: dict[str, Any] | None = None,
-) -> NoReturn:
-    """Exit with the status of *play*; print its error once for all ranks.
-
-    *run* has the options of ``run``, where other ranks may wait for this one.
-    """
-    try:
-        status = play()
-    except RunnerError as error:
-        if run is not None:
-            _report(error, beside, run)
-        elif prints_shared_errors(os.environ, launcher):
-            # All ranks run into this error, so one of them prints it.
-            say(f"error: {error}")
-        status = error.status
-    sys.exit(status)
-
-
-def _report(error: RunnerError, beside: Beside | None, given: dict[str, Any]) -> None:
-    from dask_runner.node import early_errors  # noqa: PLC0415  --help needs none of it
-
-    early_errors.report(error, os.environ, given, beside or Beside())
-
-
-def _check_working_directory() -> None:
-    try:
-        os.getcwd()  # noqa: PTH109  Path.cwd() does the same
-    except OSError as error:
-        raise ConfigError(
-            f"the working directory is gone: {error.strerror}",
-            "a working directory that exists on every node",
-            "change to one that does; in a container, bind it (apptainer run --bind)",
-        ) from error
+    end(play, "none")
 
 
 def main(args: Sequence[str], beside: Beside | None = None) -> None:
@@ -380,7 +308,7 @@ def main(args: Sequence[str], beside: Beside | None = None) -> None:
     except click.ClickException as error:
         wrong = as_usage_error(error, cli.commands.get(args[0] if args else "", run))
         if not args or args[0] not in NO_RUN:
-            _report(wrong, beside, {})
+            report(wrong, beside, {})
         elif prints_shared_errors(os.environ):
             say(f"error: {wrong}")
         sys.exit(UsageError.status)

@@ -42,6 +42,7 @@ ELSEWHERE = {
     "cli/local": "local/test_command.py",
     "cli/stop": "local/test_serve.py",
     "cli/main": "local/node/test_follower.py",
+    "cli/play": "local/test_command.py",
     "cli/run": "local/test_command.py",
     "errors": "unit/project/test_ways_out.py",
     "hub/ask": "local/hub/test_answers.py",

@@ -281,7 +281,7 @@ def test_places_that_make_errors_are_found() -> None:
     assert len(WRITTEN) > 90
     files = {place.path.name for place, _ in WRITTEN}
     assert {
-        "commands.py",
+        "play.py",
         "program.py",
         "rules.py",
         "refusals.py",
