@@ -19,11 +19,12 @@ from dask_runner.hub.attachment import Attachment
 from dask_runner.hub.report import say
 from dask_runner.hub.requests import AskState, State
 from dask_runner.launch.own_variables import CLUSTER_VARIABLE, inherited
+from dask_runner.launch.signals import FOR_A_COMMAND
 from dask_runner.launch.values import NAME
 from dask_runner.meeting import cluster_directory, tls
 from dask_runner.node import make_instructions
 from dask_runner.node import program as programs
-from dask_runner.node.foreground import FORWARDED, Foreground, Signals
+from dask_runner.node.foreground import Foreground, Signals
 from dask_runner.node.system_errors import problem
 from dask_runner.programs.sitehook.for_client import VERSIONS, other_versions
 
@@ -257,7 +258,7 @@ class Watched:
 
 def _of(ended: Ended) -> int:
     """Return a program's exit status; say what has killed it, if nobody asked it."""
-    if ended.status < 0 and -ended.status not in FORWARDED:
+    if ended.status < 0 and -ended.status not in FOR_A_COMMAND:
         say(f"error: the program {ended}")
     return ended.shell_status
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from dask_runner import linux
 from dask_runner.launch.detect import detect
 from dask_runner.launch.own_variables import DIRECTORY_VARIABLE
+from dask_runner.launch.signals import FOR_LOCAL_RANKS
 from dask_runner.meeting.private import (
     is_child_of_launcher,
     private_meeting,
@@ -38,14 +39,6 @@ if TYPE_CHECKING:
 #: Seconds for the ranks to end by themselves after rank 0, or after one that died
 #: before the ranks met; and once more after a SIGTERM to those that are left.
 LEAVE_SECONDS = 5.0
-
-_SIGNALS = (
-    signal.SIGTERM,
-    signal.SIGINT,
-    signal.SIGHUP,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
-)
 
 
 def end_with_launcher(environ: Mapping[str, str]) -> None:
@@ -111,7 +104,7 @@ async def _run(
         _forward(ranks, number)
 
     loop = asyncio.get_running_loop()
-    for number in _SIGNALS:
+    for number in FOR_LOCAL_RANKS:
         loop.add_signal_handler(number, pass_on, number)
     hear_signals()
     try:

@@ -17,13 +17,14 @@ from dask_runner.hub import messages as m
 from dask_runner.hub.activity import Activity
 from dask_runner.hub.answers import Answers
 from dask_runner.hub.assembly import Assembly
-from dask_runner.hub.ending import PASSED_ON, Ending, later
+from dask_runner.hub.ending import Ending, later
 from dask_runner.hub.logs import Logs
 from dask_runner.hub.messages import ProtocolError
 from dask_runner.hub.parts import Parts
 from dask_runner.hub.roster import Roster
 from dask_runner.hub.scaling import Scaling
 from dask_runner.hub.survival import Survival
+from dask_runner.launch.signals import FOR_THE_SCRIPT
 from dask_runner.mpi import families
 
 if TYPE_CHECKING:
@@ -361,7 +362,7 @@ class Cluster:
         member = self._roster.member(rank)
         if member is not None and member.node.name != node.name:
             raise ProtocolError(f"a signal to rank {rank}, which is another's")
-        if message.number not in PASSED_ON and self._roster.may_join(rank):
+        if message.number not in FOR_THE_SCRIPT and self._roster.may_join(rank):
             self._roster.excuse(rank)  # it ends now, by itself or by its leader
         name = f"rank {rank} on {node.name}"
         self._ending.signalled(rank, name, message.number)

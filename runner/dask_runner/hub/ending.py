@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from dask_runner.errors import AssemblyError, RunnerError, SignalledError
 from dask_runner.hub import messages as m
+from dask_runner.launch.signals import FOR_THE_SCRIPT
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -30,8 +31,6 @@ LEAVE_SECONDS = 2.0
 #: Seconds that the hub waits after the end for ranks that have not arrived, where those
 #: that come even later find a notice. They look for a record every second.
 LATE = 3.0
-#: Signals that the script gets and that do not end the cluster by themselves.
-PASSED_ON = (signal.SIGUSR1, signal.SIGUSR2)
 
 
 class Ending:
@@ -110,11 +109,11 @@ class Ending:
         if self._heard[rank, number] <= self._signals[number]:
             return
         self._signals[number] += 1
-        if number not in PASSED_ON and not self._begun:
+        if number not in FOR_THE_SCRIPT and not self._begun:
             self.asked_to_end(
                 SignalledError(name, number, "before the cluster was ready")
             )
-        elif number not in PASSED_ON:
+        elif number not in FOR_THE_SCRIPT:
             self._end_script(number)
         elif self._begun and (client := self._roster.member(self._client)):
             client.tell(m.Signalled(number))

@@ -19,6 +19,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from dask_runner.launch.signals import FOR_THE_TOP
 from dask_runner.node.exits import Ended, Kills
 from dask_runner.node.peer import SocketPeer
 
@@ -172,10 +173,6 @@ class Process(SocketPeer):
         if ask is None:
             self.signal(signal.SIGTERM)
         await super().stop(patience, ask=ask)
-
-
-#: Signals that all processes of a job may get, and that the top process handles.
-FOR_THE_TOP = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 
 
 @contextlib.contextmanager

@@ -73,7 +73,7 @@ NO_RUN = (
     "--version",
 )
 
-#: Signals that end a cluster, and all that a follower passes on.
+#: Signals that end a cluster, and all that a follower passes on (launch/signals.py).
 ENDS = (_signal.SIGTERM, _signal.SIGINT)
 SIGNALS = (*ENDS, _signal.SIGUSR1, _signal.SIGUSR2)
 

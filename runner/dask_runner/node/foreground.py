@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from dask_runner.hub.channel import Channel, open_channel
+from dask_runner.launch.signals import FOR_A_COMMAND
 from dask_runner.linux import adopt_orphans
 from dask_runner.node.exits import Ended, Kills
 from dask_runner.node.orphans import end_orphans
@@ -29,15 +30,6 @@ if TYPE_CHECKING:
 
     from dask_runner.hub.messages import Message
 
-#: Signals that the program gets when this process does.
-FORWARDED = (
-    signal.SIGINT,
-    signal.SIGTERM,
-    signal.SIGHUP,
-    signal.SIGQUIT,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
-)
 #: Seconds within which a repeated signal is the same one: Apptainer forwards what its
 #: process group has got as well.
 SAME_SIGNAL = 0.5
@@ -54,7 +46,7 @@ class Signals:
 
     def __init__(self) -> None:
         self._queue: asyncio.Queue[signal.struct_siginfo] = asyncio.Queue()
-        signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
+        signal.pthread_sigmask(signal.SIG_BLOCK, FOR_A_COMMAND)
         # Only sigwaitinfo(2) tells who has sent a signal, and it waits.
         wait = threading.Thread(
             target=self._wait,
@@ -66,7 +58,7 @@ class Signals:
 
     def _wait(self, loop: asyncio.AbstractEventLoop) -> None:
         while True:
-            info = signal.sigwaitinfo(FORWARDED)
+            info = signal.sigwaitinfo(FOR_A_COMMAND)
             try:
                 loop.call_soon_threadsafe(self._queue.put_nowait, info)
             except RuntimeError:

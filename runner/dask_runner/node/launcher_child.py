@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from dask_runner.hub import messages as m
 from dask_runner.hub.channel import BlockingChannel
+from dask_runner.launch.signals import FOR_THE_TOP
 from dask_runner.linux import adopt_orphans
 from dask_runner.node import follower
 from dask_runner.node.child import awaited
@@ -91,7 +92,7 @@ class ThisProcess:
         """Handle signals, and adopt orphans of the rank's processes."""
         adopt_orphans()
         loop = asyncio.get_running_loop()
-        for number in follower.SIGNALS:
+        for number in FOR_THE_TOP:
             event = (Source.launched, m.Signalled(number))
             loop.add_signal_handler(number, events.put_nowait, event)
         follower.hear_signals()
@@ -197,7 +198,7 @@ class Follower:
             while numbers := await self._reader.read(1):
                 if numbers[0] in (follower.STAYS, follower.HANGS_UP):
                     return numbers[0]
-                if numbers[0] in follower.SIGNALS:
+                if numbers[0] in FOR_THE_TOP:
                     self._hear(numbers[0])
         except OSError:
             return None  # it was killed before it read everything

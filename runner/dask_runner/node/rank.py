@@ -22,11 +22,12 @@ from typing import TYPE_CHECKING, Any
 
 from dask_runner.errors import ConfigError, LostError, RunnerError
 from dask_runner.hub import messages as m
-from dask_runner.hub.ending import PASSED_ON, STOP
+from dask_runner.hub.ending import STOP
 from dask_runner.hub.report import say
 from dask_runner.hub.server import Hub
 from dask_runner.launch.detect import may_be_outlived
 from dask_runner.launch.plan import Role
+from dask_runner.launch.signals import FOR_THE_SCRIPT
 from dask_runner.meeting.notice import OverError
 from dask_runner.node import log_files
 from dask_runner.node.background import Crashed, Tasks
@@ -311,7 +312,7 @@ class Rank:
 
     def _for_the_script(self, message: m.Signalled) -> None:
         self._script.signalled(message.number)
-        if self._waits_to_begin and message.number not in PASSED_ON:
+        if self._waits_to_begin and message.number not in FOR_THE_SCRIPT:
             self.contact.say(m.ClientEnded(128 + message.number, ""))
 
     def _on_client_ended(self, ended: Ended) -> None:
@@ -379,7 +380,7 @@ class Rank:
         self._signalled_at[message] = now
         if self.contact.has_met:
             self._say_signalled(message)
-        elif message.number not in PASSED_ON:
+        elif message.number not in FOR_THE_SCRIPT:
             self._ends(self._early_end.by_signal(message, self._hub))
 
     def _say_signalled(self, message: m.Signalled) -> None:

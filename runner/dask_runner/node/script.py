@@ -10,7 +10,7 @@ import signal
 from typing import TYPE_CHECKING, Protocol
 
 from dask_runner.hub import messages as m
-from dask_runner.hub.ending import PASSED_ON
+from dask_runner.launch.signals import FOR_THE_SCRIPT
 
 if TYPE_CHECKING:
     from dask_runner.node.exits import Ended
@@ -65,7 +65,7 @@ class Script:
 
     def signalled(self, number: int) -> None:
         """Forward a signal that some rank has got."""
-        if number not in PASSED_ON:
+        if number not in FOR_THE_SCRIPT:
             self._signal = number
         # Slurm signals the task alone, not what it has started (proctrack/cgroup).
         if self._begun:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import signal
 
 from dask_runner import linux
-from dask_runner.node.foreground import FORWARDED
+from dask_runner.launch.signals import FOR_A_COMMAND
 from dask_runner.programs import client, lifeline
 
 
@@ -21,7 +21,7 @@ def main() -> None:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         # Ctrl-C ends it without a traceback until the program begins.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, FOR_A_COMMAND)
     client.begin(lifeline.blocking_channel())
 
 

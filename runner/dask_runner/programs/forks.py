@@ -28,10 +28,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from dask_runner import linux
 from dask_runner.hub.channel import BlockingChannel
+from dask_runner.launch.signals import FOR_THE_SCRIPT
 from dask_runner.node.child import deaf_at_first
 from dask_runner.node.exits import UNKNOWN, Ended, birth, ended
 from dask_runner.node.instructions import RunForkServer
-from dask_runner.programs import fork, lifeline
+from dask_runner.programs import fork
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -320,7 +321,8 @@ def _protect_the_tracker() -> None:
 
 def _deaf(start: Callable[..., Any]) -> Callable[..., Any]:
     def call(*args: Any) -> Any:
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, lifeline.BLOCKED)
+        # Processes of multiprocessing do not handle these.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, FOR_THE_SCRIPT)
         try:
             return start(*args)
         finally:

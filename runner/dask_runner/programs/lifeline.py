@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from dask_runner.hub import messages as m
 from dask_runner.hub import threads
 from dask_runner.hub.channel import BlockingChannel, Channel, open_channel
-from dask_runner.node.child import FOR_THE_TOP
+from dask_runner.launch.signals import FOR_THE_SCRIPT, FOR_THE_TOP
 from dask_runner.programs.failures import logged
 from dask_runner.resources.private_directory import HeldDirectory
 
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from dask_runner.node.instructions import Keys
 
 T = TypeVar("T", bound=m.Message)
-
-#: Signals that processes of multiprocessing do not handle.
-BLOCKED = (signal.SIGUSR1, signal.SIGUSR2)
 
 
 def _socket() -> socket.socket:
@@ -71,7 +68,7 @@ async def expect(lifeline: Channel, kind: type[T]) -> T:
 def hear_signals() -> None:
     """Reset signals after a fork to what a fresh Python does."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    for number in (signal.SIGTERM, *BLOCKED):
+    for number in (signal.SIGTERM, *FOR_THE_SCRIPT):
         signal.signal(number, signal.SIG_DFL)
 
 
