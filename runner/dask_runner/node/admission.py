@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from dask_runner.launch.launch import Launch
     from dask_runner.launch.world import World
     from dask_runner.node.rank import Rank
-    from dask_runner.node.shared_agent import Agent
+    from dask_runner.node.shared_agent import AgentProcess
     from dask_runner.resources.machine import Snapshot
 
 
@@ -38,13 +38,13 @@ class Playing:
         The follower's.
     snapshot : Snapshot
         The machine as the follower sees it.
-    agent : Agent
+    agent : AgentProcess
         The leader's, for the follower's workers.
     """
 
     launch: Launch
     snapshot: Snapshot
-    agent: Agent
+    agent: AgentProcess
 
 
 class Admission:
@@ -104,7 +104,7 @@ class Admission:
             return None
         return Playing(launch, snapshot, offer.agent)
 
-    async def lend(self, context: ForkContext) -> Agent | str:
+    async def lend(self, context: ForkContext) -> AgentProcess | str:
         """Return the agent for a rank that plays for itself; or why it gets none."""
         offer = await self._rank.offer()
         if offer is None:

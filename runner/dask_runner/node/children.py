@@ -29,7 +29,7 @@ from dask_runner.node.fork_context import ForkContext
 from dask_runner.node.kill_timer import LAST
 from dask_runner.node.neighbours import borrow
 from dask_runner.node.peer import Peer, SocketPeer
-from dask_runner.node.shared_agent import WITH_ITS_LEADER, Agent, SharedAgent
+from dask_runner.node.shared_agent import WITH_ITS_LEADER, AgentProcess, SharedAgent
 from dask_runner.node.start_agent import ToFork, start_agent
 from dask_runner.resources.scratch import scratch
 
@@ -139,9 +139,9 @@ class Children:
         return self._neighbours.leads or Role.worker in self._roles
 
     @property
-    def lent(self) -> Agent | None:
+    def lent(self) -> AgentProcess | None:
         """The rank's own agent, if others may share it."""
-        if self._neighbours.leads and isinstance(self.agent, Agent):
+        if self._neighbours.leads and isinstance(self.agent, AgentProcess):
             return self.agent
         return None
 
@@ -172,13 +172,13 @@ class Children:
         found, own = {}, self._directory
         if Role.scheduler in self._roles:
             found["scheduler"] = own.log("scheduler")
-        if isinstance(self.agent, Agent):
+        if isinstance(self.agent, AgentProcess):
             found[f"{m.AGENT}{socket.gethostname()}"] = own.log("agent")
         return found | self._logs_of_workers
 
     async def _start_agent(self, forks: Sequence[ToFork]) -> None:
         self._unborn |= {fork.process.name for fork in forks}
-        agent = Agent(self._events, self.directory)
+        agent = AgentProcess(self._events, self.directory)
         self.agent = agent
         await start_agent(
             agent,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dask_runner.launch.launch import Launch
     from dask_runner.node.follower import Beside
     from dask_runner.node.fork_context import ForkContext
-    from dask_runner.node.shared_agent import Agent
+    from dask_runner.node.shared_agent import AgentProcess
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Neighbours:
         Whether others may share its agent.
     asks_at : str
         The name of the socket where it asks for the leader's agent; empty for none.
-    agent : Agent or None
+    agent : AgentProcess or None
         The leader's agent, in a rank for which the leader plays.
     scratch : str
         Where its directory is made; empty where the rank chooses.
@@ -38,7 +38,7 @@ class Neighbours:
 
     leads: bool = False
     asks_at: str = ""
-    agent: Agent | None = None
+    agent: AgentProcess | None = None
     scratch: str = ""
 
     @classmethod

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from dask_runner.node.fork_context import ForkContext
     from dask_runner.node.launcher_child import Launched
     from dask_runner.node.script import Client
-    from dask_runner.node.shared_agent import Agent
+    from dask_runner.node.shared_agent import AgentProcess
     from dask_runner.resources.machine import Snapshot
 
 #: Seconds within which a repeated signal is the same one: a launcher may signal this
@@ -72,7 +72,7 @@ SIGNALLED = 128
 class Offer:
     """The agent that this rank lends to others, and what its own workers need."""
 
-    agent: Agent
+    agent: AgentProcess
     context: ForkContext
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 WITH_ITS_LEADER = "with the rank that leads the node"
 
 
-class Agent(Process):
+class AgentProcess(Process):
     """The agent, as the rank that starts it sees it.
 
     Parameters
@@ -94,13 +94,15 @@ class SharedAgent(Peer):
     Parameters
     ----------
     rank : int
-    agent : Agent
+    agent : AgentProcess
         The leader's.
     events : asyncio.Queue
         Gets ``(Source.agent, message)`` for each message about the rank's workers.
     """
 
-    def __init__(self, rank: int, agent: Agent, events: asyncio.Queue[Event]) -> None:
+    def __init__(
+        self, rank: int, agent: AgentProcess, events: asyncio.Queue[Event]
+    ) -> None:
         super().__init__(Source.agent, events)
         self._rank = rank
         self._agent = agent

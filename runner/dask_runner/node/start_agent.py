@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dask_runner.node.child import Process
     from dask_runner.node.directory import RankDirectory
     from dask_runner.node.instructions import Published
-    from dask_runner.node.shared_agent import Agent
+    from dask_runner.node.shared_agent import AgentProcess
 
 #: Variables that have to be set before the agent's interpreter starts. The first is one
 #: that Dask gives its workers (distributed.nanny.pre-spawn-environ). Dask's nannies set
@@ -52,7 +52,7 @@ class ToFork:
 
 
 async def start_agent(
-    agent: Agent,
+    agent: AgentProcess,
     to_fork: Sequence[ToFork],
     launch: Launch,
     directory: RankDirectory,
@@ -64,7 +64,7 @@ async def start_agent(
 
     Parameters
     ----------
-    agent : Agent
+    agent : AgentProcess
     to_fork : sequence of ToFork
     launch : Launch
     directory : RankDirectory

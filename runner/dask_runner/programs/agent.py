@@ -4,7 +4,7 @@ It forks the scheduler and the client of its rank and multiprocessing's fork
 server, from which all workers of the node come. Then it looks after the nannies:
 of its own rank, and of every rank of the node that shares it
 (:mod:`dask_runner.node.shared_agent`). It receives ``RunAgent``; or ``RunForkServer``,
-and then it is only a fork server (:mod:`dask_runner.programs.forks`).
+and then it is only a fork server (:mod:`dask_runner.programs.fork_server`).
 
 It says ``Forked`` for each sibling. At ``Close`` it ends its rank's workers and says
 ``Bye``; at a second one, or at the end of its lifeline, it ends with all workers. In
@@ -30,7 +30,15 @@ from dask_runner.hub import messages as m
 from dask_runner.hub.channel import BlockingChannel, open_channel
 from dask_runner.node.exits import birth
 from dask_runner.node.instructions import RunAgent, RunForkServer
-from dask_runner.programs import bereft, failures, fork, forks, lifeline, log, openblas
+from dask_runner.programs import (
+    bereft,
+    failures,
+    fork,
+    fork_server,
+    lifeline,
+    log,
+    openblas,
+)
 from dask_runner.resources import open_files
 from dask_runner.resources.private_directory import HeldDirectory
 
@@ -169,8 +177,8 @@ def _prepare_workers(run: RunAgent, own: socket.socket) -> None:
     foreign = [own.fileno(), *run.launchers]
     environ = {openblas.VARIABLES[0]: "1"} if _was_for_the_import(run.imports) else {}
     if run.nannies:
-        forks.try_semaphores()
-    forks.keep(sys.argv[2], run.imports, environ, foreign)
+        fork_server.try_semaphores()
+    fork_server.keep(sys.argv[2], run.imports, environ, foreign)
     if not run.nannies:
         # The workers run in this process, and their tasks print to the user's stderr.
         os.dup2(fork.users(), 2)
@@ -206,7 +214,7 @@ def _take_the_fork_servers_place(run: RunForkServer) -> NoReturn:
         _import_in_peace()
         fork.hold(run.stderr)
         _import_for_workers(run.imports)
-        forks.serve(run.listener, run.alive)
+        fork_server.serve(run.listener, run.alive)
 
 
 def _preload(name: str) -> None:
@@ -224,10 +232,10 @@ async def _live(
     forked: Mapping[int, str],
 ) -> None:
     """Run the workers of this rank, and of all ranks that ask for it."""
-    from dask_runner.programs.node_agent import Agent  # noqa: PLC0415  has Dask
+    from dask_runner.programs.agent_work import AgentWork  # noqa: PLC0415  has Dask
 
     private = Path(sys.argv[2]).parent
-    agent = Agent(private, run.silence, variables, forked, run.published)
+    agent = AgentWork(private, run.silence, variables, forked, run.published)
     watch = asyncio.create_task(agent.watch())
     await agent.own(await open_channel(own))
     watch.cancel()

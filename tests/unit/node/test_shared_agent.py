@@ -12,7 +12,7 @@ from dask_runner.hub import messages as m
 from dask_runner.node.directory import RankDirectory
 from dask_runner.node.events import Event, Source
 from dask_runner.node.exits import Ended
-from dask_runner.node.shared_agent import Agent, SharedAgent
+from dask_runner.node.shared_agent import AgentProcess, SharedAgent
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,7 +62,7 @@ Acts = Callable[[Stage], Coroutine[Any, Any, None]]
 Play = Callable[[Acts], None]
 
 
-class Known(Agent):
+class Known(AgentProcess):
     """An agent whose end is known."""
 
     async def _wait(self) -> Ended | None:

@@ -28,11 +28,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from dask_runner import linux
 from dask_runner.hub.channel import BlockingChannel
-from dask_runner.launch.signals import FOR_THE_SCRIPT
 from dask_runner.node.child import deaf_at_first
 from dask_runner.node.exits import UNKNOWN, Ended, birth, ended
 from dask_runner.node.instructions import RunForkServer
 from dask_runner.programs import fork
+from dask_runner.programs.resource_tracker import protect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -276,7 +276,7 @@ def keep(
 ) -> None:
     """Start both, and keep them running while this process lives."""
     global keeper  # noqa: PLW0603  multiprocessing has one of each per process as well
-    _protect_the_tracker()
+    protect()
     resource_tracker.ensure_running()
     if sys.version_info[:2] not in KNOWN_VERSIONS:
         multiprocessing.forkserver.ensure_running()
@@ -304,31 +304,6 @@ def serve(listener: int, alive: int) -> NoReturn:
     finally:
         # The frames above may be the agent's, whose code must not run in this fork.
         os._exit(0)
-
-
-def _protect_the_tracker() -> None:
-    """Start the resource tracker with signals blocked that would kill it.
-
-    If it is killed all the same, the library starts another one and prints a warning,
-    which cannot be avoided.
-    """
-    tracker: Any = resource_tracker._resource_tracker  # noqa: SLF001
-    for name in ("ensure_running", "_ensure_running_and_write"):
-        if original := getattr(tracker, name, None):
-            setattr(tracker, name, _deaf(original))
-    resource_tracker.ensure_running = tracker.ensure_running
-
-
-def _deaf(start: Callable[..., Any]) -> Callable[..., Any]:
-    def call(*args: Any) -> Any:
-        # Processes of multiprocessing do not handle these.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, FOR_THE_SCRIPT)
-        try:
-            return start(*args)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-
-    return call
 
 
 def _end_of(pid: int, patience: float = 0.0) -> Ended | None:

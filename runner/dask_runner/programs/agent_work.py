@@ -24,7 +24,7 @@ from dask_runner.hub import threads
 from dask_runner.hub.server import between_pings
 from dask_runner.node.exits import Ended, StoppedProcesses, ended
 from dask_runner.node.instructions import RunWorkers
-from dask_runner.programs import forks, lifeline
+from dask_runner.programs import fork_server, lifeline
 from dask_runner.programs.bereft import remove_record
 from dask_runner.programs.nannies import Workers, kill
 from dask_runner.programs.rank_line import RankLine
@@ -54,7 +54,7 @@ async def stay(line: RankLine) -> bool:
     return await line.receive() is not None
 
 
-class Agent:
+class AgentWork:
     """The agent of a node, with all nannies in this process.
 
     Parameters
@@ -160,7 +160,7 @@ class Agent:
                 for workers in self._workers
                 for nanny in workers.nannies
             }
-            own = forks.keeper.pids if forks.keeper else set()
+            own = fork_server.keeper.pids if fork_server.keeper else set()
             for pid in self._stopped.too_long({top, *own, *watched} - {0}, every):
                 if pid in watched:
                     watched[pid].why = "it was stopped and not continued"
@@ -185,7 +185,7 @@ class Agent:
         if lost:
             # At once: where the rank was a container's first process, the image goes.
             # First those who would write into the directory while it is removed.
-            forks.stop(patience=0.0)
+            fork_server.stop(patience=0.0)
             self._kill_workers()
             await threads.in_thread(self._remove)
         listening.cancel()
@@ -194,7 +194,7 @@ class Agent:
         self._kill_workers()
         # Python's own end waits for the resource tracker first, which waits for the
         # fork server, which waits for this process to close its pipe.
-        forks.stop()
+        fork_server.stop()
         if lost:
             await self._see_siblings_off()
         # Once more: Dask makes it anew where it is gone.
@@ -215,11 +215,11 @@ class Agent:
             while ended(pid, born) is None:
                 if asyncio.get_running_loop().time() > latest:
                     kill(pid)
-                await asyncio.sleep(forks.LOOK)
+                await asyncio.sleep(fork_server.LOOK)
 
     def _tell_of_fork_servers(self, channel: Channel) -> None:
         """Report each lost fork server, from the thread that finds out."""
-        if forks.keeper is None:
+        if fork_server.keeper is None:
             return
         loop = asyncio.get_running_loop()
 
@@ -227,7 +227,7 @@ class Agent:
             text = f"its fork server {how}; its workers go on, and have another"
             loop.call_soon_threadsafe(channel.send, m.Note(text))
 
-        forks.keeper.tell = tell
+        fork_server.keeper.tell = tell
 
     def _remove(self) -> None:
         """Remove what a rank that was killed has left: the record, its directory.
