@@ -39,7 +39,7 @@ from dask_runner.node.follower import NO_RUN
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dask_runner.node.follower import Beside
+    from dask_runner.node.follower import NodeSockets
 
 
 @click.group(
@@ -294,13 +294,13 @@ def recipe(**given: Any) -> NoReturn:
     end(play, "none")
 
 
-def main(args: Sequence[str], beside: Beside | None = None) -> None:
+def main(args: Sequence[str], beside: NodeSockets | None = None) -> None:
     """Run the command line as a program of its own.
 
     Parameters
     ----------
     args : sequence of str
-    beside : Beside, optional
+    beside : NodeSockets, optional
         The connections to the other ranks of the node.
     """
     try:

@@ -17,7 +17,7 @@ _STDERR = 2
 def main() -> None:
     """Run ``dask-runner`` with the arguments of the process."""
     _open_standard_streams()
-    beside = follower.Beside()
+    beside = follower.NodeSockets()
     args = sys.argv[1:]
     beside.name, leads = follower.meeting_place(os.environ, args)
     alone = os.environ.pop(follower.ALONE, "")

@@ -14,7 +14,7 @@ from dask_runner.errors import ConfigError, RunnerError, UsageError
 from dask_runner.hub.report import say
 from dask_runner.launch.detect import prints_shared_errors
 from dask_runner.launch.settings import configured, settle
-from dask_runner.node.follower import Beside
+from dask_runner.node.follower import NodeSockets
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,7 +81,7 @@ def find_program(invocation: Invocation, verb: str = "run") -> Program:
 def end(
     play: Callable[[], int],
     launcher: str,
-    beside: Beside | None = None,
+    beside: NodeSockets | None = None,
     run: dict[str, Any] | None = None,
 ) -> NoReturn:
     """Exit with the status of *play*; print its error once for all ranks.
@@ -100,11 +100,13 @@ def end(
     sys.exit(status)
 
 
-def report(error: RunnerError, beside: Beside | None, given: dict[str, Any]) -> None:
+def report(
+    error: RunnerError, beside: NodeSockets | None, given: dict[str, Any]
+) -> None:
     """Tell the other ranks, and the user, of an error before the meeting."""
     from dask_runner.node import early_errors  # noqa: PLC0415  --help needs none of it
 
-    early_errors.report(error, os.environ, given, beside or Beside())
+    early_errors.report(error, os.environ, given, beside or NodeSockets())
 
 
 def check_working_directory() -> None:

@@ -16,11 +16,11 @@ from dask_runner.launch.world import World
 from dask_runner.meeting.choose import choose
 from dask_runner.mpi import lost_launcher, surroundings
 from dask_runner.node import node_socket
+from dask_runner.node.agent_sharing import AgentSharing
 from dask_runner.node.kill_timer import die_in
 from dask_runner.node.launcher_child import ThisProcess
 from dask_runner.node.leader import run_rank
 from dask_runner.node.mpi_broadcast import mpi_meeting
-from dask_runner.node.neighbours import Neighbours
 from dask_runner.node.own_contact import OwnContact
 from dask_runner.node.rank import Rank
 from dask_runner.resources.machine import take
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from dask_runner.launch.launch import Program
     from dask_runner.launch.settings import Settings
-    from dask_runner.node.follower import Beside
+    from dask_runner.node.follower import NodeSockets
 
 
 def run(
@@ -38,7 +38,7 @@ def run(
     settings: Settings,
     environ: Mapping[str, str],
     args: Sequence[str],
-    beside: Beside,
+    beside: NodeSockets,
 ) -> int:
     """Run this process as a rank of the cluster; return its exit status.
 
@@ -50,7 +50,7 @@ def run(
     environ : mapping
     args : sequence of str
         The arguments of ``dask-runner``, for local ranks and for messages.
-    beside : Beside
+    beside : NodeSockets
         The connections to the other ranks of the node.
     """
     serves = program is None
@@ -88,7 +88,7 @@ def _tell_of_ranks(world: World, settings: Settings) -> None:
         )
 
 
-async def _live(launch: Launch, args: Sequence[str], beside: Beside) -> int:
+async def _live(launch: Launch, args: Sequence[str], beside: NodeSockets) -> int:
     meeting = choose(launch.world, launch.environ, launch.settings, mpi_meeting)
     to_leader = None
     if beside.leader is not None:
@@ -103,6 +103,6 @@ async def _live(launch: Launch, args: Sequence[str], beside: Beside) -> int:
         contact,
         asyncio.Queue(),
         ThisProcess(to_leader),
-        Neighbours.of(launch, beside),
+        AgentSharing.of(launch, beside),
     )
     return await run_rank(rank, launch, args, beside, collective=meeting.collective)

@@ -24,13 +24,13 @@ from dask_runner.library.instructions import RunTop
 from dask_runner.meeting.choose import choose
 from dask_runner.meeting.relay import RelayMeeting
 from dask_runner.node import node_socket
+from dask_runner.node.agent_sharing import AgentSharing
 from dask_runner.node.events import Source
 from dask_runner.node.exits import Ended
-from dask_runner.node.follower import Beside
+from dask_runner.node.follower import NodeSockets
 from dask_runner.node.launcher_child import ThisProcess
 from dask_runner.node.leader import run_rank
 from dask_runner.node.mpi_broadcast import mpi_meeting
-from dask_runner.node.neighbours import Neighbours
 from dask_runner.node.own_contact import OwnContact
 from dask_runner.node.rank import Rank
 from dask_runner.programs import lifeline
@@ -119,10 +119,10 @@ async def _play() -> int:
         meeting = choose(run.world, os.environ, settings, mpi_meeting)
     contact = OwnContact(launch, meeting, socket.gethostname())
     snapshot = take(os.environ, settings.local_directory)
-    beside = Beside()
+    beside = NodeSockets()
     node_socket.settle(beside, run.world)
-    neighbours = Neighbours.of(launch, beside)
-    rank = Rank(launch, snapshot, contact, events, ThisProcess(), neighbours, user)
+    sharing = AgentSharing.of(launch, beside)
+    rank = Rank(launch, snapshot, contact, events, ThisProcess(), sharing, user)
     # The user's process comes to the meeting in each rank, so nobody plays for another.
     status = await run_rank(rank, launch, (), beside, collective=True)
     listening.cancel()

@@ -21,13 +21,13 @@ from dask_runner.meeting.addresses import of_interface
 from dask_runner.mpi import image
 from dask_runner.mpi import world as mpi_world
 from dask_runner.node import find_hub, make_instructions, program
+from dask_runner.node.agent_sharing import borrow
 from dask_runner.node.child import Process
 from dask_runner.node.directory import RankDirectory
 from dask_runner.node.events import Source
 from dask_runner.node.exits import StoppedProcesses
 from dask_runner.node.fork_context import ForkContext
 from dask_runner.node.kill_timer import LAST
-from dask_runner.node.neighbours import borrow
 from dask_runner.node.peer import Peer, SocketPeer
 from dask_runner.node.shared_agent import WITH_ITS_LEADER, AgentProcess, SharedAgent
 from dask_runner.node.start_agent import ToFork, start_agent
@@ -38,10 +38,10 @@ if TYPE_CHECKING:
 
     from dask_runner.launch.launch import Launch
     from dask_runner.meeting.record import Record
+    from dask_runner.node.agent_sharing import AgentSharing
     from dask_runner.node.events import Event
     from dask_runner.node.instructions import Published
     from dask_runner.node.launcher_child import Launched
-    from dask_runner.node.neighbours import Neighbours
     from dask_runner.node.script import Client
     from dask_runner.resources.machine import Snapshot
 
@@ -58,8 +58,8 @@ class Children:
         Gets their messages and ends.
     launched : Launched
         The process that the launcher started for the rank.
-    neighbours : Neighbours
-        The other ranks of the node.
+    sharing : AgentSharing
+        Whether the rank lends its agent, or borrows one.
     above : Client, optional
         The client, if it is the user's process and no child.
     published : Published or None
@@ -72,7 +72,7 @@ class Children:
         snapshot: Snapshot,
         events: asyncio.Queue[Event],
         launched: Launched,
-        neighbours: Neighbours,
+        sharing: AgentSharing,
         above: Client | None,
         published: Published | None,
     ) -> None:
@@ -80,7 +80,7 @@ class Children:
         self._snapshot = snapshot
         self._events = events
         self._launched = launched
-        self._neighbours = neighbours
+        self._sharing = sharing
         self._roles = launch.plan.roles(launch.world.rank)
         self._directory: RankDirectory | None = None
         self._stopped = StoppedProcesses(launch.settings.silence)
@@ -108,7 +108,7 @@ class Children:
         ConfigError
             If the rank cannot take part.
         """
-        place = self._neighbours.scratch or scratch(self._snapshot).path
+        place = self._sharing.scratch or scratch(self._snapshot).path
         self._directory = RankDirectory(place, self._launch.environ)
         if self._launch.settings.mpi_tasks:
             mpi_world.check(self._launch.world, self._launch.plan)
@@ -120,8 +120,8 @@ class Children:
         if self._program is not None:
             stdin = -1 if _stdin_is_unusable() else 0
             siblings.append(ToFork(self._forks["client"], stdin, self._opened))
-        works_alone = Role.worker in self._roles and not self._neighbours.have_agent
-        if siblings or self._neighbours.leads or works_alone:
+        works_alone = Role.worker in self._roles and not self._sharing.have_agent
+        if siblings or self._sharing.leads or works_alone:
             await self._start_agent(siblings)
 
     def hello(self) -> m.Hello:
@@ -136,12 +136,12 @@ class Children:
     @property
     def serves(self) -> bool:
         """Whether the rank's agent has workers."""
-        return self._neighbours.leads or Role.worker in self._roles
+        return self._sharing.leads or Role.worker in self._roles
 
     @property
     def lent(self) -> AgentProcess | None:
         """The rank's own agent, if others may share it."""
-        if self._neighbours.leads and isinstance(self.agent, AgentProcess):
+        if self._sharing.leads and isinstance(self.agent, AgentProcess):
             return self.agent
         return None
 
@@ -256,7 +256,7 @@ class Children:
 
     async def _share_an_agent(self) -> None:
         """Use the agent of the node's leader, if it can fork for this rank."""
-        lent, name = self._neighbours.agent, self._neighbours.asks_at
+        lent, name = self._sharing.agent, self._sharing.asks_at
         if lent is not None and lent.running:
             rank = self._launch.world.rank
             self.agent = SharedAgent(rank, lent, self._events)

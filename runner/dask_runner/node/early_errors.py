@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from dask_runner.launch.settings import Setting, Settings
     from dask_runner.launch.world import World
     from dask_runner.meeting.notice import Notices
-    from dask_runner.node.follower import Beside
+    from dask_runner.node.follower import NodeSockets
 
 #: Options that decide where notices lie, how long they last, and whether to leave one.
 _KEYS = ("scheduler_file", "timeout", "min_workers", "mpi_tasks")
@@ -38,7 +38,7 @@ def report(
     error: RunnerError,
     environ: Mapping[str, str],
     given: Mapping[str, Any],
-    beside: Beside,
+    beside: NodeSockets,
 ) -> None:
     """Report the error that ends this process, unless another rank reports it.
 
@@ -48,7 +48,7 @@ def report(
     environ : mapping
     given : mapping
         The options of the command line, as far as they are known.
-    beside : Beside
+    beside : NodeSockets
         The connection to the leader of the node, which can report it.
     """
     launcher = str(given.get("launcher") or "auto")
@@ -66,7 +66,7 @@ def report(
         asyncio.run(notices.taken())
 
 
-def _leader_knows(beside: Beside, error: RunnerError) -> bool:
+def _leader_knows(beside: NodeSockets, error: RunnerError) -> bool:
     """Send the error to the leader of the node; return False if there is none."""
     if beside.leader is None:
         return False

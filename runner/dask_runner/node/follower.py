@@ -168,8 +168,8 @@ def has_own_user() -> bool:
     return os.geteuid() != overflow
 
 
-class Beside:
-    """What this process has to do with the other ranks of its node.
+class NodeSockets:
+    """The node's socket, and the connection to the leader.
 
     Attributes
     ----------

@@ -28,11 +28,11 @@ from dask_runner.hub.report import marked
 from dask_runner.linux import peer
 from dask_runner.node import follower
 from dask_runner.node.admission import Admission
+from dask_runner.node.agent_sharing import AgentSharing
 from dask_runner.node.contact import SharedContact
 from dask_runner.node.fork_context import Borrow
 from dask_runner.node.introduction import first_words
 from dask_runner.node.launcher_child import Follower, failed
-from dask_runner.node.neighbours import Neighbours
 from dask_runner.node.node_socket import guests, of_this_user
 from dask_runner.node.orphans import end_orphans
 from dask_runner.node.rank import Rank
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from dask_runner.launch.launch import Launch
     from dask_runner.launch.world import World
     from dask_runner.node.admission import Playing
-    from dask_runner.node.follower import Beside
+    from dask_runner.node.follower import NodeSockets
     from dask_runner.node.fork_context import ForkContext
     from dask_runner.node.introduction import Introduction
 
@@ -250,7 +250,7 @@ class Leader:
             SharedContact(world.rank, self._leader.contact),
             asyncio.Queue(),
             process,
-            Neighbours(agent=playing.agent, scratch=scratch),
+            AgentSharing(agent=playing.agent, scratch=scratch),
         )
         status = await rank.run()
         if process.running:
@@ -279,7 +279,12 @@ def _last_line(sock: socket.socket, line: str) -> None:
 
 
 async def run_rank(
-    rank: Rank, launch: Launch, args: Sequence[str], beside: Beside, *, collective: bool
+    rank: Rank,
+    launch: Launch,
+    args: Sequence[str],
+    beside: NodeSockets,
+    *,
+    collective: bool,
 ) -> int:
     """Run a rank; if it leads its node, for the other ranks as well.
 
@@ -289,7 +294,7 @@ async def run_rank(
     launch : Launch
     args : sequence of str
         The arguments of ``dask-runner``.
-    beside : Beside
+    beside : NodeSockets
         Has the node's socket, if the rank leads.
     collective : bool
         Whether each rank has to come to the meeting itself.

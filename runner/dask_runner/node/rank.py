@@ -30,6 +30,7 @@ from dask_runner.launch.plan import Role
 from dask_runner.launch.signals import FOR_THE_SCRIPT
 from dask_runner.meeting.notice import OverError
 from dask_runner.node import log_files
+from dask_runner.node.agent_sharing import AgentSharing
 from dask_runner.node.background import Crashed, Tasks
 from dask_runner.node.children import Children
 from dask_runner.node.contact import Met
@@ -39,7 +40,6 @@ from dask_runner.node.exits import Ended
 from dask_runner.node.find_hub import Broken
 from dask_runner.node.instructions import Published
 from dask_runner.node.kill_timer import LAST
-from dask_runner.node.neighbours import Neighbours
 from dask_runner.node.script import Script
 from dask_runner.node.system_errors import problem
 
@@ -62,8 +62,8 @@ if TYPE_CHECKING:
 SAME_SIGNAL = 0.5
 #: Why a rank is lost whose follower has ended.
 LAUNCHED_GONE = "the process that the launcher started for it is gone"
-#: The neighbours of a rank that shares nothing with others.
-NONE = Neighbours()
+#: Of a rank that shares nothing with others.
+NONE = AgentSharing()
 #: Exit statuses from here on mean a signal.
 SIGNALLED = 128
 
@@ -88,8 +88,8 @@ class Rank:
         The contact with the hub.
     launched : Launched
         The process that the launcher started for the rank.
-    neighbours : Neighbours
-        The other ranks of the node.
+    sharing : AgentSharing
+        Whether the rank lends its agent, or borrows one.
     above : Client, optional
         The user's process, with a runner in Python: the parent of this one.
     events : asyncio.Queue
@@ -107,7 +107,7 @@ class Rank:
         contact: RankContact,
         events: asyncio.Queue[Event],
         launched: Launched,
-        neighbours: Neighbours = NONE,
+        sharing: AgentSharing = NONE,
         above: Client | None = None,
     ) -> None:
         self._launch = launch
@@ -127,7 +127,7 @@ class Rank:
             snapshot,
             events,
             launched,
-            neighbours,
+            sharing,
             above,
             self._published(),
         )

@@ -1,4 +1,4 @@
-"""What a rank has to do with the other ranks of its node."""
+"""Whether a rank lends its agent, borrows one, or has none."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from dask_runner.node.fork_context import Borrow
 if TYPE_CHECKING:
     from dask_runner.hub.channel import Channel
     from dask_runner.launch.launch import Launch
-    from dask_runner.node.follower import Beside
+    from dask_runner.node.follower import NodeSockets
     from dask_runner.node.fork_context import ForkContext
     from dask_runner.node.shared_agent import AgentProcess
 
 
 @dataclass(frozen=True, slots=True)
-class Neighbours:
-    """What a rank has to do with the other ranks of its node.
+class AgentSharing:
+    """Whether this rank lends, borrows or has no agent.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ class Neighbours:
     scratch: str = ""
 
     @classmethod
-    def of(cls, launch: Launch, beside: Beside) -> Neighbours:
+    def of(cls, launch: Launch, beside: NodeSockets) -> AgentSharing:
         """Return those of a rank that plays for itself."""
         if launch.settings.mpi_tasks or not node_socket.may_share(launch.world):
             return cls()

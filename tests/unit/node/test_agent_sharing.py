@@ -10,17 +10,17 @@ import pytest
 from dask_runner.launch.launch import Launch
 from dask_runner.launch.plan import make_plan
 from dask_runner.launch.settings import settle
-from dask_runner.node.follower import Beside
-from dask_runner.node.neighbours import Neighbours
+from dask_runner.node.agent_sharing import AgentSharing
+from dask_runner.node.follower import NodeSockets
 from tests.unit.records import world
 
 NAME = "dask-runner-0-slurm-4711-0"
 
 
-def neighbours(
+def sharing(
     *, listening: socket.socket | None = None, mpi_tasks: bool = False, **place: Any
-) -> Neighbours:
-    beside = Beside()
+) -> AgentSharing:
+    beside = NodeSockets()
     beside.name, beside.listening = NAME, listening
     launch = Launch(
         world(**{"local_size": 4, **place}),
@@ -28,19 +28,19 @@ def neighbours(
         settle({"mpi_tasks": mpi_tasks}, {}),
         {},
     )
-    return Neighbours.of(launch, beside)
+    return AgentSharing.of(launch, beside)
 
 
 def test_the_first_rank_of_a_node_leads_if_it_has_the_nodes_socket() -> None:
     with socket.socket(socket.AF_UNIX) as held:
-        leads = neighbours(local_rank=0, listening=held)
+        leads = sharing(local_rank=0, listening=held)
     assert (leads.leads, leads.have_agent) == (True, False)
-    squatted = neighbours(local_rank=0)
+    squatted = sharing(local_rank=0)
     assert (squatted.leads, squatted.have_agent) == (False, False)
 
 
 def test_another_rank_asks_for_the_leaders_agent() -> None:
-    asks = neighbours(local_rank=1)
+    asks = sharing(local_rank=1)
     assert (asks.leads, asks.asks_at, asks.have_agent) == (False, NAME, True)
 
 
@@ -50,4 +50,4 @@ def test_another_rank_asks_for_the_leaders_agent() -> None:
     ids=str,
 )
 def test_a_rank_that_can_share_nothing_has_its_own_agent(alone: dict[str, Any]) -> None:
-    assert neighbours(**{"local_rank": 1, **alone}) == Neighbours()
+    assert sharing(**{"local_rank": 1, **alone}) == AgentSharing()
