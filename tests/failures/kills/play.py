@@ -251,9 +251,7 @@ def _clean(blow: Blow, stage: Stage) -> tuple[str, ...]:
     # Where one of its processes is killed, the others say what they do without it.
     known = (*KNOWN, OF_APPTAINER) if blow.kind in APPTAINERS else KNOWN
     strange = [
-        line
-        for line in said(stderr)
-        if not any(each.fullmatch(line) for each in known)
+        line for line in said(stderr) if not any(each.fullmatch(line) for each in known)
     ]
     if strange:
         faults.append(f"not ours on stderr: {strange[0]!r}")
