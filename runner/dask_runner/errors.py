@@ -6,6 +6,7 @@
     ├── UsageError        2   wrong options or arguments
     ├── ConfigError      78   the environment cannot work (EX_CONFIG)
     ├── AssemblyError    75   ranks or workers did not arrive in time (EX_TEMPFAIL)
+    ├── SubmitError      75   the batch system took no job (EX_TEMPFAIL)
     ├── LostError        69   the hub or the scheduler is gone (EX_UNAVAILABLE)
     ├── UnavailableError 69   no such cluster, or none that answers
     └── SignalledError  128 + number of the signal
@@ -71,6 +72,12 @@ class ConfigError(RunnerError):
 
 class AssemblyError(RunnerError):
     """Ranks or workers did not arrive before the deadline."""
+
+    status = 75
+
+
+class SubmitError(RunnerError):
+    """The command that submits a job failed, or did not end in time."""
 
     status = 75
 

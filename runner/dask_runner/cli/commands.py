@@ -23,6 +23,7 @@ from dask_runner.cli.grammar import (
     ServeCommand,
     options_of,
 )
+from dask_runner.cli.job import job
 from dask_runner.cli.play import (
     check_working_directory,
     end,
@@ -292,6 +293,9 @@ def recipe(**given: Any) -> NoReturn:
         return 0
 
     end(play, "none")
+
+
+cli.add_command(job)
 
 
 def main(args: Sequence[str], beside: NodeSockets | None = None) -> None:

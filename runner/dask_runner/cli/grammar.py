@@ -154,15 +154,16 @@ def options_of(
     def give(command: Callable[..., None]) -> Callable[..., None]:
         for option in reversed(OPTIONS):
             if option.verb in ("", verb):
-                command = _click_option(option)(command)
+                command = click_option(option)(command)
         return command
 
     return give
 
 
-def _click_option(
+def click_option(
     option: Option,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return an option of a table as click's."""
     if not option.metavar:
         return click.option(
             f"--{option.name}/--no-{option.name}",

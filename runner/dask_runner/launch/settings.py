@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from dask_runner.launch.options import Option
 
 
+#: The key below ``runner:`` that has no option of a run, but what jobs are made of.
+JOB = "job"
+_JOB_PREFIX = f"{PREFIX}{JOB.upper()}__"
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
     """A value and where it comes from: "default", a variable, a file or a flag."""
@@ -82,10 +87,10 @@ def settle(given: Mapping[str, Any], configured: Mapping[str, Setting]) -> Setti
     found = {}
     for key, option in BY_KEY.items():
         if given.get(key) is not None and given[key] != ():
-            found[key] = _parsed(option, given[key], f"--{option.name}", UsageError)
+            found[key] = parsed(option, given[key], f"--{option.name}", UsageError)
         elif key in configured and configured[key].value is not None:
             setting = configured[key]
-            found[key] = _parsed(option, setting.value, setting.source, ConfigError)
+            found[key] = parsed(option, setting.value, setting.source, ConfigError)
         else:
             found[key] = Setting(option.default, "default")
     settings = Settings(found)
@@ -93,9 +98,10 @@ def settle(given: Mapping[str, Any], configured: Mapping[str, Setting]) -> Setti
     return settings
 
 
-def _parsed(
+def parsed(
     option: Option, value: Any, source: str, error: type[UsageError | ConfigError]
 ) -> Setting:
+    """Return an option's value; an *error* if it is not valid."""
     try:
         return Setting(option.parse(value), source)
     except ValueError as wrong:
@@ -121,16 +127,39 @@ def configured(environ: Mapping[str, str]) -> dict[str, Setting]:
     """
     found: dict[str, Setting] = {}
     if any(map(_has_content, _yaml_files(environ))):
-        for name, value in _from_files().items():
+        for name, value in _from_dask().items():
+            if name == JOB:
+                continue
             key = str(name).replace("-", "_")
             found[key] = Setting(value, f"Dask's configuration, runner.{name}")
     for name, text in environ.items():
-        if name.startswith(PREFIX):
+        if name.startswith(PREFIX) and not name.startswith(_JOB_PREFIX):
             found[name.removeprefix(PREFIX).lower()] = Setting(_literal(text), name)
     return found
 
 
-def _from_files() -> Mapping[str, Any]:
+def for_jobs(environ: Mapping[str, str]) -> Mapping[str, Any]:
+    """Return what Dask's configuration has below ``runner.job``, variables too.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be read, or has no options below it.
+    """
+    named = any(name.startswith(_JOB_PREFIX) for name in environ)
+    if not named and not any(map(_has_content, _yaml_files(environ))):
+        return {}
+    found = _from_dask().get(JOB) or {}
+    if not isinstance(found, dict):
+        raise ConfigError(
+            f"Dask's configuration, runner.{JOB} = {quoted(found)}",
+            f"options of dask-runner {JOB} below it, such as `partition: batch`",
+            "correct or remove it",
+        )
+    return found
+
+
+def _from_dask() -> Mapping[str, Any]:
     # The import takes 250 ms, so it is only done where there are files.
     try:
         import dask.config  # noqa: PLC0415

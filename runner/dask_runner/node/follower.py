@@ -69,6 +69,7 @@ NO_RUN = (
     "info",
     "check",
     "recipe",
+    "job",
     "--help",
     "--version",
 )

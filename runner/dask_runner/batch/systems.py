@@ -1,0 +1,129 @@
+"""The batch systems that are known: one row each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: mpiexec of any family.
+_MPIEXEC = ("openmpi", "hydra", "pals")
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """One row of the table.
+
+    Attributes
+    ----------
+    name : str
+        Its name on the command line; that of its template is ``NAME.j2``.
+    title : str
+        Its name in messages.
+    launchers : tuple of str
+        The rows of :mod:`dask_runner.launch.table` that its ranks may find.
+    submit : tuple of tuple of str
+        The commands that submit a script, one after the other. The first gets the
+        script on its standard input; ``{NAME}`` is the variable NAME, ``{printed}`` what
+        the command before has printed. Empty where a script has to be in a file.
+    by_hand : str
+        What a user types to submit a script that was printed; for messages.
+    from_registry : bool
+        Whether images come from a registry, not from a file.
+    defaults : mapping
+        Defaults of its own, for variables.
+    """
+
+    name: str
+    title: str
+    launchers: tuple[str, ...]
+    submit: tuple[tuple[str, ...], ...]
+    by_hand: str
+    from_registry: bool = False
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def template(self) -> str:
+        """The name of its template."""
+        return f"{self.name}.j2"
+
+
+_KUBECTL = (("kubectl", "create", "-f", "-"),)
+_BY_KUBECTL = "| kubectl create -f -"
+#: The directory of the image in which programs start, and where the volume is.
+_IN_IMAGE = {"directory": "/work"}
+
+SYSTEMS: tuple[System, ...] = (
+    System("slurm", "Slurm", ("slurm",), (("sbatch",),), "| sbatch"),
+    System("pbs", "PBS", _MPIEXEC, (("qsub",),), "| qsub"),
+    System("lsf", "LSF", (*_MPIEXEC, "jsm"), (("bsub",),), "| bsub"),
+    System("sge", "Grid Engine", _MPIEXEC, (("qsub",),), "| qsub"),
+    System(
+        "oar",
+        "OAR",
+        _MPIEXEC,
+        # It reads no script from standard input, and starts it as a file.
+        (),
+        "> job.sh && chmod +x job.sh && oarsub -S ./job.sh",
+    ),
+    System(
+        "htcondor",
+        "HTCondor",
+        ("htcondor",),
+        (("condor_submit", "-"),),
+        "| condor_submit -",
+        # It starts a program by its path.
+        defaults={"container": ["/usr/bin/apptainer", "run"]},
+    ),
+    System(
+        "kubernetes",
+        "a Kubernetes Indexed Job",
+        ("kubernetes",),
+        _KUBECTL,
+        _BY_KUBECTL,
+        from_registry=True,
+        defaults=_IN_IMAGE,
+    ),
+    System(
+        "jobset",
+        "a Kubernetes JobSet",
+        ("kubernetes",),
+        _KUBECTL,
+        _BY_KUBECTL,
+        from_registry=True,
+        defaults=_IN_IMAGE,
+    ),
+    System(
+        "leaderworkerset",
+        "a Kubernetes LeaderWorkerSet",
+        ("kubernetes",),
+        _KUBECTL,
+        _BY_KUBECTL,
+        from_registry=True,
+        defaults=_IN_IMAGE,
+    ),
+    System(
+        "awsbatch",
+        "AWS Batch",
+        ("aws-batch",),
+        (
+            (
+                *("aws", "batch", "register-job-definition"),
+                *("--cli-input-json", "file:///dev/stdin"),
+                *("--query", "jobDefinitionArn", "--output", "text"),
+            ),
+            (
+                *("aws", "batch", "submit-job", "--job-name", "{job_name}"),
+                *("--job-queue", "{partition}", "--job-definition", "{printed}"),
+            ),
+        ),
+        "> job.json && aws batch register-job-definition "
+        "--cli-input-json file://job.json, and then aws batch submit-job",
+        from_registry=True,
+        defaults=_IN_IMAGE,
+    ),
+)
+
+BY_NAME = {system.name: system for system in SYSTEMS}
