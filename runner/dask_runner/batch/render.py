@@ -113,9 +113,9 @@ class Templates:
             source = self.source(one)
             try:
                 tree = self._environment.parse(source, one)
+                found |= meta.find_undeclared_variables(tree)
             except _WRONG as error:
                 raise _wrong(one, error) from error
-            found |= meta.find_undeclared_variables(tree)
             parts = {part for part in meta.find_referenced_templates(tree) if part}
             left += parts - seen
             seen |= parts

@@ -1,0 +1,385 @@
+"""The script of each system: valid there, and recognised by our own detection."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dask_runner.batch import script, submit
+from dask_runner.batch.script import Request
+from dask_runner.batch.systems import BY_NAME, SYSTEMS, System
+from dask_runner.errors import ConfigError, RunnerError, UsageError
+from dask_runner.launch.detect import LAUNCHERS, detect
+from tests.unit.batch.test_quoting import expanded, submitted, words_of
+from tests.unit.batch.values import ARGS, TEXT
+
+SCHEMAS = json.loads(
+    (Path(__file__).parents[2] / "data/batch/schemas.json").read_text()
+)
+#: What a script cannot do without, by the site or the user.
+SITE = {
+    "image": "/apps/dask-runner.sif",
+    "cpus_per_task": 8,
+    "mem": "64GiB",
+    "sge": {"parallel_environment": "mpi"},
+    "awsbatch": {"file_system": "fs-12345678"},
+    "kubernetes": {"claim": "home"},
+    "jobset": {"claim": "home"},
+    "leaderworkerset": {"claim": "home"},
+}
+FULL = {
+    "nodes": "4",
+    "cpus_per_task": "8",
+    "gpus_per_node": "2",
+    "mem": "64GiB",
+    "time": "1-00:00:00",
+    "job_name": "lab",
+    "partition": "batch",
+    "account": "geo",
+    "output": "lab.log",
+    "prologue": ("module load apptainer",),
+    "directive": ("an option",),
+    "launcher": "start them",
+    "container": "/bin/singularity run --nv",
+}
+SHELLS = [system for system in SYSTEMS if not system.from_registry][:-1]
+CLOUDS = [system for system in SYSTEMS if system.from_registry]
+ALL = pytest.mark.parametrize("system", SYSTEMS, ids=lambda system: system.name)
+IN_KUBERNETES = pytest.mark.parametrize(
+    ("name", "schema"),
+    [
+        ("kubernetes", "JobTemplate"),
+        ("jobset", "JobSet"),
+        ("leaderworkerset", "LeaderWorkerSet"),
+    ],
+)
+
+
+def written(
+    name: str,
+    *args: str,
+    given: dict[str, Any] | None = None,
+    site: dict[str, Any] | None = None,
+    **how: Any,
+) -> str:
+    request = Request(BY_NAME[name], args or ("script.py",), given or {}, **how)
+    return script.script(request, SITE if site is None else site, {}).decode()
+
+
+def full(system: System) -> dict[str, Any]:
+    """Return all options that a system's template uses."""
+    used = {}
+    for key, value in FULL.items():
+        try:
+            written(system.name, given={key: value})
+        except UsageError:
+            continue
+        used[key] = value
+    return used
+
+
+def valid(document: Any, schema: str) -> None:
+    """Fail if a document is not as its schema says."""
+    whole = SCHEMAS | {"$ref": f"#/$defs/{schema}"}
+    jsonschema.Draft202012Validator(whole).validate(document)
+
+
+def containers(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the containers of a document of Kubernetes, wherever they are."""
+    found = document.get("containers", [])
+    for value in document.values():
+        for one in value if isinstance(value, list) else [value]:
+            if isinstance(one, dict) and one not in found:
+                found = found + containers(one)
+    return found
+
+
+@ALL
+def test_a_script_ends_with_one_line_break_and_has_no_empty_places(
+    system: System,
+) -> None:
+    for given in ({}, full(system)):
+        text = written(system.name, given=given)
+
+        assert text.endswith("\n")
+        assert not text.endswith("\n\n")
+        assert "\n\n\n" not in text
+        assert not re.search(r"[ \t]$", text, re.MULTILINE)
+        assert "{{" not in text
+        assert "{%" not in text
+
+
+@pytest.mark.parametrize("system", SHELLS, ids=lambda system: system.name)
+def test_its_directives_come_before_the_first_command(system: System) -> None:
+    prefix = {"slurm": "#SBATCH", "sge": "#$", "lsf": "#BSUB"}.get(
+        system.name, f"#{system.name.upper()}"
+    )
+    lines = written(system.name, given=full(system)).splitlines()
+
+    assert lines[0] == "#!/bin/sh"
+    directives = [at for at, line in enumerate(lines) if line.startswith(f"{prefix} ")]
+    assert directives == list(range(1, len(directives) + 1))
+    assert len(directives) > 5
+    assert f"{prefix} an option" in lines
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("slurm", "#SBATCH --time=1-00:00:00"),
+        ("slurm", "#SBATCH --mem=65536M"),
+        (
+            "pbs",
+            "#PBS -l select=4:ncpus=8:mpiprocs=1:mem=65536mb:ngpus=2",
+        ),
+        ("pbs", "#PBS -l walltime=24:00:00"),
+        ("lsf", "#BSUB -W 24:00"),
+        ("lsf", '#BSUB -R "rusage[mem=65536MB/host]"'),
+        ("lsf", '#BSUB -R "affinity[core(8)]"'),
+        ("sge", "#$ -l h_rt=86400"),
+        ("sge", "#$ -pe mpi 32"),
+        ("sge", "#$ -l h_vmem=8192M"),
+        ("oar", "#OAR -l /nodes=4/core=8,walltime=24:00:00"),
+        ("htcondor", "allowed_job_duration = 86400"),
+        ("htcondor", "request_memory = 65536"),
+        ("htcondor", "executable = /bin/singularity"),
+        ("kubernetes", "  activeDeadlineSeconds: 86400"),
+        ("kubernetes", "              memory: 65536Mi"),
+        ("awsbatch", '  "timeout": {"attemptDurationSeconds": 86400},'),
+    ],
+)
+def test_time_and_memory_are_in_the_words_of_the_system(name: str, line: str) -> None:
+    text = written(name, given=full(BY_NAME[name]))
+
+    assert line in text.splitlines()
+
+
+def test_a_job_without_options_asks_for_one_node() -> None:
+    site = {"image": "x.sif"}
+
+    assert "#SBATCH --nodes=1\n" in written("slurm", site=site)
+    assert "#PBS -l select=1:ncpus=1:mpiprocs=1\n#PBS -l place" in written(
+        "pbs", site=site
+    )
+    assert "#OAR -l /nodes=1\n" in written("oar", site=site)
+
+
+def test_without_an_image_the_job_runs_what_is_on_its_path() -> None:
+    text = written("slurm", "serve", site={}, no_image=True)
+
+    assert text.endswith("\nexec srun dask-runner serve\n")
+    assert "image" not in text
+
+
+def test_a_site_may_start_ranks_and_images_in_its_own_way() -> None:
+    given = {"launcher": "srun --mpi=pmix", "container": "singularity run --bind '/a b'"}
+
+    text = written("slurm", "-m", "mod", given=given)
+
+    assert text.endswith(
+        "\nexec srun --mpi=pmix singularity run --bind '/a b' "
+        "/apps/dask-runner.sif -m mod\n"
+    )
+
+
+@IN_KUBERNETES
+def test_kubernetes_takes_the_document(name: str, schema: str) -> None:
+    for given in ({}, full(BY_NAME[name])):
+        document = yaml.safe_load(
+            written(name, given=given, extra=("namespace=lab",))
+        )
+        assert document["metadata"]["namespace"] == "lab"
+        if name == "kubernetes":
+            assert (document.pop("apiVersion"), document.pop("kind")) == (
+                "batch/v1",
+                "Job",
+            )
+            document["metadata"] = {}  # the schema of a template has but the spec
+        valid(document, schema)
+
+
+def test_aws_batch_takes_the_document() -> None:
+    for given in ({}, full(BY_NAME["awsbatch"]) | {"time": "30s"}):
+        extra = ("instance_type=p4d", "job_role=arn:aws:iam::1:role/x") if given else ()
+        document = json.loads(written("awsbatch", given=given, extra=extra))
+
+        valid(document, "RegisterJobDefinition")
+        if given:
+            # AWS refuses less.
+            assert document["timeout"] == {"attemptDurationSeconds": 60}
+
+
+def test_the_schemas_refuse_what_is_wrong() -> None:
+    document = json.loads(written("awsbatch"))
+
+    with pytest.raises(jsonschema.ValidationError, match="typo"):
+        valid(document | {"typo": 1}, "RegisterJobDefinition")
+    document = yaml.safe_load(written("jobset"))
+    document["spec"]["replicatedJobs"][0]["template"]["spec"]["completions"] = "4"
+    with pytest.raises(jsonschema.ValidationError, match="'4' is not"):
+        valid(document, "JobSet")
+
+
+@pytest.mark.parametrize("system", SHELLS, ids=lambda system: system.name)
+def test_the_launcher_of_the_script_is_one_that_we_recognise(system: System) -> None:
+    last = written(system.name).splitlines()[-1].removeprefix("exec ").split()[0]
+
+    starts = {
+        row.start.split()[0] for row in LAUNCHERS if row.name in system.launchers
+    }
+    alike = {"mpirun": "mpiexec"}
+    assert last in {alike.get(word, word) for word in starts}
+
+
+def test_the_launchers_of_the_table_are_those_of_the_detection() -> None:
+    known = {row.name for row in LAUNCHERS}
+
+    assert {name for system in SYSTEMS for name in system.launchers} <= known
+
+
+@IN_KUBERNETES
+def test_a_pod_of_kubernetes_finds_its_place(name: str, schema: str) -> None:
+    del schema
+    document = yaml.safe_load(written(name, given={"nodes": "3"}))
+    [container] = containers(document)
+    #: As the documentation of Kubernetes and of LeaderWorkerSet names them.
+    labels = {
+        "batch.kubernetes.io/controller-uid": "uid",
+        "leaderworkerset.sigs.k8s.io/group-key": "uid",
+        "leaderworkerset.sigs.k8s.io/worker-index": "2",
+    }
+    environ = {"JOB_COMPLETION_INDEX": "2"} if name != "leaderworkerset" else {}
+    for variable in container["env"]:
+        field = variable.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath", "")
+        label = field.removeprefix("metadata.labels['").removesuffix("']")
+        environ[variable["name"]] = variable.get("value") or labels[label]
+
+    world = detect(environ)
+
+    assert world
+    assert (world.launcher, world.rank, world.size) == ("kubernetes", 2, 3)
+    assert (world.job_id, world.meeting) == ("uid", "file")
+    assert environ["HOME"] == container["volumeMounts"][0]["mountPath"]
+
+
+def test_a_slot_of_htcondor_finds_its_place() -> None:
+    text = written("htcondor", given={"nodes": "3"})
+    found = dict(re.findall(r"(?m)^(\S+) = (.*)$", text))
+    name, _, value = found["environment"].strip('"').partition("=")
+    # As the parallel universe sets them.
+    environ = {"_CONDOR_PROCNO": "2", "_CONDOR_NPROCS": found["machine_count"]}
+
+    world = detect(environ | {name: value.replace("$(ClusterId)", "7")})
+
+    assert world
+    assert (world.launcher, world.rank, world.size) == ("htcondor", 2, 3)
+    assert world.job_id == "7"
+
+
+@settings(max_examples=30)
+@given(ARGS)
+def test_containers_get_the_arguments_as_they_were_given(args: list[str]) -> None:
+    for system in CLOUDS:
+        text = written(system.name, "script.py", *args)
+        if system.name == "awsbatch":
+            [group] = json.loads(text)["nodeProperties"]["nodeRangeProperties"]
+            assert group["container"]["command"] == ["script.py", *args]
+        else:
+            [container] = containers(yaml.safe_load(text))
+            assert list(map(expanded, container["args"])) == ["script.py", *args]
+
+
+@settings(max_examples=30)
+@given(ARGS)
+def test_htcondor_gets_the_arguments_as_they_were_given(args: list[str]) -> None:
+    try:
+        text = written("htcondor", "script.py", *args)
+    except ConfigError:
+        assert not all(arg.isprintable() for arg in args)
+        return
+    [line] = [line for line in text.splitlines() if line.startswith("arguments = ")]
+    assert len(text.splitlines()) == len(written("htcondor").splitlines())
+    assert words_of(submitted(line.removeprefix("arguments = "))) == [
+        "run",
+        "/apps/dask-runner.sif",
+        "script.py",
+        *args,
+    ]
+
+
+@settings(max_examples=60)
+@given(
+    st.sampled_from(["job_name", "partition", "account", "output", "image"]),
+    TEXT,
+    st.sampled_from(SYSTEMS),
+)
+def test_no_value_becomes_a_line_of_its_own(key: str, text: str, system: System) -> None:
+    plain = {key: "x"}
+    try:
+        want = written(system.name, given=plain)
+        made = written(system.name, given={key: text})
+    except RunnerError as error:
+        assert error.needed
+        assert error.do
+        return
+    # An image is a word of a shell, in which a break of a line is one of a word.
+    own = text.count("\n") if key == "image" and system in SHELLS else 0
+    count = len(re.findall("\n", made)) - len(re.findall("\n", want))
+    assert count in {own, 2 * own}
+
+
+@ALL
+def test_a_variable_without_a_value_is_told_in_three_parts(system: System) -> None:
+    with pytest.raises(ConfigError, match="which has no value") as caught:
+        written(system.name, site={})
+
+    assert caught.value.do.startswith("give --")
+    assert f"runner.job.{system.name}" in caught.value.do
+
+
+def test_an_image_that_has_no_value_may_be_left_out() -> None:
+    with pytest.raises(ConfigError) as caught:
+        written("slurm", site={})
+
+    assert "needs image" in caught.value.saw
+    assert "--no-image" in caught.value.do
+
+
+def test_a_name_that_is_no_unicode_stays_as_it_is_in_a_shell() -> None:
+    request = Request(BY_NAME["slurm"], ("caf\udce9.py",))
+
+    assert b"'caf\xe9.py'" in script.script(request, SITE, {})
+
+
+def test_an_unknown_system_is_told_with_the_known_ones() -> None:
+    with pytest.raises(UsageError, match="no batch system 'slrum'") as caught:
+        script.system_of("slrum")
+
+    assert "slurm, pbs, lsf" in caught.value.needed
+    assert script.system_of("slurm") is BY_NAME["slurm"]
+
+
+def test_a_template_can_be_shown_and_is_what_a_site_starts_from(tmp_path: Path) -> None:
+    for system in SYSTEMS:
+        text = script.template(Request(system), {}, {})
+        (tmp_path / system.template).write_bytes(text)
+        assert written(system.name, given={"templates": str(tmp_path)}) == written(
+            system.name
+        )
+
+
+def test_what_the_commands_need_is_told_before_one_of_them_runs() -> None:
+    assert submit.needed(BY_NAME["awsbatch"]) == {"job_name", "partition"}
+    request = Request(BY_NAME["awsbatch"], ("script.py",))
+    here = {"PATH": str(Path(__file__).parent)}
+
+    with pytest.raises(ConfigError, match="no aws on the PATH"):
+        script.submitted(request, SITE, here, 1, print)
