@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dask_runner.cli.durations import in_words
 from dask_runner.hub import clusters
-from dask_runner.mpi.printable import printable
+from dask_runner.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -19,7 +19,7 @@ from dask_runner.hub import requests as r
 from dask_runner.hub.ask import SilentError, answer, asking, silent
 from dask_runner.hub.report import say
 from dask_runner.meeting import cluster_directory
-from dask_runner.mpi.printable import printable
+from dask_runner.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -96,7 +96,7 @@ async def _live(launch: Launch, args: Sequence[str], beside: NodeSockets) -> int
         beside.leader = None
     contact = OwnContact(launch, meeting, socket.gethostname())
     snapshot = take(launch.environ, launch.settings.local_directory)
-    node_socket.settle(beside, launch.world)
+    node_socket.claim_late(beside, launch.world)
     rank = Rank(
         launch,
         snapshot,

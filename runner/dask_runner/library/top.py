@@ -120,7 +120,7 @@ async def _play() -> int:
     contact = OwnContact(launch, meeting, socket.gethostname())
     snapshot = take(os.environ, settings.local_directory)
     beside = NodeSockets()
-    node_socket.settle(beside, run.world)
+    node_socket.claim_late(beside, run.world)
     sharing = AgentSharing.of(launch, beside)
     rank = Rank(launch, snapshot, contact, events, ThisProcess(), sharing, user)
     # The user's process comes to the meeting in each rank, so nobody plays for another.

@@ -196,7 +196,7 @@ class RankContact(ABC):
         """Remove the record and notices, so that no rank finds them any more."""
 
     @abstractmethod
-    async def settle(self) -> None:
+    async def finished(self) -> None:
         """Wait until the meeting has ended by itself."""
 
     @abstractmethod
@@ -259,7 +259,7 @@ class SharedContact(RankContact):
     def withdraw(self) -> None:
         """Do nothing: the record and notices are the leader's."""
 
-    async def settle(self) -> None:
+    async def finished(self) -> None:
         """Do nothing: the meeting is the leader's."""
 
     async def closed(self) -> None:

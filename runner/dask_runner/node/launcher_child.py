@@ -66,7 +66,7 @@ class Launched(Protocol):
     def die_in(self, seconds: float) -> None:
         """Have that process killed after *seconds*; 0 cancels that."""
 
-    def settle(self) -> None:
+    def end_children(self) -> None:
         """End what is left of that process's children, and have it end soon."""
 
 
@@ -132,7 +132,7 @@ class ThisProcess:
         """Have the kernel kill this process, which may be stopped by then."""
         die_in(seconds)
 
-    def settle(self) -> None:
+    def end_children(self) -> None:
         """End what is left of children, and have this process end soon.
 
         Ranks for which this process plays may still need theirs, to leave in order.
@@ -287,7 +287,7 @@ class Follower:
     def die_in(self, seconds: float) -> None:
         """Do nothing: the leader, which plays for it, goes on."""
 
-    def settle(self) -> None:
+    def end_children(self) -> None:
         """Do nothing: a follower has no children."""
 
 

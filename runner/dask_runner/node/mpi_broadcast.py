@@ -68,7 +68,7 @@ class MpiExchange:
             saw = f"the process of the MPI broadcast {answer}"
         raise UnusableError(saw + "".join(f"\n  | {line}" for line in said[-TAIL:]))
 
-    async def settle(self) -> None:
+    async def finished(self) -> None:
         """Wait until the process of the broadcast has ended by itself.
 
         It waits for the other ranks in MPI_Finalize. If it were killed there, the
@@ -85,6 +85,6 @@ def mpi_meeting(
     return RelayMeeting(
         exchange,
         waits=lambda: "the MPI broadcast has not come",
-        settle=exchange.settle,
+        finished=exchange.finished,
         seconds=seconds,
     )

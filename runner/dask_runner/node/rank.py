@@ -568,8 +568,8 @@ class Rank:
         self.contact.withdraw()
         self._say_what_nobody_heard()
         await self._children.leave(self._patience)
-        await self.contact.settle()
-        self._launched.settle()
+        await self.contact.finished()
+        self._launched.end_children()
         await self.contact.closed()
         if self._hub is not None:
             await self._hub.close()

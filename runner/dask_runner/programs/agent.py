@@ -31,13 +31,13 @@ from dask_runner.hub.channel import BlockingChannel, open_channel
 from dask_runner.node.exits import birth
 from dask_runner.node.instructions import RunAgent, RunForkServer
 from dask_runner.programs import (
-    bereft,
     failures,
     fork,
     fork_server,
     lifeline,
     log,
     openblas,
+    orphaned_agent,
 )
 from dask_runner.resources import open_files
 from dask_runner.resources.private_directory import HeldDirectory
@@ -67,7 +67,7 @@ def main() -> None:
     lifeline.leave_signals_to_the_top()
     forked: dict[int, str] = {}
     private = Path(sys.argv[2]).parent
-    with bereft.ends_with(run.top, private, forked, run.published):
+    with orphaned_agent.ends_with(run.top, private, forked, run.published):
         with failures.told(own):
             linux.name_process("dask-agent")
             _import_in_peace()

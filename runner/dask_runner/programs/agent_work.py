@@ -1,7 +1,7 @@
 """The agent's work: it runs the workers of its own rank, and of others of the node.
 
 A rank sends ``RunWorkers`` when the scheduler is up. It gets the messages that
-:mod:`dask_runner.programs.nannies` describes. After ``Close`` it gets ``Bye``, and the
+:mod:`dask_runner.programs.workers` describes. After ``Close`` it gets ``Bye``, and the
 agent stays until the rank sends ``Close`` again, or ends.
 
 The messages of other ranks come over the lifeline as well, in ``OfRank``
@@ -25,9 +25,9 @@ from dask_runner.hub.server import between_pings
 from dask_runner.node.exits import Ended, StoppedProcesses, ended
 from dask_runner.node.instructions import RunWorkers
 from dask_runner.programs import fork_server, lifeline
-from dask_runner.programs.bereft import remove_record
-from dask_runner.programs.nannies import Workers, kill
+from dask_runner.programs.orphaned_agent import remove_record
 from dask_runner.programs.rank_line import RankLine
+from dask_runner.programs.workers import Workers, kill
 from dask_runner.resources.private_directory import HeldDirectory
 
 if TYPE_CHECKING:

@@ -157,7 +157,7 @@ def _file(full: str, source: bytes) -> None:
 
 
 def _tell_of_misplaced(source: bytes) -> None:
-    from dask_runner.programs.misplaced import misplaced  # noqa: PLC0415  for few
+    from dask_runner.programs.misplaced_options import misplaced  # noqa: PLC0415  for few
 
     if found := misplaced(source, sys.argv[1:]):
         say(

@@ -10,8 +10,8 @@ from distributed import Nanny, Worker
 
 from dask_runner.programs import lifeline, user_modules
 from dask_runner.programs.listening import WithoutPort
+from dask_runner.programs.nanny import WatchedNanny
 from dask_runner.programs.sitehook.for_client import Link
-from dask_runner.programs.watched import WatchedNanny
 from dask_runner.programs.worker import Placed
 from dask_runner.resources import open_files
 

@@ -25,7 +25,7 @@ from dask_runner.hub import messages as m
 from dask_runner.node.system_errors import in_words, root
 from dask_runner.programs import failures, log, user_modules
 from dask_runner.programs.make_worker import MakeWorker, members
-from dask_runner.programs.watched import FAST_RESTARTS, WatchedNanny, pause
+from dask_runner.programs.nanny import FAST_RESTARTS, WatchedNanny, pause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
