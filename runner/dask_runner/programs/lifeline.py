@@ -15,18 +15,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from dask_runner.errors import ConfigError, RunnerError
 from dask_runner.hub import messages as m
-from dask_runner.hub import threads
-from dask_runner.hub.channel import BlockingChannel, Channel, open_channel
 from dask_runner.node.child import FOR_THE_TOP
 from dask_runner.node.system_errors import in_words, refused, root
 from dask_runner.resources.private_directory import HeldDirectory
+from dask_runner.wire import threads
+from dask_runner.wire.channel import BlockingChannel, Channel, open_channel
+from dask_runner.wire.message import Message
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from dask_runner.node.instructions import Keys
 
-T = TypeVar("T", bound=m.Message)
+T = TypeVar("T", bound=Message)
 
 #: Signals that processes of multiprocessing do not handle.
 BLOCKED = (signal.SIGUSR1, signal.SIGUSR2)

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from dask_runner.node.instructions import RunWorkers
     from dask_runner.programs.rank_line import RankLine
     from dask_runner.resources.worker_share import NamedWorker
+    from dask_runner.wire.message import Message
 
 logger = logging.getLogger("distributed")
 
@@ -300,7 +301,7 @@ class Workers:
             nanny.Worker = WithoutPort(nanny.Worker)
         return server
 
-    def _outcome(self, start: asyncio.Future[None]) -> m.Message:
+    def _outcome(self, start: asyncio.Future[None]) -> Message:
         work = self._work
         error = start.exception()
         if error is None:
