@@ -22,8 +22,10 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -39,6 +41,7 @@
 enum {
     LINE = 4096,        /* bytes of what the leader says that are kept */
     NOT_FOUND = 127,    /* the status of a shell */
+    FEW = 1024,         /* descriptors that a launcher may have left open */
 };
 
 extern char **environ;
@@ -139,6 +142,65 @@ static void let_signals_take_time(void)
     for (size_t i = 0; i < LENGTH_OF(SIGNALS); i++)
         kept[i] = false;
     alarm(0);
+}
+
+/* ------------------------------------------------------------ if it stands still */
+
+static bool is_stopped(pid_t pid)
+{
+    char path[32], text[LINE];
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return false;
+    size_t length = fread(text, 1, sizeof(text) - 1, file);
+    fclose(file);
+    text[length] = '\0';
+    const char *state = strrchr(text, ')');
+    return state && strncmp(state, ") T ", 4) == 0;
+}
+
+/* The child that watches this process; 0 if there is none. */
+static pid_t watch;
+
+static void watch_and_kill(pid_t parent)
+{
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    prctl(PR_SET_NAME, WATCHES);
+    /* Others wait for the ends of what this has inherited. */
+    if (syscall(SYS_close_range, 0, ~0U, 0) != 0)
+        for (int descriptor = 0; descriptor < FEW; descriptor++)
+            close(descriptor);
+    /* A parent that has ended has left this process to another. */
+    for (int stands = 0; getppid() == parent && stands < 2 * STANDS_S;) {
+        sleep(1);
+        stands = is_stopped(parent) ? stands + 1 : 0;
+    }
+    if (getppid() == parent)
+        kill(parent, SIGKILL);
+    _exit(0);
+}
+
+/* Have this process killed if it is stopped before Python is up and has the kernel do
+ * that (kill_timer.py): a timer of the kernel does not outlive execve(2). */
+static void have_it_watched(void)
+{
+    pid_t parent = getpid();
+    watch = fork();
+    if (watch == 0)
+        watch_and_kill(parent);
+    if (watch < 0)
+        watch = 0; /* the system refuses, and may well refuse more than that */
+}
+
+/* From now on another does it. */
+static void end_watch(void)
+{
+    if (watch) {
+        kill(watch, SIGKILL);
+        waitpid(watch, NULL, 0);
+        watch = 0;
+    }
 }
 
 /* -------------------------------------------------------- where the leader is */
@@ -347,20 +409,6 @@ static void wait_at_most(int leader, time_t seconds)
     setsockopt(leader, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
 }
 
-static bool is_stopped(pid_t pid)
-{
-    char path[32], text[LINE];
-    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-    FILE *file = fopen(path, "re");
-    if (!file)
-        return false;
-    size_t length = fread(text, 1, sizeof(text) - 1, file);
-    fclose(file);
-    text[length] = '\0';
-    const char *state = strrchr(text, ')');
-    return state && strncmp(state, ") T ", 4) == 0;
-}
-
 /* Wait for the leader's first word, and return whether there is something to read; kill
  * a leader that is stopped meanwhile, which nobody else may watch yet (follower.py). */
 static bool await_answer(int leader)
@@ -437,6 +485,7 @@ static int follow(const char *name, int argc, char **argv, int *connection)
             /* It ends by itself, and its agent ends it if it stands still. */
             wait_at_most(leader, 0);
             prctl(PR_SET_NAME, NAME);
+            end_watch();
         } else if ((rest = behind(line, PLAYED))) {
             char *end;
             status = (int)strtol(rest, &end, 10);
@@ -480,8 +529,10 @@ int main(int argc, char **argv)
     open_standard_streams();
     char name[LONGEST + 1];
     enum part part = find_part(argc, argv, name);
-    if (part != PLAYS_ALONE)
+    if (part != PLAYS_ALONE) {
         hold_signals();
+        have_it_watched();
+    }
     if (part == MAY_FOLLOW) {
         catch_signals();
         int connection;
@@ -496,6 +547,11 @@ int main(int argc, char **argv)
             wait_at_most(connection, 0);
             fcntl(connection, F_SETFD, 0);
         }
+    }
+    if (watch) {
+        char number[16];
+        snprintf(number, sizeof(number), "%d", (int)watch);
+        setenv(WATCHED, number, true);
     }
     argv[0] = PROGRAM;
     execv(PROGRAM, argv);

@@ -22,6 +22,8 @@ TEXTS = {
     "VERSION": __version__,
     "ALONE": follower.ALONE,
     "NAME": follower.NAME,
+    "WATCHED": follower.WATCHED,
+    "WATCHES": follower.WATCHES,
     "HELD": follower.HELD,
     "PLAYED": follower.PLAYED,
     "END": follower.END,

@@ -47,7 +47,6 @@ APPTAINER = re.compile(
     r"fuse: reading device: Software caused connection abort"
     r"|(\x1b\[\d+m)?FATAL: +container creation failed: .*"
     r"|(\x1b\[\d+m)?ERROR *: Error while waiting event for user namespace mappings: .*"
-    r"|WARNING: (passwd|group) file doesn't exist in container, not updating"
 )
 
 

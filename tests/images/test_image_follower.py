@@ -323,6 +323,54 @@ assert not again, "it came again"
     )
 
 
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_one_that_is_stopped_before_python_is_up_is_killed(
+    contained: Any, rank: str
+) -> None:
+    # Python's own timer would take --timeout and ten seconds more.
+    _do(
+        contained,
+        rf"""
+process = start(NATIVE, LOCAL | {{"DASKRUNNER_RANK": "{rank}"}}, ["script.py"])
+is_python(process)
+process.send_signal(signal.SIGSTOP)
+began = time.monotonic()
+assert process.wait(300) == -signal.SIGKILL
+assert time.monotonic() - began < 4 * follower.STANDS
+""",
+    )
+
+
+def test_no_watch_is_left_once_it_is_python_or_follows(contained: Any) -> None:
+    _do(
+        contained,
+        r"""
+def names():
+    found = []
+    for path in Path("/proc").glob("[0-9]*/comm"):
+        try:
+            found.append(path.read_text().strip())
+        except OSError:
+            pass
+    return found
+
+process, leader = begin()
+assert follower.WATCHES not in names()
+leader.sendall(b"end 0\n")
+assert process.wait(SECONDS) == 0
+code = "import time; time.sleep(600)"
+rank_0 = {"DASKRUNNER_RANK": "0", "DASKRUNNER_SIZE": "1"}
+process = start(NATIVE, LOCAL | rank_0, ["-c", code])
+while "dask-client" not in names():
+    assert process.poll() is None, process.stderr.read()
+    time.sleep(0.05)
+assert follower.WATCHES not in names()
+process.terminate()
+assert process.wait(SECONDS) == 143
+""",
+    )
+
+
 def test_with_nothing_to_follow_it_is_the_python_program(contained: Any) -> None:
     for args in ["--version"], ["-n", "2", "-c", "pass"]:
         ended = contained.run(*args)

@@ -24,7 +24,7 @@ from dask_runner.meeting.private import (
     private_meeting,
 )
 from dask_runner.meeting.record_directory import LOCAL_PREFIX
-from dask_runner.node.follower import hear_signals
+from dask_runner.node.follower import hear_signals, hold_signals
 from dask_runner.node.local_ends import LocalEnds
 from dask_runner.node.orphans import end_orphans
 from dask_runner.node.system_errors import problem
@@ -139,6 +139,7 @@ async def _run(
                 process.kill()
                 await process.wait()
         ends.close()
+        hold_signals()  # as in run_rank
     return ends.status
 
 

@@ -21,11 +21,12 @@ def main() -> None:
     args = sys.argv[1:]
     beside.name, leads = follower.meeting_place(os.environ, args)
     alone = os.environ.pop(follower.ALONE, "")
+    watched = os.environ.pop(follower.WATCHED, "")
     runs = bool(args) and args[0] not in follower.NO_RUN
     if runs:
         follower.hold_signals()
     if leads:
-        _die_in_time(args)
+        _die_in_time(args, watched)
         beside.listening = follower.claim(beside.name)
     elif alone:
         beside.leader = follower.kept(alone)
@@ -35,18 +36,19 @@ def main() -> None:
             sys.exit(found)
         beside.leader = found
     if runs and not leads:
-        _die_in_time(args)
+        _die_in_time(args, watched)
     from dask_runner.cli import commands  # noqa: PLC0415  not for followers
 
     commands.main(args, beside)
 
 
-def _die_in_time(args: list[str]) -> None:
+def _die_in_time(args: list[str], watched: str) -> None:
     # If this process is stopped before its options are read, nobody knows of it who
     # would kill it. A follower has no time for this module.
     from dask_runner.node import kill_timer  # noqa: PLC0415  as above
 
     kill_timer.die_in(kill_timer.timeout_at_a_glance(args) + kill_timer.LAST)
+    kill_timer.end_watch(watched)
 
 
 def _open_standard_streams() -> None:

@@ -109,6 +109,10 @@ NAME = "dask-follower"
 #: the connection with the leader, or -1. Not for others to set.
 ALONE = "DASKRUNNER_ALONE"
 
+#: Set by the same: its child that kills it if it is stopped, until a timer of the
+#: kernel does that (``kill_timer``). And how ``ps -o comm`` shows that child.
+WATCHED, WATCHES = "DASKRUNNER_WATCHED", "dask-watch"
+
 #: What a rank of a lost cluster ends with (``errors.LostError.status``).
 LOST = 69
 

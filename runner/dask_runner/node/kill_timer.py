@@ -28,6 +28,8 @@ FEWEST, MOST = 30.0, 86400.0
 OPTION, VARIABLE = "--timeout", "DASK_RUNNER__TIMEOUT"
 
 _SIGKILL = 9
+#: PIDs are below (proc(5), ``pid_max``).
+_LAST_PID = 1 << 22
 
 
 class _Event(ctypes.Structure):
@@ -73,6 +75,26 @@ def die_in(seconds: float) -> None:
     libc, timer = _timer()
     times = _Times(0, 0, -int(-seconds // 1), 0)
     libc.timer_settime(timer, 0, ctypes.byref(times), None)
+
+
+def end_watch(child: str) -> None:
+    """End the child that did the same until now, if there is one.
+
+    The images' own program has it, as a timer does not outlive execve(2).
+
+    Parameters
+    ----------
+    child : str
+        Its process ID, from the environment; anybody may have written it.
+    """
+    if not child.isdecimal() or not 0 < int(child) <= _LAST_PID:
+        return
+    try:
+        if os.waitpid(int(child), os.WNOHANG) == (0, 0):
+            os.kill(int(child), _SIGKILL)
+            os.waitpid(int(child), 0)
+    except ChildProcessError:
+        return  # it is no child of this process
 
 
 def timeout_at_a_glance(

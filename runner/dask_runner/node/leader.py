@@ -300,14 +300,17 @@ async def run_rank(
     int
         The rank's exit status.
     """
-    if beside.listening is None:
-        return await rank.run()
-    leader = Leader(rank, launch, args, collective=collective)
-    leader.open(socket.socket(fileno=beside.listening.detach()))
+    leader = None
+    if beside.listening is not None:
+        leader = Leader(rank, launch, args, collective=collective)
+        leader.open(socket.socket(fileno=beside.listening.detach()))
     status = None
     try:
         status = await rank.run()
     finally:
-        await leader.close(status)
-        end_orphans()  # of the ranks for which it has played
+        if leader is not None:
+            await leader.close(status)
+            end_orphans()  # of the ranks for which it has played
+        # The loop closes a socket into which handlers of signals still write then.
+        follower.hold_signals()
     return status

@@ -40,7 +40,8 @@ def test_texts_and_numbers_are_those_of_python() -> None:
     found = defined()
 
     assert json.loads(found["VERSION"]) == __version__
-    for name in ("ALONE", "NAME", "HELD", "PLAYED", "END", "YOURSELF"):
+    texts = ("ALONE", "NAME", "WATCHED", "WATCHES", "HELD", "PLAYED", "END", "YOURSELF")
+    for name in texts:
         assert json.loads(found[name]) == getattr(follower, name), name
     for name in ("LONGEST", "LENGTH", "STAYS", "HANGS_UP", "OVERFLOW"):
         assert int(found[name]) == getattr(follower, name), name
