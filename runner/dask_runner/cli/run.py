@@ -7,7 +7,6 @@ import socket
 from typing import TYPE_CHECKING
 
 from dask_runner.cli import local
-from dask_runner.hub import threads
 from dask_runner.hub.report import say
 from dask_runner.launch.detect import LAUNCHERS, detect
 from dask_runner.launch.launch import Launch
@@ -24,6 +23,7 @@ from dask_runner.node.mpi_broadcast import mpi_meeting
 from dask_runner.node.own_contact import OwnContact
 from dask_runner.node.rank import Rank
 from dask_runner.resources.machine import take
+from dask_runner.wire import threads
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

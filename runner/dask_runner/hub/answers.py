@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 from dask_runner.errors import ConfigError, RunnerError, UnavailableError
 from dask_runner.hub import messages as m
 from dask_runner.hub import requests as r
-from dask_runner.hub.messages import ProtocolError
-from dask_runner.hub.splice import splice
+from dask_runner.wire.message import ProtocolError
+from dask_runner.wire.splice import splice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
     from dask_runner.hub.activity import Activity
-    from dask_runner.hub.channel import Channel
     from dask_runner.hub.logs import Logs
     from dask_runner.hub.parts import Parts
     from dask_runner.hub.scaling import Scaling
+    from dask_runner.wire.channel import Channel
 
 
 class Answers:

@@ -15,16 +15,17 @@ from dask_runner.errors import (
     UnavailableError,
     UsageError,
 )
-from dask_runner.hub import mutual_tls
-from dask_runner.hub.messages import Message, Ping, ProtocolError
+from dask_runner.hub.messages import Ping
 from dask_runner.hub.requests import PING, SILENCE, Denied, Ending
+from dask_runner.wire import mutual_tls
+from dask_runner.wire.message import Message, ProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from dask_runner.hub.channel import Channel
     from dask_runner.hub.requests import Request
     from dask_runner.meeting.record import Record
+    from dask_runner.wire.channel import Channel
 
 #: Seconds for the connection and the first answer.
 SECONDS = 5.0

@@ -19,24 +19,24 @@ from dask_runner.hub.answers import Answers
 from dask_runner.hub.assembly import Assembly
 from dask_runner.hub.ending import Ending, later
 from dask_runner.hub.logs import Logs
-from dask_runner.hub.messages import ProtocolError
 from dask_runner.hub.parts import Parts
 from dask_runner.hub.roster import Roster
 from dask_runner.hub.scaling import Scaling
 from dask_runner.hub.survival import Survival
 from dask_runner.launch.signals import FOR_THE_SCRIPT
 from dask_runner.mpi import families
+from dask_runner.wire.message import Message, ProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from dask_runner.hub.channel import Channel
     from dask_runner.hub.report import Reporter
     from dask_runner.hub.roster import Member, Node
     from dask_runner.launch.plan import Plan
     from dask_runner.launch.settings import Settings
     from dask_runner.launch.world import World
     from dask_runner.meeting.notice import Notice
+    from dask_runner.wire.channel import Channel
 
 
 class Cluster:
@@ -172,7 +172,7 @@ class Cluster:
         except ConfigError as error:
             self.fail(error)
 
-    def hear(self, node: Node, message: m.Message) -> None:
+    def hear(self, node: Node, message: Message) -> None:
         """Act on a node's message.
 
         Raises
@@ -188,7 +188,7 @@ class Cluster:
         else:
             raise ProtocolError(f"{message!r:.80}, which no node sends")
 
-    def _hear_of(self, node: Node, rank: int, message: m.Message) -> None:
+    def _hear_of(self, node: Node, rank: int, message: Message) -> None:
         act = self._of_ranks.get(type(message))
         if act is None:
             raise ProtocolError(f"{message!r:.80}, which no rank sends")
@@ -367,7 +367,7 @@ class Cluster:
         name = f"rank {rank} on {node.name}"
         self._ending.signalled(rank, name, message.number)
 
-    _of_nodes: Mapping[type[m.Message], Callable[[Cluster, Node, Any], None]] = {
+    _of_nodes: Mapping[type[Message], Callable[[Cluster, Node, Any], None]] = {
         m.Hello: _on_hello,
         m.Gone: _on_gone,
         m.Absent: _on_absent,
@@ -376,7 +376,7 @@ class Cluster:
         m.Ping: _on_ping,
     }
 
-    _of_ranks: Mapping[type[m.Message], Callable[[Cluster, Member, Any], None]] = {
+    _of_ranks: Mapping[type[Message], Callable[[Cluster, Member, Any], None]] = {
         m.SchedulerUp: _on_scheduler_up,
         m.WorkersUp: _on_workers_up,
         m.WorkerDied: _on_worker_died,

@@ -17,9 +17,9 @@ from dask_runner.hub import messages as m
 from dask_runner.hub import requests as r
 
 if TYPE_CHECKING:
-    from dask_runner.hub.channel import Channel
     from dask_runner.hub.parts import Parts
     from dask_runner.hub.roster import Member
+    from dask_runner.wire.channel import Channel
 
 #: Seconds for a rank's answer beyond what it waits; a rank that stands still is lost
 #: after --silence.

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from dask_runner.errors import ConfigError, RunnerError
 from dask_runner.hub.ask import SilentError, ask
 from dask_runner.hub.requests import AskState, State
-from dask_runner.hub.threads import in_thread
 from dask_runner.meeting import cluster_directory
 from dask_runner.meeting.cluster_directory import (
     REFRESH,
@@ -24,6 +23,7 @@ from dask_runner.meeting.cluster_directory import (
 )
 from dask_runner.meeting.named_record import NamedRecord
 from dask_runner.meeting.record import BadRecordError
+from dask_runner.wire.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from dask_runner.hub.messages import Message
+from dask_runner.wire.message import Message
 
 #: Raised when a message changes; a hub of another version says so.
 VERSION = 1

@@ -19,9 +19,9 @@ from dask.utils import parse_timedelta
 from distributed.comm import CommClosedError
 from distributed.core import Status, rpc
 
+from dask_runner.attach import clusters
+from dask_runner.attach.attachment import Attachment
 from dask_runner.errors import RunnerError, UnavailableError
-from dask_runner.hub import clusters
-from dask_runner.hub.attachment import Attachment
 from dask_runner.hub.report import say
 from dask_runner.hub.requests import AskScale, AskState, Scaling, State
 from dask_runner.library import scaling

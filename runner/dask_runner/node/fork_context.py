@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from dask_runner.hub.messages import Message
 from dask_runner.launch.options import BY_KEY
 from dask_runner.launch.own_variables import inherited
 from dask_runner.launch.world import World  # noqa: TC001  a message has it
@@ -22,6 +21,7 @@ from dask_runner.linux import identity, read
 from dask_runner.node.make_instructions import has_nannies
 from dask_runner.resources.gpus import GPU_VARIABLES
 from dask_runner.resources.rank_share import UNLIMITED
+from dask_runner.wire.message import Message
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

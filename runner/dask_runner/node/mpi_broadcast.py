@@ -11,6 +11,7 @@ from dask_runner.hub import messages as m
 from dask_runner.meeting.base import UnusableError
 from dask_runner.meeting.relay import RelayMeeting
 from dask_runner.mpi import world as mpi_world
+from dask_runner.node import messages as n
 from dask_runner.node.child import Process
 from dask_runner.node.events import Event, Source
 from dask_runner.node.exits import Ended
@@ -59,7 +60,7 @@ class MpiExchange:
             _, answer = await events.get()
             said = words.read().decode(errors="replace").splitlines()
         self._done = True
-        if isinstance(answer, m.Relay):
+        if isinstance(answer, n.Relay):
             return answer.record
         saw = "the MPI broadcast failed"
         if isinstance(answer, m.Failed):

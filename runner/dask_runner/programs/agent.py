@@ -26,8 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from dask_runner import linux
-from dask_runner.hub import messages as m
-from dask_runner.hub.channel import BlockingChannel, open_channel
+from dask_runner.node import messages as n
 from dask_runner.node.exits import birth
 from dask_runner.node.instructions import RunAgent, RunForkServer
 from dask_runner.programs import (
@@ -41,6 +40,7 @@ from dask_runner.programs import (
 )
 from dask_runner.resources import open_files
 from dask_runner.resources.private_directory import HeldDirectory
+from dask_runner.wire.channel import BlockingChannel, open_channel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,7 +97,7 @@ def _fork_siblings(run: RunAgent, own: socket.socket, forked: dict[int, str]) ->
             return sibling.name
         forked[pid] = birth(pid)
         sibling.close()
-        BlockingChannel(own).send(m.Forked(sibling.name, pid))
+        BlockingChannel(own).send(n.Forked(sibling.name, pid))
     return ""
 
 

@@ -33,7 +33,7 @@ from dask_runner.resources import open_files
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from dask_runner.hub.channel import BlockingChannel
+    from dask_runner.wire.channel import BlockingChannel
 
 
 def main() -> None:

@@ -35,7 +35,7 @@ from dask_runner.resources import open_files
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
-    from dask_runner.hub.channel import Channel
+    from dask_runner.wire.channel import Channel
 
 logger = logging.getLogger("distributed.scheduler")
 

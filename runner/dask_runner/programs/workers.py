@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from dask_runner.node.instructions import RunWorkers
     from dask_runner.programs.rank_line import RankLine
     from dask_runner.resources.worker_share import NamedWorker
+    from dask_runner.wire.message import Message
 
 logger = logging.getLogger("distributed")
 
@@ -226,7 +227,7 @@ class Workers:
                 logger.warning("worker %s: %r", name, error)
                 nanny.lost = _reason(nanny) or nanny.lost or error
 
-    def _outcome(self, start: asyncio.Future[None]) -> m.Message:
+    def _outcome(self, start: asyncio.Future[None]) -> Message:
         work = self._work
         error = start.exception()
         if error is None:

@@ -13,8 +13,8 @@ from dask_runner.hub.requests import AskState, Attend, State
 from dask_runner.proxy import html
 
 if TYPE_CHECKING:
-    from dask_runner.hub.channel import Channel
     from dask_runner.proxy.clusters import One
+    from dask_runner.wire.channel import Channel
 
 #: Seconds between two looks at a cluster that is not ready yet, and at one that is.
 STARTING, RUNNING = 1.0, 10.0
