@@ -104,7 +104,7 @@ async def _show(name: str, record: Record, ask: r.AskLogs, out: TextIO) -> int:
                     say(f"{whose} is lost, and its logs with it")
                 case r.AllShown():
                     return 0
-                case r.Ending(status):
+                case r.WillEnd(status):
                     say(f"the cluster {name!r} has ended with status {status}")
                     return 0
                 case m.Ping():

@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 #: the time of silence (``--silence``) after which the other side counts as lost.
 PING = 5.0
 PINGS = 6
-#: The default time of silence, in seconds.
-SILENCE = 30.0
 #: Seconds until an admitted node has to send its hello.
 HELLO = 10.0
 

@@ -77,7 +77,7 @@ async def shown(channel: Channel) -> list[Message]:
     found: list[Message] = []
     while (message := await next_of(channel)) is not None:
         found.append(message)
-        if isinstance(message, (r.AllShown, r.Denied, r.Ending)):
+        if isinstance(message, (r.AllShown, r.Denied, r.WillEnd)):
             break
     return found
 
@@ -145,7 +145,7 @@ def test_who_follows_gets_what_is_written_then_and_the_end(tmp_path: Path) -> No
                 file.write("two\n")
             assert await next_of(channel) == r.LogText("0", "two\n")
             stage.state.close(5)
-            assert await next_of(channel) == r.Ending(5)
+            assert await next_of(channel) == r.WillEnd(5)
         answers.task.cancel()
 
     playing(1, kind=Served)(play)

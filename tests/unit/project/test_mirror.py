@@ -49,7 +49,7 @@ ELSEWHERE = {
     "errors": "unit/project/test_ways_out.py",
     "hub/ask": "local/hub/test_answers.py",
     "hub/messages": "unit/wire/test_message.py",
-    "hub/parts": "unit/hub/test_cluster.py",
+    "hub/shared_state": "unit/hub/test_cluster.py",
     "hub/requests": "local/hub/test_answers.py",
     "hub/losses": "unit/hub/test_cluster.py",
     "hub/survival": "unit/hub/test_cluster.py",
