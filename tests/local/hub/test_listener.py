@@ -139,7 +139,8 @@ def test_ranks_get_in_while_ten_thousand_strangers_hold_the_line() -> None:
             await asyncio.to_thread(flood.__exit__, None, None, None)
         assert most <= door_module.STRANGERS + 10
         grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory
-        assert grown < 64 * 1024  # KiB
+        # Of all at once it would be ten times as much.
+        assert grown < 128 * 1024  # KiB
 
     at_the_door(play)
 
