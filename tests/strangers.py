@@ -10,8 +10,9 @@ import sys
 from collections.abc import Callable, Iterator
 
 from dask_runner.hub import messages as m
-from dask_runner.hub import mutual_tls
 from dask_runner.meeting import tls
+from dask_runner.wire import mutual_tls
+from dask_runner.wire.message import encode
 
 PATIENCE = 20.0
 
@@ -57,7 +58,7 @@ def half(sock: socket.socket) -> None:
 
 def plain(sock: socket.socket) -> None:
     """Say what a node says, without TLS."""
-    payload = m.encode(m.NodeHello("c1"))
+    payload = encode(m.NodeHello("c1"))
     sock.sendall(struct.pack(">I", len(payload)) + payload)
     sock.shutdown(socket.SHUT_WR)
 
@@ -81,7 +82,7 @@ def no_key(sock: socket.socket) -> None:
 
 def _say_hello(own: ssl.SSLContext, sock: socket.socket) -> None:
     with own.wrap_socket(sock.dup()) as secured:
-        payload = m.encode(m.NodeHello("c1"))
+        payload = encode(m.NodeHello("c1"))
         secured.sendall(struct.pack(">I", len(payload)) + payload)
         assert not secured.recv(1)
 

@@ -29,7 +29,7 @@ from ci.simulation.ranks import DEADLINE, KEY, be_ranks
 from containers.entry import ROOT
 from dask_runner.hub.cluster import Cluster
 from dask_runner.hub.report import Reporter
-from dask_runner.hub.server import PING, SILENCE, Hub
+from dask_runner.hub.server import PING, Hub
 from dask_runner.launch import plan
 from dask_runner.launch.settings import settle
 from dask_runner.launch.world import World
@@ -183,7 +183,7 @@ async def _hub(
     settings = settle({"timeout": DEADLINE, "quiet": True}, {})
     report = Reporter(quiet=True)
     cluster = Cluster(world, plan.make_plan(size, "shared"), settings, report)
-    hub = Hub(cluster, report, SILENCE)
+    hub = Hub(cluster, report, settings.silence)
     host = LOOPBACK
     port = await hub.listen(host)
     before = _memory()

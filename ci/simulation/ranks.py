@@ -14,8 +14,8 @@ from dask_runner.meeting.by_file import FileMeeting
 from dask_runner.node import find_hub
 
 if TYPE_CHECKING:
-    from dask_runner.hub.channel import Channel
     from dask_runner.meeting.record import Record
+    from dask_runner.wire.channel import Channel
 
 KEY = "simulation"
 #: Seconds for one size.

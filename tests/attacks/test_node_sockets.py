@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dask_runner.hub.messages import encode
 from dask_runner.launch.detect import detect
 from dask_runner.launch.launch import Launch
 from dask_runner.launch.plan import make_plan
@@ -21,6 +20,7 @@ from dask_runner.launch.settings import settle
 from dask_runner.node import follower
 from dask_runner.node.fork_context import Borrow, ForkContext
 from dask_runner.resources.machine import take
+from dask_runner.wire.message import encode
 from tests.attacks.stranger import attacking
 from tests.programs import BEGIN
 from tests.ranks import Job, RunnerJob, ended, native

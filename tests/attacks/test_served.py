@@ -57,7 +57,7 @@ for request in requests:
             except OSError:
                 pass
         print(way, b"State" in told or b"Stopping" in told or b"Connected" in told
-              or b"Scaling" in told or b"LogText" in told)
+              or b"WillScale" in told or b"LogText" in told)
 """
 
 #: Reads a file and lists its directory.

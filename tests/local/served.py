@@ -7,15 +7,15 @@ import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from dask_runner.hub import mutual_tls
 from dask_runner.hub.server import Hub
 from dask_runner.meeting.record import Record
+from dask_runner.wire import mutual_tls
 from tests.unit.stage import PATIENCE, Stage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from dask_runner.hub.channel import Channel
+    from dask_runner.wire.channel import Channel
 
 LOOPBACK = "127.0.0.1"
 #: The node of all that listens there.

@@ -230,7 +230,7 @@ def test_it_ends_with_a_killed_parent_where_that_is_asked(tmp_path: Path) -> Non
     words = [str(DASK_RUNNER), "dashboard", "--socket", str(path), "--with-parent"]
     code = f"import subprocess; subprocess.run({words})"
     with Run((sys.executable, "-c", code)) as parent:
-        until(lambda: listens(path))
+        until(lambda: answers(path))
         parent.signal(signal.SIGKILL)
         until(lambda: not parent.pids)
         assert not path.exists()

@@ -15,6 +15,7 @@ from dask_runner.hub.report import Reporter
 from dask_runner.launch import plan
 from dask_runner.launch.settings import settle
 from dask_runner.launch.world import World
+from dask_runner.wire.message import Message, decode, encode
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -55,21 +56,21 @@ class Line:
         self._state = state
         self._node: Node | None = None
         self._open = True
-        self._received: asyncio.Queue[m.Message | None] = asyncio.Queue()
+        self._received: asyncio.Queue[Message | None] = asyncio.Queue()
 
-    def send(self, message: m.Message) -> None:
+    def send(self, message: Message) -> None:
         """Let the cluster hear it: the first message is how a node is connected."""
-        message = m.decode(m.encode(message))
+        message = decode(encode(message))
         if self._node is not None:
             self._state.hear(self._node, message)
             return
         assert isinstance(message, m.NodeHello)
         self._node = self._state.connect(message, _HubsEnd(self._received))  # type: ignore[arg-type]
 
-    async def receive(self) -> m.Message | None:
+    async def receive(self) -> Message | None:
         return await self._received.get()
 
-    def waiting(self) -> list[m.Message | None]:
+    def waiting(self) -> list[Message | None]:
         """Return what has been sent and not received."""
         return [self._received.get_nowait() for _ in range(self._received.qsize())]
 
@@ -82,11 +83,11 @@ class Line:
 class _HubsEnd:
     """The other end: all that a cluster does with a connection."""
 
-    def __init__(self, sent: asyncio.Queue[m.Message | None]) -> None:
+    def __init__(self, sent: asyncio.Queue[Message | None]) -> None:
         self._sent = sent
 
-    def send(self, message: m.Message) -> None:
-        self._sent.put_nowait(m.decode(m.encode(message)))
+    def send(self, message: Message) -> None:
+        self._sent.put_nowait(decode(encode(message)))
 
 
 #: What a node says, and not one of its ranks.
@@ -99,7 +100,7 @@ class FakeNode:
     def __init__(self, channel: Any) -> None:
         self.channel = channel
 
-    def say(self, message: m.Message) -> None:
+    def say(self, message: Message) -> None:
         self.channel.send(message)
 
     async def hears(self, kind: type[Any]) -> Any:
@@ -125,7 +126,7 @@ class FakeRank(FakeNode):
         super().__init__(channel)
         self.rank = rank
 
-    def say(self, message: m.Message) -> None:
+    def say(self, message: Message) -> None:
         of_node = isinstance(message, OF_NODES) or (
             isinstance(message, m.Signalled) and message.rank >= 0
         )
@@ -139,7 +140,7 @@ class FakeRank(FakeNode):
                     return for_rank
         raise AssertionError(f"the hub hung up before {kind.__name__}")
 
-    def _for_rank(self, message: m.Message) -> m.Message:
+    def _for_rank(self, message: Message) -> Message:
         match message:
             case m.OfRank(self.rank, of_rank):
                 return of_rank

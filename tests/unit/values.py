@@ -8,7 +8,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from hypothesis import strategies as st
 
-from dask_runner.hub.messages import Message, OfRank
+from dask_runner.hub.messages import OfRank
+from dask_runner.wire.message import Message
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),

@@ -13,7 +13,7 @@ from dask_runner.mpi.abi.findings import Verdict
 from dask_runner.mpi.abi.root import Root
 from dask_runner.mpi.abi.unpack import opened
 from dask_runner.mpi.abi.verdict import compare
-from dask_runner.mpi.printable import printable
+from dask_runner.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -13,9 +13,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dask_runner.attach.attachment import Attachment
 from dask_runner.errors import LostError, RunnerError, UsageError
 from dask_runner.hub import messages as m
-from dask_runner.hub.attachment import Attachment
 from dask_runner.hub.report import say
 from dask_runner.hub.requests import AskState, State
 from dask_runner.launch.own_variables import CLUSTER_VARIABLE, inherited

@@ -7,14 +7,14 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from dask_runner.attach import clusters
 from dask_runner.cli.durations import in_words
-from dask_runner.hub import clusters
-from dask_runner.mpi.printable import printable
+from dask_runner.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from dask_runner.hub.clusters import Look
+    from dask_runner.attach.clusters import Look
     from dask_runner.hub.requests import State
 
 #: Raised when a key changes its meaning, not when one is added.

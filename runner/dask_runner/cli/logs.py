@@ -19,7 +19,8 @@ from dask_runner.hub import requests as r
 from dask_runner.hub.ask import SilentError, answer, asking, silent
 from dask_runner.hub.report import say
 from dask_runner.meeting import cluster_directory
-from dask_runner.mpi.printable import printable
+from dask_runner.printable import printable
+from dask_runner.wire.message import Message
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -95,7 +96,7 @@ async def _show(name: str, record: Record, ask: r.AskLogs, out: TextIO) -> int:
     printer = Printer(out, labels=not ask.of)
     async with asking(record, ask) as channel:
         while True:
-            message = await answer(channel, m.Message, r.SILENCE)
+            message = await answer(channel, Message, r.SILENCE)
             match message:
                 case r.LogText():
                     printer.show(message)
@@ -103,7 +104,7 @@ async def _show(name: str, record: Record, ask: r.AskLogs, out: TextIO) -> int:
                     say(f"{whose} is lost, and its logs with it")
                 case r.AllShown():
                     return 0
-                case r.Ending(status):
+                case r.WillEnd(status):
                     say(f"the cluster {name!r} has ended with status {status}")
                     return 0
                 case m.Ping():

@@ -7,7 +7,6 @@ import socket
 from typing import TYPE_CHECKING
 
 from dask_runner.cli import local
-from dask_runner.hub import threads
 from dask_runner.hub.report import say
 from dask_runner.launch.detect import LAUNCHERS, detect
 from dask_runner.launch.launch import Launch
@@ -24,6 +23,7 @@ from dask_runner.node.mpi_broadcast import mpi_meeting
 from dask_runner.node.own_contact import OwnContact
 from dask_runner.node.rank import Rank
 from dask_runner.resources.machine import take
+from dask_runner.wire import threads
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -96,7 +96,7 @@ async def _live(launch: Launch, args: Sequence[str], beside: NodeSockets) -> int
         beside.leader = None
     contact = OwnContact(launch, meeting, socket.gethostname())
     snapshot = take(launch.environ, launch.settings.local_directory)
-    node_socket.settle(beside, launch.world)
+    node_socket.claim_late(beside, launch.world)
     rank = Rank(
         launch,
         snapshot,

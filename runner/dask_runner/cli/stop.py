@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from dask_runner.hub.attachment import Attachment
+from dask_runner.attach.attachment import Attachment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Any
 from dask_runner.errors import ConfigError, RunnerError, UnavailableError
 from dask_runner.hub import messages as m
 from dask_runner.hub import requests as r
-from dask_runner.hub.messages import ProtocolError
-from dask_runner.hub.splice import splice
+from dask_runner.hub.dashboard import has_none
+from dask_runner.wire.message import ProtocolError
+from dask_runner.wire.splice import splice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
     from dask_runner.hub.activity import Activity
-    from dask_runner.hub.channel import Channel
     from dask_runner.hub.logs import Logs
-    from dask_runner.hub.parts import Parts
     from dask_runner.hub.scaling import Scaling
+    from dask_runner.hub.shared_state import SharedState
+    from dask_runner.wire.channel import Channel
 
 
 class Answers:
@@ -26,7 +27,7 @@ class Answers:
 
     Parameters
     ----------
-    parts : Parts
+    shared : SharedState
         The cluster's state.
     activity : Activity
         What the scheduler says.
@@ -40,13 +41,13 @@ class Answers:
 
     def __init__(
         self,
-        parts: Parts,
+        shared: SharedState,
         activity: Activity,
         scaling: Scaling,
         logs: Logs,
         ends_at: float | None,
     ) -> None:
-        self._parts = parts
+        self._shared = shared
         self._scaling = scaling
         self._logs = logs
         self._activity = activity
@@ -70,21 +71,21 @@ class Answers:
         await channel.closed()
 
     async def _now(self) -> r.State:
-        parts, heard = self._parts, await self._activity.now()
-        members = [member for member in parts.roster.members if member.complete]
-        scheduler = parts.assembly.scheduler
+        shared, heard = self._shared, await self._activity.now()
+        members = [member for member in shared.roster.members if member.complete]
+        scheduler = shared.assembly.scheduler
         limited = all(member.memory for member in members if member.workers)
         return r.State(
-            ready=parts.assembly.ready,
-            ending=parts.ending.status is not None,
-            serves=parts.plan.client is None,
-            ranks=parts.roster.size,
-            workers=parts.roster.registered,
+            ready=shared.assembly.ready,
+            ending=shared.ending.status is not None,
+            serves=shared.plan.client is None,
+            ranks=shared.roster.size,
+            workers=shared.roster.registered,
             nthreads=sum(member.share(member.nthreads) for member in members),
             memory=sum(one.share(one.memory) for one in members) if limited else 0,
             capacity=self._scaling.capacity,
             least=self._scaling.least,
-            age=parts.ending.seconds,
+            age=shared.ending.seconds,
             ends_at=self._ends_at or 0.0,
             address=scheduler.address if scheduler else "",
             dashboard=bool(scheduler and scheduler.dashboard),
@@ -94,11 +95,11 @@ class Answers:
 
     async def _scale(self, channel: Channel, request: r.AskScale) -> None:
         workers = self._scaling.ask(request.workers, nearest=request.nearest)
-        channel.send(r.Scaling(workers))
+        channel.send(r.WillScale(workers))
         await channel.closed()
 
     async def _stop(self, channel: Channel, request: r.AskStop) -> None:
-        self._parts.ending.stop(request.by)
+        self._shared.ending.stop(request.by)
         channel.send(r.Stopping())
         # The end of the hub ends the connection, when all ranks have left.
         await _hung_up(channel)
@@ -106,7 +107,7 @@ class Answers:
     async def _attend(self, channel: Channel, request: r.Attend) -> None:
         del request
         channel.send(await self._now())
-        ending = asyncio.create_task(self._parts.ending.decided())
+        ending = asyncio.create_task(self._shared.ending.decided())
         leaving = asyncio.create_task(_hung_up(channel))
         either = {ending, leaving}
         try:
@@ -116,7 +117,7 @@ class Answers:
                     either, timeout=r.PING, return_when=asyncio.FIRST_COMPLETED
                 )
             if ending.done():
-                channel.send(r.Ending(ending.result()))
+                channel.send(r.WillEnd(ending.result()))
                 await leaving
         finally:
             ending.cancel()
@@ -136,7 +137,7 @@ class Answers:
 
     async def _dashboard(self, channel: Channel, request: r.AskDashboard) -> None:
         del request
-        scheduler = self._parts.assembly.scheduler
+        scheduler = self._shared.assembly.scheduler
         if scheduler is None:
             raise _starting()
         if scheduler.dashboard.startswith("https:"):
@@ -147,12 +148,8 @@ class Answers:
                 "use that address",
             )
         if not scheduler.dashboard:
-            raise ConfigError(
-                "this cluster has no dashboard",
-                "a cluster with one: bokeh in its image, and not --no-dashboard",
-                "start it with an image that has bokeh",
-            )
-        if not self._parts.assembly.ready:
+            raise has_none("this cluster")
+        if not self._shared.assembly.ready:
             # Its pages would keep the browser waiting until then.
             raise _starting()
         try:

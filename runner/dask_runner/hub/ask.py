@@ -15,19 +15,22 @@ from dask_runner.errors import (
     UnavailableError,
     UsageError,
 )
-from dask_runner.hub import mutual_tls
-from dask_runner.hub.messages import Message, Ping, ProtocolError
-from dask_runner.hub.requests import PING, SILENCE, Denied, Ending
+from dask_runner.hub.messages import Ping
+from dask_runner.hub.requests import PING, SILENCE, Denied, WillEnd
+from dask_runner.wire import mutual_tls
+from dask_runner.wire.message import Message, ProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from dask_runner.hub.channel import Channel
     from dask_runner.hub.requests import Request
     from dask_runner.meeting.record import Record
+    from dask_runner.wire.channel import Channel
 
 #: Seconds for the connection and the first answer.
 SECONDS = 5.0
+#: The same where the hub of a cluster that was killed may be asked, and others wait.
+QUICK_SECONDS = 3.0
 
 T = TypeVar("T", bound=Message)
 
@@ -140,12 +143,12 @@ def _denied(message: Denied) -> RunnerError:
     return kind(message.saw, message.needed, message.do)
 
 
-async def last_word(channel: Channel) -> Ending | None:
+async def last_word(channel: Channel) -> WillEnd | None:
     """Return what the hub says at the end of a cluster that this process attends.
 
     Returns
     -------
-    Ending or None
+    WillEnd or None
         None if the connection breaks off.
 
     Raises
@@ -165,7 +168,7 @@ async def last_word(channel: Channel) -> Ending | None:
                 continue
             message = receiving.result()
             if not isinstance(message, Ping):
-                return message if isinstance(message, Ending) else None
+                return message if isinstance(message, WillEnd) else None
             silent_for = 0.0
             receiving = asyncio.create_task(channel.receive())
     except (ProtocolError, OSError):

@@ -19,28 +19,28 @@ from dask_runner.hub.answers import Answers
 from dask_runner.hub.assembly import Assembly
 from dask_runner.hub.ending import Ending, later
 from dask_runner.hub.logs import Logs
-from dask_runner.hub.messages import ProtocolError
-from dask_runner.hub.parts import Parts
 from dask_runner.hub.roster import Roster
 from dask_runner.hub.scaling import Scaling
+from dask_runner.hub.shared_state import SharedState
 from dask_runner.hub.survival import Survival
 from dask_runner.launch.signals import FOR_THE_SCRIPT
 from dask_runner.mpi import families
+from dask_runner.wire.message import Message, ProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from dask_runner.hub.channel import Channel
     from dask_runner.hub.report import Reporter
     from dask_runner.hub.roster import Member, Node
     from dask_runner.launch.plan import Plan
     from dask_runner.launch.settings import Settings
     from dask_runner.launch.world import World
     from dask_runner.meeting.notice import Notice
+    from dask_runner.wire.channel import Channel
 
 
 class Cluster:
-    """The state of one cluster: the only place where decisions are made.
+    """One cluster: takes each message of a rank to the one who decides.
 
     Parameters
     ----------
@@ -96,17 +96,44 @@ class Cluster:
             self._ending,
             scheduler if plan.scheduler is None else None,
         )
-        parts = Parts(
+        shared = SharedState(
             plan, settings, report, self._roster, self._assembly, self._ending
         )
-        self.scaling = Scaling(parts)
-        self._survival = Survival(parts, self.scaling)
+        self.scaling = Scaling(shared)
+        self._survival = Survival(shared, self.scaling)
         self._activity = Activity(self._roster, plan.scheduler)
-        self.logs = Logs(parts)
-        self.answers = Answers(parts, self._activity, self.scaling, self.logs, ends_at)
+        self.logs = Logs(shared)
+        self.answers = Answers(shared, self._activity, self.scaling, self.logs, ends_at)
         self._noted: set[str] = set()
         self._has_scheduler = asyncio.Event()
         self._has_read = False
+        self._of_nodes: Mapping[type[Message], Callable[[Node, Any], None]] = {
+            m.Hello: self._on_hello,
+            m.Gone: self._on_gone,
+            m.Absent: self._survival.absent,
+            m.Signalled: self._on_signalled_before,
+            m.Bye: self._on_bye,
+            m.Ping: self._on_ping,
+        }
+        self._of_ranks: Mapping[type[Message], Callable[[Member, Any], None]] = {
+            m.SchedulerUp: self._on_scheduler_up,
+            m.WorkersUp: self._on_workers_up,
+            m.WorkerDied: self._on_worker_died,
+            m.WorkerDown: self._survival.worker_down,
+            m.WorkerBack: self._survival.worker_back,
+            m.WorkerLeft: self._survival.worker_left,
+            m.WorkerUp: self._survival.worker_up,
+            m.WorkerNotUp: self._survival.worker_not_up,
+            m.Staying: self._on_staying,
+            m.AgentGone: self._survival.agent_gone,
+            m.ClientEnded: self._on_client_ended,
+            m.SchedulerClosed: self._on_scheduler_closed,
+            m.Activity: self._on_activity,
+            m.Lines: self._on_lines,
+            m.Failed: self._on_failed,
+            m.Note: self._on_note,
+            m.Signalled: self._on_signalled,
+        }
         later(settings.timeout, self._assembly_over)
 
     # --- nodes and their ranks come and go ----------------------------------
@@ -172,7 +199,7 @@ class Cluster:
         except ConfigError as error:
             self.fail(error)
 
-    def hear(self, node: Node, message: m.Message) -> None:
+    def hear(self, node: Node, message: Message) -> None:
         """Act on a node's message.
 
         Raises
@@ -184,16 +211,16 @@ class Cluster:
         if isinstance(message, m.OfRank):
             self._hear_of(node, message.rank, message.message)
         elif act := self._of_nodes.get(type(message)):
-            act(self, node, message)
+            act(node, message)
         else:
             raise ProtocolError(f"{message!r:.80}, which no node sends")
 
-    def _hear_of(self, node: Node, rank: int, message: m.Message) -> None:
+    def _hear_of(self, node: Node, rank: int, message: Message) -> None:
         act = self._of_ranks.get(type(message))
         if act is None:
             raise ProtocolError(f"{message!r:.80}, which no rank sends")
         if rank in node.members:
-            act(self, node.members[rank], message)
+            act(node.members[rank], message)
         elif rank not in node.refused:
             raise ProtocolError(f"{message!r:.80} of rank {rank}, which is another's")
 
@@ -288,27 +315,9 @@ class Cluster:
             )
         self._survival.worker_down(member, message)
 
-    def _on_worker_down(self, member: Member, message: m.WorkerDown) -> None:
-        self._survival.worker_down(member, message)
-
-    def _on_worker_back(self, member: Member, message: m.WorkerBack) -> None:
-        self._survival.worker_back(member, message)
-
-    def _on_worker_left(self, member: Member, message: m.WorkerLeft) -> None:
-        self._survival.worker_left(member, message)
-
-    def _on_worker_up(self, member: Member, message: m.WorkerUp) -> None:
-        self._survival.worker_up(member, message)
-
-    def _on_worker_not_up(self, member: Member, message: m.WorkerNotUp) -> None:
-        self._survival.worker_not_up(member, message)
-
     def _on_staying(self, member: Member, message: m.Staying) -> None:
         del member
         self.scaling.staying(message)
-
-    def _on_agent_gone(self, member: Member, message: m.AgentGone) -> None:
-        self._survival.agent_gone(member, message)
 
     def _on_client_ended(self, member: Member, message: m.ClientEnded) -> None:
         if member.rank == self._plan.client:
@@ -335,9 +344,6 @@ class Cluster:
         error = RunnerError(message.saw, message.needed, message.do)
         error.status = message.status
         self._survival.failed(member, error)
-
-    def _on_absent(self, node: Node, message: m.Absent) -> None:
-        self._survival.absent(node, message)
 
     def _on_note(self, member: Member, message: m.Note) -> None:
         # Many ranks may send the same note; it is printed once.
@@ -366,35 +372,6 @@ class Cluster:
             self._roster.excuse(rank)  # it ends now, by itself or by its leader
         name = f"rank {rank} on {node.name}"
         self._ending.signalled(rank, name, message.number)
-
-    _of_nodes: Mapping[type[m.Message], Callable[[Cluster, Node, Any], None]] = {
-        m.Hello: _on_hello,
-        m.Gone: _on_gone,
-        m.Absent: _on_absent,
-        m.Signalled: _on_signalled_before,
-        m.Bye: _on_bye,
-        m.Ping: _on_ping,
-    }
-
-    _of_ranks: Mapping[type[m.Message], Callable[[Cluster, Member, Any], None]] = {
-        m.SchedulerUp: _on_scheduler_up,
-        m.WorkersUp: _on_workers_up,
-        m.WorkerDied: _on_worker_died,
-        m.WorkerDown: _on_worker_down,
-        m.WorkerBack: _on_worker_back,
-        m.WorkerLeft: _on_worker_left,
-        m.WorkerUp: _on_worker_up,
-        m.WorkerNotUp: _on_worker_not_up,
-        m.Staying: _on_staying,
-        m.AgentGone: _on_agent_gone,
-        m.ClientEnded: _on_client_ended,
-        m.SchedulerClosed: _on_scheduler_closed,
-        m.Activity: _on_activity,
-        m.Lines: _on_lines,
-        m.Failed: _on_failed,
-        m.Note: _on_note,
-        m.Signalled: _on_signalled,
-    }
 
     # --- the end ------------------------------------------------------------
 

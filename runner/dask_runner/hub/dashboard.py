@@ -10,6 +10,8 @@ import re
 import shlex
 from typing import TYPE_CHECKING
 
+from dask_runner.errors import ConfigError
+
 if TYPE_CHECKING:
     from dask_runner.hub.messages import SchedulerUp
 
@@ -66,3 +68,12 @@ def _by_tunnel(path: str, place: str, name: str, *, launched: bool) -> tuple[str
     opened = easier if name else opened
     line = f"dashboard: for a browser here, {opened}; from elsewhere: {link} after "
     return f"unix:{path} (for a browser, {opened})", line + tunnel
+
+
+def has_none(cluster: str) -> ConfigError:
+    """Return the error of a cluster without a dashboard; *cluster* names it."""
+    return ConfigError(
+        f"{cluster} has no dashboard",
+        "a cluster with one: bokeh in its image, and not --no-dashboard",
+        "start it with an image that has bokeh, and without --no-dashboard",
+    )

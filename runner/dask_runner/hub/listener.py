@@ -18,14 +18,14 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from dask_runner.hub import mutual_tls
 from dask_runner.resources.open_files import allow_many_files
+from dask_runner.wire import mutual_tls
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Awaitable, Callable, Coroutine
 
-    from dask_runner.hub.channel import Channel
+    from dask_runner.wire.channel import Channel
 
 #: Connections without a proof that are held at a time, at least.
 STRANGERS = 512

@@ -17,9 +17,9 @@ from dask_runner.hub import messages as m
 from dask_runner.hub import requests as r
 
 if TYPE_CHECKING:
-    from dask_runner.hub.channel import Channel
-    from dask_runner.hub.parts import Parts
     from dask_runner.hub.roster import Member
+    from dask_runner.hub.shared_state import SharedState
+    from dask_runner.wire.channel import Channel
 
 #: Seconds for a rank's answer beyond what it waits; a rank that stands still is lost
 #: after --silence.
@@ -41,11 +41,11 @@ class Logs:
 
     Parameters
     ----------
-    parts : Parts
+    shared : SharedState
     """
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+    def __init__(self, shared: SharedState) -> None:
+        self._shared = shared
         self._numbers = itertools.count()
         self._asked: dict[int, asyncio.Future[m.Lines]] = {}
         self._shown_to: set[asyncio.Task[None]] = set()
@@ -91,7 +91,7 @@ class Logs:
         self, channel: Channel, of: str, looks: list[_Look], turn: asyncio.Semaphore
     ) -> None:
         """Send what is written, until the cluster ends."""
-        ending = asyncio.create_task(self._parts.ending.decided())
+        ending = asyncio.create_task(self._shared.ending.decided())
         following: dict[_Look, asyncio.Task[None]] = {}
         unsaid = 0.0
         try:
@@ -120,7 +120,7 @@ class Logs:
                 await asyncio.gather(
                     *(look.read(channel, last=True) for look in following)
                 )
-        channel.send(r.Ending(ending.result()))
+        channel.send(r.WillEnd(ending.result()))
         await channel.drained()
 
     # --- whose logs --------------------------------------------------------------
@@ -142,9 +142,9 @@ class Logs:
         )
 
     def _named(self, name: str) -> list[Member]:
-        roster = self._parts.roster
+        roster = self._shared.roster
         if name == "scheduler":
-            member = roster.member(self._parts.plan.scheduler)
+            member = roster.member(self._shared.plan.scheduler)
             return [member] if member else []
         by_rank = sorted(roster.members, key=lambda one: one.rank)
         node = name.removeprefix(m.AGENT)
@@ -153,8 +153,8 @@ class Logs:
         return [one for one in by_rank if not name or _may_have(one, name)]
 
     def _listed(self) -> str:
-        members = sorted(self._parts.roster.members, key=lambda one: one.rank)
-        names = ["scheduler"] * (self._parts.plan.scheduler is not None)
+        members = sorted(self._shared.roster.members, key=lambda one: one.rank)
+        names = ["scheduler"] * (self._shared.plan.scheduler is not None)
         names += dict.fromkeys(f"{m.AGENT}{one.node.name}" for one in members)
         names += [worker for one in members for worker in one.offers]
         more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
@@ -169,7 +169,7 @@ class Logs:
         member.tell(ask)
         latest = asyncio.get_running_loop().time() + ANSWERS
         try:
-            while self._parts.roster.member(member.rank) is member:
+            while self._shared.roster.member(member.rank) is member:
                 await asyncio.wait({asked}, timeout=LOOK)
                 if asked.done():
                     return asked.result()

@@ -1,31 +1,10 @@
-"""The messages between the processes of a cluster.
-
-A message travels as JSON: its class name, and its fields as plain JSON values. A
-message with other fields or types is refused.
-"""
+"""The messages between a node and the hub."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
-from typing import ClassVar
 
-from dask_runner.hub.typed_json import read, write
-
-
-class ProtocolError(Exception):
-    """The received bytes are not one of these messages."""
-
-
-@dataclass(frozen=True)
-class Message:
-    """Base of all messages."""
-
-    kinds: ClassVar[dict[str, type[Message]]] = {}
-
-    def __init_subclass__(cls) -> None:
-        Message.kinds[cls.__name__] = cls
-
+from dask_runner.wire.message import Message
 
 # --- a node and the hub -----------------------------------------------------
 #
@@ -56,11 +35,6 @@ class Hello(Message):
     cpus: str = ""
     asks: bool = False
     mpi: str = ""
-
-
-@dataclass(frozen=True)
-class Welcome(Message):
-    """The hub has taken the node's proof: its first message."""
 
 
 @dataclass(frozen=True)
@@ -431,69 +405,3 @@ class Signalled(Message):
 
     number: int
     rank: int = -1
-
-
-# --- a rank and the leader of its node, which does not play for it -----------
-
-
-@dataclass(frozen=True)
-class Leads(Message):
-    """The leader is this rank."""
-
-    rank: int
-
-
-@dataclass(frozen=True)
-class Lent(Message):
-    """The leader's agent forks the rank's workers: what follows is passed on to it."""
-
-
-@dataclass(frozen=True)
-class Declined(Message):
-    """The leader's agent cannot fork the rank's workers; *why* says what differs."""
-
-    why: str
-
-
-# --- a rank and its own processes ------------------------------------------
-
-
-@dataclass(frozen=True)
-class Found(Message):
-    """The rank has found the hub: the variables that the cluster sets for Dask."""
-
-    environ: dict[str, str]
-
-
-@dataclass(frozen=True)
-class Forked(Message):
-    """The agent has forked the process with this name."""
-
-    name: str
-    pid: int
-
-
-@dataclass(frozen=True)
-class Relay(Message):
-    """The record, on its way to or from an MPI broadcast."""
-
-    record: str
-
-
-def encode(message: Message) -> bytes:
-    """Return a message as JSON."""
-    return write(message).encode()
-
-
-def decode(payload: bytes) -> Message:
-    """Read a message.
-
-    Raises
-    ------
-    ProtocolError
-        If the text is not JSON, no known message, or one with wrong fields.
-    """
-    try:
-        return read(Message, json.loads(payload))
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
-        raise ProtocolError(f"not a message: {payload[:60]!r}") from error

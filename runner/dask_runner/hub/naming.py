@@ -12,9 +12,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from dask_runner.errors import ConfigError, RunnerError
-from dask_runner.hub.ask import SilentError, ask
+from dask_runner.hub.ask import QUICK_SECONDS, SilentError, ask
 from dask_runner.hub.requests import AskState, State
-from dask_runner.hub.threads import in_thread
 from dask_runner.meeting import cluster_directory
 from dask_runner.meeting.cluster_directory import (
     REFRESH,
@@ -24,6 +23,7 @@ from dask_runner.meeting.cluster_directory import (
 )
 from dask_runner.meeting.named_record import NamedRecord
 from dask_runner.meeting.record import BadRecordError
+from dask_runner.wire.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from dask_runner.launch.world import World
     from dask_runner.meeting.record import Record
 
-#: Seconds in which a cluster of the same name has to answer.
-SECONDS = 3.0
 #: Clusters of one job: its steps, and launches inside it.
 MOST_OF_A_JOB = 1000
 #: Characters of a default name, so that a number has room behind it.
@@ -186,10 +184,10 @@ async def _taken(entry: Entry) -> ConfigError | None:
         where += f" in {named.launcher} job {named.job_id}"
     try:
         with suppress(RunnerError):  # it answers, whatever it says
-            await ask(named.record, AskState(), State, SECONDS)
+            await ask(named.record, AskState(), State, QUICK_SECONDS)
     except SilentError as why:
         age = cluster_directory.age(entry.path)
-        if why.gone or age > STALE:
+        if cluster_directory.is_stale(age, gone=why.gone):
             cluster_directory.remove(entry.path, named.record.nonce)
             return None
         return ConfigError(

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from dask_runner.hub.messages import Message
+from dask_runner.wire.message import Message
 
 #: Raised when a message changes; a hub of another version says so.
-VERSION = 1
+VERSION = 2
 
 #: Seconds between the signs of life to a process that attends, and without one after
 #: which it takes the cluster for lost.
@@ -113,12 +113,12 @@ class Attend(Request):
     """Stay connected until the cluster ends, as a program that uses it does.
 
     The hub answers ``State``, then ``Ping`` as a sign of life and, when the cluster
-    ends, ``Ending``.
+    ends, ``WillEnd``.
     """
 
 
 @dataclass(frozen=True)
-class Ending(Message):
+class WillEnd(Message):
     """The cluster ends with this status."""
 
     status: int
@@ -129,7 +129,7 @@ class Ending(Message):
 
 @dataclass(frozen=True)
 class AskScale(Request):
-    """Ask for so many workers; the hub answers ``Scaling`` at once.
+    """Ask for so many workers; the hub answers ``WillScale`` at once.
 
     With *nearest*, a number that the cluster cannot have means the nearest that it can
     have. Otherwise the hub denies it.
@@ -140,7 +140,7 @@ class AskScale(Request):
 
 
 @dataclass(frozen=True)
-class Scaling(Message):
+class WillScale(Message):
     """The cluster retires workers, or starts some again, until it has so many."""
 
     workers: int
@@ -155,7 +155,7 @@ class AskLogs(Request):
 
     The hub answers with a ``LogText`` for each part of one, and ``AllShown``. To who
     *follows* it goes on with what is written then, ``LogLost``, ``Ping`` as a sign of
-    life and, when the cluster ends, ``Ending``.
+    life and, when the cluster ends, ``WillEnd``.
 
     Attributes
     ----------

@@ -15,7 +15,8 @@ from dask_runner.hub import messages as m
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from dask_runner.hub.channel import Channel
+    from dask_runner.wire.channel import Channel
+    from dask_runner.wire.message import Message
 
 
 @dataclass(eq=False)
@@ -70,7 +71,7 @@ class Member:
         """Return what its workers have of an amount that all that it offers have."""
         return of_all * len(self.workers) // max(len(self.offers), 1)
 
-    def tell(self, message: m.Message) -> None:
+    def tell(self, message: Message) -> None:
         """Send the rank a message."""
         self.node.channel.send(m.OfRank(self.rank, message))
 

@@ -16,8 +16,8 @@ from dask_runner.hub import messages as m
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from dask_runner.hub.parts import Parts
     from dask_runner.hub.roster import Member
+    from dask_runner.hub.shared_state import SharedState
 
 
 class Scaling:
@@ -25,12 +25,12 @@ class Scaling:
 
     Parameters
     ----------
-    parts : Parts
+    shared : SharedState
     """
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
-        self._roster = parts.roster
+    def __init__(self, shared: SharedState) -> None:
+        self._shared = shared
+        self._roster = shared.roster
         self._wanted: int | None = None
         self._starting: dict[str, Member] = {}
         self._leaving: set[str] = set()
@@ -46,7 +46,7 @@ class Scaling:
     @property
     def least(self) -> int:
         """The workers with which the cluster goes on."""
-        return int(self._parts.settings.min_workers or 1)
+        return int(self._shared.settings.min_workers or 1)
 
     # --- what is asked for ----------------------------------------------------
 
@@ -79,9 +79,9 @@ class Scaling:
         return True
 
     def _refuse_now(self) -> None:
-        parts = self._parts
-        if parts.ending.status is not None or not parts.assembly.ready:
-            how = "starting" if parts.ending.status is None else "ending"
+        shared = self._shared
+        if shared.ending.status is not None or not shared.assembly.ready:
+            how = "starting" if shared.ending.status is None else "ending"
             raise UnavailableError(
                 f"the cluster is {how}",
                 "a cluster that is ready",
@@ -99,7 +99,7 @@ class Scaling:
     @property
     def _can_renew(self) -> bool:
         members = self._roster.members
-        scheduler = self._roster.member(self._parts.plan.scheduler)
+        scheduler = self._roster.member(self._shared.plan.scheduler)
         return scheduler is not None and all(one.again for one in members)
 
     # --- what happens ---------------------------------------------------------
@@ -145,7 +145,7 @@ class Scaling:
 
     def _advance(self) -> None:
         """Take the next step towards the number that is wanted."""
-        if self._wanted is None or self._parts.ending.status is not None:
+        if self._wanted is None or self._shared.ending.status is not None:
             return
         there = self._roster.registered - len(self._leaving) + len(self._starting)
         if self._asked is not None:
@@ -176,7 +176,7 @@ class Scaling:
             member.tell(m.StartWorkers(names))
 
     def _ask_the_scheduler(self) -> None:
-        scheduler = self._roster.member(self._parts.plan.scheduler)
+        scheduler = self._roster.member(self._shared.plan.scheduler)
         names = [name for member in self._roster.members for name in member.workers]
         if scheduler is not None and self._asked is None and self._wanted is not None:
             self._asked, self._asked_about = self._wanted, frozenset(names)

@@ -13,10 +13,8 @@ from typing import TYPE_CHECKING, Self
 
 from dask_runner.errors import ConfigError
 from dask_runner.hub import messages as m
-from dask_runner.hub import mutual_tls
 from dask_runner.hub.cluster import Cluster
 from dask_runner.hub.listener import Door
-from dask_runner.hub.messages import ProtocolError
 from dask_runner.hub.naming import Naming
 from dask_runner.hub.report import Reporter
 from dask_runner.hub.requests import Request
@@ -25,19 +23,19 @@ from dask_runner.meeting import tls
 from dask_runner.meeting.addresses import own_address
 from dask_runner.meeting.base import FIRST_POLL, LAST_POLL
 from dask_runner.meeting.record import Record
+from dask_runner.wire import mutual_tls
+from dask_runner.wire.message import ProtocolError
 
 if TYPE_CHECKING:
-    from dask_runner.hub.channel import Channel
     from dask_runner.hub.roster import Node
     from dask_runner.launch.launch import Launch
     from dask_runner.meeting.notice import Notices
+    from dask_runner.wire.channel import Channel
 
 #: The longest time between signs of life, in seconds, and their smallest number within
 #: the time of silence (``--silence``) after which the other side counts as lost.
 PING = 5.0
 PINGS = 6
-#: The default time of silence, in seconds.
-SILENCE = 30.0
 #: Seconds until an admitted node has to send its hello.
 HELLO = 10.0
 

@@ -10,9 +10,9 @@ from dask_runner.hub.losses import Losses, never_came
 from dask_runner.hub.workforce import Workforce
 
 if TYPE_CHECKING:
-    from dask_runner.hub.parts import Parts
     from dask_runner.hub.roster import Member, Node
     from dask_runner.hub.scaling import Scaling
+    from dask_runner.hub.shared_state import SharedState
 
 
 class Survival:
@@ -20,17 +20,17 @@ class Survival:
 
     Parameters
     ----------
-    parts : Parts
+    shared : SharedState
     scaling : Scaling
         Starts workers again that were retired.
     """
 
-    def __init__(self, parts: Parts, scaling: Scaling) -> None:
+    def __init__(self, shared: SharedState, scaling: Scaling) -> None:
         self._scaling = scaling
-        self._parts = parts
-        self._roster = parts.roster
-        self._losses = Losses(parts.report)
-        self._workforce = Workforce(parts.roster, parts.settings.timeout, self.fail)
+        self._shared = shared
+        self._roster = shared.roster
+        self._losses = Losses(shared.report)
+        self._workforce = Workforce(shared.roster, shared.settings.timeout, self.fail)
 
     # --- ranks --------------------------------------------------------------
 
@@ -39,13 +39,13 @@ class Survival:
         members = list(node.members.values())
         workers = self._remove(members)
         self._roster.disconnect(node)
-        self._parts.ending.changed()
+        self._shared.ending.changed()
         self._lose(members, workers, why)
 
     def lost_rank(self, member: Member, why: str) -> None:
         """Act on the loss of one rank of a node."""
         workers = self._remove([member])
-        self._parts.ending.changed()
+        self._shared.ending.changed()
         self._lose([member], workers, why)
 
     def _remove(self, members: list[Member]) -> list[str]:
@@ -61,11 +61,11 @@ class Survival:
         if self._over:
             return
         ranks = {member.rank: member for member in members}
-        client, scheduler = self._parts.plan.client, self._parts.plan.scheduler
+        client, scheduler = self._shared.plan.client, self._shared.plan.scheduler
         if client in ranks:
             name = ranks[client].name
             self.fail(LostError(f"{name} with the client was lost: {why}"))
-        elif scheduler in ranks and self._parts.assembly.scheduler:
+        elif scheduler in ranks and self._shared.assembly.scheduler:
             name = ranks[scheduler].name
             self.fail(LostError(f"{name} with the scheduler was lost: {why}"))
         else:
@@ -94,7 +94,7 @@ class Survival:
         if self._is_needed(rank):
             self.fail(never_came(message, host, self._roster.size))
         elif rank < 0:
-            self._parts.report.warn(f"lost {what}")
+            self._shared.report.warn(f"lost {what}")
         else:
             self._losses.note(rank, host, f"it {message.saw}")
             self._go_on(what)
@@ -147,11 +147,11 @@ class Survival:
         self._workforce.back(member, message.name)
         self._scaling.not_up(message.name)
         if not self._over:
-            self._parts.report.warn(f"{member.name}: {message.saw}")
+            self._shared.report.warn(f"{member.name}: {message.saw}")
             self._go_on(message.saw)
 
     def _look_for_workers(self) -> None:
-        if self._parts.assembly.ready and not self._over:
+        if self._shared.assembly.ready and not self._over:
             self._workforce.look()
 
     # --- whether the cluster goes on ----------------------------------------
@@ -174,7 +174,7 @@ class Survival:
 
     def _go_on(self, what: str) -> None:
         """Go on, though a rank is lost, if there are enough workers left."""
-        roster, assembly = self._roster, self._parts.assembly
+        roster, assembly = self._roster, self._shared.assembly
         needed = self._scaling.least
         few = roster.registered < needed and not roster.missing
         if few and not self._scaling.make_up(needed):
@@ -194,18 +194,18 @@ class Survival:
 
     def _is_needed(self, rank: int) -> bool:
         """Whether the cluster cannot be without that rank."""
-        plan = self._parts.plan
+        plan = self._shared.plan
         return rank in {plan.scheduler, plan.client} or self._needs_all
 
     @property
     def _needs_all(self) -> bool:
         """Whether the cluster cannot begin without each of its ranks."""
-        fewer_will_do = self._parts.settings.min_workers is not None
-        return not self._parts.assembly.ready and not fewer_will_do
+        fewer_will_do = self._shared.settings.min_workers is not None
+        return not self._shared.assembly.ready and not fewer_will_do
 
     @property
     def _over(self) -> bool:
-        return self._parts.ending.status is not None
+        return self._shared.ending.status is not None
 
     def tell(self) -> None:
         """Print what has been lost and was not printed yet."""
@@ -214,7 +214,7 @@ class Survival:
     def fail(self, error: RunnerError) -> None:
         """Print an error, and end the cluster because of it."""
         self._losses.tell()
-        self._parts.ending.fail(error)
+        self._shared.ending.fail(error)
 
 
 def _of(member: Member, error: RunnerError) -> RunnerError:

@@ -19,11 +19,11 @@ from dask.utils import parse_timedelta
 from distributed.comm import CommClosedError
 from distributed.core import Status, rpc
 
+from dask_runner.attach import clusters
+from dask_runner.attach.attachment import Attachment
 from dask_runner.errors import RunnerError, UnavailableError
-from dask_runner.hub import clusters
-from dask_runner.hub.attachment import Attachment
 from dask_runner.hub.report import say
-from dask_runner.hub.requests import AskScale, AskState, Scaling, State
+from dask_runner.hub.requests import AskScale, AskState, State, WillScale
 from dask_runner.library import scaling
 from dask_runner.programs.dask_tls import as_security
 from dask_runner.programs.sitehook.for_client import (
@@ -247,7 +247,7 @@ class Cluster(distributed.deploy.Cluster):  # type: ignore[misc]  # Dask has no 
         return self.sync(self._scale, wanted)
 
     async def _scale(self, n: int, *, nearest: bool = False) -> None:
-        await self._attachment.ask(AskScale(n, nearest), Scaling)
+        await self._attachment.ask(AskScale(n, nearest), WillScale)
 
     def scale_down(self, workers: Any) -> None:
         """Do nothing: Dask's scheduler has retired them, and each node knows."""

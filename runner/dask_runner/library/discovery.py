@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from dask_runner.hub import clusters
+from dask_runner.attach import clusters
 from dask_runner.library.cluster import Cluster
 
 if TYPE_CHECKING:

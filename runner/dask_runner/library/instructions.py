@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from dask_runner.hub.messages import Message
 from dask_runner.launch.plan import Plan
 from dask_runner.launch.world import World
+from dask_runner.wire.message import Message
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dask_runner.hub import messages as m
-from dask_runner.hub.channel import BlockingChannel
 from dask_runner.launch.detect import may_be_outlived
 from dask_runner.library.with_body import Body, end_with
 from dask_runner.meeting import pmi_client
+from dask_runner.node import messages as n
+from dask_runner.wire.channel import BlockingChannel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,8 +105,8 @@ class Session:
     def _begin(self, top: Top, exchange: Exchange | None) -> None:
         while True:
             message = top.channel.receive()
-            if isinstance(message, m.Relay) and exchange is not None:
-                top.channel.send(m.Relay(exchange(message.record or None)))
+            if isinstance(message, n.Relay) and exchange is not None:
+                top.channel.send(n.Relay(exchange(message.record or None)))
             elif isinstance(message, m.Ready):
                 self.ready = message
                 self.status = "running"

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from dask_runner.errors import RunnerError
 from dask_runner.hub import messages as m
-from dask_runner.hub import threads
 from dask_runner.hub.report import say
 from dask_runner.launch.launch import Launch
 from dask_runner.launch.settings import Setting, Settings
 from dask_runner.library.instructions import RunTop
 from dask_runner.meeting.choose import choose
 from dask_runner.meeting.relay import RelayMeeting
+from dask_runner.node import messages as n
 from dask_runner.node import node_socket
 from dask_runner.node.agent_sharing import AgentSharing
 from dask_runner.node.events import Source
@@ -35,10 +35,12 @@ from dask_runner.node.own_contact import OwnContact
 from dask_runner.node.rank import Rank
 from dask_runner.programs import lifeline
 from dask_runner.resources.machine import take
+from dask_runner.wire import threads
 
 if TYPE_CHECKING:
-    from dask_runner.hub.channel import Channel
     from dask_runner.node.events import Event
+    from dask_runner.wire.channel import Channel
+    from dask_runner.wire.message import Message
 
 
 class UserProcess:
@@ -47,7 +49,7 @@ class UserProcess:
     def __init__(self, channel: Channel, events: asyncio.Queue[Event]) -> None:
         self._channel = channel
         self._events = events
-        self._relays: asyncio.Queue[m.Relay] = asyncio.Queue()
+        self._relays: asyncio.Queue[n.Relay] = asyncio.Queue()
         self._over = asyncio.Event()
         self.pid = os.getppid()
         self.why = ""
@@ -55,7 +57,7 @@ class UserProcess:
     async def listen(self) -> None:
         """Put the messages of the user's process into the queue of events."""
         while (message := await self._channel.receive()) is not None:
-            if isinstance(message, m.Relay):
+            if isinstance(message, n.Relay):
                 await self._relays.put(message)
                 continue
             if isinstance(message, m.ClientEnded):
@@ -66,7 +68,7 @@ class UserProcess:
 
     async def hand_over(self, text: str | None) -> str:
         """Have the user's process broadcast the record; return the record."""
-        self._channel.send(m.Relay(text or ""))
+        self._channel.send(n.Relay(text or ""))
         return (await self._relays.get()).record
 
     @property
@@ -74,7 +76,7 @@ class UserProcess:
         """Whether the body of the ``with`` runs."""
         return not self._over.is_set()
 
-    def send(self, message: m.Message) -> None:
+    def send(self, message: Message) -> None:
         """Send a message to the user's process."""
         self._channel.send(message)
 
@@ -83,7 +85,7 @@ class UserProcess:
         if self.running and os.getppid() == self.pid:
             os.kill(self.pid, number)
 
-    async def stop(self, patience: float, *, ask: m.Message | None) -> None:
+    async def stop(self, patience: float, *, ask: Message | None) -> None:
         """Ask the user's process to leave the body; kill it after *patience*."""
         if not self.running:
             return
@@ -120,7 +122,7 @@ async def _play() -> int:
     contact = OwnContact(launch, meeting, socket.gethostname())
     snapshot = take(os.environ, settings.local_directory)
     beside = NodeSockets()
-    node_socket.settle(beside, run.world)
+    node_socket.claim_late(beside, run.world)
     sharing = AgentSharing.of(launch, beside)
     rank = Rank(launch, snapshot, contact, events, ThisProcess(), sharing, user)
     # The user's process comes to the meeting in each rank, so nobody plays for another.

@@ -67,7 +67,7 @@ class Meeting(ABC):
         """Where this rank may write the record."""
         return ()
 
-    async def settle(self) -> None:  # noqa: B027  nothing is, by default
+    async def finished(self) -> None:  # noqa: B027  nothing is, by default
         """Wait until nothing of it is under way."""
 
     def adopt(self, nonce: str) -> None:  # noqa: B027  as above

@@ -77,7 +77,7 @@ class PmiExchange:
             raise _lost(error) from error
         return text
 
-    async def settle(self) -> None:
+    async def finished(self) -> None:
         """Send ``finalize`` if MPI has not; else the launcher reports a failure."""
         if not self._owes_leave:
             return
@@ -128,7 +128,7 @@ def pmi_meeting(
     return RelayMeeting(
         exchange,
         waits=lambda: exchange.doing,
-        settle=exchange.settle,
+        finished=exchange.finished,
         seconds=seconds,
         notices=PmiNotices(exchange),
     )

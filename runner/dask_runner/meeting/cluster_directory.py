@@ -273,6 +273,22 @@ def age(path: Path) -> float:
         return 0.0
 
 
+def is_stale(age: float, *, gone: bool = False) -> bool:
+    """Return whether the cluster of a file was killed: its hub does not answer.
+
+    Parameters
+    ----------
+    age : float
+        Seconds since the file was refreshed: of a cluster that is stopped or out of
+        reach it may only be late.
+    gone : bool
+        Whether its host says that nothing of it listens there. That is enough for who
+        wants the name. For a list it is not: another host may say so of an address
+        that only the cluster's own node can reach.
+    """
+    return gone or age > STALE
+
+
 def remove(path: Path, nonce: str) -> None:
     """Remove the file if it is still that of one cluster; do nothing if it is gone."""
     # It may be gone or replaced, or its directory may hold other records.

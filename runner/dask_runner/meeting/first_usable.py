@@ -81,10 +81,10 @@ class FirstUsable(Meeting):
         """Where this rank may write the record, in any of the ways."""
         return tuple(file for way in self._ways for file in way.files)
 
-    async def settle(self) -> None:
+    async def finished(self) -> None:
         """Wait until nothing is under way in those that were tried."""
         for way in self._ways[: len(self._reasons) + 1]:
-            await way.settle()
+            await way.finished()
 
     def adopt(self, nonce: str) -> None:
         """Answer for the record of a rank 0 that is gone."""

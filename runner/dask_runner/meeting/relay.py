@@ -45,8 +45,8 @@ class RelayMeeting(Meeting):
         returns the text of the record at every rank.
     waits : callable, optional
         Says what is waited for while it has not come.
-    settle : callable, optional
-        Coroutine function: what :meth:`settle` does.
+    finished : callable, optional
+        Coroutine function: what :meth:`finished` does.
     seconds : float, optional
         For all ranks to arrive. Rank 0 hands the record over before; the other
         ranks' time is their caller's.
@@ -61,14 +61,14 @@ class RelayMeeting(Meeting):
         hand_over: HandOver,
         *,
         waits: Callable[[], str] = lambda: "its record has not come",
-        settle: Callable[[], Awaitable[None]] | None = None,
+        finished: Callable[[], Awaitable[None]] | None = None,
         seconds: float | None = None,
         notices: Notices | None = None,
     ) -> None:
         self._notices = notices or NoNotices()
         self._hand_over = hand_over
         self._waits = waits
-        self._settle = settle
+        self._finished = finished
         self._seconds = seconds and seconds * HAND_OVER
         self._record: Record | None = None
 
@@ -121,10 +121,10 @@ class RelayMeeting(Meeting):
         """Whether it has been handed over."""
         return self._record is not None
 
-    async def settle(self) -> None:
+    async def finished(self) -> None:
         """Wait until whatever carries the record has ended."""
-        if self._settle is not None:
-            await self._settle()
+        if self._finished is not None:
+            await self._finished()
 
     @property
     def trouble(self) -> str:

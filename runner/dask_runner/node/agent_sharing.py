@@ -6,18 +6,19 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dask_runner.hub import messages as m
-from dask_runner.hub.channel import open_channel
+from dask_runner.node import messages as n
 from dask_runner.node import node_socket
 from dask_runner.node.follower import ANSWERS
 from dask_runner.node.fork_context import Borrow
+from dask_runner.wire.channel import open_channel
+from dask_runner.wire.message import ProtocolError
 
 if TYPE_CHECKING:
-    from dask_runner.hub.channel import Channel
     from dask_runner.launch.launch import Launch
     from dask_runner.node.follower import NodeSockets
     from dask_runner.node.fork_context import ForkContext
     from dask_runner.node.shared_agent import AgentProcess
+    from dask_runner.wire.channel import Channel
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +79,9 @@ async def borrow(name: str, context: ForkContext) -> Channel | None:
     channel.send(Borrow(context))
     try:
         async with asyncio.timeout(ANSWERS):
-            if isinstance(await channel.receive(), m.Lent):
+            if isinstance(await channel.receive(), n.Lent):
                 return channel
-    except (m.ProtocolError, TimeoutError):
+    except (ProtocolError, TimeoutError):
         pass  # it is no leader, and talks nonsense, or it stands still
     channel.close()
     return None

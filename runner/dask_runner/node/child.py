@@ -26,9 +26,9 @@ from dask_runner.node.peer import SocketPeer
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator, Mapping, Sequence
 
-    from dask_runner.hub.channel import Channel
-    from dask_runner.hub.messages import Message
     from dask_runner.node.events import Event, Source
+    from dask_runner.wire.channel import Channel
+    from dask_runner.wire.message import Message
 
 #: Seconds between SIGTERM and SIGKILL for a rank's processes.
 PATIENCE = 3.0

@@ -21,6 +21,7 @@ from dask_runner.meeting.addresses import of_interface
 from dask_runner.mpi import image
 from dask_runner.mpi import world as mpi_world
 from dask_runner.node import find_hub, make_instructions, program
+from dask_runner.node import messages as n
 from dask_runner.node.agent_sharing import borrow
 from dask_runner.node.child import Process
 from dask_runner.node.directory import RankDirectory
@@ -84,7 +85,7 @@ class Children:
         self._roles = launch.plan.roles(launch.world.rank)
         self._directory: RankDirectory | None = None
         self._stopped = StoppedProcesses(launch.settings.silence)
-        self._found = m.Found({})
+        self._found = n.Found({})
         self._of_the_client: dict[str, str] = {}
         self._published = published
         self.agent: Peer = Process(Source.agent, events)
@@ -199,7 +200,7 @@ class Children:
         """
         tls = self.directory.tls(record)
         self._of_the_client = {**tls, CLUSTER_VARIABLE: record.nonce}
-        self._found = m.Found(tls)
+        self._found = n.Found(tls)
         self.agent.send(self._found)
         if Role.scheduler in self._roles:
             run = make_instructions.scheduler(self._launch, host, tls, record)
@@ -300,7 +301,7 @@ class Children:
         if self._directory is not None:
             self._directory.remove()
 
-    def born(self, forked: m.Forked) -> None:
+    def born(self, forked: n.Forked) -> None:
         """Note a process that the agent has forked."""
         self._unborn.discard(forked.name)
         self._forks[forked.name].born(forked.pid)

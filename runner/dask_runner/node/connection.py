@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dask_runner.hub import messages as m
-from dask_runner.hub.messages import ProtocolError
 from dask_runner.hub.server import between_pings
 from dask_runner.node.events import Source
 from dask_runner.node.exits import Ended
+from dask_runner.wire.message import Message, ProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dask_runner.hub.channel import Channel
     from dask_runner.node.events import Event
+    from dask_runner.wire.channel import Channel
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Connection:
         self._silence = silence
         self._ranks: dict[int, _Rank] = {}
         self._staying: set[int] = set()
-        self._unsent: list[m.Message] = []
+        self._unsent: list[Message] = []
         self._heard = False
         self._finished = False
         self._ended = False
@@ -63,7 +63,7 @@ class Connection:
 
     # --- what is said -------------------------------------------------------
 
-    def say(self, message: m.Message) -> None:
+    def say(self, message: Message) -> None:
         """Send a message, in one packet with others of the same moment."""
         if not self._unsent:
             asyncio.get_running_loop().call_soon(self._send)
@@ -98,7 +98,7 @@ class Connection:
         self._staying.add(hello.rank)
         self.say(hello)
 
-    def say_of(self, rank: int, message: m.Message) -> None:
+    def say_of(self, rank: int, message: Message) -> None:
         """Send a rank's message, unless the rank is lost."""
         if rank in self._ranks:
             self.say(m.OfRank(rank, message))
@@ -131,7 +131,7 @@ class Connection:
         finally:
             self._end()
 
-    def _pass_on(self, message: m.Message) -> None:
+    def _pass_on(self, message: Message) -> None:
         match message:
             case m.OfRank(rank, of_rank) if rank in self._ranks:
                 self._tell(rank, of_rank)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from dask_runner.meeting.record import Record
     from dask_runner.node.connection import Connection
     from dask_runner.node.events import Event
+    from dask_runner.wire.message import Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class RankContact(ABC):
         self._rank = rank
         self._found = asyncio.Event()
         self._outcome: Met | RunnerError | None = None
-        self._unsaid: list[m.Message] = []
+        self._unsaid: list[Message] = []
         self.published = False
 
     # --- how it comes about -------------------------------------------------
@@ -112,7 +113,7 @@ class RankContact(ABC):
     def _introduce(self, connection: Connection) -> None:
         """Introduce the node to the hub, if this is its first rank."""
 
-    def say(self, message: m.Message) -> None:
+    def say(self, message: Message) -> None:
         """Send a message of this rank, now or when it joins."""
         if self.has_met:
             self.met.connection.say_of(self._rank, message)
@@ -196,7 +197,7 @@ class RankContact(ABC):
         """Remove the record and notices, so that no rank finds them any more."""
 
     @abstractmethod
-    async def settle(self) -> None:
+    async def finished(self) -> None:
         """Wait until the meeting has ended by itself."""
 
     @abstractmethod
@@ -259,7 +260,7 @@ class SharedContact(RankContact):
     def withdraw(self) -> None:
         """Do nothing: the record and notices are the leader's."""
 
-    async def settle(self) -> None:
+    async def finished(self) -> None:
         """Do nothing: the meeting is the leader's."""
 
     async def closed(self) -> None:

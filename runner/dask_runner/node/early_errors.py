@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from dask_runner.errors import RunnerError
 from dask_runner.hub import messages as m
-from dask_runner.hub.channel import BlockingChannel
 from dask_runner.hub.report import say
 from dask_runner.launch.detect import detect, prints_shared_errors
 from dask_runner.launch.settings import configured, settle
 from dask_runner.meeting.choose import choose
 from dask_runner.meeting.notice import Notice
 from dask_runner.node.mpi_broadcast import mpi_meeting
+from dask_runner.wire.channel import BlockingChannel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

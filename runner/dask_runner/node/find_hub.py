@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 from dask_runner.errors import AssemblyError, RunnerError
 from dask_runner.hub import messages as m
-from dask_runner.hub import mutual_tls
 from dask_runner.meeting.base import waited
 from dask_runner.resources.cpusets import in_list_format
 from dask_runner.resources.rank_share import knows_its_cpus
+from dask_runner.wire import mutual_tls
 
 if TYPE_CHECKING:
-    from dask_runner.hub.channel import Channel
     from dask_runner.launch.world import World
     from dask_runner.meeting.base import Meeting
     from dask_runner.meeting.record import Record
     from dask_runner.resources.machine import Snapshot
+    from dask_runner.wire.channel import Channel
 
 #: Seconds for the first attempt to reach a hub, and for the longest. A hub to which
 #: thousands of ranks connect at once is slow, and slower still if all of them retry.

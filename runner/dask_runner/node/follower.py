@@ -27,7 +27,7 @@ unless the leader hangs up.
         yourself            play your part yourself, and keep the connection
         apart               play your part yourself; I hang up
     follower → leader   a byte: I play my part myself, and stay (what follows are
-                        messages, dask_runner.hub.channel), or hang up
+                        messages, dask_runner.wire.channel), or hang up
 
 A rank that plays its part itself, and wants to share the leader's agent, connects once
 more, and begins with a message (:mod:`dask_runner.node.fork_context`).

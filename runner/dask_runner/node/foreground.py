@@ -19,16 +19,16 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from dask_runner.hub.channel import Channel, open_channel
 from dask_runner.launch.signals import FOR_A_COMMAND
 from dask_runner.linux import adopt_orphans
 from dask_runner.node.exits import Ended, Kills
 from dask_runner.node.orphans import end_orphans
+from dask_runner.wire.channel import Channel, open_channel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from dask_runner.hub.messages import Message
+    from dask_runner.wire.message import Message
 
 #: Seconds within which a repeated signal is the same one: Apptainer forwards what its
 #: process group has got as well.

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from dask_runner.hub.messages import Message
 from dask_runner.launch.options import BY_KEY
 from dask_runner.launch.own_variables import inherited
 from dask_runner.launch.world import World  # noqa: TC001  a message has it
@@ -22,6 +21,7 @@ from dask_runner.linux import identity, read
 from dask_runner.node.make_instructions import has_nannies
 from dask_runner.resources.gpus import GPU_VARIABLES
 from dask_runner.resources.rank_share import UNLIMITED
+from dask_runner.wire.message import Message
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 #: Dask. A change in a fork has no effect.
 STARTUP_PREFIXES = ("DASK_", "PYTHON", "LD_", "MALLOC_", "GLIBC_TUNABLES")
 #: Prefixes of those that may differ between the ranks of a cluster.
-RANK_PREFIXES = ("DASK_TEMPORARY_DIRECTORY", "DASK_RUNNER_")
+MAY_DIFFER_PREFIXES = ("DASK_TEMPORARY_DIRECTORY", "DASK_RUNNER_")
 #: Variables that hold the path of the image.
 IMAGE_VARIABLES = ("APPTAINER_CONTAINER", "SINGULARITY_CONTAINER")
 
@@ -49,7 +49,8 @@ def at_startup(environ: Mapping[str, str]) -> str:
     early = sorted(
         f"{name}={value}"
         for name, value in environ.items()
-        if name.startswith(STARTUP_PREFIXES) and not name.startswith(RANK_PREFIXES)
+        if name.startswith(STARTUP_PREFIXES)
+        and not name.startswith(MAY_DIFFER_PREFIXES)
     )
     image = [environ.get(name, "") for name in IMAGE_VARIABLES]
     same = [sys.executable, sys.version, *image, *early]

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from dask_runner.hub.messages import Message
 from dask_runner.launch.launch import Program
 from dask_runner.node.child import Sibling
 from dask_runner.resources.worker_share import NamedWorker
+from dask_runner.wire.message import Message
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from dask_runner.hub.messages import ProtocolError, decode
 from dask_runner.node import follower
 from dask_runner.node.fork_context import Borrow
+from dask_runner.wire.message import ProtocolError, decode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,7 +8,6 @@ from signal import SIGKILL
 from typing import TYPE_CHECKING, Protocol
 
 from dask_runner.hub import messages as m
-from dask_runner.hub.channel import BlockingChannel
 from dask_runner.launch.signals import FOR_THE_TOP
 from dask_runner.linux import adopt_orphans
 from dask_runner.node import follower
@@ -18,6 +17,7 @@ from dask_runner.node.exits import Ended, is_stopped
 from dask_runner.node.kill_timer import LAST, die_in
 from dask_runner.node.orphans import end_orphans
 from dask_runner.node.peer import SocketPeer
+from dask_runner.wire.channel import BlockingChannel
 
 if TYPE_CHECKING:
     import socket
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from dask_runner.errors import RunnerError
     from dask_runner.node.events import Event
+    from dask_runner.wire.message import Message
 
 #: Seconds for a follower to end, once it has its status.
 END_SECONDS = 1.0
@@ -66,7 +67,7 @@ class Launched(Protocol):
     def die_in(self, seconds: float) -> None:
         """Have that process killed after *seconds*; 0 cancels that."""
 
-    def settle(self) -> None:
+    def end_children(self) -> None:
         """End what is left of that process's children, and have it end soon."""
 
 
@@ -115,7 +116,7 @@ class ThisProcess:
         """Tell the leader, if there is one."""
         return self._tell(m.Signalled(number))
 
-    def _tell(self, message: m.Message) -> bool:
+    def _tell(self, message: Message) -> bool:
         if self._peer is not None:
             self._peer.send(message)
             return self._peer.running
@@ -132,7 +133,7 @@ class ThisProcess:
         """Have the kernel kill this process, which may be stopped by then."""
         die_in(seconds)
 
-    def settle(self) -> None:
+    def end_children(self) -> None:
         """End what is left of children, and have this process end soon.
 
         Ranks for which this process plays may still need theirs, to leave in order.
@@ -171,7 +172,7 @@ class Follower:
         writer: asyncio.StreamWriter,
         pid: int,
         rank: int,
-        tell: Callable[[m.Message], None],
+        tell: Callable[[Message], None],
     ) -> None:
         self._reader = reader
         self._writer = writer
@@ -287,7 +288,7 @@ class Follower:
     def die_in(self, seconds: float) -> None:
         """Do nothing: the leader, which plays for it, goes on."""
 
-    def settle(self) -> None:
+    def end_children(self) -> None:
         """Do nothing: a follower has no children."""
 
 

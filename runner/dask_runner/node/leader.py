@@ -22,11 +22,10 @@ from typing import TYPE_CHECKING, cast
 
 from dask_runner.errors import LostError
 from dask_runner.hub import messages as m
-from dask_runner.hub.channel import Channel
-from dask_runner.hub.messages import ProtocolError
 from dask_runner.hub.report import marked
 from dask_runner.linux import peer
 from dask_runner.node import follower
+from dask_runner.node import messages as n
 from dask_runner.node.admission import Admission
 from dask_runner.node.agent_sharing import AgentSharing
 from dask_runner.node.contact import SharedContact
@@ -37,6 +36,8 @@ from dask_runner.node.node_socket import guests, of_this_user
 from dask_runner.node.orphans import end_orphans
 from dask_runner.node.rank import Rank
 from dask_runner.resources.open_files import allow_many_files
+from dask_runner.wire.channel import Channel
+from dask_runner.wire.message import ProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -187,7 +188,7 @@ class Leader:
                     await self._play(playing, process)
                     return
                 process.send_away()
-                channel.send(m.Leads(self._launch.world.rank))
+                channel.send(n.Leads(self._launch.world.rank))
                 self._others[_this_task()] = channel
                 del self._followers[_this_task()]
             byte = await process.left
@@ -224,10 +225,10 @@ class Leader:
         rank, agent = context.world.rank, await self._admission.lend(context)
         if isinstance(agent, str) or rank in self._borrowers:
             why = agent if isinstance(agent, str) else "it has the agent already"
-            channel.send(m.Declined(why))
+            channel.send(n.Declined(why))
             return
         self._borrowers.add(rank)
-        channel.send(m.Lent())
+        channel.send(n.Lent())
         agent.share(rank, channel.send)
         try:
             while (message := await channel.receive()) is not None:

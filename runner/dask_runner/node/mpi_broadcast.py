@@ -11,6 +11,7 @@ from dask_runner.hub import messages as m
 from dask_runner.meeting.base import UnusableError
 from dask_runner.meeting.relay import RelayMeeting
 from dask_runner.mpi import world as mpi_world
+from dask_runner.node import messages as n
 from dask_runner.node.child import Process
 from dask_runner.node.events import Event, Source
 from dask_runner.node.exits import Ended
@@ -59,7 +60,7 @@ class MpiExchange:
             _, answer = await events.get()
             said = words.read().decode(errors="replace").splitlines()
         self._done = True
-        if isinstance(answer, m.Relay):
+        if isinstance(answer, n.Relay):
             return answer.record
         saw = "the MPI broadcast failed"
         if isinstance(answer, m.Failed):
@@ -68,7 +69,7 @@ class MpiExchange:
             saw = f"the process of the MPI broadcast {answer}"
         raise UnusableError(saw + "".join(f"\n  | {line}" for line in said[-TAIL:]))
 
-    async def settle(self) -> None:
+    async def finished(self) -> None:
         """Wait until the process of the broadcast has ended by itself.
 
         It waits for the other ranks in MPI_Finalize. If it were killed there, the
@@ -85,6 +86,6 @@ def mpi_meeting(
     return RelayMeeting(
         exchange,
         waits=lambda: "the MPI broadcast has not come",
-        settle=exchange.settle,
+        finished=exchange.finished,
         seconds=seconds,
     )

@@ -47,7 +47,7 @@ def name_of(world: World) -> str:
     return f"dask-runner-{os.geteuid()}-{digest[:32]}"
 
 
-def settle(beside: NodeSockets, world: World) -> None:
+def claim_late(beside: NodeSockets, world: World) -> None:
     """Name the node's socket by the World, if it has no name yet; open it to lead."""
     if beside.name or not may_share(world):
         return

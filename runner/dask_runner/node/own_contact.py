@@ -109,9 +109,9 @@ class OwnContact(RankContact):
         """Remove the record and notices, so that no rank finds them any more."""
         self._meeting.withdraw()
 
-    async def settle(self) -> None:
+    async def finished(self) -> None:
         """Wait until the meeting has ended by itself."""
-        await self._meeting.settle()
+        await self._meeting.finished()
 
     async def closed(self) -> None:
         """Close the connection, and wait until all messages are sent."""

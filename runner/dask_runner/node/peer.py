@@ -11,15 +11,16 @@ import asyncio
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
-from dask_runner.hub.channel import open_channel
-from dask_runner.hub.messages import Bye, Message, ProtocolError
+from dask_runner.hub.messages import Bye
 from dask_runner.node.exits import Ended
+from dask_runner.wire.channel import open_channel
+from dask_runner.wire.message import Message, ProtocolError
 
 if TYPE_CHECKING:
     import socket
 
-    from dask_runner.hub.channel import Channel
     from dask_runner.node.events import Event, Source
+    from dask_runner.wire.channel import Channel
 
 
 class Peer(ABC):

@@ -30,6 +30,7 @@ from dask_runner.launch.plan import Role
 from dask_runner.launch.signals import FOR_THE_SCRIPT
 from dask_runner.meeting.notice import OverError
 from dask_runner.node import log_files
+from dask_runner.node import messages as n
 from dask_runner.node.agent_sharing import AgentSharing
 from dask_runner.node.background import Crashed, Tasks
 from dask_runner.node.children import Children
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from dask_runner.node.script import Client
     from dask_runner.node.shared_agent import AgentProcess
     from dask_runner.resources.machine import Snapshot
+    from dask_runner.wire.message import Message
 
 #: Seconds within which a repeated signal is the same one: a launcher may signal this
 #: process and Apptainer, which forwards the signal.
@@ -191,7 +193,7 @@ class Rank:
         """The rank's private directory, once the rank is prepared."""
         return self._children.directory.path
 
-    def hear(self, message: m.Message) -> None:
+    def hear(self, message: Message) -> None:
         """Handle a message about another rank of the node that may not have joined."""
         self._events.put_nowait((Source.node, message))
 
@@ -318,7 +320,7 @@ class Rank:
     def _on_client_ended(self, ended: Ended) -> None:
         self.contact.say(self._script.ended(ended, awaited=self._closing))
 
-    def _for_the_hub(self, message: m.Message) -> None:
+    def _for_the_hub(self, message: Message) -> None:
         self.contact.say(message)
 
     def _on_scheduler_closed(self, message: m.SchedulerClosed) -> None:
@@ -342,7 +344,7 @@ class Rank:
         del message
         self._launched.die_in(0)
 
-    def _on_forked(self, message: m.Forked) -> None:
+    def _on_forked(self, message: n.Forked) -> None:
         self._children.born(message)
 
     def _on_agent_failed(self, message: m.Failed) -> None:
@@ -404,7 +406,7 @@ class Rank:
     def _on_absent(self, message: m.Absent) -> None:
         self._early_end.of_another(message)
 
-    def _on_leads(self, message: m.Leads) -> None:
+    def _on_leads(self, message: n.Leads) -> None:
         self._early_end.leader = message.rank
 
     def _on_leader_ends(self, message: m.Close) -> None:
@@ -505,7 +507,7 @@ class Rank:
         (Source.scheduler, m.Failed): _for_the_hub,
         (Source.scheduler, Ended): _on_scheduler_ended,
         (Source.agent, m.Ping): _on_agent_lives,
-        (Source.agent, m.Forked): _on_forked,
+        (Source.agent, n.Forked): _on_forked,
         (Source.agent, m.WorkersUp): _for_the_hub,
         (Source.agent, m.WorkerDied): _for_the_hub,
         (Source.agent, m.WorkerDown): _for_the_hub,
@@ -522,7 +524,7 @@ class Rank:
         (Source.node, m.Absent): _on_absent,
         (Source.node, m.Signalled): _on_signal,
         (Source.early_end, Unheard): _on_unheard,
-        (Source.leader, m.Leads): _on_leads,
+        (Source.leader, n.Leads): _on_leads,
         (Source.leader, m.Close): _on_leader_ends,
         (Source.leader, Ended): _on_leader_gone,
     }
@@ -568,8 +570,8 @@ class Rank:
         self.contact.withdraw()
         self._say_what_nobody_heard()
         await self._children.leave(self._patience)
-        await self.contact.settle()
-        self._launched.settle()
+        await self.contact.finished()
+        self._launched.end_children()
         await self.contact.closed()
         if self._hub is not None:
             await self._hub.close()

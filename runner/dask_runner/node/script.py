@@ -14,6 +14,7 @@ from dask_runner.launch.signals import FOR_THE_SCRIPT
 
 if TYPE_CHECKING:
     from dask_runner.node.exits import Ended
+    from dask_runner.wire.message import Message
 
 
 class Client(Protocol):
@@ -26,13 +27,13 @@ class Client(Protocol):
     def running(self) -> bool:
         """Whether it has begun and not ended."""
 
-    def send(self, message: m.Message) -> None:
+    def send(self, message: Message) -> None:
         """Send a message to the client."""
 
     def signal(self, number: int) -> None:
         """Send a signal to the client."""
 
-    async def stop(self, patience: float, *, ask: m.Message | None) -> None:
+    async def stop(self, patience: float, *, ask: Message | None) -> None:
         """End the client."""
 
 

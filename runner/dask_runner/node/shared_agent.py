@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from dask_runner.node.directory import RankDirectory
     from dask_runner.node.events import Event
     from dask_runner.node.exits import Ended
+    from dask_runner.wire.message import Message
 
-    Hear = Callable[[m.Message], None]
+    Hear = Callable[[Message], None]
 
 #: Why the agent that a leader lends is gone, where nobody says more.
 WITH_ITS_LEADER = "with the rank that leads the node"
@@ -59,11 +60,11 @@ class AgentProcess(Process):
         if self._sharing.pop(rank, None) is not None:
             self.say_of(rank, m.Gone(rank, "it needs the agent no more"))
 
-    def say_of(self, rank: int, message: m.Message) -> None:
+    def say_of(self, rank: int, message: Message) -> None:
         """Send a message of a rank that shares the agent."""
         self.send(m.OfRank(rank, message))
 
-    def hear(self, message: m.Message) -> None:
+    def hear(self, message: Message) -> None:
         """Handle a message, or pass it on to the rank that it concerns."""
         match message:
             case m.OfRank(rank, of_rank):
@@ -83,7 +84,7 @@ class AgentProcess(Process):
         self._tell_all(m.AgentGone(f"{ended}{self._directory.tail('agent')}"))
         self._sharing.clear()
 
-    def _tell_all(self, message: m.Message) -> None:
+    def _tell_all(self, message: Message) -> None:
         for hear in tuple(self._sharing.values()):
             hear(message)
 
@@ -113,11 +114,11 @@ class SharedAgent(Peer):
         """Whether the agent works for the rank."""
         return not self._over.is_set()
 
-    def send(self, message: m.Message) -> None:
+    def send(self, message: Message) -> None:
         """Send a message about the rank's workers."""
         self._agent.say_of(self._rank, message)
 
-    def hear(self, message: m.Message) -> None:
+    def hear(self, message: Message) -> None:
         """Handle a message about the rank's workers."""
         if isinstance(message, m.AgentGone) or (
             isinstance(message, m.Bye) and self._work_over.is_set()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dask_runner.errors import ConfigError, RunnerError
-from dask_runner.hub.threads import NO_THREAD
+from dask_runner.wire.threads import NO_THREAD
 
 if TYPE_CHECKING:
     from collections.abc import Callable

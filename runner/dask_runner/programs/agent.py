@@ -26,21 +26,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from dask_runner import linux
-from dask_runner.hub import messages as m
-from dask_runner.hub.channel import BlockingChannel, open_channel
+from dask_runner.node import messages as n
 from dask_runner.node.exits import birth
 from dask_runner.node.instructions import RunAgent, RunForkServer
 from dask_runner.programs import (
-    bereft,
     failures,
     fork,
     fork_server,
     lifeline,
     log,
     openblas,
+    orphaned_agent,
 )
 from dask_runner.resources import open_files
 from dask_runner.resources.private_directory import HeldDirectory
+from dask_runner.wire.channel import BlockingChannel, open_channel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -67,7 +67,7 @@ def main() -> None:
     lifeline.leave_signals_to_the_top()
     forked: dict[int, str] = {}
     private = Path(sys.argv[2]).parent
-    with bereft.ends_with(run.top, private, forked, run.published):
+    with orphaned_agent.ends_with(run.top, private, forked, run.published):
         with failures.told(own):
             linux.name_process("dask-agent")
             _import_in_peace()
@@ -97,7 +97,7 @@ def _fork_siblings(run: RunAgent, own: socket.socket, forked: dict[int, str]) ->
             return sibling.name
         forked[pid] = birth(pid)
         sibling.close()
-        BlockingChannel(own).send(m.Forked(sibling.name, pid))
+        BlockingChannel(own).send(n.Forked(sibling.name, pid))
     return ""
 
 

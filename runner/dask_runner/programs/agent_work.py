@@ -1,7 +1,7 @@
 """The agent's work: it runs the workers of its own rank, and of others of the node.
 
 A rank sends ``RunWorkers`` when the scheduler is up. It gets the messages that
-:mod:`dask_runner.programs.nannies` describes. After ``Close`` it gets ``Bye``, and the
+:mod:`dask_runner.programs.workers` describes. After ``Close`` it gets ``Bye``, and the
 agent stays until the rank sends ``Close`` again, or ends.
 
 The messages of other ranks come over the lifeline as well, in ``OfRank``
@@ -20,22 +20,24 @@ from typing import TYPE_CHECKING
 import dask.config
 
 from dask_runner.hub import messages as m
-from dask_runner.hub import threads
 from dask_runner.hub.server import between_pings
+from dask_runner.node import messages as n
 from dask_runner.node.exits import Ended, StoppedProcesses, ended
 from dask_runner.node.instructions import RunWorkers
 from dask_runner.programs import fork_server, lifeline
-from dask_runner.programs.bereft import remove_record
-from dask_runner.programs.nannies import Workers, kill
+from dask_runner.programs.orphaned_agent import remove_record
 from dask_runner.programs.rank_line import RankLine
+from dask_runner.programs.workers import Workers, kill
 from dask_runner.resources.private_directory import HeldDirectory
+from dask_runner.wire import threads
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from dask_runner.hub.channel import Channel
     from dask_runner.node.instructions import Published
+    from dask_runner.wire.channel import Channel
+    from dask_runner.wire.message import Message
 
 
 #: Seconds for scheduler and client to end by themselves where the rank is gone.
@@ -104,7 +106,7 @@ class AgentWork:
             own.hear(None)
             self._end_others()
 
-    def _hear_of(self, rank: int, message: m.Message, channel: Channel) -> None:
+    def _hear_of(self, rank: int, message: Message, channel: Channel) -> None:
         line = self._lines.get(rank)
         if line is not None:
             line.hear(None if isinstance(message, m.Gone) else message)
@@ -173,7 +175,7 @@ class AgentWork:
         own.send(m.Ping())  # it is watched from now on
         self._tell_of_fork_servers(channel)
         message = await own.receive()
-        while isinstance(message, m.Found):
+        while isinstance(message, n.Found):
             lifeline.configure(message.environ)
             _configure()
             self._found.set()

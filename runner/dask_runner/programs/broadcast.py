@@ -13,6 +13,7 @@ import sys
 from dask_runner.errors import ConfigError
 from dask_runner.hub import messages as m
 from dask_runner.mpi import refusals
+from dask_runner.node import messages as n
 from dask_runner.node.instructions import RunBroadcast
 from dask_runner.programs import lifeline
 
@@ -31,7 +32,7 @@ def main() -> None:
     except ConfigError as error:
         channel.send(m.Failed(error.saw, error.needed, error.do, UNUSABLE))
     else:
-        channel.send(m.Relay(record))
+        channel.send(n.Relay(record))
 
 
 def _print_into(path: str) -> None:

@@ -33,7 +33,7 @@ from dask_runner.resources import open_files
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from dask_runner.hub.channel import BlockingChannel
+    from dask_runner.wire.channel import BlockingChannel
 
 
 def main() -> None:
@@ -157,7 +157,7 @@ def _file(full: str, source: bytes) -> None:
 
 
 def _tell_of_misplaced(source: bytes) -> None:
-    from dask_runner.programs.misplaced import misplaced  # noqa: PLC0415  for few
+    from dask_runner.programs.misplaced_options import misplaced  # noqa: PLC0415  for few
 
     if found := misplaced(source, sys.argv[1:]):
         say(

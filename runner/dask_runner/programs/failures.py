@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from dask_runner.errors import ConfigError, RunnerError
 from dask_runner.hub import messages as m
-from dask_runner.hub.channel import BlockingChannel
 from dask_runner.node.system_errors import in_words, refused, root
+from dask_runner.wire.channel import BlockingChannel
 
 if TYPE_CHECKING:
     import socket

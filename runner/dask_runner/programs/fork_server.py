@@ -27,12 +27,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from dask_runner import linux
-from dask_runner.hub.channel import BlockingChannel
 from dask_runner.node.child import deaf_at_first
 from dask_runner.node.exits import UNKNOWN, Ended, birth, ended
 from dask_runner.node.instructions import RunForkServer
 from dask_runner.programs import fork
 from dask_runner.programs.resource_tracker import protect
+from dask_runner.wire.channel import BlockingChannel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -9,19 +9,19 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from dask_runner.hub import messages as m
-from dask_runner.hub import threads
-from dask_runner.hub.channel import BlockingChannel, Channel, open_channel
 from dask_runner.launch.signals import FOR_THE_SCRIPT, FOR_THE_TOP
 from dask_runner.programs.failures import logged
 from dask_runner.resources.private_directory import HeldDirectory
+from dask_runner.wire import threads
+from dask_runner.wire.channel import BlockingChannel, Channel, open_channel
+from dask_runner.wire.message import Message
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dask_runner.node.instructions import Keys
 
-T = TypeVar("T", bound=m.Message)
+T = TypeVar("T", bound=Message)
 
 
 def _socket() -> socket.socket:

@@ -10,17 +10,17 @@ from distributed import Nanny, Worker
 
 from dask_runner.programs import lifeline, user_modules
 from dask_runner.programs.listening import WithoutPort
+from dask_runner.programs.nanny import WatchedNanny
 from dask_runner.programs.sitehook.for_client import Link
-from dask_runner.programs.watched import WatchedNanny
 from dask_runner.programs.worker import Placed
 from dask_runner.resources import open_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from dask_runner.hub import messages as m
     from dask_runner.node.instructions import RunWorkers
     from dask_runner.resources.worker_share import NamedWorker
+    from dask_runner.wire.message import Message
 
 #: Settings for nannies, which their workers do not get. All nannies of a node are in
 #: this process; each of them would sample it a hundred times a second, and record its
@@ -48,7 +48,7 @@ class MakeWorker:
         self,
         work: RunWorkers,
         inherited: frozenset[str],
-        tell: Callable[[m.Message], None],
+        tell: Callable[[Message], None],
     ) -> None:
         self._work = work
         self._inherited = inherited

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dask_runner.hub import messages as m
+    from dask_runner.wire.message import Message
 
 
 class RankLine:
@@ -20,14 +20,14 @@ class RankLine:
         Sends a message to the rank.
     """
 
-    def __init__(self, send: Callable[[m.Message], None]) -> None:
+    def __init__(self, send: Callable[[Message], None]) -> None:
         self.send = send
-        self._received: asyncio.Queue[m.Message | None] = asyncio.Queue()
+        self._received: asyncio.Queue[Message | None] = asyncio.Queue()
 
-    def hear(self, message: m.Message | None) -> None:
+    def hear(self, message: Message | None) -> None:
         """Take a message of the rank; None if the rank is gone."""
         self._received.put_nowait(message)
 
-    async def receive(self) -> m.Message | None:
+    async def receive(self) -> Message | None:
         """Wait for the rank's next message; None if the rank is gone."""
         return await self._received.get()

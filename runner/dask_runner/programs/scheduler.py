@@ -20,7 +20,14 @@ from typing import TYPE_CHECKING, Any
 
 from dask_runner.hub import messages as m
 from dask_runner.node.instructions import RunScheduler
-from dask_runner.programs import failures, lifeline, log, retiring, unused, user_modules
+from dask_runner.programs import (
+    failures,
+    lifeline,
+    log,
+    retiring,
+    unused_scheduler,
+    user_modules,
+)
 from dask_runner.programs.late_pages import LatePages
 from dask_runner.programs.listening import Scheduler
 from dask_runner.resources import open_files
@@ -28,7 +35,7 @@ from dask_runner.resources import open_files
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
-    from dask_runner.hub.channel import Channel
+    from dask_runner.wire.channel import Channel
 
 logger = logging.getLogger("distributed.scheduler")
 
@@ -86,8 +93,8 @@ async def _serve() -> None:
 def _say_why(channel: Channel, run: RunScheduler, reason: str) -> None:
     """Tell the hub that the scheduler closes by itself, before its workers leave."""
     whys = {
-        unused.IDLE: f"no task for {run.idle_timeout:g} s (--idle-timeout)",
-        unused.NO_CLIENT: f"no client for {run.no_client_timeout:g} s "
+        unused_scheduler.IDLE: f"no task for {run.idle_timeout:g} s (--idle-timeout)",
+        unused_scheduler.NO_CLIENT: f"no client for {run.no_client_timeout:g} s "
         "(--no-client-timeout)",
     }
     if reason in whys:
@@ -113,7 +120,7 @@ async def _told_to_finish(
         elif isinstance(message, m.Retire):
             begun.append(asyncio.create_task(_retire(channel, scheduler, message)))
         elif isinstance(message, m.AskActivity):
-            channel.send(unused.activity(scheduler))
+            channel.send(unused_scheduler.activity(scheduler))
         elif isinstance(message, m.Finish):
             break
     for task in begun:
@@ -125,7 +132,9 @@ def _end_if_unused(scheduler: Scheduler, run: RunScheduler) -> None:
         # From now on: nobody could use it before.
         scheduler.idle_since, scheduler.idle_timeout = None, run.idle_timeout
     if run.no_client_timeout:
-        scheduler.add_plugin(unused.NoClient(scheduler, run.no_client_timeout))
+        scheduler.add_plugin(
+            unused_scheduler.NoClient(scheduler, run.no_client_timeout)
+        )
 
 
 async def _lose(scheduler: Scheduler, names: Sequence[str]) -> None:

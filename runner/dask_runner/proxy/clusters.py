@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from dask_runner.errors import RunnerError, UnavailableError
-from dask_runner.hub.ask import SilentError, ask, silent
+from dask_runner.hub.ask import QUICK_SECONDS, SilentError, ask, silent
 from dask_runner.hub.requests import AskState, State
 from dask_runner.meeting import cluster_directory
 from dask_runner.proxy.html import Answer, Row, failed, index, moved
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
     from dask_runner.meeting.cluster_directory import Entry
     from dask_runner.meeting.named_record import NamedRecord
-
-#: Seconds for a hub's answer to the list of clusters.
-SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +124,7 @@ async def _row(entry: Entry) -> Row:
         return Row(entry.name, "", f"{entry.path} {entry.trouble}", answers=False)
     node = entry.found.record.node
     try:
-        state = await ask(entry.found.record, AskState(), State, SECONDS)
+        state = await ask(entry.found.record, AskState(), State, QUICK_SECONDS)
     except SilentError as why:
         return Row(entry.name, node, f"no answer: {why}", answers=False)
     except RunnerError as error:

@@ -12,7 +12,7 @@ from tornado.iostream import IOStream, StreamClosedError
 from dask_runner.errors import RunnerError
 from dask_runner.hub.ask import SilentError, answer, asking
 from dask_runner.hub.requests import AskDashboard, Connected
-from dask_runner.hub.splice import PIECE, splice
+from dask_runner.wire.splice import PIECE, splice
 
 if TYPE_CHECKING:
     from dask_runner.meeting.record import Record

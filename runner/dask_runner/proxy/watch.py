@@ -7,19 +7,18 @@ import contextlib
 import time
 from typing import TYPE_CHECKING
 
-from dask_runner.errors import ConfigError, LostError
+from dask_runner.errors import LostError
 from dask_runner.hub.ask import SilentError, answer, ask, asking, last_word
-from dask_runner.hub.requests import AskState, Attend, State
+from dask_runner.hub.dashboard import has_none
+from dask_runner.hub.requests import SILENCE, AskState, Attend, State
 from dask_runner.proxy import html
 
 if TYPE_CHECKING:
-    from dask_runner.hub.channel import Channel
     from dask_runner.proxy.clusters import One
+    from dask_runner.wire.channel import Channel
 
 #: Seconds between two looks at a cluster that is not ready yet, and at one that is.
 STARTING, RUNNING = 1.0, 10.0
-#: Seconds without an answer after which a cluster counts as lost.
-SILENCE = 30.0
 #: Seconds until the next try to reach a hub.
 PAUSE = 1.0
 #: Seconds for the ranks to leave, when the cluster ends.
@@ -35,11 +34,7 @@ def check(cluster: One, state: State) -> None:
         If that is so, and will not change.
     """
     if state.ready and not state.dashboard:
-        raise ConfigError(
-            f"the cluster {cluster.entry.name!r} has no dashboard",
-            "a cluster with one: bokeh in its image, and not --no-dashboard",
-            "start it with an image that has bokeh, and without --no-dashboard",
-        )
+        raise has_none(f"the cluster {cluster.entry.name!r}")
 
 
 class Watch:

@@ -110,7 +110,7 @@ def test_who_attends_is_told_of_the_end() -> None:
         async with asking.asking(stage.record(), r.Attend()) as channel:
             assert not (await asking.answer(channel, r.State)).ready
             stage.state.close(69)
-            assert await asking.last_word(channel) == r.Ending(69)
+            assert await asking.last_word(channel) == r.WillEnd(69)
 
     playing(2, kind=Served)(play)
 

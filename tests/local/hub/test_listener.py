@@ -17,17 +17,19 @@ from hypothesis import strategies as st
 
 from dask_runner.hub import listener as door_module
 from dask_runner.hub import messages as m
-from dask_runner.hub import mutual_tls
-from dask_runner.hub.channel import LIMIT
 from dask_runner.hub.listener import Door
 from dask_runner.meeting import tls
 from dask_runner.meeting.record import Record
+from dask_runner.wire import mutual_tls
+from dask_runner.wire.channel import LIMIT
+from dask_runner.wire.mutual_tls import Welcome
 from tests import strangers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from dask_runner.hub.channel import Channel
+    from dask_runner.wire.channel import Channel
+    from dask_runner.wire.message import Message
 
 LOOPBACK = "127.0.0.1"
 MATERIAL = tls.material()
@@ -41,7 +43,7 @@ class Entrance:
     """A door, who got in, and who did not."""
 
     def __init__(self) -> None:
-        self.inside: list[m.Message | None] = []
+        self.inside: list[Message | None] = []
         self.refused: list[str] = []
         self.door = Door(HUB, self._enter, self._refuse)
         self.port = 0
@@ -137,7 +139,8 @@ def test_ranks_get_in_while_ten_thousand_strangers_hold_the_line() -> None:
             await asyncio.to_thread(flood.__exit__, None, None, None)
         assert most <= door_module.STRANGERS + 10
         grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory
-        assert grown < 64 * 1024  # KiB
+        # Of all at once it would be ten times as much.
+        assert grown < 128 * 1024  # KiB
 
     at_the_door(play)
 
@@ -219,7 +222,7 @@ def test_as_many_ranks_as_there_are_may_stand_before_the_door_at_once(
         own = mutual_tls.context(*MATERIAL, server=False)
         for sock in knocked:
             channel = await mutual_tls._secured(sock, own, server=False)  # noqa: SLF001
-            assert await channel.receive() == m.Welcome()
+            assert await channel.receive() == Welcome()
             await channel.closed()
         assert not refused
         await door.shut()

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from dask_runner.hub.channel import Channel
+    from dask_runner.wire.channel import Channel
+    from dask_runner.wire.message import Message
     from tests.unit.stage import FakeRank
 
 
@@ -64,19 +65,19 @@ async def logs(
         yield channel
 
 
-async def next_of(channel: Channel) -> m.Message | None:
+async def next_of(channel: Channel) -> Message | None:
     async with asyncio.timeout(PATIENCE):
         while isinstance(message := await channel.receive(), m.Ping):
             """It is there."""
     return message
 
 
-async def shown(channel: Channel) -> list[m.Message]:
+async def shown(channel: Channel) -> list[Message]:
     """Return all that comes, to the end of it."""
-    found: list[m.Message] = []
+    found: list[Message] = []
     while (message := await next_of(channel)) is not None:
         found.append(message)
-        if isinstance(message, (r.AllShown, r.Denied, r.Ending)):
+        if isinstance(message, (r.AllShown, r.Denied, r.WillEnd)):
             break
     return found
 
@@ -144,7 +145,7 @@ def test_who_follows_gets_what_is_written_then_and_the_end(tmp_path: Path) -> No
                 file.write("two\n")
             assert await next_of(channel) == r.LogText("0", "two\n")
             stage.state.close(5)
-            assert await next_of(channel) == r.Ending(5)
+            assert await next_of(channel) == r.WillEnd(5)
         answers.task.cancel()
 
     playing(1, kind=Served)(play)

@@ -127,7 +127,7 @@ def test_a_cluster_at_the_loopback_of_another_machine_keeps_its_name(
 def test_a_cluster_that_is_silent_keeps_its_name_until_it_is_stale(
     environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(naming, "SECONDS", 0.2)
+    monkeypatch.setattr(naming, "QUICK_SECONDS", 0.2)
 
     async def play(stage: Served) -> None:
         async with silent_port() as port:

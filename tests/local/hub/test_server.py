@@ -6,8 +6,9 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
-from dask_runner.hub import listener, mutual_tls
+from dask_runner.hub import listener
 from dask_runner.hub import messages as m
+from dask_runner.wire import mutual_tls
 from tests.local.served import LOOPBACK, Served
 from tests.unit.stage import PATIENCE, all_leave, ready
 from tests.unit.stage import playing as playing_on

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from dask_runner.hub import messages as m
 from dask_runner.hub import server
+from dask_runner.wire.message import encode
 from tests.local.served import LOOPBACK, Served
 from tests.unit.stage import playing
 
@@ -23,7 +24,7 @@ FRAMES = st.lists(
     st.binary(max_size=64)
     | st.sampled_from(
         [
-            m.encode(message)
+            encode(message)
             for message in (
                 m.NodeHello("c1"),
                 m.Hello(0, 0, 1),

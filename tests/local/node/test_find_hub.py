@@ -9,10 +9,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dask_runner.errors import AssemblyError
-from dask_runner.hub import mutual_tls
 from dask_runner.meeting import tls
 from dask_runner.meeting.by_file import FileMeeting
 from dask_runner.node import find_hub
+from dask_runner.wire import mutual_tls
 from tests.unit.records import KEY, RECORD, published
 
 if TYPE_CHECKING:

@@ -57,7 +57,7 @@ async def play():
     await agent.start(os.environ, sys.argv[1])
     orphan = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
     launched = ThisProcess()
-    launched.settle()
+    launched.end_children()
     launched.die_in(0)
     print(linux.children() == [agent.pid])
     await agent.stop(60.0, ask=m.Close(0))

@@ -9,12 +9,12 @@ from pathlib import Path
 from dask_runner.meeting.by_file import FileMeeting
 from dask_runner.meeting.record import Record
 from dask_runner.node.instructions import Published
-from dask_runner.programs import bereft
+from dask_runner.programs import orphaned_agent
 
 
 def _child(top: int, published: Published) -> None:
     forked: dict[int, str] = {}
-    with bereft.ends_with(top, Path(sys.argv[1]), forked, published):
+    with orphaned_agent.ends_with(top, Path(sys.argv[1]), forked, published):
         fork = os.fork()
         while fork == 0:
             signal.pause()

@@ -6,8 +6,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from dask_runner.attach.clusters import Look
 from dask_runner.cli.list import as_json, table
-from dask_runner.hub.clusters import Look
 from dask_runner.meeting.cluster_directory import Entry
 from tests.unit.records import NAMED, STATE
 

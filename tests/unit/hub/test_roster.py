@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from dask_runner.hub import messages as m
-from dask_runner.hub.messages import ProtocolError
+from dask_runner.wire.message import Message, ProtocolError
 from tests.unit.stage import PATIENCE, UP, FakeNode, Stage, playing, workers
 
 #: Ranks of each node.
@@ -23,7 +23,7 @@ async def node(stage: Stage, number: int) -> FakeNode:
     return await stage.node(*hellos, name=f"c{number}")
 
 
-def of_all(number: int, message: m.Message | None = None) -> list[m.OfRank]:
+def of_all(number: int, message: Message | None = None) -> list[m.OfRank]:
     ranks = range(number * RANKS, (number + 1) * RANKS)
     return [m.OfRank(rank, message or workers(rank)) for rank in ranks]
 
@@ -41,10 +41,10 @@ async def begun(stage: Stage) -> list[FakeNode]:
     return nodes
 
 
-async def heard(node: FakeNode) -> list[m.Message]:
+async def heard(node: FakeNode) -> list[Message]:
     """Return all that a node has been told and has not received yet."""
     await asyncio.sleep(0)  # what is told of all that come together
-    found: list[m.Message] = node.channel.waiting()
+    found: list[Message] = node.channel.waiting()
     return found
 
 
@@ -129,7 +129,7 @@ def test_a_node_goes_on_without_a_rank_that_it_has_lost() -> None:
         m.Gone(9, "a lie"),
     ],
 )
-def test_a_node_can_say_nothing_of_the_ranks_of_others(message: m.Message) -> None:
+def test_a_node_can_say_nothing_of_the_ranks_of_others(message: Message) -> None:
     async def play(stage: Stage) -> None:
         _, two = await begun(stage)
         with pytest.raises(ProtocolError, match="another's"):
@@ -151,7 +151,7 @@ def test_a_node_can_say_nothing_of_the_ranks_of_others(message: m.Message) -> No
         m.NodeHello("c1"),
     ],
 )
-def test_what_is_no_message_of_a_node_is_refused(message: m.Message) -> None:
+def test_what_is_no_message_of_a_node_is_refused(message: Message) -> None:
     async def play(stage: Stage) -> None:
         _, two = await begun(stage)
         with pytest.raises(ProtocolError, match="sends"):

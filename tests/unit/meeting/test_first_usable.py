@@ -36,7 +36,7 @@ class Closed(Meeting):
         raise UnusableError(self.trouble)
         yield
 
-    async def settle(self) -> None:
+    async def finished(self) -> None:
         self.settled = True
 
     def adopt(self, _: str) -> None:
@@ -54,7 +54,7 @@ def test_the_first_way_that_is_open_is_taken(tmp_path: Path) -> None:
     async def play() -> Record:
         await ways[0].publish(RECORD)
         found = await anext(ways[1].records())
-        await ways[1].settle()
+        await ways[1].finished()
         return found
 
     assert asyncio.run(play()) == RECORD

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from dask_runner.node.events import Event
+    from dask_runner.wire.message import Message
 
 
 class Channel:
@@ -26,14 +27,14 @@ class Channel:
 
     local_host = "127.0.0.1"
 
-    def __init__(self, *answers: m.Message) -> None:
-        self.said: list[tuple[m.Message, ...]] = []
+    def __init__(self, *answers: Message) -> None:
+        self.said: list[tuple[Message, ...]] = []
         self._answers = [*answers, None]
 
-    def send(self, *messages: m.Message) -> None:
+    def send(self, *messages: Message) -> None:
         self.said.append(messages)
 
-    async def receive(self) -> m.Message | None:
+    async def receive(self) -> Message | None:
         return self._answers.pop(0)
 
     def close(self) -> None:
@@ -46,7 +47,7 @@ class Channel:
 class Play:
     """A node of three ranks."""
 
-    def __init__(self, *answers: m.Message) -> None:
+    def __init__(self, *answers: Message) -> None:
         self.channel = Channel(*answers)
         self.looks: list[float] = []
         self.connection = Connection(self.channel, 30.0)  # type: ignore[arg-type]

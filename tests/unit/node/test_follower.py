@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from dask_runner.cli.commands import cli
-from dask_runner.hub.messages import ProtocolError
 from dask_runner.launch.detect import LAUNCHERS
 from dask_runner.node import follower
 from dask_runner.node.introduction import Introduction
+from dask_runner.wire.message import ProtocolError
 
 SLURM = {"SLURM_JOB_ID": "4711", "SLURM_STEP_ID": "0", "SLURM_LOCALID": "3"}
 ARGS = ("-n", "4", "my script.py", "")

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dask_runner.hub import messages as m
 from dask_runner.launch.launch import Launch
 from dask_runner.launch.plan import make_plan
 from dask_runner.launch.settings import settle
@@ -17,6 +16,7 @@ from dask_runner.node import fork_context
 from dask_runner.node.fork_context import Borrow, ForkContext
 from dask_runner.resources.cgroups import Limit
 from dask_runner.resources.machine import Snapshot, take
+from dask_runner.wire.message import decode, encode
 from tests.unit.records import world
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def test_an_agent_can_fork_for_a_rank_like_its_own(tmp_path: Path) -> None:
 
 def test_a_context_survives_its_journey(tmp_path: Path) -> None:
     message = Borrow(context(tmp_path))
-    assert m.decode(m.encode(message)) == message
+    assert decode(encode(message)) == message
 
 
 @pytest.mark.parametrize(

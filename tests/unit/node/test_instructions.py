@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING
 
 from hypothesis import given
 
-from dask_runner.hub.messages import decode, encode
 from dask_runner.node.instructions import (
     RunBroadcast,
     RunClient,
     RunScheduler,
     RunWorkers,
 )
+from dask_runner.wire.message import decode, encode
 from tests.unit.values import values
 
 if TYPE_CHECKING:
-    from dask_runner.hub.messages import Message
+    from dask_runner.wire.message import Message
 
 
 @given(

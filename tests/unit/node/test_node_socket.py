@@ -45,7 +45,7 @@ def test_a_rank_that_cannot_tell_or_is_alone_shares_nothing(
 def settled(world: World, name: str = "") -> NodeSockets:
     beside = NodeSockets()
     beside.name = name
-    node_socket.settle(beside, world)
+    node_socket.claim_late(beside, world)
     return beside
 
 

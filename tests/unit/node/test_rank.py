@@ -18,6 +18,7 @@ from dask_runner.launch import plan
 from dask_runner.launch.launch import Launch
 from dask_runner.launch.settings import settle
 from dask_runner.meeting.by_file import FileMeeting
+from dask_runner.node import messages as n
 from dask_runner.node.background import Crashed
 from dask_runner.node.events import Event, Source
 from dask_runner.node.exits import Ended
@@ -30,6 +31,8 @@ from tests.unit.records import KEY, world
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from dask_runner.wire.message import Message
 
 SIZE = 4
 FINISH = (Source.link, m.Finish())
@@ -47,7 +50,7 @@ class Heard(OwnContact):
     def has_met(self) -> bool:
         return self._joined
 
-    def say(self, message: m.Message) -> None:
+    def say(self, message: Message) -> None:
         self.said.append(message)
 
     tell = say
@@ -129,7 +132,7 @@ def test_a_rank_ends_well_when_the_hub_says_that_all_have_ended(
     ],
 )
 def test_what_concerns_others_is_said_to_the_hub_as_it_is(
-    tmp_path: Path, source: Source, message: m.Message
+    tmp_path: Path, source: Source, message: Message
 ) -> None:
     assert lived(tmp_path, (source, message), FINISH).said == [message]
 
@@ -226,7 +229,7 @@ def test_a_leader_that_dies_as_rank_0_ends_its_node(
 
 
 def test_a_leader_of_another_number_is_reported_by_it(tmp_path: Path) -> None:
-    leads = (Source.leader, m.Leads(2))
+    leads = (Source.leader, n.Leads(2))
     life = lived(tmp_path, leads, (Source.leader, Ended(-9)), FINISH, joined=False)
 
     assert [one.rank for one in life.said if isinstance(one, m.Absent)] == [2]

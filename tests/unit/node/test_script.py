@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from typing import TYPE_CHECKING
 
 import pytest
 
 from dask_runner.hub import messages as m
 from dask_runner.node.exits import Ended
 from dask_runner.node.script import Script
+
+if TYPE_CHECKING:
+    from dask_runner.wire.message import Message
 
 READY = m.Ready("tcp://127.0.0.1:1", "", 1)
 KILLED = Ended(-signal.SIGKILL)
@@ -24,13 +28,13 @@ class Told:
     def __init__(self) -> None:
         self.told: list[object] = []
 
-    def send(self, message: m.Message) -> None:
+    def send(self, message: Message) -> None:
         self.told.append(message)
 
     def signal(self, number: int) -> None:
         self.told.append(number)
 
-    async def stop(self, patience: float, *, ask: m.Message | None) -> None:
+    async def stop(self, patience: float, *, ask: Message | None) -> None:
         self.told.append((patience, ask))
 
 

@@ -17,6 +17,8 @@ from dask_runner.node.shared_agent import AgentProcess, SharedAgent
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from dask_runner.wire.message import Message
+
 FAILED = m.Failed("no semaphores", "some", "make some", 78)
 DOWN = m.WorkerDown("2", "was killed by SIGKILL")
 
@@ -25,13 +27,13 @@ class Line:
     """The lifeline of an agent that only listens, until it is told to end."""
 
     def __init__(self) -> None:
-        self.said: list[m.Message] = []
-        self.to_say: asyncio.Queue[m.Message | None] = asyncio.Queue()
+        self.said: list[Message] = []
+        self.to_say: asyncio.Queue[Message | None] = asyncio.Queue()
 
-    def send(self, message: m.Message) -> None:
+    def send(self, message: Message) -> None:
         self.said.append(message)
 
-    async def receive(self) -> m.Message | None:
+    async def receive(self) -> Message | None:
         return await self.to_say.get()
 
     def close(self) -> None:
@@ -51,7 +53,7 @@ class Stage:
     def share(self) -> SharedAgent:
         return SharedAgent(2, self.agent, self.events)
 
-    async def says(self, *messages: m.Message | None) -> None:
+    async def says(self, *messages: Message | None) -> None:
         for message in messages:
             self.line.to_say.put_nowait(message)
         for _ in range(2 * len(messages) + 4):
@@ -157,7 +159,7 @@ def test_an_agent_that_cannot_begin_has_failed_all_ranks(play: Play) -> None:
     async def acts(stage: Stage) -> None:
         stage.share()
         await stage.says(FAILED)
-        late: list[m.Message] = []
+        late: list[Message] = []
         stage.agent.share(3, late.append)
         assert got(stage.events) == got(stage.own) == late == [FAILED]
 

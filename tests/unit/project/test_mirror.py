@@ -35,6 +35,8 @@ FILES = sorted(
 
 #: Modules without a file of tests of their name, and which file tests them instead.
 ELSEWHERE = {
+    "attach/attachment": "local/test_attach.py",
+    "attach/clusters": "local/test_serve.py",
     "cli/check": "local/test_check.py",
     "cli/commands": "local/test_command.py",
     "cli/grammar": "unit/cli/test_usage.py",
@@ -46,11 +48,9 @@ ELSEWHERE = {
     "cli/run": "local/test_command.py",
     "errors": "unit/project/test_ways_out.py",
     "hub/ask": "local/hub/test_answers.py",
-    "hub/attachment": "local/test_attach.py",
-    "hub/clusters": "local/test_serve.py",
-    "hub/parts": "unit/hub/test_cluster.py",
+    "hub/messages": "unit/wire/test_message.py",
+    "hub/shared_state": "unit/hub/test_cluster.py",
     "hub/requests": "local/hub/test_answers.py",
-    "hub/splice": "local/hub/test_answers.py",
     "hub/losses": "unit/hub/test_cluster.py",
     "hub/survival": "unit/hub/test_cluster.py",
     "launch/launch": "unit/node/test_program.py",
@@ -101,6 +101,7 @@ ELSEWHERE = {
     "node/launcher_child": "unit/node/test_early_end.py",
     "node/leader": "local/test_followers.py",
     "node/peer": "unit/node/test_shared_agent.py",
+    "node/messages": "unit/wire/test_message.py",
     "node/own_contact": "local/node/test_contact.py",
     "node/mpi_broadcast": "local/test_mpi_library.py",
     "node/early_errors": "local/test_notices.py",
@@ -117,17 +118,18 @@ ELSEWHERE = {
     "programs/lifeline": "local/test_programs.py",
     "programs/listening": "local/test_dashboard.py",
     "programs/make_worker": "local/test_programs.py",
-    "programs/nannies": "local/test_programs.py",
+    "programs/workers": "local/test_programs.py",
     "programs/agent_work": "local/test_node_agent.py",
     "programs/openssl": "local/test_cluster_options.py",
     "programs/resource_tracker": "local/test_deaths.py",
     "programs/scheduler": "local/test_cluster_options.py",
     "programs/sitehook/sitecustomize": "local/test_sitehook.py",
-    "programs/watched": "local/test_deaths.py",
+    "programs/nanny": "local/test_deaths.py",
     "programs/worker": "local/test_programs.py",
     "proxy/stream": "local/proxy/test_exchange.py",
     "resources/cgroups": "unit/resources/test_rank_share_memory.py",
     "resources/open_files": "local/test_files.py",
+    "wire/splice": "local/hub/test_answers.py",
 }
 
 

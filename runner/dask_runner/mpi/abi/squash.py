@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from dask_runner.errors import ConfigError
 from dask_runner.mpi.abi.bounds import MOST_DEPTH, MOST_PATH
 from dask_runner.mpi.abi.streams import Broken
-from dask_runner.mpi.printable import printable
+from dask_runner.printable import printable
 
 if TYPE_CHECKING:
     from pathlib import Path

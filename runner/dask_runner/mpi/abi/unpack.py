@@ -20,7 +20,7 @@ from dask_runner.mpi.abi.files import Disk
 from dask_runner.mpi.abi.layers import Layers
 from dask_runner.mpi.abi.root import Root
 from dask_runner.mpi.abi.streams import Broken, unbroken, unpacked
-from dask_runner.mpi.printable import printable
+from dask_runner.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

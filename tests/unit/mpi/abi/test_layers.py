@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from dask_runner.errors import ConfigError, RunnerError
 from dask_runner.mpi.abi import bounds, inventory, layers, unpack
 from dask_runner.mpi.abi.root import Root
-from dask_runner.mpi.printable import printable
+from dask_runner.printable import printable
 from tests.strangers_images import (
     DIRECTORY,
     Entry,

@@ -1,4 +1,4 @@
-"""The parts of a cluster's state, for those that decide about one matter each."""
+"""What those share that decide about one matter of the cluster each."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Parts:
-    """What a cluster's state is made of."""
+class SharedState:
+    """The state of the cluster: its plan, its ranks, its assembly and its end."""
 
     plan: Plan
     settings: Settings

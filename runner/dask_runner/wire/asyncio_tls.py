@@ -1,4 +1,4 @@
-"""A workaround for TLS connections that break because another connection did.
+"""A workaround for asyncio's TLS, which breaks because another connection did.
 
 CPython does not clear OpenSSL's error queue before it reads or writes. An error that
 one connection has left there is then reported for the next one that has nothing to read

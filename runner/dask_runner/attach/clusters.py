@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dask_runner.errors import RunnerError
-from dask_runner.hub.ask import SilentError, ask
+from dask_runner.hub.ask import QUICK_SECONDS, SilentError, ask
 from dask_runner.hub.requests import AskState, State
 from dask_runner.meeting import cluster_directory
 
@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dask_runner.meeting.cluster_directory import Entry
-
-#: Seconds for a hub's answer.
-SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +59,10 @@ async def _look_at(entry: Entry) -> Look | None:
     if named is None:
         return Look(entry, trouble=f"{entry.path} {entry.trouble}")
     try:
-        state = await ask(named.record, AskState(), State, SECONDS)
+        state = await ask(named.record, AskState(), State, QUICK_SECONDS)
     except SilentError as why:
         age = cluster_directory.age(entry.path)
-        if age > cluster_directory.STALE:
+        if cluster_directory.is_stale(age):
             cluster_directory.remove(entry.path, named.record.nonce)
             return None
         return Look(entry, trouble=f"no answer: {why}", silent_for=age)

@@ -14,12 +14,13 @@ import asyncio
 import socket
 import ssl
 from asyncio.sslproto import SSLProtocol
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dask_runner.hub.channel import Channel
-from dask_runner.hub.messages import ProtocolError, Welcome
-from dask_runner.hub.openssl_errors import CleanSSLObject
 from dask_runner.meeting.tls import in_memory
+from dask_runner.wire.asyncio_tls import CleanSSLObject
+from dask_runner.wire.channel import Channel
+from dask_runner.wire.message import Message, ProtocolError
 
 if TYPE_CHECKING:
     from dask_runner.meeting.record import Record
@@ -34,6 +35,11 @@ FAREWELL = 1.0
 BUFFER = 1 << 14
 
 SSLProtocol.max_size = BUFFER
+
+
+@dataclass(frozen=True)
+class Welcome(Message):
+    """The hub has taken the node's proof: its first message."""
 
 
 class StrangerError(Exception):

@@ -8,8 +8,8 @@ import ssl
 
 import pytest
 
-from dask_runner.hub import mutual_tls
 from dask_runner.meeting import tls
+from dask_runner.wire import mutual_tls
 
 MATERIAL = tls.material()
 #: The number of the library that an error is of, and of one of its reasons (err.h).

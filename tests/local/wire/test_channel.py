@@ -7,7 +7,7 @@ import gc
 import socket
 import struct
 
-from dask_runner.hub.channel import Channel
+from dask_runner.wire.channel import Channel
 
 
 def test_a_connection_that_is_reset_is_the_end_and_nothing_to_complain_of() -> None:

@@ -7,7 +7,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dask_runner.hub.channel import Channel
+    from dask_runner.wire.channel import Channel
 
 #: Bytes that are carried at a time.
 PIECE = 1 << 16

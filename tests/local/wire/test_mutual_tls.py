@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dask_runner.hub import messages as m
-from dask_runner.hub import mutual_tls
-from dask_runner.hub.mutual_tls import StrangerError
 from dask_runner.meeting import tls
 from dask_runner.meeting.record import Record
+from dask_runner.wire import mutual_tls
+from dask_runner.wire.message import Message, encode
+from dask_runner.wire.mutual_tls import StrangerError, Welcome
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from dask_runner.hub.channel import Channel
+    from dask_runner.wire.channel import Channel
 
 CERTIFICATE, KEY = tls.material()
 HUB = mutual_tls.context(CERTIFICATE, KEY, server=True)
@@ -83,7 +84,7 @@ def as_a_stream(behave: Behave) -> Answer:
     return answer
 
 
-def over_tls(context: ssl.SSLContext, welcome: m.Message | None = None) -> Answer:
+def over_tls(context: ssl.SSLContext, welcome: Message | None = None) -> Answer:
     """Return what answers with this context, and says this."""
 
     async def answer(sock: socket.socket) -> None:
@@ -109,7 +110,7 @@ def reached(
 
 
 def test_both_ends_with_the_key_speak_to_each_other() -> None:
-    heard: list[m.Message | None] = []
+    heard: list[Message | None] = []
 
     async def hub(sock: socket.socket) -> None:
         channel = await mutual_tls.accept(sock.dup(), HUB)
@@ -117,7 +118,7 @@ def test_both_ends_with_the_key_speak_to_each_other() -> None:
         channel.send(m.Finish())
         await channel.closed()
 
-    async def play() -> m.Message | None:
+    async def play() -> Message | None:
         async with listening(hub) as port, asyncio.timeout(PATIENCE):
             channel: Channel = await mutual_tls.connect(record(port), 2)
             channel.send(m.NodeHello("c1"))
@@ -165,7 +166,7 @@ def test_what_is_said_is_not_to_be_read_on_the_way() -> None:
 
 
 def test_a_byte_that_is_changed_on_the_way_ends_the_connection() -> None:
-    ends: list[m.Message | None] = []
+    ends: list[Message | None] = []
 
     async def hub(sock: socket.socket) -> None:
         channel = await mutual_tls.accept(sock.dup(), HUB)
@@ -218,7 +219,7 @@ async def _http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 async def _plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    payload = m.encode(m.NodeHello("c1"))
+    payload = encode(m.NodeHello("c1"))
     writer.write(struct.pack(">I", len(payload)) + payload)
     await reader.read()
 
@@ -274,7 +275,7 @@ def of_an_older_protocol() -> ssl.SSLContext:
 def test_the_hub_refuses_whoever_has_not_the_key(
     context: Callable[[], ssl.SSLContext], why: str
 ) -> None:
-    told: list[m.Message | None] = []
+    told: list[Message | None] = []
 
     async def talk(port: int) -> None:
         sock = await mutual_tls._connected(LOOPBACK, port, 2)  # noqa: SLF001
@@ -333,7 +334,7 @@ async def _mirror(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
     [
         as_a_stream(_ssh),
         as_a_stream(_mirror),
-        over_tls(mutual_tls.context(*OTHER, server=True), m.Welcome()),
+        over_tls(mutual_tls.context(*OTHER, server=True), Welcome()),
         over_tls(HUB),
         over_tls(HUB, m.Ping()),
     ],
@@ -409,7 +410,7 @@ def test_a_node_that_leaves_does_not_wait_for_a_hub_that_stands_still() -> None:
 def test_no_key_is_in_a_file_that_has_a_name() -> None:
     program = """
 import os, sys
-from dask_runner.hub import mutual_tls
+from dask_runner.wire import mutual_tls
 from dask_runner.meeting import tls
 material = tls.material()
 opened = []

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dask_runner.hub import messages as m
-from dask_runner.hub.channel import LIMIT, BlockingChannel, Channel, open_channel
-from dask_runner.hub.messages import ProtocolError
+from dask_runner.wire.channel import LIMIT, BlockingChannel, Channel, open_channel
+from dask_runner.wire.message import Message, ProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +32,7 @@ class Wire:
         return False
 
 
-def sent(*messages: m.Message) -> list[bytes]:
+def sent(*messages: Message) -> list[bytes]:
     """Return the frames of these messages."""
     wire = Wire()
     sender = Channel(None, wire)  # type: ignore[arg-type]
@@ -41,10 +41,10 @@ def sent(*messages: m.Message) -> list[bytes]:
     return wire.frames
 
 
-def received(*data: bytes, frames: int | None = None) -> list[m.Message | None]:
+def received(*data: bytes, frames: int | None = None) -> list[Message | None]:
     """Return what a receiver makes of these bytes, then the end of the stream."""
 
-    async def receive() -> list[m.Message | None]:
+    async def receive() -> list[Message | None]:
         reader = asyncio.StreamReader()
         reader.feed_data(b"".join(data))
         reader.feed_eof()
@@ -100,7 +100,7 @@ def over_a_socket_pair(
 
 
 def test_a_blocking_channel_speaks_to_an_asynchronous_one() -> None:
-    async def answer(sock: socket.socket) -> m.Message | None:
+    async def answer(sock: socket.socket) -> Message | None:
         sock.setblocking(False)
         reader, writer = await asyncio.open_connection(sock=sock)
         channel = Channel(reader, writer)
@@ -114,7 +114,7 @@ def test_a_blocking_channel_speaks_to_an_asynchronous_one() -> None:
         # A socket pair holds some 200 kB: the other end must read meanwhile.
         import threading  # noqa: PLC0415
 
-        heard: list[m.Message | None] = []
+        heard: list[Message | None] = []
         copy = theirs.dup()
         thread = threading.Thread(
             target=lambda: heard.append(asyncio.run(answer(copy)))

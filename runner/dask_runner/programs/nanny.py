@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from distributed.process import AsyncProcess
 
+    from dask_runner.wire.message import Message
+
 _ENDING = (Status.closing, Status.closed, Status.closing_gracefully)
 
 #: Seconds that a restarted worker has to live before it counts as stable.
@@ -57,7 +59,7 @@ class WatchedNanny(Nanny):  # type: ignore[misc]  # Dask has no type information
     def __init__(
         self,
         *args: Any,
-        tell: Callable[[m.Message], None],
+        tell: Callable[[Message], None],
         deaths: int = 0,
         **options: Any,
     ) -> None:

@@ -10,8 +10,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dask_runner.hub import messages as m
-from dask_runner.hub.messages import Message, ProtocolError, decode, encode
+from dask_runner.hub import requests
+from dask_runner.node import messages as of_a_node
+from dask_runner.wire.message import Message, ProtocolError, decode, encode
 from tests.unit.values import PLAIN, values
+
+#: The modules that declare messages: what is imported is declared.
+DECLARE = (m, requests, of_a_node)
 
 
 def messages() -> st.SearchStrategy[Message]:
@@ -82,6 +87,12 @@ def test_what_was_refused_is_shown_but_not_all_of_it() -> None:
     with pytest.raises(ProtocolError) as caught:
         decode(b"x" * 10_000)
     assert len(str(caught.value)) < 100
+
+
+def test_all_messages_are_among_those_that_are_tried() -> None:
+    assert {module.__name__ for module in DECLARE} <= {
+        kind.__module__ for kind in Message.kinds.values()
+    }
 
 
 def test_a_message_without_fields_is_short() -> None:

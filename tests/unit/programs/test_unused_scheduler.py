@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dask_runner.programs.unused import NO_CLIENT, NoClient, is_users
+from dask_runner.programs.unused_scheduler import NO_CLIENT, NoClient, is_users
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dask_runner.mpi.printable import printable
+from dask_runner.printable import printable
 
 
 @pytest.mark.parametrize(

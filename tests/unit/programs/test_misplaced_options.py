@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dask_runner.programs.misplaced import misplaced
+from dask_runner.programs.misplaced_options import misplaced
 
 PLAIN = b"""
 import math, os.path

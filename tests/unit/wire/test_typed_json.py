@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from dask_runner.hub.typed_json import read, write
 from dask_runner.launch.launch import Program
+from dask_runner.wire.typed_json import read, write
 
 
 @dataclass(frozen=True, slots=True)

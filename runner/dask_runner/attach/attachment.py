@@ -17,7 +17,6 @@ from dask_runner.hub.ask import (
     last_word,
     silent,
 )
-from dask_runner.hub.messages import Message
 from dask_runner.hub.requests import (
     AskState,
     AskStop,
@@ -28,6 +27,7 @@ from dask_runner.hub.requests import (
 )
 from dask_runner.launch.own_variables import CLUSTER_VARIABLE
 from dask_runner.meeting import cluster_directory
+from dask_runner.wire.message import Message
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -25,7 +25,7 @@ from dask_runner.hub import messages as m
 from dask_runner.node.system_errors import in_words, root
 from dask_runner.programs import failures, log, user_modules
 from dask_runner.programs.make_worker import MakeWorker, members
-from dask_runner.programs.watched import FAST_RESTARTS, WatchedNanny, pause
+from dask_runner.programs.nanny import FAST_RESTARTS, WatchedNanny, pause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from dask_runner.node.instructions import RunWorkers
     from dask_runner.programs.rank_line import RankLine
     from dask_runner.resources.worker_share import NamedWorker
+    from dask_runner.wire.message import Message
 
 logger = logging.getLogger("distributed")
 
@@ -226,7 +227,7 @@ class Workers:
                 logger.warning("worker %s: %r", name, error)
                 nanny.lost = _reason(nanny) or nanny.lost or error
 
-    def _outcome(self, start: asyncio.Future[None]) -> m.Message:
+    def _outcome(self, start: asyncio.Future[None]) -> Message:
         work = self._work
         error = start.exception()
         if error is None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 CODE = """
 import asyncio, resource, sys, threading
-from dask_runner.hub import threads
+from dask_runner.wire import threads
 
 def limit():
     hard = resource.getrlimit(resource.RLIMIT_NPROC)[1]

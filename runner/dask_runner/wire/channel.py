@@ -10,10 +10,10 @@ import socket
 import struct
 from typing import TYPE_CHECKING
 
-from dask_runner.hub.messages import ProtocolError, decode, encode
+from dask_runner.wire.message import ProtocolError, decode, encode
 
 if TYPE_CHECKING:
-    from dask_runner.hub.messages import Message
+    from dask_runner.wire.message import Message
 
 #: Longest payload in bytes; a longer frame is garbage, not a message of ours. The
 #: longest that we send has a program's arguments, 2 MiB by the kernel's limit.

@@ -1,0 +1,1 @@
+"""What a program outside the launch does with running clusters: find, attach, end."""
