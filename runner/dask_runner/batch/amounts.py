@@ -60,18 +60,18 @@ def parse_memory(value: str | float) -> int:
     whatever its site has set.
     """
     try:
-        if isinstance(value, bool) or (isinstance(value, str) and _bare(value)):
-            raise ValueError
-        size = parse_size(value) if isinstance(value, str) else float(value)
-        if not _MIB <= size <= _LARGEST:
-            raise ValueError
+        size = _size(value)
     except (ValueError, OverflowError):
-        raise ValueError(f"{SIZE_IN_WORDS}, and 1 MiB or more") from None
+        size = 0
+    if not _MIB <= size <= _LARGEST:
+        raise ValueError(f"{SIZE_IN_WORDS}, and 1 MiB or more")
     return math.ceil(size)
 
 
-def _bare(text: str) -> bool:
-    return not text.strip()[-1:].isalpha()
+def _size(value: str | float) -> float:
+    if isinstance(value, str):
+        return parse_size(value) if value.strip()[-1:].isalpha() else 0
+    return 0 if isinstance(value, bool) else float(value)
 
 
 def clock(seconds: int) -> str:

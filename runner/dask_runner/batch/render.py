@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 from jinja2 import meta
-from jinja2.runtime import missing
+from jinja2.utils import missing
 
 from dask_runner.batch import amounts, quoting
 from dask_runner.errors import ConfigError
@@ -74,8 +74,9 @@ class Templates:
                     "configuration; or leave it out",
                 )
             loaders.insert(0, jinja2.FileSystemLoader(directory))
+        self._loader = jinja2.ChoiceLoader(loaders)
         self._environment = jinja2.Environment(
-            loader=jinja2.ChoiceLoader(loaders),
+            loader=self._loader,
             undefined=_NoValue,
             finalize=_only_what_is_written,
             trim_blocks=True,
@@ -97,10 +98,8 @@ class Templates:
         ConfigError
             If it cannot be read.
         """
-        loader = self._environment.loader
-        assert loader is not None
         try:
-            return loader.get_source(self._environment, name)[0]
+            return self._loader.get_source(self._environment, name)[0]
         except _WRONG as error:
             raise _wrong(name, error) from error
 
@@ -173,7 +172,7 @@ class _NoValue(jinja2.StrictUndefined):
     ) -> None:
         if obj is missing and name:
             hint, exc = name, NoValueError
-        super().__init__(hint, obj, name, exc)
+        super().__init__(hint=hint, obj=obj, name=name, exc=exc)
 
 
 def _wrong(name: str, error: Exception) -> ConfigError:
@@ -189,5 +188,5 @@ def _wrong(name: str, error: Exception) -> ConfigError:
     return ConfigError(
         f"the template {where} is wrong: {error}",
         "a template of Jinja whose values all go through filters",
-        "compare it with ours: dask-runner job SYSTEM --show-template",
+        "see one of ours: dask-runner job SYSTEM --show-template",
     )

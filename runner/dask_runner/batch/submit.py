@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from dask_runner.errors import ConfigError, SubmitError, UsageError
 from dask_runner.launch.own_variables import inherited
-from dask_runner.mpi.printable import printable
+from dask_runner.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

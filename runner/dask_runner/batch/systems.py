@@ -26,8 +26,8 @@ class System:
         The rows of :mod:`dask_runner.launch.table` that its ranks may find.
     submit : tuple of tuple of str
         The commands that submit a script, one after the other. The first gets the
-        script on its standard input; ``{NAME}`` is the variable NAME, ``{printed}`` what
-        the command before has printed. Empty where a script has to be in a file.
+        script on its standard input; ``{NAME}`` is the variable NAME, ``{printed}``
+        what the command before has printed. Empty where a script has to be in a file.
     by_hand : str
         What a user types to submit a script that was printed; for messages.
     from_registry : bool

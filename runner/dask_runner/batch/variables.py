@@ -125,7 +125,8 @@ def refuse_unused(
 
 def _of_site(system: System, site: Mapping[str, Any]) -> dict[str, Setting]:
     """Return what a site has set for all systems, and for this one before that."""
-    general, own = {}, {}
+    general: dict[str, Setting] = {}
+    own: dict[str, Setting] = {}
     names = {name.replace("-", "_") for name in BY_NAME}
     for name, value in site.items():
         key = str(name).replace("-", "_")

@@ -17,7 +17,7 @@ from dask_runner.batch.systems import SYSTEMS
 from dask_runner.cli.grammar import click_option
 from dask_runner.cli.play import end
 from dask_runner.cli.usage import as_usage_error
-from dask_runner.errors import UsageError
+from dask_runner.errors import SubmitError, UsageError
 from dask_runner.hub.report import say
 from dask_runner.launch.settings import for_jobs, settle
 from dask_runner.node.follower import NO_RUN
@@ -119,10 +119,30 @@ def job(
                 text = script.submitted(request, site, os.environ, timeout, say)
             else:
                 text = script.script(request, site, os.environ)
-        click.get_binary_stream("stdout").write(text)
+        write(text)
         return 0
 
     end(play, "none")
+
+
+def write(text: bytes) -> None:
+    """Print a text, to its end.
+
+    Raises
+    ------
+    SubmitError
+        If nobody reads it, or the disk is full.
+    """
+    try:
+        # Nothing stays in a buffer, about which Python would complain at its end.
+        while text:
+            text = text[os.write(sys.stdout.fileno(), text) :]
+    except OSError as error:
+        raise SubmitError(
+            f"the script cannot be printed: {error.strerror}",
+            "a command that reads it, such as sbatch, or a file",
+            "look at what that command says, or leave it out to see the script",
+        ) from error
 
 
 def check(args: Sequence[str], verbs: Mapping[str, click.Command]) -> None:

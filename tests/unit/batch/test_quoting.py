@@ -125,7 +125,9 @@ def test_htcondor_reads_the_words_or_they_are_refused(words: list[str]) -> None:
     try:
         written = quoting.htcondor_words(words)
     except ConfigError:
-        assert any(len(word.splitlines()) > 1 or not word.isprintable() for word in words)
+        assert any(
+            len(word.splitlines()) > 1 or not word.isprintable() for word in words
+        )
         return
     assert written.splitlines() == [written]
     assert words_of(submitted(written)) == words

@@ -34,14 +34,16 @@ def test_it_may_include_our_parts(tmp_path: Path) -> None:
 def test_a_variable_without_a_value_tells_its_name(tmp_path: Path) -> None:
     templates = site(tmp_path, slurm="{{ partition | plain }}")
 
-    with pytest.raises(NoValueError, match="^partition$"):
+    with pytest.raises(NoValueError, match=r"^partition$"):
         templates.render("slurm.j2", {})
 
 
 @pytest.mark.parametrize(
     "text",
-    ["{{ a }}", "{{ a ~ 'b' }}", "{{ 'b' }}", "{{ [1] }}", "{{ a | plain ~ 'b' }}"]
-    + ["{{ a | label }}", "{{ 1.5 }}"],
+    [
+        *("{{ a }}", "{{ a ~ 'b' }}", "{{ 'b' }}", "{{ [1] }}", "{{ 1.5 }}"),
+        *("{{ a | plain ~ 'b' }}", "{{ a | label }}"),
+    ],
 )
 def test_a_value_that_no_filter_has_written_gets_into_no_script(
     tmp_path: Path, text: str
@@ -50,6 +52,11 @@ def test_a_value_that_no_filter_has_written_gets_into_no_script(
 
     with pytest.raises(ConfigError, match=r"gone through none of the filters|has no"):
         templates.render("slurm.j2", {"a": "x"})
+
+
+def made(templates: Templates) -> str:
+    templates.variables("slurm.j2")
+    return templates.render("slurm.j2", {"a": 1})
 
 
 @pytest.mark.parametrize(
@@ -70,8 +77,7 @@ def test_a_wrong_template_is_told_in_three_parts(
     templates = site(tmp_path, slurm=text)
 
     with pytest.raises((ConfigError, NoValueError), match=told) as caught:
-        templates.variables("slurm.j2")
-        templates.render("slurm.j2", {"a": 1})
+        made(templates)
 
     if isinstance(caught.value, ConfigError):
         assert caught.value.needed

@@ -106,8 +106,8 @@ def containers(document: dict[str, Any]) -> list[dict[str, Any]]:
 def test_a_script_ends_with_one_line_break_and_has_no_empty_places(
     system: System,
 ) -> None:
-    for given in ({}, full(system)):
-        text = written(system.name, given=given)
+    for options in ({}, full(system)):
+        text = written(system.name, given=options)
 
         assert text.endswith("\n")
         assert not text.endswith("\n\n")
@@ -180,7 +180,10 @@ def test_without_an_image_the_job_runs_what_is_on_its_path() -> None:
 
 
 def test_a_site_may_start_ranks_and_images_in_its_own_way() -> None:
-    given = {"launcher": "srun --mpi=pmix", "container": "singularity run --bind '/a b'"}
+    given = {
+        "launcher": "srun --mpi=pmix",
+        "container": "singularity run --bind '/a b'",
+    }
 
     text = written("slurm", "-m", "mod", given=given)
 
@@ -192,9 +195,9 @@ def test_a_site_may_start_ranks_and_images_in_its_own_way() -> None:
 
 @IN_KUBERNETES
 def test_kubernetes_takes_the_document(name: str, schema: str) -> None:
-    for given in ({}, full(BY_NAME[name])):
+    for options in ({}, full(BY_NAME[name])):
         document = yaml.safe_load(
-            written(name, given=given, extra=("namespace=lab",))
+            written(name, given=options, extra=("namespace=lab",))
         )
         assert document["metadata"]["namespace"] == "lab"
         if name == "kubernetes":
@@ -207,12 +210,13 @@ def test_kubernetes_takes_the_document(name: str, schema: str) -> None:
 
 
 def test_aws_batch_takes_the_document() -> None:
-    for given in ({}, full(BY_NAME["awsbatch"]) | {"time": "30s"}):
-        extra = ("instance_type=p4d", "job_role=arn:aws:iam::1:role/x") if given else ()
-        document = json.loads(written("awsbatch", given=given, extra=extra))
+    own = ("instance_type=p4d", "job_role=arn:aws:iam::1:role/x")
+    short = full(BY_NAME["awsbatch"]) | {"time": "30s"}
+    for options, extra in (({}, ()), (short, own)):
+        document = json.loads(written("awsbatch", given=options, extra=extra))
 
         valid(document, "RegisterJobDefinition")
-        if given:
+        if options:
             # AWS refuses less.
             assert document["timeout"] == {"attemptDurationSeconds": 60}
 
@@ -232,9 +236,7 @@ def test_the_schemas_refuse_what_is_wrong() -> None:
 def test_the_launcher_of_the_script_is_one_that_we_recognise(system: System) -> None:
     last = written(system.name).splitlines()[-1].removeprefix("exec ").split()[0]
 
-    starts = {
-        row.start.split()[0] for row in LAUNCHERS if row.name in system.launchers
-    }
+    starts = {row.start.split()[0] for row in LAUNCHERS if row.name in system.launchers}
     alike = {"mpirun": "mpiexec"}
     assert last in {alike.get(word, word) for word in starts}
 
@@ -321,14 +323,13 @@ def test_htcondor_gets_the_arguments_as_they_were_given(args: list[str]) -> None
     TEXT,
     st.sampled_from(SYSTEMS),
 )
-def test_no_value_becomes_a_line_of_its_own(key: str, text: str, system: System) -> None:
-    plain = {key: "x"}
+def test_no_value_becomes_a_line_of_its_own(
+    key: str, text: str, system: System
+) -> None:
     try:
-        want = written(system.name, given=plain)
+        want = written(system.name, given={key: "x"})
         made = written(system.name, given={key: text})
-    except RunnerError as error:
-        assert error.needed
-        assert error.do
+    except RunnerError:
         return
     # An image is a word of a shell, in which a break of a line is one of a word.
     own = text.count("\n") if key == "image" and system in SHELLS else 0

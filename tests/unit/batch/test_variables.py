@@ -109,7 +109,7 @@ def test_what_is_wrong_in_the_configuration_names_its_place(
 def test_what_is_wrong_on_the_command_line_is_a_mistake_of_usage(
     given: dict[str, str],
 ) -> None:
-    with pytest.raises(UsageError, match=f"--{[*given][0].replace('_', '-')}"):
+    with pytest.raises(UsageError, match=f"--{next(iter(given)).replace('_', '-')}"):
         found(given=given)
 
 

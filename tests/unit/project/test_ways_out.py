@@ -32,6 +32,7 @@ CLASSES = {
     "ConfigError": 2,
     "AssemblyError": 2,
     "LostError": 2,
+    "SubmitError": 2,
     "Failed": 2,
     "_Trap": 3,
     "Finding": 3,

@@ -1,0 +1,191 @@
+"""The scripts for shells, read by real shells: the arguments arrive, and no more."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dask_runner.batch import script
+from dask_runner.batch.script import Request
+from dask_runner.batch.systems import BY_NAME
+from dask_runner.errors import RunnerError
+from tests.unit.batch.values import ARGS, TEXT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NAMES = ("slurm", "pbs", "lsf", "sge", "oar")
+SHELLS = [name for name in ("sh", "dash", "bash") if shutil.which(name)]
+SITE = {"sge": {"parallel_environment": "mpi"}}
+
+#: What stands in for the program that starts the ranks: it writes down its words.
+RECORDER = '#!/bin/sh\nprintf "%s\\0" "$@" >>"$RECORD"\n'
+#: Two hosts with three CPUs each, as each system tells.
+HOSTS = "c1\nc1\nc1\nc2\nc2\nc2\n"
+PE_HOSTS = "c1 3 all.q@c1 UNDEFINED\nc2 3 all.q@c2 UNDEFINED\n"
+
+
+class Place:
+    """A directory in which a script runs, and what its launcher was told there."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.image = path / "an image's name"
+        self.image.touch()
+        (path / "bin").mkdir()
+        for name in ("srun", "mpiexec"):
+            (path / "bin" / name).write_text(RECORDER)
+            (path / "bin" / name).chmod(0o755)
+        (path / "hosts").write_text(HOSTS)
+        (path / "pe_hosts").write_text(PE_HOSTS)
+        (path / "tmp").mkdir()
+        self.environ = {
+            "PATH": f"{path}/bin:{os.environ['PATH']}",
+            "RECORD": f"{path}/record",
+            "TMPDIR": f"{path}/tmp",
+            "PBS_O_WORKDIR": str(path),
+            "PBS_NODEFILE": f"{path}/hosts",
+            "OAR_NODEFILE": f"{path}/hosts",
+            "PE_HOSTFILE": f"{path}/pe_hosts",
+        }
+        self.before = self.files()
+
+    def run(self, shell: str, text: bytes) -> list[str]:
+        """Run a script; return the words that its launcher got."""
+        (self.path / "record").write_bytes(b"")
+        done = subprocess.run(
+            [shell, "-s"],
+            input=text,
+            cwd=self.path,
+            env=self.environ,
+            capture_output=True,
+            check=False,
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"", b""), text
+        assert self.files() == self.before, text
+        words = os.fsdecode((self.path / "record").read_bytes()).split("\0")[:-1]
+        # OAR's script makes a file of a new name each time.
+        return [re.sub(r"/tmp/tmp\.\w+$", "/tmp/NEW", word) for word in words]
+
+    def files(self) -> set[str]:
+        """Return what is there, beside what jobs of their own write."""
+        ours = {"record", "tmp/dask-runner-ranks"}
+        found = {str(one.relative_to(self.path)) for one in self.path.rglob("*")}
+        return found - ours
+
+
+@contextmanager
+def place() -> Iterator[Place]:
+    with tempfile.TemporaryDirectory() as name:
+        yield Place(Path(name))
+
+
+def written(name: str, args: list[str], given: dict[str, Any]) -> bytes:
+    return script.script(Request(BY_NAME[name], tuple(args), given), SITE, {})
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_shell_finds_no_fault_in_it(name: str, shell: str) -> None:
+    used = {"nodes": "2", "cpus_per_task": "3", "time": "1h", "partition": "x"}
+    for options in ({"image": "/x.sif"}, used | {"image": "/x y.sif"}):
+        text = written(name, ["script.py", "it's $a"], options)
+        subprocess.run([shell, "-n"], input=text, check=True)
+
+
+@settings(max_examples=20)
+@given(ARGS, TEXT)
+@pytest.mark.parametrize("name", NAMES)
+def test_the_launcher_gets_the_arguments_as_they_were_given(
+    name: str, args: list[str], option: str
+) -> None:
+    with place() as there:
+        container = ["apptainer", "run", "--bind", option]
+        given = {"image": str(there.image), "container": container}
+        text = written(name, ["script.py", *args], given)
+
+        for shell in SHELLS:
+            words = there.run(shell, text)
+
+            command = [*container, str(there.image), "script.py", *args]
+            assert words[-len(command) :] == command
+
+
+@settings(max_examples=20)
+@given(st.sampled_from(["job_name", "partition", "account", "output"]), TEXT)
+@pytest.mark.parametrize("name", NAMES)
+def test_no_value_of_an_option_becomes_code(name: str, key: str, text: str) -> None:
+    with place() as there:
+        given = {"image": str(there.image)}
+        want = there.run("sh", written(name, ["serve"], given))
+        try:
+            made = written(name, ["serve"], given | {key: text})
+        except RunnerError:
+            return
+        assert there.run("sh", made) == want
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "first"),
+    [
+        ("pbs", {}, ["-n", "6"]),
+        ("lsf", {"nodes": "2", "ntasks_per_node": "3"}, ["-n", "6"]),
+        ("sge", {}, ["-machinefile", "RANKS", "-n", "2"]),
+        ("sge", {"ntasks_per_node": "2"}, ["-machinefile", "RANKS", "-n", "4"]),
+        ("oar", {"ntasks_per_node": "2"}, ["-machinefile", "NEW", "-n", "4"]),
+    ],
+)
+def test_there_are_so_many_ranks_as_hosts_have_places(
+    name: str, given: dict[str, str], first: list[str]
+) -> None:
+    with place() as there:
+        image = {"image": str(there.image)}
+
+        words = there.run("sh", written(name, ["serve"], given | image))
+
+        names = {
+            "RANKS": f"{there.path}/tmp/dask-runner-ranks",
+            "NEW": f"{there.path}/tmp/NEW",
+        }
+        assert words[: len(first)] == [names.get(word, word) for word in first]
+        if name == "sge":
+            hosts = Path(names["RANKS"]).read_text().split()
+            each = int(first[-1]) // 2
+            assert hosts == ["c1"] * each + ["c2"] * each
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_image_that_cannot_be_read_is_told_before_a_rank_starts(name: str) -> None:
+    with place() as there:
+        text = written(name, ["serve"], {"image": "/no/such $(touch x).sif"})
+
+        done = subprocess.run(
+            ["sh", "-s"],
+            input=text,
+            cwd=there.path,
+            env=there.environ,
+            capture_output=True,
+            check=False,
+        )
+
+        assert done.returncode == 78
+        assert b"cannot read the image /no/such $(touch x).sif\n" in done.stderr
+        assert b"you can: " in done.stderr
+        assert there.files() == there.before
+
+
+def test_an_image_in_a_registry_is_left_to_apptainer() -> None:
+    with place() as there:
+        text = written("slurm", ["serve"], {"image": "docker://x/y:1"})
+
+        assert there.run("sh", text)[-2:] == ["docker://x/y:1", "serve"]
