@@ -215,9 +215,17 @@ class Jobs:
     def batch(self, *args: str, env: dict[str, str] | None = None) -> "Batch":
         """Submit ``sbatch ARGS``; its output goes into the file ``out``."""
         line = ["sbatch", "--parsable", "--output=out", *args]
-        self._written.add("out")
+        return self.queued(self.shell(*line, env=env).strip())
+
+    def queued(self, number: str) -> "Batch":
+        """Take a job that was submitted from here; its output is the file ``out``."""
+        self.makes("out")
         self._idle = False
-        return Batch(self, self.shell(*line, env=env).strip())
+        return Batch(self, number)
+
+    def makes(self, name: str) -> None:
+        """Know of a file in the directory that is not a job's."""
+        self._written.add(name)
 
     def read(self, name: str) -> str:
         """Return the text of a file in the directory."""

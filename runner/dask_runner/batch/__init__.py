@@ -1,1 +1,1 @@
-"""Batch systems: a script for each, by templates, and how it is submitted."""
+"""Batch systems: a job script for each, by templates, and how it is submitted."""

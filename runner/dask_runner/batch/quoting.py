@@ -1,7 +1,7 @@
 """How a text is written so that a system reads it, and nothing else, back.
 
 Each function is a filter of the templates. A text that a language cannot hold is
-refused: no value may become a part of the script that it stands in.
+refused: no value may become a part of the job script that it stands in.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dask_runner.launch.numbers import quoted
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-#: One word of an option in a comment of a script, for all systems: some split it at
+#: One word of an option in a comment of a job script, for all systems: some split it at
 #: spaces, some read quotes and backslashes there, and # begins a comment.
 _PLAIN = re.compile(r"""[^\s"'`\\#\x00-\x1f\x7f-\x9f-][^\s"'`\\#\x00-\x1f\x7f-\x9f]*""")
 PLAIN_IN_WORDS = "a word without spaces, quotes, backslashes and #, not after a dash"
@@ -139,7 +139,7 @@ def _unicode(text: str) -> str:
 
 def _refusal(text: str, needed: str) -> ConfigError:
     return ConfigError(
-        f"{quoted(text)} cannot be written into this script",
+        f"{quoted(text)} cannot be written into this job script",
         needed,
         "give it another name, or reach it by a link with a plain one",
     )

@@ -1,4 +1,4 @@
-"""A script from its template and the values of its variables."""
+"""A job script from its template and the values of its variables."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dask_runner.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-#: Filters whose text may stand in a script as it is.
+#: Filters whose text may stand in a job script as it is.
 _WRITING: dict[str, Callable[[Any], object]] = {
     "shell": quoting.shell,
     "plain": quoting.plain,
@@ -121,7 +121,7 @@ class Templates:
         return found
 
     def render(self, name: str, values: Mapping[str, Any]) -> str:
-        """Return the script.
+        """Return the job script.
 
         Raises
         ------
@@ -149,7 +149,7 @@ def _writing(write: Callable[[Any], object]) -> Callable[[Any], _Written]:
 
 
 def _only_what_is_written(value: Any) -> Any:
-    # No value gets into a script as it came, whatever a site's template forgets.
+    # No value gets into a job script as it came, whatever a site's template forgets.
     if isinstance(value, (_Written, int, jinja2.Undefined)):
         return value
     raise TypeError(

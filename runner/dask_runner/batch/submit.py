@@ -1,4 +1,4 @@
-"""Hand a script to a batch system's own command, and say what became of it."""
+"""Hand a job script to a batch system's own command, and say what became of it."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ _SHOWN = 20
 
 
 def commands(system: System, environ: Mapping[str, str]) -> list[tuple[str, ...]]:
-    """Return the commands that submit a script, the first words as paths.
+    """Return the commands that submit a job script, the first words as paths.
 
     Raises
     ------
     UsageError
-        If the system takes no script but one in a file.
+        If the system takes no job script but one in a file.
     ConfigError
         If a command is not on the PATH.
     """
     if not system.submit:
         raise UsageError(
-            f"--submit: {system.title} takes scripts from files alone",
-            "a script in a file, which is there when the job starts",
+            f"--submit: {system.title} takes job scripts from files alone",
+            "a job script in a file, which is there when the job starts",
             f"dask-runner job {system.name} ... {system.by_hand}",
         )
     found = []
@@ -134,7 +134,7 @@ def _run(
         raise SubmitError(
             f"{name} ended with {how}{_words(done.stderr or done.stdout)}",
             "a job that the batch system accepts",
-            "correct what it complains of; see the script without --submit",
+            "correct what it complains of; see the job script without --submit",
         )
     return done
 

@@ -25,11 +25,11 @@ class System:
     launchers : tuple of str
         The rows of :mod:`dask_runner.launch.table` that its ranks may find.
     submit : tuple of tuple of str
-        The commands that submit a script, one after the other. The first gets the
-        script on its standard input; ``{NAME}`` is the variable NAME, ``{printed}``
-        what the command before has printed. Empty where a script has to be in a file.
+        The commands that submit a job script, one after the other. The first gets the
+        job script on its standard input; ``{NAME}`` is the variable NAME, ``{printed}``
+        what the command before has printed. Empty where it has to be in a file.
     by_hand : str
-        What a user types to submit a script that was printed; for messages.
+        What a user types to submit a job script that was printed; for messages.
     from_registry : bool
         Whether images come from a registry, not from a file.
     defaults : mapping
@@ -64,7 +64,7 @@ SYSTEMS: tuple[System, ...] = (
         "oar",
         "OAR",
         _MPIEXEC,
-        # It reads no script from standard input, and starts it as a file.
+        # It reads no job script from standard input, and starts it as a file.
         (),
         "> job.sh && chmod +x job.sh && oarsub -S ./job.sh",
     ),

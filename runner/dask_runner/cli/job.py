@@ -1,4 +1,4 @@
-"""``dask-runner job``: print a script for a batch system, or submit it.
+"""``dask-runner job``: print a job script for a batch system, or submit it.
 
 It only prints, so it works inside an image, where no command of the batch system is.
 Every ``dask`` command loads this module, as :mod:`dask_runner.cli.commands`.
@@ -67,12 +67,12 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option(
     "--show-template",
     is_flag=True,
-    help="Print the template in place of a script, as a start for your own.",
+    help="Print the template in place of a job script, as a start for your own.",
 )
 @click.option(
     "--submit",
     is_flag=True,
-    help="Submit the script with the command of the system, which has to be here.",
+    help="Submit the job script with the command of the system, which has to be here.",
 )
 @click.option(
     "--timeout",
@@ -106,19 +106,19 @@ def job(
 
     def play() -> int:
         # --help and other verbs need no templates.
-        from dask_runner.batch import script  # noqa: PLC0415
+        from dask_runner.batch import job_script  # noqa: PLC0415
 
-        system = script.system_of(name)
-        request = script.Request(system, args, given, extra, no_image)
+        system = job_script.system_of(name)
+        asked = job_script.Job(system, args, given, extra, no_image)
         site = for_jobs(os.environ)
         if show_template:
-            text = script.template(request, site, os.environ)
+            text = job_script.template(asked, site, os.environ)
         else:
             check(args, verbs)
             if submit:
-                text = script.submitted(request, site, os.environ, timeout, say)
+                text = job_script.submitted(asked, site, os.environ, timeout, say)
             else:
-                text = script.script(request, site, os.environ)
+                text = job_script.make(asked, site, os.environ)
         write(text)
         return 0
 
@@ -139,9 +139,9 @@ def write(text: bytes) -> None:
             text = text[os.write(sys.stdout.fileno(), text) :]
     except OSError as error:
         raise SubmitError(
-            f"the script cannot be printed: {error.strerror}",
+            f"the job script cannot be printed: {error.strerror}",
             "a command that reads it, such as sbatch, or a file",
-            "look at what that command says, or leave it out to see the script",
+            "look at what that command says, or leave it out to see the job script",
         ) from error
 
 

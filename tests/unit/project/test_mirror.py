@@ -38,7 +38,7 @@ ELSEWHERE = {
     "attach/attachment": "local/test_attach.py",
     "attach/clusters": "local/test_serve.py",
     "batch/options": "unit/batch/test_variables.py",
-    "batch/systems": "unit/batch/test_script.py",
+    "batch/systems": "unit/batch/test_job_script.py",
     "cli/check": "local/test_check.py",
     "cli/commands": "local/test_command.py",
     "cli/grammar": "unit/cli/test_usage.py",

@@ -13,8 +13,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dask_runner.batch import script, submit
-from dask_runner.batch.script import Request
+from dask_runner.batch import job_script, submit
+from dask_runner.batch.job_script import Job
 from dask_runner.batch.systems import BY_NAME, SYSTEMS, System
 from dask_runner.errors import ConfigError, RunnerError, UsageError
 from dask_runner.launch.detect import LAUNCHERS, detect
@@ -70,8 +70,8 @@ def written(
     site: dict[str, Any] | None = None,
     **how: Any,
 ) -> str:
-    request = Request(BY_NAME[name], args or ("script.py",), given or {}, **how)
-    return script.script(request, SITE if site is None else site, {}).decode()
+    job = Job(BY_NAME[name], args or ("script.py",), given or {}, **how)
+    return job_script.make(job, SITE if site is None else site, {}).decode()
 
 
 def full(system: System) -> dict[str, Any]:
@@ -355,22 +355,22 @@ def test_an_image_that_has_no_value_may_be_left_out() -> None:
 
 
 def test_a_name_that_is_no_unicode_stays_as_it_is_in_a_shell() -> None:
-    request = Request(BY_NAME["slurm"], ("caf\udce9.py",))
+    job = Job(BY_NAME["slurm"], ("caf\udce9.py",))
 
-    assert b"'caf\xe9.py'" in script.script(request, SITE, {})
+    assert b"'caf\xe9.py'" in job_script.make(job, SITE, {})
 
 
 def test_an_unknown_system_is_told_with_the_known_ones() -> None:
     with pytest.raises(UsageError, match="no batch system 'slrum'") as caught:
-        script.system_of("slrum")
+        job_script.system_of("slrum")
 
     assert "slurm, pbs, lsf" in caught.value.needed
-    assert script.system_of("slurm") is BY_NAME["slurm"]
+    assert job_script.system_of("slurm") is BY_NAME["slurm"]
 
 
 def test_a_template_can_be_shown_and_is_what_a_site_starts_from(tmp_path: Path) -> None:
     for system in SYSTEMS:
-        text = script.template(Request(system), {}, {})
+        text = job_script.template(Job(system), {}, {})
         (tmp_path / system.template).write_bytes(text)
         assert written(system.name, given={"templates": str(tmp_path)}) == written(
             system.name
@@ -379,8 +379,8 @@ def test_a_template_can_be_shown_and_is_what_a_site_starts_from(tmp_path: Path) 
 
 def test_what_the_commands_need_is_told_before_one_of_them_runs() -> None:
     assert submit.needed(BY_NAME["awsbatch"]) == {"job_name", "partition"}
-    request = Request(BY_NAME["awsbatch"], ("script.py",))
+    job = Job(BY_NAME["awsbatch"], ("script.py",))
     here = {"PATH": str(Path(__file__).parent)}
 
     with pytest.raises(ConfigError, match="no aws on the PATH"):
-        script.submitted(request, SITE, here, 1, print)
+        job_script.submitted(job, SITE, here, 1, print)

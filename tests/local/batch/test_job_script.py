@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dask_runner.batch import script
-from dask_runner.batch.script import Request
+from dask_runner.batch import job_script
+from dask_runner.batch.job_script import Job
 from dask_runner.batch.systems import BY_NAME
 from dask_runner.errors import RunnerError
 from tests.unit.batch.values import ARGS, TEXT
@@ -91,7 +91,7 @@ def place() -> Iterator[Place]:
 
 
 def written(name: str, args: list[str], given: dict[str, Any]) -> bytes:
-    return script.script(Request(BY_NAME[name], tuple(args), given), SITE, {})
+    return job_script.make(Job(BY_NAME[name], tuple(args), given), SITE, {})
 
 
 @pytest.mark.parametrize("shell", SHELLS)

@@ -1,4 +1,4 @@
-"""Make the script of a job, and submit it where that is asked for."""
+"""Make the job script of a job, and submit it where that is asked for."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class Job:
     """A job that is asked for.
 
     Attributes
@@ -62,28 +62,24 @@ def system_of(name: str) -> System:
     return BY_NAME[name]
 
 
-def template(
-    request: Request, site: Mapping[str, Any], environ: Mapping[str, str]
-) -> bytes:
-    """Return the text of the template that the request takes.
+def template(job: Job, site: Mapping[str, Any], environ: Mapping[str, str]) -> bytes:
+    """Return the text of the template that the job takes.
 
     Raises
     ------
     ConfigError
         If it cannot be read, or the configuration is wrong.
     """
-    found = _find(request, site, environ)
-    return os.fsencode(_templates(found).source(request.system.template))
+    found = _find(job, site, environ)
+    return os.fsencode(_templates(found).source(job.system.template))
 
 
-def script(
-    request: Request, site: Mapping[str, Any], environ: Mapping[str, str]
-) -> bytes:
-    """Return the script of a job.
+def make(job: Job, site: Mapping[str, Any], environ: Mapping[str, str]) -> bytes:
+    """Return the job script of a job.
 
     Parameters
     ----------
-    request : Request
+    job : Job
     site : mapping
         What Dask's configuration has below ``runner.job``.
     environ : mapping
@@ -91,16 +87,16 @@ def script(
     Raises
     ------
     UsageError
-        If the request is wrong.
+        If the job is wrong.
     ConfigError
         If a variable has no value, or the configuration or a template is wrong.
     """
-    found = _find(request, site, environ)
-    return _written(request, found)
+    found = _find(job, site, environ)
+    return _written(job, found)
 
 
 def submitted(
-    request: Request,
+    job: Job,
     site: Mapping[str, Any],
     environ: Mapping[str, str],
     timeout: float,
@@ -110,10 +106,10 @@ def submitted(
 
     Parameters
     ----------
-    request : Request
+    job : Job
     site : mapping
     environ : mapping
-        As for :func:`script`.
+        As for :func:`make`.
     timeout : float
         Seconds for each command.
     say : callable
@@ -122,14 +118,14 @@ def submitted(
     Raises
     ------
     UsageError, ConfigError
-        As :func:`script`; also if there is no such command here.
+        As :func:`make`; also if there is no such command here.
     SubmitError
         If a command fails, or does not end in time.
     """
-    system = request.system
+    system = job.system
     chain = submit.commands(system, environ)
-    found = _find(request, site, environ)
-    written = _written(request, found)
+    found = _find(job, site, environ)
+    written = _written(job, found)
     for name in sorted(submit.needed(system) - found.keys()):
         raise _no_value(name, f"submitting to {system.title}", system)
     plain = {name: setting.value for name, setting in found.items()}
@@ -137,20 +133,20 @@ def submitted(
 
 
 def _find(
-    request: Request, site: Mapping[str, Any], environ: Mapping[str, str]
+    job: Job, site: Mapping[str, Any], environ: Mapping[str, str]
 ) -> dict[str, Setting]:
-    return find(request.system, request.given, request.extra, site, environ)
+    return find(job.system, job.given, job.extra, site, environ)
 
 
 def _templates(found: Mapping[str, Setting]) -> Templates:
     return Templates(found["templates"].value if "templates" in found else None)
 
 
-def _written(request: Request, found: Mapping[str, Setting]) -> bytes:
-    system, templates = request.system, _templates(found)
+def _written(job: Job, found: Mapping[str, Setting]) -> bytes:
+    system, templates = job.system, _templates(found)
     looked_at = templates.variables(system.template) | submit.needed(system)
     refuse_unused(system, found, looked_at)
-    made = values(found, request.args, no_image=request.no_image)
+    made = values(found, job.args, no_image=job.no_image)
     try:
         text = templates.render(system.template, made)
     except NoValueError as error:
