@@ -72,8 +72,8 @@ SYSTEMS: tuple[System, ...] = (
         "htcondor",
         "HTCondor",
         ("htcondor",),
-        (("condor_submit", "-"),),
-        "| condor_submit -",
+        (("condor_submit", "-terse", "-"),),
+        "| condor_submit -terse -",
         # It starts a program by its path.
         defaults={"container": ["/usr/bin/apptainer", "run"]},
     ),
