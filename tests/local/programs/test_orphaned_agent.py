@@ -24,7 +24,8 @@ SCRIPT = Path(__file__).parents[1] / "scripts" / "imports_for_ever.py"
 def agent(tmp_path: Path) -> Iterator[tuple[int, int, int]]:
     """A parent, its child that imports, and a fork of the child: their numbers."""
     tmp_path.chmod(0o700)
-    (tmp_path / "rank" / "played").mkdir(parents=True)
+    (tmp_path / "rank").mkdir(mode=0o700)  # another is not its own
+    (tmp_path / "rank" / "played").mkdir()
     (tmp_path / "rank" / "played" / "log").write_text("x")
     with subprocess.Popen(
         [sys.executable, str(SCRIPT), str(tmp_path / "rank"), str(record(tmp_path))],
