@@ -384,3 +384,19 @@ def test_what_the_commands_need_is_told_before_one_of_them_runs() -> None:
 
     with pytest.raises(ConfigError, match="no aws on the PATH"):
         job_script.submitted(job, SITE, here, 1, print)
+
+
+def test_the_readme_has_a_row_for_each_system() -> None:
+    readme = (Path(__file__).resolve().parents[3] / "README.md").read_text()
+    marked = readme.partition("<!-- systems -->")[2].partition("<!-- end -->")[0]
+    rows = [
+        [cell.strip().replace("\0", "|") for cell in line.split("|")[1:-1]]
+        for line in marked.replace("\\|", "\0").splitlines()[3:]
+    ]
+
+    assert [(row[0], row[1]) for row in rows] == [
+        (f"`{system.name}`", system.title) for system in SYSTEMS
+    ]
+    assert [row[3].replace("`", "") for row in rows] == [
+        system.by_hand for system in SYSTEMS
+    ]
