@@ -87,6 +87,8 @@ class Process(SocketPeer):
     def __init__(self, name: Source, events: asyncio.Queue[Event]) -> None:
         super().__init__(name, events)
         self._status: asyncio.Future[int] | None = None
+        # Set when it is known which process it is, or that there will be none.
+        self._known = asyncio.Event()
 
     def use(self, channel: Channel) -> None:
         """Use a channel for messages; count kills for memory from now on."""
@@ -141,11 +143,15 @@ class Process(SocketPeer):
     def _await(self, pid: int, end: Coroutine[Any, Any, int]) -> asyncio.Future[int]:
         self.pid = pid
         self._status = status = asyncio.ensure_future(end)
+        self._known.set()
         _AWAITED.add(pid)
         status.add_done_callback(lambda _: _AWAITED.discard(pid))
         return status
 
     async def _wait(self) -> Ended | None:
+        # One that becomes a command closes its lifeline, perhaps before the agent has
+        # told of its birth.
+        await self._known.wait()
         if self._status is None:
             return None
         status = await self._status
@@ -156,6 +162,7 @@ class Process(SocketPeer):
         self.signal(signal.SIGKILL)
         if self._status is None:
             super().kill()
+            self._known.set()
 
     def signal(self, number: int) -> None:
         """Send a signal to the process and to all that it has started."""
