@@ -10,7 +10,7 @@ import os
 import tarfile
 import zlib
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, Self, cast
 
 from dask_runner.mpi.abi.bounds import MOST_HEADERS
 
@@ -200,6 +200,29 @@ class Forward(_Bounded):
         return taken
 
 
+# They are not in typeshed. The other two kinds of HeaderError are the archive's end.
+_WRONG_HEADER = (
+    tarfile.InvalidHeaderError,  # type: ignore[attr-defined]
+    tarfile.TruncatedHeaderError,  # type: ignore[attr-defined]
+)
+
+
+class _Member(tarfile.TarInfo):
+    """A member whose header has to be right.
+
+    A ``TarFile`` takes a wrong header for the end of the archive, unless it is the
+    first one (``TarFile.next``). What follows would count as not there.
+    """
+
+    @classmethod
+    def fromtarfile(cls, tarfile_: tarfile.TarFile) -> Self:
+        """Read the next member."""
+        try:
+            return super().fromtarfile(tarfile_)
+        except _WRONG_HEADER as error:
+            raise tarfile.ReadError(f"a header that is wrong: {error}") from error
+
+
 def members(
     source: Direct | Forward, budget: Budget
 ) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
@@ -207,6 +230,7 @@ def members(
     with tarfile.open(
         fileobj=cast("BinaryIO", source),
         mode="r:",
+        tarinfo=_Member,
         # The names are those of the image, whatever this machine's encoding is.
         encoding="utf-8",
         errors="surrogateescape",
