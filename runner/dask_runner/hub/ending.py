@@ -253,7 +253,9 @@ class Ending:
             await _within(max(self._late_until - time.monotonic(), 0.0), everyone)
         for node in roster.nodes:
             node.channel.send(m.Finish())
-        await _within(LEAVE_SECONDS, self._until(lambda: roster.only(0)))
+        await _within(
+            LEAVE_SECONDS, self._until(lambda: roster.has_only_the_node_of(0))
+        )
         return status
 
     @property

@@ -11,11 +11,10 @@ import socket
 import time
 from typing import TYPE_CHECKING, Self
 
-from dask_runner.errors import ConfigError
 from dask_runner.hub import messages as m
 from dask_runner.hub.cluster import Cluster
 from dask_runner.hub.listener import Door
-from dask_runner.hub.naming import Naming
+from dask_runner.hub.naming import Naming, be_named
 from dask_runner.hub.report import Reporter
 from dask_runner.hub.requests import Request
 from dask_runner.launch.slurm import end_time
@@ -127,18 +126,7 @@ class Hub:
 
     async def be_named(self) -> None:
         """Keep the cluster's record in the cluster directory, until it is cancelled."""
-        naming = self._naming
-        try:
-            await naming.claim()
-        except ConfigError as error:
-            self.cluster.has_no_name(error)
-            return
-        self.cluster.has_name(naming.name)
-        try:
-            naming.add_address(await self.cluster.scheduler_address())
-            await naming.keep()
-        except ConfigError as error:
-            self.cluster.has_lost_its_name(error)
+        await be_named(self._naming, self.cluster.shared, self.cluster.fail)
 
     def withdraw(self) -> None:
         """Remove the cluster's record from the cluster directory."""

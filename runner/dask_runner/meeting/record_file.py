@@ -36,7 +36,7 @@ class TakenError(BadRecordError):
     """A file of that name exists already."""
 
 
-def lay(path: Path, text: str, mark: str = "") -> bool:
+def write_if_absent(path: Path, text: str, mark: str = "") -> bool:
     """Write a file as :func:`write` does if none of its name exists; return whether.
 
     Raises

@@ -180,3 +180,8 @@ class Connection:
         self._end()
         self._send()
         await self._channel.closed()
+
+
+def lost_hub(rank: int, node: str, hub: str) -> str:
+    """Return the error of a rank whose connection has ended before the cluster."""
+    return f"rank {rank} on {node} lost the hub ({hub})"
