@@ -15,12 +15,14 @@ from dask_runner.errors import ConfigError, RunnerError, SignalledError
 from dask_runner.hub import messages as m
 from dask_runner.hub.activity import Activity
 from dask_runner.hub.answers import Answers
-from dask_runner.hub.assembly import Assembly
+from dask_runner.hub.assembly import NEIGHBOURS, Assembly
+from dask_runner.hub.deadline import Deadline
 from dask_runner.hub.ending import Ending, later
 from dask_runner.hub.logs import Logs
 from dask_runner.hub.roster import Roster
 from dask_runner.hub.scaling import Scaling
 from dask_runner.hub.shared_state import SharedState
+from dask_runner.hub.spares import Spares
 from dask_runner.hub.survival import Survival
 from dask_runner.launch.signals import FOR_THE_SCRIPT
 from dask_runner.mpi import families
@@ -88,6 +90,7 @@ class Cluster:
             self._roster, plan.client, settings, report, ends_at, notices=notices
         )
         self._mpi_families: dict[str, Member] = {}
+        self._spares = Spares(settings.spare, world, plan, self._roster)
         scheduler = m.SchedulerUp(scheduler_address)
         self._assembly = Assembly(
             self._roster,
@@ -95,10 +98,17 @@ class Cluster:
             settings,
             report,
             self._ending,
+            self._spares,
             scheduler if plan.scheduler is None else None,
         )
         self.shared = shared = SharedState(
-            plan, settings, report, self._roster, self._assembly, self._ending
+            plan,
+            settings,
+            report,
+            self._roster,
+            self._spares,
+            self._assembly,
+            self._ending,
         )
         self.scaling = Scaling(shared)
         self._survival = Survival(shared, self.scaling)
@@ -134,7 +144,7 @@ class Cluster:
             m.Note: self._on_note,
             m.Signalled: self._on_signalled,
         }
-        later(settings.timeout, self._assembly_over)
+        Deadline(shared, self._survival)
 
     # --- nodes and their ranks come and go ----------------------------------
 
@@ -186,6 +196,7 @@ class Cluster:
             member.tell(m.Close(self._ending.status or 0))
         else:
             self._compare_mpi(member)
+        self._survival.joined(member)
         self._assembly.joined(node.name)
 
     def _compare_mpi(self, newest: Member) -> None:
@@ -259,20 +270,18 @@ class Cluster:
     def _serves(self) -> bool:
         return self._plan.client is None
 
-    def _assembly_over(self) -> None:
-        if not self._assembly.ready and not self._over:
-            self.fail(self._assembly.what_is_missing())
-
     # --- what the ranks say -------------------------------------------------
 
     def _on_scheduler_up(self, member: Member, message: m.SchedulerUp) -> None:
         if member.rank == self._plan.scheduler:
             self._assembly.scheduler_up(message)
+            if self._settings.min_workers is not None:
+                later(NEIGHBOURS, self._survival.choose_spares)
 
     def _on_workers_up(self, member: Member, message: m.WorkersUp) -> None:
         self._roster.workers_up(member, message)
         self._survival.workers_up(member)
-        planned = len(self._plan.workers)
+        planned = len(self._plan.workers) - self._spares.ranks
         self._report.progress(planned - len(self._roster.missing), planned)
         self._assembly.advance(member.node.name)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from dask_runner.wire.message import Message
 
 #: Raised when a message changes; a hub of another version says so.
-VERSION = 2
+VERSION = 3
 
 #: Seconds between the signs of life to a process that attends, and without one after
 #: which it takes the cluster for lost.
@@ -59,6 +59,8 @@ class State(Message):
         What is there; *memory* in bytes, 0 means no limit.
     capacity, least : int
         The workers that its ranks offer, and those with which it goes on.
+    spare : int
+        The nodes that wait to take the place of what is lost.
     age : float
         Seconds since it began.
     ends_at : float
@@ -82,6 +84,7 @@ class State(Message):
     memory: int
     capacity: int
     least: int
+    spare: int
     age: float
     ends_at: float
     address: str

@@ -105,6 +105,14 @@ OPTIONS: tuple[Option, ...] = (
         "N",
     ),
     Option(
+        "spare",
+        "Nodes that wait without workers, to take the place of one that is lost: the "
+        "last ones without scheduler and client; with -n, ranks.",
+        0,
+        values.count,
+        "N",
+    ),
+    Option(
         "timeout",
         "Seconds for all ranks and workers to arrive.",
         60.0,

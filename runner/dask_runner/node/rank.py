@@ -145,6 +145,7 @@ class Rank:
         self._signalled_at: dict[m.Signalled, float] = {}
         self._scheduler_closed = False
         self._started = False
+        self._is_spare = False
         self._closing = False
         self._agent_failed = False
         self._waits_to_begin = False
@@ -272,6 +273,10 @@ class Rank:
             self._tasks.start(self.contact.add_address(start.address))
         if Role.worker in self._roles:
             self._tasks.start(self._work(start))
+
+    def _on_waits(self, message: m.Waits) -> None:
+        del message
+        self._is_spare = True
 
     async def _work(self, start: m.Start) -> None:
         contact = self.contact
@@ -450,7 +455,7 @@ class Rank:
         if self._closing:
             self._status = 0
             return
-        if takes_over and not self._started:
+        if takes_over and not (self._started or self._is_spare):
             self._early_end.without_rank_0()
         # One line for each node; rank 1 prints it too, as it may be on rank 0's node.
         if self._world.local_rank in (0, None) or self._world.rank == 1:
@@ -484,6 +489,7 @@ class Rank:
         (Source.meeting, Met): _on_met,
         (Source.meeting, Broken): _on_broken,
         (Source.link, m.Start): _on_start,
+        (Source.link, m.Waits): _on_waits,
         (Source.link, m.Complete): _for_the_scheduler,
         (Source.link, m.WorkersLost): _for_the_scheduler,
         (Source.link, m.AskActivity): _for_the_scheduler,
