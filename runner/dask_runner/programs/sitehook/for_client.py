@@ -104,7 +104,7 @@ class Link(str):
         _say(_ANOTHER.format(kinds[0] if kinds else "Scheduler"))
 
     def __reduce__(self) -> tuple[type[str], tuple[str]]:
-        """Be a plain text in another process, which may be another cluster's."""
+        """Return a plain str for another process, which may be another cluster's."""
         return str, (str(self),)
 
 
