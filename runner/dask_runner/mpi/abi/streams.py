@@ -282,7 +282,7 @@ class Window(io.RawIOBase):
         return self._at
 
     def readinto(self, buffer: WriteableBuffer) -> int:
-        """Fill *buffer* with the next bytes, if there are as many; return the number."""
+        """Fill *buffer*, as far as the next bytes do; return their number."""
         view = memoryview(buffer).cast("B")
         wanted = max(0, min(len(view), self._size - self._at))
         data = os.pread(self._file, wanted, self._begin + self._at)
