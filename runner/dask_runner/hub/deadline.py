@@ -59,17 +59,17 @@ class Deadline:
         absent = shared.roster.never_came()
         if shared.assembly.scheduler is None or shared.plan.never_spare & {*absent}:
             return False
-        for rank in absent:
-            shared.roster.stop_waiting_for(rank)
         # Before it was known which nodes wait, no rank could start.
-        late = [] if shared.assembly.ready or not spares.chosen else spares.late
-        survival.choose_spares()
-        if survival.needs_all and len(absent) + len(late) > spares.ranks:
+        late = spares.late if spares.chosen and not shared.assembly.ready else []
+        too_many = spares.chosen and len(absent) + len(late) > spares.ranks
+        if survival.needs_all and too_many:
             return False
         for rank in absent:
+            shared.roster.stop_waiting_for(rank)
             shared.report.warn(f"rank {rank} did not arrive in time")
             what = f"rank {rank} did not arrive"
             survival.look_for_spare(Vacancy(rank, what, error))
+        survival.choose_spares()
         for member in late:
             survival.give_up_if_late(member)
         return spares.starting

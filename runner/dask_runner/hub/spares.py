@@ -72,6 +72,7 @@ class Spares:
         self._waiting: dict[int, None] = {}
         self._given_up: set[int] = set()
         self._placed: set[int] = set()
+        self._unfilled = 0
 
     # --- which nodes wait ---------------------------------------------------
 
@@ -81,12 +82,17 @@ class Spares:
             self._nodes[rank] = f"rank {rank}" if self._ranks_are_nodes else host
 
     def came(self, member: Member) -> None:
-        """Note a rank that has joined; it waits if it is late, or of a spare node."""
+        """Note a rank that has joined.
+
+        If it is late, or of a spare node, it waits, unless there is a place for it.
+        """
         rank = member.rank
         self.note(rank, member.node.name)
         late = rank in self._given_up
-        if late or (self.chosen and self._nodes.get(rank) in self._spare_nodes):
-            self._given_up.discard(rank)
+        self._given_up.discard(rank)
+        if late and self._unfilled:
+            self._unfilled -= 1
+        elif late or (self.chosen and self._nodes.get(rank) in self._spare_nodes):
             self._wait(rank)
 
     def choose(self) -> None:
@@ -106,7 +112,8 @@ class Spares:
         ranks = [rank for name in spare for rank in nodes[name]]
         enough = len(spare) == self.number and set(self._plan.workers).difference(ranks)
         if len(self._nodes) == self._roster.size and not enough:
-            raise _too_few(self.number, len(nodes), len(free))
+            working = {self._nodes[rank] for rank in self._plan.workers}
+            raise _too_few(self.number, len(nodes), len(free), len(working))
         self.chosen, self._spare_nodes = True, frozenset(spare)
         self.vacancies = [one for one in self.vacancies if one.rank not in ranks]
         for rank in ranks:
@@ -125,7 +132,7 @@ class Spares:
 
     def holds(self, rank: int) -> bool:
         """Return whether a rank must not start its workers."""
-        return not self.chosen or rank in self._waiting
+        return not self.chosen or rank in self._waiting or rank in self._given_up
 
     @property
     def ranks(self) -> int:
@@ -163,6 +170,7 @@ class Spares:
                 self._placed.add(rank)
                 self._roster.missing.add(rank)
                 return member
+        self._unfilled += 1
         return None
 
     @property
@@ -181,11 +189,11 @@ class Spares:
         return rank in self._placed
 
 
-def _too_few(spare: int, nodes: int, free: int) -> ConfigError:
-    most = min(free, nodes - 1)
+def _too_few(spare: int, nodes: int, free: int, working: int) -> ConfigError:
+    most = min(free, working - 1)
     return ConfigError(
-        f"--spare {spare}, and the ranks are on {nodes} nodes, {free} of them without "
-        "the scheduler and the client",
+        f"--spare {spare}, and the ranks are on {nodes} node{'' if nodes == 1 else 's'}"
+        f", {free} of them without the scheduler and the client",
         "a node that works, and one for each that waits",
         "start the ranks on more nodes, or "
         + (f"say --spare {most}" if most > 0 else "leave out --spare"),

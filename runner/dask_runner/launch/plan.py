@@ -116,9 +116,8 @@ def check_spare(plan: Plan, size: int, spare: int, *, on_one_node: bool) -> None
     if on_one_node:
         raise ConfigError(
             f"--spare {spare}, and {_ranks(size)} on one node",
-            "another node for each one that waits",
-            "start the ranks on more nodes, or leave out --spare; with dask-runner -n "
-            "each rank counts as a node",
+            "another node for each one that waits (dask-runner -n counts ranks)",
+            "start the ranks on more nodes, or leave out --spare",
         )
     most = min(size - len(plan.never_spare), len(plan.workers) - 1)
     if spare > most:
