@@ -47,7 +47,9 @@ def _die_in_time(args: list[str], watched: str) -> None:
     # would kill it. A follower has no time for this module.
     from dask_runner.node import kill_timer  # noqa: PLC0415  as above
 
-    kill_timer.die_in(kill_timer.timeout_at_a_glance(args) + kill_timer.LAST)
+    kill_timer.die_in(
+        kill_timer.timeout_at_a_glance(args) + kill_timer.LAST_STEPS_SECONDS
+    )
     kill_timer.end_watch(watched)
 
 

@@ -43,9 +43,9 @@ def play_a_rank(
         check_working_directory()
         settings = settle(given, configured(os.environ))
         # Until a process of ours watches this one. As main, which did not know it yet.
-        from dask_runner.node.kill_timer import LAST, die_in  # noqa: PLC0415  as below
+        from dask_runner.node.kill_timer import LAST_STEPS_SECONDS, die_in  # noqa: PLC0415  as below
 
-        die_in(settings.timeout + LAST)
+        die_in(settings.timeout + LAST_STEPS_SECONDS)
         # --help needs no event loop.
         from dask_runner.cli import local  # noqa: PLC0415
         from dask_runner.cli import run as runner  # noqa: PLC0415

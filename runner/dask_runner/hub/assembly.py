@@ -65,13 +65,20 @@ class Assembly:
         self._complete = False
         self._impatient = False
         self._joined: set[str] = set()
+        self._has_scheduler = asyncio.Event()
 
     def scheduler_up(self, message: m.SchedulerUp) -> None:
         """Start the workers: the scheduler is up."""
         self.scheduler = message
+        self._has_scheduler.set()
         if self._settings.min_workers is not None:
             later(NEIGHBOURS, self._wait_no_longer)
         self.advance()
+
+    async def scheduler_address(self) -> str:
+        """Wait until a rank's scheduler is up; return its address."""
+        await self._has_scheduler.wait()
+        return self.scheduler.address if self.scheduler else ""
 
     def joined(self, host: str) -> None:
         """Start workers on a host that a rank has joined, once for all new ranks."""

@@ -8,7 +8,6 @@ messages: it opens no socket and starts no process.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +58,8 @@ class Cluster:
 
     Attributes
     ----------
+    shared : SharedState
+        What those who decide share.
     scaling : Scaling
         Decides how many workers there are.
     logs : Logs
@@ -96,7 +97,7 @@ class Cluster:
             self._ending,
             scheduler if plan.scheduler is None else None,
         )
-        shared = SharedState(
+        self.shared = shared = SharedState(
             plan, settings, report, self._roster, self._assembly, self._ending
         )
         self.scaling = Scaling(shared)
@@ -105,7 +106,6 @@ class Cluster:
         self.logs = Logs(shared)
         self.answers = Answers(shared, self._activity, self.scaling, self.logs, ends_at)
         self._noted: set[str] = set()
-        self._has_scheduler = asyncio.Event()
         self._has_read = False
         self._of_nodes: Mapping[type[Message], Callable[[Node, Any], None]] = {
             m.Hello: self._on_hello,
@@ -225,18 +225,18 @@ class Cluster:
             raise ProtocolError(f"{message!r:.80} of rank {rank}, which is another's")
 
     def read(self, notice: Notice, signed: Iterable[int]) -> None:
-        """Act on a rank's notice that it cannot join; excuse the ranks that read it."""
+        """Act on a rank's notice that it cannot join; the ranks that read it end."""
         self._has_read = True
         if self._roster.may_join(notice.rank):
             self._ending.over(notice)
         for rank in signed:
-            self._roster.excuse(rank)
+            self._roster.stop_waiting_for(rank)
         self._ending.changed()
 
     def signalled(self, error: SignalledError, ranks: Iterable[int]) -> None:
         """End because of a signal that came before these ranks were connected."""
         for rank in ranks:
-            self._roster.excuse(rank)
+            self._roster.stop_waiting_for(rank)
         self._ending.asked_to_end(error)
 
     @property
@@ -255,36 +255,6 @@ class Cluster:
             raise ProtocolError(f"the loss of rank {message.rank}, which is another's")
         self._survival.lost_rank(member, message.why)
 
-    async def scheduler_address(self) -> str:
-        """Wait for the scheduler; return its address."""
-        await self._has_scheduler.wait()
-        scheduler = self._assembly.scheduler
-        return scheduler.address if scheduler else ""
-
-    def has_name(self, name: str) -> None:
-        """Tell the user of a cluster without a script how to use and end it."""
-        self._report.named(name)
-        if self._serves:
-            self._report.note(
-                f"the cluster's name is {name}: attach with Client(Cluster.from_name("
-                f"{name!r})), end it with dask-runner stop {name}"
-            )
-
-    def has_no_name(self, error: ConfigError) -> None:
-        """Act on a cluster that cannot be found by name.
-
-        That is the end if the user has asked for a name, or has no other way in.
-        """
-        settings = self._settings
-        if settings.name or (self._serves and not settings.scheduler_file):
-            self.fail(error)
-        else:
-            self._report.note(f"nothing can attach to this cluster: {error.saw}")
-
-    def has_lost_its_name(self, error: ConfigError) -> None:
-        """Warn of it; the programs that use the cluster already go on."""
-        self._report.warn(f"nothing can attach to this cluster any more: {error.saw}")
-
     @property
     def _serves(self) -> bool:
         return self._plan.client is None
@@ -298,7 +268,6 @@ class Cluster:
     def _on_scheduler_up(self, member: Member, message: m.SchedulerUp) -> None:
         if member.rank == self._plan.scheduler:
             self._assembly.scheduler_up(message)
-            self._has_scheduler.set()
 
     def _on_workers_up(self, member: Member, message: m.WorkersUp) -> None:
         self._roster.workers_up(member, message)
@@ -369,7 +338,9 @@ class Cluster:
         if member is not None and member.node.name != node.name:
             raise ProtocolError(f"a signal to rank {rank}, which is another's")
         if message.number not in FOR_THE_SCRIPT and self._roster.may_join(rank):
-            self._roster.excuse(rank)  # it ends now, by itself or by its leader
+            self._roster.stop_waiting_for(
+                rank
+            )  # it ends now, by itself or by its leader
         name = f"rank {rank} on {node.name}"
         self._ending.signalled(rank, name, message.number)
 

@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from dask_runner.meeting.notice import Notice
 
 #: Seconds for all ranks to stop their processes once the cluster ends.
-STOP = 8.0
+STOP_SECONDS = 8.0
 #: Seconds for the ranks to leave once all have stopped.
 LEAVE_SECONDS = 2.0
 #: Seconds that the hub waits after the end for ranks that have not arrived, where those
 #: that come even later find a notice. They look for a record every second.
-LATE = 3.0
+LATE_SECONDS = 3.0
 
 
 class Ending:
@@ -238,13 +238,15 @@ class Ending:
         roster = self._roster
         status = await self.decided()
         byes = self._until(lambda: not roster.staying)
-        await _within(STOP + self._settings.grace, byes)
+        await _within(STOP_SECONDS + self._settings.grace, byes)
         if not roster.assembled:
             everyone = self._until(lambda: roster.assembled and not roster.staying)
             await _within(max(self._late_until - time.monotonic(), 0.0), everyone)
         for node in roster.nodes:
             node.channel.send(m.Finish())
-        await _within(LEAVE_SECONDS, self._until(lambda: roster.only(0)))
+        await _within(
+            LEAVE_SECONDS, self._until(lambda: roster.has_only_the_node_of(0))
+        )
         return status
 
     @property
@@ -261,7 +263,7 @@ class Ending:
         """The time until which the hub waits for ranks that have not arrived."""
         last = self._began + float(self._settings.timeout)
         if self.leaves_notice:
-            return min(self._ended + LATE, last)
+            return min(self._ended + LATE_SECONDS, last)
         # Late ranks get the signal as well, or have missed the deadline.
         no_more = self._signal or isinstance(self.cause, AssemblyError)
         return self._ended if no_more else last

@@ -1,4 +1,7 @@
-"""The cluster's name, which rank 0 keeps in the cluster directory while it lives."""
+"""The cluster's name, which rank 0 keeps in the cluster directory while it lives.
+
+The user is told of it, and of a cluster that cannot be found by name.
+"""
 
 from __future__ import annotations
 
@@ -26,16 +29,17 @@ from dask_runner.meeting.record import BadRecordError
 from dask_runner.wire.threads import in_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+    from dask_runner.hub.shared_state import SharedState
     from dask_runner.launch.world import World
     from dask_runner.meeting.record import Record
 
 #: Clusters of one job: its steps, and launches inside it.
 MOST_OF_A_JOB = 1000
 #: Characters of a default name, so that a number has room behind it.
-LONGEST = 56
+LONGEST_NAME = 56
 
 
 class Naming:
@@ -160,6 +164,53 @@ class Naming:
             cluster_directory.remove(self._path, self._named.record.nonce)
 
 
+async def be_named(
+    naming: Naming, shared: SharedState, fail: Callable[[RunnerError], None]
+) -> None:
+    """Keep a cluster's name until this is cancelled, and tell the user of it.
+
+    Parameters
+    ----------
+    naming : Naming
+    shared : SharedState
+        The cluster's.
+    fail : callable
+        Ends the cluster with an error.
+    """
+    try:
+        await naming.claim()
+    except ConfigError as error:
+        _go_on_without_a_name(error, shared, fail)
+        return
+    shared.report.named(naming.name)
+    if shared.plan.client is None:
+        shared.report.note(
+            f"the cluster's name is {naming.name}: attach with Client(Cluster."
+            f"from_name({naming.name!r})), end it with dask-runner stop {naming.name}"
+        )
+    try:
+        naming.add_address(await shared.assembly.scheduler_address())
+        await naming.keep()
+    except ConfigError as error:
+        # The programs that use the cluster already go on.
+        saw = error.saw
+        shared.report.warn(f"nothing can attach to this cluster any more: {saw}")
+
+
+def _go_on_without_a_name(
+    error: ConfigError, shared: SharedState, fail: Callable[[RunnerError], None]
+) -> None:
+    """End a cluster that cannot be found by name, or tell the user of it.
+
+    It ends if the user has asked for a name, or has no other way in.
+    """
+    settings, serves = shared.settings, shared.plan.client is None
+    if settings.name or (serves and not settings.scheduler_file):
+        fail(error)
+    else:
+        shared.report.note(f"nothing can attach to this cluster: {error.saw}")
+
+
 def default_name(world: World) -> str:
     """Return the name of a cluster to which the user has given none."""
     job = world.job_id
@@ -167,7 +218,7 @@ def default_name(world: World) -> str:
         # The number is that of the process that the user has started.
         job = f"local-{job.partition('-')[0]}"
     spelled = re.sub(r"[^A-Za-z0-9._-]+", "-", job or world.launcher).lstrip("._-")
-    return spelled[:LONGEST] or "cluster"
+    return spelled[:LONGEST_NAME] or "cluster"
 
 
 async def _taken(entry: Entry) -> ConfigError | None:

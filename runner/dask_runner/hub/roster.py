@@ -105,7 +105,7 @@ class Roster:
         self.nodes: dict[Node, None] = {}
         self._members: dict[int, Member] = {}
         self._arrived: set[int] = set()
-        self._excused: set[int] = set()
+        self._not_awaited: set[int] = set()
         self._first_came: set[str] = set()
         self._on_host: dict[str, list[Member]] = {}
         self._waiting: dict[str, list[Member]] = {}
@@ -128,15 +128,15 @@ class Roster:
     def assembled(self) -> bool:
         """Whether every rank has arrived."""
         # Called for each message, so it only makes a set if it has to.
-        came = self._arrived | self._excused if self._excused else self._arrived
+        came = self._arrived | self._not_awaited if self._not_awaited else self._arrived
         return len(came) == self.size
 
     @property
     def arrived(self) -> frozenset[int]:
-        """The ranks that have arrived, or are excused."""
-        return frozenset(self._arrived | self._excused)
+        """The ranks that have arrived, and those that are waited for no more."""
+        return frozenset(self._arrived | self._not_awaited)
 
-    def only(self, rank: int) -> bool:
+    def has_only_the_node_of(self, rank: int) -> bool:
         """Return whether no node but that rank's is connected."""
         return all(rank in node.members for node in self.nodes)
 
@@ -148,8 +148,8 @@ class Roster:
         """Return the ranks that have not arrived."""
         return sorted(set(range(self.size)) - self.arrived)
 
-    def strike(self, rank: int, node: str) -> bool:
-        """Stop expecting a rank; return False if it has arrived already.
+    def note_absent(self, rank: int, node: str) -> bool:
+        """Note that a rank will never join; return False if it has arrived already.
 
         *rank* is -1 for the rank with local rank 0 on that node if its number is not
         known.
@@ -205,9 +205,9 @@ class Roster:
             waiting.remove(member)
         self._forget_workers(member)
 
-    def excuse(self, rank: int) -> None:
-        """Stop expecting a rank that has left a notice; it may still come."""
-        self._excused.add(rank)
+    def stop_waiting_for(self, rank: int) -> None:
+        """Wait no more for a rank, which has left a notice; it may still join."""
+        self._not_awaited.add(rank)
         self.missing.discard(rank)
 
     def give_up(self, member: Member) -> None:

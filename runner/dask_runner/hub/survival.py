@@ -88,7 +88,7 @@ class Survival:
     def absent(self, node: Node, message: m.Absent) -> None:
         """Act on the loss of a rank that never joined, which a node of its host saw."""
         rank, host = message.rank, node.name
-        if self._over or not self._roster.strike(rank, host):
+        if self._over or not self._roster.note_absent(rank, host):
             return
         what = message.on(host)
         if self._is_needed(rank):

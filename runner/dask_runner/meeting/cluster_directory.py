@@ -239,7 +239,7 @@ def claim(path: Path, named: NamedRecord) -> bool:
     OSError, BadRecordError
         If it cannot be written.
     """
-    return record_file.lay(path, named.dump(), named.record.nonce)
+    return record_file.write_if_absent(path, named.dump(), named.record.nonce)
 
 
 def rewrite(path: Path, named: NamedRecord) -> None:

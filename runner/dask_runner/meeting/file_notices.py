@@ -117,7 +117,7 @@ class FileNotices:
 
     def _lay(self, path: Path, text: str) -> bool:
         try:
-            if record_file.lay(path, text):
+            if record_file.write_if_absent(path, text):
                 return True
             with contextlib.suppress(BadRecordError, BadNoticeError):
                 self._read(path)

@@ -136,7 +136,7 @@ class Process(SocketPeer):
         await self.attach(ours)
         return theirs
 
-    def born(self, pid: int) -> None:
+    def note_forked(self, pid: int) -> None:
         """Note the ID of a process that was forked and is a child of this one."""
         self._await(pid, _status_of(pid)).add_done_callback(self._hear_out)
 
@@ -150,7 +150,7 @@ class Process(SocketPeer):
 
     async def _wait(self) -> Ended | None:
         # One that becomes a command closes its lifeline, perhaps before the agent has
-        # told of its birth.
+        # told of the fork.
         await self._known.wait()
         if self._status is None:
             return None

@@ -28,7 +28,7 @@ from dask_runner.node.directory import RankDirectory
 from dask_runner.node.events import Source
 from dask_runner.node.exits import StoppedProcesses
 from dask_runner.node.fork_context import ForkContext
-from dask_runner.node.kill_timer import LAST
+from dask_runner.node.kill_timer import LAST_STEPS_SECONDS
 from dask_runner.node.peer import Peer, SocketPeer
 from dask_runner.node.shared_agent import WITH_ITS_LEADER, AgentProcess, SharedAgent
 from dask_runner.node.start_agent import ToFork, start_agent
@@ -98,7 +98,7 @@ class Children:
         self._linked = asyncio.Event()
         #: Set when the client, if there is one, has its instructions.
         self.knows_its_program = asyncio.Event()
-        self._unborn: set[str] = set()
+        self._not_forked: set[str] = set()
         self._logs_of_workers: dict[str, str] = {}
 
     async def warm_up(self) -> None:
@@ -152,9 +152,9 @@ class Children:
         return ForkContext.of(self._launch, self._snapshot, self.directory.path)
 
     @property
-    def unborn(self) -> str:
+    def not_forked_yet(self) -> str:
         """The processes that the agent has not forked yet, in words."""
-        return " and the ".join(sorted(self._unborn))
+        return " and the ".join(sorted(self._not_forked))
 
     @property
     def directory(self) -> RankDirectory:
@@ -178,7 +178,7 @@ class Children:
         return found | self._logs_of_workers
 
     async def _start_agent(self, forks: Sequence[ToFork]) -> None:
-        self._unborn |= {fork.process.name for fork in forks}
+        self._not_forked |= {fork.process.name for fork in forks}
         agent = AgentProcess(self._events, self.directory)
         self.agent = agent
         await start_agent(
@@ -292,7 +292,7 @@ class Children:
             patience = max(patience, mpi_world.FINALIZE)
         # Until now the agent would have ended this process if it were stopped
         # (SIGSTOP).
-        self._launched.die_in(patience + LAST)
+        self._launched.die_in(patience + LAST_STEPS_SECONDS)
         await self.agent.stop(patience, ask=m.Close(0))
         self._launched.die_in(0)
 
@@ -301,10 +301,10 @@ class Children:
         if self._directory is not None:
             self._directory.remove()
 
-    def born(self, forked: n.Forked) -> None:
+    def note_forked(self, forked: n.Forked) -> None:
         """Note a process that the agent has forked."""
-        self._unborn.discard(forked.name)
-        self._forks[forked.name].born(forked.pid)
+        self._not_forked.discard(forked.name)
+        self._forks[forked.name].note_forked(forked.pid)
 
 
 def _stdin_is_unusable() -> bool:

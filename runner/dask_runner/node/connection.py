@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dask_runner.hub import messages as m
-from dask_runner.hub.server import between_pings
+from dask_runner.hub.pings import between_pings
 from dask_runner.node.events import Source
 from dask_runner.node.exits import Ended
 from dask_runner.wire.message import Message, ProtocolError
@@ -180,3 +180,8 @@ class Connection:
         self._end()
         self._send()
         await self._channel.closed()
+
+
+def lost_hub(rank: int, node: str, hub: str) -> str:
+    """Return the error of a rank whose connection has ended before the cluster."""
+    return f"rank {rank} on {node} lost the hub ({hub})"

@@ -50,7 +50,7 @@ class RankContact(ABC):
         self._rank = rank
         self._found = asyncio.Event()
         self._outcome: Met | RunnerError | None = None
-        self._unsaid: list[Message] = []
+        self._unsent: list[Message] = []
         self.published = False
 
     # --- how it comes about -------------------------------------------------
@@ -105,8 +105,8 @@ class RankContact(ABC):
         connection = self.met.connection
         self._introduce(connection)
         connection.join(hello, events, look_around)
-        unsaid, self._unsaid = self._unsaid, []
-        for message in unsaid:
+        unsent, self._unsent = self._unsent, []
+        for message in unsent:
             connection.say(message)
 
     @abstractmethod
@@ -118,27 +118,27 @@ class RankContact(ABC):
         if self.has_met:
             self.met.connection.say_of(self._rank, message)
         else:
-            self._unsaid.append(m.OfRank(self._rank, message))
+            self._unsent.append(m.OfRank(self._rank, message))
 
-    def tell(self, message: m.Absent | m.Signalled) -> None:
+    def report_another(self, message: m.Absent | m.Signalled) -> None:
         """Send a message about another rank, which has not joined."""
         if self.has_met:
             self.met.connection.say(message)
         else:
-            self._unsaid.append(message)
+            self._unsent.append(message)
 
     def fail(self, error: RunnerError) -> None:
         """Report that the rank cannot go on."""
         self.say(m.Failed(error.saw, error.needed, error.do, error.status))
 
-    def hush(self) -> None:
+    def drop_unsent(self) -> None:
         """Drop the messages that wait: a notice says why all ranks end."""
-        self._unsaid.clear()
+        self._unsent.clear()
 
     @property
     def absent(self) -> list[m.Absent]:
         """The absent ranks that have not been reported to the hub."""
-        return [one for one in self._unsaid if isinstance(one, m.Absent)]
+        return [one for one in self._unsent if isinstance(one, m.Absent)]
 
     def bye(self) -> None:
         """Report that the rank has stopped its processes."""

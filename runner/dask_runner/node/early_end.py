@@ -187,7 +187,7 @@ class EarlyEnd:
 
     def of_another(self, message: m.Absent) -> None:
         """Report another rank of the node that will not join."""
-        self._contact.tell(message)
+        self._contact.report_another(message)
         rank = message.rank
         notices = self._contact.notices.possible and not self._contact.has_met
         if notices and rank >= 0 and self.is_missed(rank):
@@ -222,7 +222,7 @@ class EarlyEnd:
             return  # which is an event of its own
         else:
             if message is not None:
-                self._contact.tell(message)
+                self._contact.report_another(message)
 
     def now(self, error: RunnerError, rank: int | None = None) -> int:
         """End this rank because of an error of its own, or of another of its node.
@@ -255,7 +255,7 @@ class EarlyEnd:
             return True
         first = contact.notices.leave(notice, [self._rank])
         if first is not None:
-            contact.hush()
+            contact.drop_unsent()
             return first
         # Where a launcher ends all ranks when one fails, it signals them as well.
         return not asked

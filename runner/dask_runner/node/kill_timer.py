@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 RT = "librt.so.1"
 
 #: Seconds for the last steps of a process, which take a fraction of a second.
-LAST = 10
+LAST_STEPS_SECONDS = 10
 
 #: Seconds to arrive where nobody says any (``launch.options``), and what
 #: :func:`timeout_at_a_glance` returns at least and at most.

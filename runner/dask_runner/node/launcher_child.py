@@ -14,7 +14,7 @@ from dask_runner.node import follower
 from dask_runner.node.child import awaited
 from dask_runner.node.events import Source
 from dask_runner.node.exits import Ended, is_stopped
-from dask_runner.node.kill_timer import LAST, die_in
+from dask_runner.node.kill_timer import LAST_STEPS_SECONDS, die_in
 from dask_runner.node.orphans import end_orphans
 from dask_runner.node.peer import SocketPeer
 from dask_runner.wire.channel import BlockingChannel
@@ -138,7 +138,7 @@ class ThisProcess:
 
         Ranks for which this process plays may still need theirs, to leave in order.
         """
-        die_in(LAST)
+        die_in(LAST_STEPS_SECONDS)
         end_orphans(but=awaited())
 
 

@@ -28,6 +28,7 @@ from dask_runner.node import follower
 from dask_runner.node import messages as n
 from dask_runner.node.admission import Admission
 from dask_runner.node.agent_sharing import AgentSharing
+from dask_runner.node.connection import lost_hub
 from dask_runner.node.contact import SharedContact
 from dask_runner.node.fork_context import Borrow
 from dask_runner.node.introduction import first_words
@@ -264,8 +265,7 @@ class Leader:
         """Return the line that a follower prints if the leader is lost."""
         if self._launch.world.rank != 0 or world.local_rank != 1:
             return ""  # rank 0 or another follower prints it
-        node = socket.gethostname()
-        return marked(f"error: rank {world.rank} on {node} lost the hub (rank 0)")
+        return marked(f"error: {lost_hub(world.rank, socket.gethostname(), 'rank 0')}")
 
 
 def _this_task() -> asyncio.Task[None]:

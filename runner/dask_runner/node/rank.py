@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from dask_runner.errors import ConfigError, LostError, RunnerError
 from dask_runner.hub import messages as m
-from dask_runner.hub.ending import STOP
+from dask_runner.hub.ending import STOP_SECONDS
 from dask_runner.hub.report import say
 from dask_runner.hub.server import Hub
 from dask_runner.launch.detect import may_be_outlived
@@ -34,13 +34,14 @@ from dask_runner.node import messages as n
 from dask_runner.node.agent_sharing import AgentSharing
 from dask_runner.node.background import Crashed, Tasks
 from dask_runner.node.children import Children
+from dask_runner.node.connection import lost_hub
 from dask_runner.node.contact import Met
 from dask_runner.node.early_end import EarlyEnd, Unheard
 from dask_runner.node.events import Source
 from dask_runner.node.exits import Ended
 from dask_runner.node.find_hub import Broken
 from dask_runner.node.instructions import Published
-from dask_runner.node.kill_timer import LAST
+from dask_runner.node.kill_timer import LAST_STEPS_SECONDS
 from dask_runner.node.script import Script
 from dask_runner.node.system_errors import problem
 
@@ -159,7 +160,7 @@ class Rank:
         """Run the rank until the cluster ends; return its exit status."""
         self._launched.listen(self._events)
         # From its first message on, the agent kills this process if it stays stopped.
-        self._launched.die_in(self._settings.timeout + LAST)
+        self._launched.die_in(self._settings.timeout + LAST_STEPS_SECONDS)
         try:
             await self._begin()
             while self._status is None:
@@ -345,7 +346,7 @@ class Rank:
         self._launched.die_in(0)
 
     def _on_forked(self, message: n.Forked) -> None:
-        self._children.born(message)
+        self._children.note_forked(message)
 
     def _on_agent_failed(self, message: m.Failed) -> None:
         self._agent_failed = True
@@ -359,11 +360,11 @@ class Rank:
         if self._scheduler_closed or self._agent_failed:
             return
         how = f"{ended}{self._children.directory.tail('agent')}"
-        if self._children.unborn:
+        if self._children.not_forked_yet:
             self.contact.fail(
                 LostError(
                     f"its node agent {how}",
-                    f"an agent that starts the {self._children.unborn}",
+                    f"an agent that starts the {self._children.not_forked_yet}",
                     "look for what ended it: the node's memory, another program",
                 )
             )
@@ -389,7 +390,7 @@ class Rank:
         if message.rank < 0:
             self.contact.say(message)
         else:
-            self.contact.tell(message)
+            self.contact.report_another(message)
 
     # --- before the rank has joined -----------------------------------------
 
@@ -432,7 +433,7 @@ class Rank:
     @property
     def _patience(self) -> float:
         """Seconds for the rank's processes to end; none before they have started."""
-        return STOP / 2 if self._started else 0.0
+        return STOP_SECONDS / 2 if self._started else 0.0
 
     def _on_finish(self, message: m.Finish) -> None:
         del message
@@ -453,10 +454,8 @@ class Rank:
             self._early_end.without_rank_0()
         # One line for each node; rank 1 prints it too, as it may be on rank 0's node.
         if self._world.local_rank in (0, None) or self._world.rank == 1:
-            say(
-                f"error: rank {self._world.rank} on {self._node} lost the hub (rank 0 "
-                f"on {self.contact.met.record.node})"
-            )
+            hub = f"rank 0 on {self.contact.met.record.node}"
+            say(f"error: {lost_hub(self._world.rank, self._node, hub)}")
         self._status = LostError.status
 
     def _on_launched_gone(self, ended: Ended) -> None:
@@ -578,7 +577,7 @@ class Rank:
         # Removing spilled data may take a disk a long time.
         self._launched.die_in(0)
         self._children.tidy()
-        self._launched.die_in(LAST)
+        self._launched.die_in(LAST_STEPS_SECONDS)
         if self._status == LostError.status and not self._started:
             # A rank that did not find the hub in time may have left a notice of that.
             self.contact.notices.sign([self._world.rank])

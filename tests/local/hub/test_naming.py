@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from dask_runner.errors import ConfigError
+from dask_runner.hub import messages as m
 from dask_runner.hub import naming, requests
-from dask_runner.hub.naming import Naming
+from dask_runner.hub.naming import Naming, be_named
 from dask_runner.meeting import cluster_directory
 from tests.local.served import HERE, Served, silent_port
 from tests.unit.records import NAMED, RECORD, world
-from tests.unit.stage import playing
+from tests.unit.stage import all_leave, playing, ready
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -167,6 +169,31 @@ def test_a_file_that_was_removed_is_written_again(
         own.withdraw()
 
     asyncio.run(play())
+
+
+def test_a_cluster_that_has_lost_its_name_goes_on(
+    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(naming, "REFRESH", 0.01)
+
+    async def play(stage: Served) -> None:
+        ranks = await ready(stage, 2)
+        own = new(environ)
+        keeping = be_named(own, stage.state.shared, stage.state.fail)
+        kept = asyncio.create_task(keeping)
+        await stage.until(lambda: own.name)
+        place = cluster_directory.path_of("lab", environ).parent
+        shutil.rmtree(place)
+        place.write_text("no directory")
+        await kept
+        (warning,) = stage.said.warnings
+        assert warning.startswith("nothing can attach to this cluster any more: ")
+        assert not stage.finished.done()
+        ranks[0].say(m.ClientEnded(0, ""))
+        await all_leave(ranks)
+        assert await stage.status() == 0
+
+    playing(2, kind=Served, name="lab")(play)
 
 
 @pytest.mark.parametrize(

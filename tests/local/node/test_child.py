@@ -43,7 +43,7 @@ def test_one_that_ends_before_its_birth_is_told_of_has_its_status() -> None:
         # Its lifeline has ended, which is read in the next turns of the loop.
         await asyncio.sleep(0.1)
         assert process.running
-        process.born(child.pid)
+        process.note_forked(child.pid)
         source, end = await events.get()
         assert source is Source.client
         assert isinstance(end, Ended)

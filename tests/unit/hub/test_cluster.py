@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dask_runner.errors import ConfigError
 from dask_runner.hub import messages as m
 from tests.unit.stage import UP, Stage, all_leave, playing, ready, workers
 
@@ -245,20 +244,6 @@ def test_what_several_ranks_note_alike_is_said_once() -> None:
         assert sum("another thing" in note for note in told) == 1
 
     playing(3)(play)
-
-
-def test_a_cluster_that_has_lost_its_name_goes_on() -> None:
-    async def play(stage: Stage) -> None:
-        ranks = await ready(stage, 2)
-        stage.state.has_lost_its_name(ConfigError("a cluster named 'lab' is running"))
-        (warning,) = stage.said.warnings
-        assert warning.startswith("nothing can attach to this cluster any more: ")
-        assert not stage.finished.done()
-        ranks[0].say(m.ClientEnded(0, ""))
-        await all_leave(ranks)
-        assert await stage.status() == 0
-
-    playing(2, name="lab")(play)
 
 
 def test_a_rank_that_fails_twice_for_a_reason_is_told_once() -> None:

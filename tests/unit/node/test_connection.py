@@ -174,7 +174,7 @@ def test_a_played_rank_uses_the_leaders_connection() -> None:
         node, leader = Play(), Leader()
         contact = SharedContact(7, leader)
         contact.say(m.Note("early"))
-        contact.tell(m.Absent(8, "died"))
+        contact.report_another(m.Absent(8, "died"))
         waiting = asyncio.create_task(contact.meet(None))
         await asyncio.sleep(0)
         assert not contact.is_near

@@ -152,7 +152,7 @@ def test_what_another_rank_of_the_node_ends_by_is_left_in_its_name(
 ) -> None:
     async def play() -> None:
         rank = Play(tmp_path)
-        rank.contact.tell(m.Absent(2, "died before it joined"))
+        rank.contact.report_another(m.Absent(2, "died before it joined"))
         rank.end.now(ERROR, 2)
         left = rank.notices.find()
         assert left is not None

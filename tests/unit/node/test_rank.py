@@ -53,7 +53,7 @@ class Heard(OwnContact):
     def say(self, message: Message) -> None:
         self.said.append(message)
 
-    tell = say
+    report_another = say
 
     def lose(self, why: str) -> None:
         self.said.append(why)
