@@ -10,8 +10,7 @@ from string import Formatter
 from typing import TYPE_CHECKING
 
 from dask_runner.errors import ConfigError, SubmitError, UsageError
-from dask_runner.launch import walltime
-from dask_runner.launch.own_variables import inherited
+from dask_runner.launch.own_variables import END_VARIABLE, inherited
 from dask_runner.printable import printable
 
 if TYPE_CHECKING:
@@ -106,7 +105,7 @@ def submit(
 def _for_another_job(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a job's command, without what is this job's own."""
     kept = inherited(environ, {})
-    kept.pop(walltime.VARIABLE, None)
+    kept.pop(END_VARIABLE, None)
     return kept
 
 

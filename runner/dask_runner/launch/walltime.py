@@ -13,13 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dask_runner.launch.numbers import parse_digits_or_none
+from dask_runner.launch.own_variables import END_VARIABLE
 from dask_runner.launch.sourced import Sourced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-#: The variable of ours: when the job ends, in seconds since 1970.
-VARIABLE = "DASKRUNNER_JOB_END_TIME"
 
 #: A later end (in the year 6325) is a mistake, and no calendar's.
 LATEST = 1 << 37
@@ -27,7 +25,7 @@ LATEST = 1 << 37
 #: How a user tells it, for messages.
 HOW_TO_TELL = (
     f"write in the job script, with the job's time in seconds: export "
-    f"{VARIABLE}=$(($(date +%s) + 3600))"
+    f"{END_VARIABLE}=$(($(date +%s) + 3600))"
 )
 
 
@@ -64,7 +62,7 @@ TABLE = (
         length="OAR_JOB_WALLTIME_SECONDS",
         begun=("OAR_NODEFILE", "OAR_NODE_FILE", "OAR_FILE_NODES"),
     ),
-    Told("the job script", end=VARIABLE),
+    Told("the job script", end=END_VARIABLE),
 )
 
 
