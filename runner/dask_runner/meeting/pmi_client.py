@@ -126,7 +126,7 @@ def another(wire: Wire) -> Wire:
 
 
 def restore(environ: Mapping[str, str]) -> None:
-    """Make the launcher's socket, if it has left one, wait for answers, as MPI expects."""
+    """Make a socket that the launcher has left wait for answers, as MPI expects."""
     if (inherited := descriptor(environ)) is not None:
         # It does not since a copy was used: that holds for all copies of a descriptor.
         os.set_blocking(inherited, True)

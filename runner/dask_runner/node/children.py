@@ -255,6 +255,10 @@ class Children:
         self.agent.send(work)
         return (*self.directory.warnings, *warnings)
 
+    def start_workers(self, message: m.StartWorkers) -> None:
+        """Have the agent start workers again."""
+        self.agent.send(message)
+
     async def _share_an_agent(self) -> None:
         """Use the agent of the node's leader, if it can fork for this rank."""
         lent, name = self._sharing.agent, self._sharing.asks_at

@@ -95,6 +95,7 @@ ELSEWHERE = {
     "mpi/world": "unit/launch/test_numbers.py",
     "node/admission": "local/test_followers.py",
     "node/introduction": "unit/node/test_follower.py",
+    "node/child_ends": "unit/node/test_rank.py",
     "node/children": "local/test_program_kinds.py",
     "node/foreground": "local/test_connect_ends.py",
     "node/events": "unit/node/test_early_end.py",
