@@ -1,4 +1,8 @@
-"""``dask_runner.Cluster``: a running cluster of the user's, as an object of Dask's."""
+"""``dask_runner.Cluster``: a running cluster of the user's, as an object of Dask's.
+
+The module is long because it is one class, with the methods that a cluster of Dask's
+has; half of it is what ``help()`` shows.
+"""
 
 from __future__ import annotations
 

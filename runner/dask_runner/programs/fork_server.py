@@ -5,6 +5,9 @@ children of the rank's top process. This module learns of their ends without the
 server, and starts another one for the next workers. The first fork server is a fork of
 the agent, which has one thread at that time; a later one is a new Python that imports
 the same modules.
+
+The module is long because all that uses private names of multiprocessing's fork server
+is here, to be compared with that of a new Python in one reading.
 """
 
 from __future__ import annotations

@@ -102,6 +102,7 @@ ELSEWHERE = {
     "node/make_instructions": "unit/programs/test_user_modules.py",
     "node/launcher_child": "unit/node/test_early_end.py",
     "node/leader": "local/test_followers.py",
+    "node/run_rank": "local/test_followers.py",
     "node/peer": "unit/node/test_shared_agent.py",
     "node/messages": "unit/wire/test_message.py",
     "node/own_contact": "local/node/test_contact.py",
