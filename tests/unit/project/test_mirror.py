@@ -97,6 +97,7 @@ ELSEWHERE = {
     "node/introduction": "unit/node/test_follower.py",
     "node/child_ends": "unit/node/test_rank.py",
     "node/children": "local/test_program_kinds.py",
+    "node/client_program": "local/test_program_kinds.py",
     "node/foreground": "local/test_connect_ends.py",
     "node/events": "unit/node/test_early_end.py",
     "node/make_instructions": "unit/programs/test_user_modules.py",
