@@ -8,13 +8,13 @@ import pty
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.running import DASK_RUNNER, Run
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -163,10 +163,7 @@ def test_many_connect_at_a_time_and_one_that_is_killed_costs_nothing(
         one.kill()
         one.communicate(timeout=SECONDS)
     # The program ends with the process that has started it.
-    deadline = time.monotonic() + SECONDS
-    while clients(served):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    until(lambda: not clients(served), SECONDS)
     done = call(served, "connect", "-c", "print('on')")
     assert (done.returncode, done.stdout) == (0, "on\n")
 

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ import pytest
 from dask_runner.meeting import cluster_directory
 from tests.programs import BEGIN, UNTIL_TOLD, script
 from tests.running import DASK_RUNNER, Ended, Run
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,10 +108,7 @@ def stopped(run: Run, name: str = "lab") -> Ended:
 
 def address_is_written(run: Run, name: str = "lab") -> Path:
     """Wait for the file that has the scheduler's address; return its path."""
-    deadline = time.monotonic() + SECONDS
-    while "address" not in json.loads(file_of(run, name).read_text()):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: "address" in json.loads(file_of(run, name).read_text()), SECONDS)
     return file_of(run, name)
 
 
