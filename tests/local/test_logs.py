@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.local.serving import SECONDS, call, rank_0, serving, stopped
 from tests.local.test_connect_ends import on_terminal
-from tests.local.test_serve import SECONDS, call, rank_0, serving, stopped
 from tests.running import DASK_RUNNER, Run
 from tests.waiting import until
 
@@ -39,12 +39,6 @@ def lab() -> Iterator[Run]:
     with serving("--name", "lab", "--nworkers", "2") as run:
         yield run
         assert stopped(run).status == 0
-
-
-@pytest.fixture
-def dying() -> Iterator[Run]:
-    with serving("--name", "lab") as run:
-        yield run
 
 
 def connect(run: Run, then: str) -> None:
