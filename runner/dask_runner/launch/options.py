@@ -120,8 +120,8 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "stop-before",
-        "Send the script SIGTERM this many seconds before the Slurm job's time limit; "
-        "a cluster without a script ends then.",
+        "Send the script SIGTERM this many seconds before the job's time limit; a "
+        "cluster without a script ends then (default for that: 10).",
         None,
         values.seconds,
         "SECONDS",
