@@ -2,6 +2,8 @@
 
 The ranks are those of a Slurm step, as far as they are told, each alone on its node:
 so nobody knows of another but by the directory in which they meet.
+
+It is long because each way to end early is tried with its own ranks.
 """
 
 from __future__ import annotations
@@ -17,8 +19,9 @@ from typing import TYPE_CHECKING, Self
 import pytest
 
 from tests.programs import BEGIN, WAIT
-from tests.ranks import catches, has_loaded, until
+from tests.ranks import catches, has_loaded
 from tests.running import DASK_RUNNER, Run
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -12,7 +12,7 @@ from dask_runner.errors import RunnerError, UnavailableError
 from dask_runner.hub.ask import QUICK_SECONDS, SilentError, ask, silent
 from dask_runner.hub.durations import in_words
 from dask_runner.hub.requests import AskState, State
-from dask_runner.meeting import cluster_directory
+from dask_runner.meeting import cluster_directory, which_cluster
 from dask_runner.proxy.html import Answer, Row, failed, index, moved
 from dask_runner.proxy.paths import Index, Moved, Page, of_all, of_one
 
@@ -107,7 +107,7 @@ class All(Clusters):
             return cluster_directory.entries(self.environ)
         if isinstance(page, Moved):
             return moved(page.location)
-        entry, named = cluster_directory.choose(page.name or self.name, self.environ)
+        entry, named = which_cluster.choose(page.name or self.name, self.environ)
         return Goal(entry, named, page)
 
     def _is_one(self, name: str) -> bool:

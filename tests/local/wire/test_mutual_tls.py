@@ -1,4 +1,8 @@
-"""Who may speak to a hub: over real connections, with all sorts of strangers."""
+"""Who may speak to a hub: over real connections, with all sorts of strangers.
+
+The two halves, what strangers do at a hub and what a node finds in place of one, are in
+one file because they share the servers that misbehave.
+"""
 
 from __future__ import annotations
 

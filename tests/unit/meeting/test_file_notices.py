@@ -1,4 +1,7 @@
-"""Notices in files: who finds them, who removes them, and which are not believed."""
+"""Notices in files: who finds them, who removes them, and which are not believed.
+
+It is one file because a notice is one thing with a life: left, found, signed, removed.
+"""
 
 from __future__ import annotations
 
