@@ -33,7 +33,7 @@ SPELLINGS = pytest.mark.parametrize(
 WAITS = r"(salloc|srun): .*"
 
 
-def started(jobs: Jobs, srun: str, *components: str) -> tuple[str, ...]:
+def started(srun: str, *components: str) -> tuple[str, ...]:
     """Return the words of a command line, one program for each component."""
     programs = [f"apptainer run {SIF} {options}" for options in components]
     return tuple(srun.format(*programs).split())
@@ -45,7 +45,6 @@ def test_components_are_one_cluster_whose_groups_tasks_can_choose(
 ) -> None:
     jobs.write("script.py", GROUPS)
     line = started(
-        jobs,
         srun,
         "--nthreads 3 --resources cpu-like=2 script.py",
         "--nthreads 1 --nworkers 2 --resources gpu-like=1 script.py",
@@ -76,7 +75,7 @@ def test_one_line_for_all_groups_gives_each_rank_its_components_share(
         "for one in sorted(workers, key=lambda one: one['name']):\n"
         "    print(one['name'], one['nthreads'], one['memory_limit'] >> 30)\n",
     )
-    job = "salloc -Q -n1 -c1 --mem=2G : -n1 -c2 --mem=3G".split()
+    job = ["salloc", "-Q", "-n1", "-c1", "--mem=2G", ":", "-n1", "-c2", "--mem=3G"]
 
     line = (*job, "srun", "--het-group=0-1", "apptainer", "run", SIF, "script.py")
     done = jobs.start(*line).wait(stray=WAITS)
@@ -123,7 +122,7 @@ def test_a_component_that_was_told_what_cannot_be_is_one_error(
 ) -> None:
     jobs.write("script.py", GROUPS)
     jobs.write("other.py", GROUPS)
-    line = started(jobs, srun, "script.py", second)
+    line = started(srun, "script.py", second)
 
     done = jobs.start(*line).wait(stray=WAITS)
 

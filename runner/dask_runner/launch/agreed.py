@@ -1,8 +1,8 @@
 """What all ranks of a launch have to be told alike, and what each may be told alone.
 
 One ``srun`` may give the components of a heterogeneous step options of their own, as
-``mpiexec A : B`` does. :mod:`dask_runner.launch.options` says of each option whose value
-counts.
+``mpiexec A : B`` does. :mod:`dask_runner.launch.options` says of each option whose
+value counts.
 """
 
 from __future__ import annotations
@@ -77,14 +77,14 @@ def _differs(who: str, name: str, value: str, own: str) -> ConfigError:
         return ConfigError(
             f"{who} is to run {_cut(value)}, and rank 0 {_cut(own)}",
             "one program for a launch, which runs once",
-            "give all parts of the launcher's line the same program; a cluster whose "
-            "nodes join later is for dask-runner serve",
+            "give all parts of the launcher's line the same program",
         )
+    needed = {f"--{option.name}" for option in OPTIONS if option.ranks == ALL}
+    where = "all parts" if name in needed else "the first part alone, or all parts,"
     return ConfigError(
         f"{who} has {name} {_cut(value)}, and rank 0 has {_cut(own)}",
-        "one value for a launch",
-        f"give all parts of the launcher's line the same {name}, or the first alone, if "
-        f"it is not about single ranks. These may differ: {may}",
+        f"one value for a launch; these may differ: {may}",
+        f"give {where} of the launcher's line the same {name}",
     )
 
 

@@ -66,8 +66,8 @@ def test_the_refusal_shows_both_values_and_what_may_differ() -> None:
     error = differ(launch(layout="dedicated"), launch())
     assert error is not None
     assert error.saw == "c2 has --layout dedicated, and rank 0 has shared"
-    assert "--resources" in error.do
-    assert "--timeout" not in error.do
+    assert "--resources" in error.needed
+    assert "--timeout" not in error.needed
 
 
 def test_what_a_file_of_one_node_says_of_rank_0s_options_is_no_difference() -> None:
