@@ -192,7 +192,7 @@ def test_an_image_gets_half_of_the_room_that_is_left(
 def test_an_image_that_takes_too_long_is_an_error(
     tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bounds, "PATIENCE", 0.1)
+    monkeypatch.setattr(bounds, "PATIENCE_SECONDS", 0.1)
     before = signal.getsignal(signal.SIGALRM)
 
     with (
