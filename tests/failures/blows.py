@@ -20,14 +20,17 @@ TO_NODES = frozenset({"kill", "cut"})
 def find(jobs: Jobs, mark: str, part: str, node: str) -> Process:
     """Return the process of a marked job that has a part on a node.
 
-    It is the last of a kind that a shell has.
+    Forks keep the words of the process that forked them, but have a name of their own.
+    Of a kind that a shell has as well, it is the last.
     """
     line = ["python3", "-c", LOOK, mark]
     done = jobs.cluster.run(line, node=node, user="root", timeout=30)
     there = [
         Process(node, **json.loads(text)) for text in done.stdout.split("\n") if text
     ]
-    return [one for one in ranked(there) if plays(one, part)][-1]
+    found = [one for one in ranked(there) if plays(one, part)]
+    named = [one for one in found if one.name == f"dask-{part}"]
+    return (named or found)[-1]
 
 
 def strike(jobs: Jobs, mark: str, part: str, node: str, how: str) -> None:
