@@ -14,7 +14,7 @@ from dask_runner.hub.ending import later
 if TYPE_CHECKING:
     from dask_runner.hub import messages as m
     from dask_runner.hub.report import Reporter
-    from dask_runner.hub.roster import Member
+    from dask_runner.hub.roster import Group, Member, Node
 
 #: Seconds within which losses on one node, for one reason, are reported together.
 TOGETHER = 0.2
@@ -32,24 +32,26 @@ class Losses:
 
     def __init__(self, report: Reporter) -> None:
         self._report = report
-        self._lost: dict[tuple[str, str], set[int]] = {}
+        self._lost: dict[tuple[Group, str, str], set[int]] = {}
 
     def add(self, member: Member, why: object) -> None:
         """Note a lost rank and the reason; it is reported a moment later."""
-        self.note(member.rank, member.node.name, why)
+        self.note(member.rank, member.node, why)
 
-    def note(self, rank: int, node: str, why: object) -> None:
-        """Note a rank that was lost before it joined."""
+    def note(self, rank: int, node: Node, why: object) -> None:
+        """Note a rank of a node's group that was lost before it joined."""
         if not self._lost:
             later(TOGETHER, self.tell)
         # A rank may give the same reason more than once.
-        self._lost.setdefault((node, str(why)), set()).add(rank)
+        self._lost.setdefault((node.group, node.name, str(why)), set()).add(rank)
 
     def tell(self) -> None:
         """Report the losses that have not been reported yet."""
         lost, self._lost = self._lost, {}
-        for (node, why), ranks in lost.items():
-            self._report.warn(f"lost {ranks_in_words([*ranks])} on {node}: {why}")
+        for (group, node, why), ranks in lost.items():
+            of_join = f" of join {group.join}" if group.join else ""
+            which = f"{ranks_in_words([*ranks])}{of_join}"
+            self._report.warn(f"lost {which} on {node}: {why}")
 
 
 def never_came(message: m.Absent, node: str, size: int) -> AssemblyError:

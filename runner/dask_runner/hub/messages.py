@@ -20,6 +20,24 @@ class NodeHello(Message):
 
 
 @dataclass(frozen=True)
+class Joined(Message):
+    """The hub answers ``AskJoin``: the node is one of the join of this name."""
+
+    join: str
+
+
+@dataclass(frozen=True)
+class Dismiss(Message):
+    """The hub has no use for a rank of a join: the error, which it *prints* or not.
+
+    Other ranks of its join may have the same error, which one of them prints.
+    """
+
+    error: Failed
+    prints: bool
+
+
+@dataclass(frozen=True)
 class Hello(Message):
     """A rank of the node joins.
 
@@ -342,6 +360,18 @@ class StartWorkers(Message):
 
 
 @dataclass(frozen=True)
+class RetireAll(Message):
+    """Ask the scheduler to retire all these workers within so many seconds.
+
+    What they compute is finished there, what waits for them is given to others, and
+    their data is moved. Of each worker that has ended, its rank says ``WorkerLeft``.
+    """
+
+    names: list[str]
+    seconds: float
+
+
+@dataclass(frozen=True)
 class WorkersLost(Message):
     """The workers of a lost rank, which the scheduler removes.
 
@@ -361,7 +391,12 @@ class Close(Message):
 
 @dataclass(frozen=True)
 class Finish(Message):
-    """All ranks have said bye: stop the scheduler and leave."""
+    """All ranks have said bye: stop the scheduler and leave.
+
+    *status* is the exit status of the ranks; that of rank 0 is the job's.
+    """
+
+    status: int = 0
 
 
 @dataclass(frozen=True)

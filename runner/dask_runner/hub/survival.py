@@ -10,7 +10,8 @@ from dask_runner.hub.losses import Losses, never_came
 from dask_runner.hub.workforce import Workforce
 
 if TYPE_CHECKING:
-    from dask_runner.hub.roster import Member, Node
+    from dask_runner.hub.joins import Joins
+    from dask_runner.hub.roster import Group, Member, Node
     from dask_runner.hub.scaling import Scaling
     from dask_runner.hub.shared_state import SharedState
 
@@ -23,10 +24,14 @@ class Survival:
     shared : SharedState
     scaling : Scaling
         Starts workers again that were retired.
+    joins : Joins
+        Dismisses ranks of joins.
     """
 
-    def __init__(self, shared: SharedState, scaling: Scaling) -> None:
+    def __init__(self, shared: SharedState, scaling: Scaling, joins: Joins) -> None:
         self._scaling = scaling
+        self._joins = joins
+        self._dismissed: set[Member] = set()
         self._shared = shared
         self._roster = shared.roster
         self._losses = Losses(shared.report)
@@ -41,12 +46,14 @@ class Survival:
         self._roster.disconnect(node)
         self._shared.ending.changed()
         self._lose(members, workers, why)
+        self._joins.changed(node.group)
 
     def lost_rank(self, member: Member, why: str) -> None:
         """Act on the loss of one rank of a node."""
         workers = self._remove([member])
         self._shared.ending.changed()
         self._lose([member], workers, why)
+        self._joins.changed(member.node.group)
 
     def _remove(self, members: list[Member]) -> list[str]:
         """Remove ranks from the roster; return the names of their workers."""
@@ -58,9 +65,10 @@ class Survival:
         return workers
 
     def _lose(self, members: list[Member], workers: list[str], why: str) -> None:
-        if self._over:
+        members = [one for one in members if not self._was_to_go(one)]
+        if self._over or not members:
             return
-        ranks = {member.rank: member for member in members}
+        ranks = {one.rank: one for one in members if not one.join}
         client, scheduler = self._shared.plan.client, self._shared.plan.scheduler
         if client in ranks:
             name = ranks[client].name
@@ -77,26 +85,36 @@ class Survival:
             for member in members:
                 self._without(member, why)
 
+    def _was_to_go(self, member: Member) -> bool:
+        return member.node.group.left or member in self._dismissed
+
     def failed(self, member: Member, error: RunnerError) -> None:
         """Act on a rank that cannot do its part."""
-        if self._is_needed(member.rank):
+        if self._is_needed(member.node.group, member.rank):
             self.fail(_of(member, error))
         elif not self._over:
             self._losses.add(member, error)
             self._without(member, error)
+            self._dismiss(member, error)
+
+    def _dismiss(self, member: Member, error: RunnerError) -> None:
+        """Have a rank of a join end, with the status of its error."""
+        if member.join:
+            self._dismissed.add(member)
+            self._joins.failed(member, error)
 
     def absent(self, node: Node, message: m.Absent) -> None:
         """Act on the loss of a rank that never joined, which a node of its host saw."""
         rank, host = message.rank, node.name
-        if self._over or not self._roster.note_absent(rank, host):
+        if self._over or not self._roster.note_absent(rank, node):
             return
         what = message.on(host)
-        if self._is_needed(rank):
-            self.fail(never_came(message, host, self._roster.size))
+        if self._is_needed(node.group, rank):
+            self.fail(never_came(message, host, self._roster.own.size))
         elif rank < 0:
             self._shared.report.warn(f"lost {what}")
         else:
-            self._losses.note(rank, host, f"it {message.saw}")
+            self._losses.note(rank, node, f"it {message.saw}")
             self._go_on(what)
 
     def agent_gone(self, member: Member, message: m.AgentGone) -> None:
@@ -108,17 +126,19 @@ class Survival:
             "an agent for as long as the script runs",
             "look for what ended it: the node's memory, another program",
         )
-        if self._needs_all:
+        if self._needs_all and not member.join:
             self.fail(_of(member, why))
         else:
             self._losses.add(member, why.saw)
             self._without(member, why)
+            self._dismiss(member, why)
 
     # --- workers ------------------------------------------------------------
 
     def workers_up(self, member: Member) -> None:
         """Note that all workers of a rank are there."""
         self._workforce.forget(member)
+        self._joins.workers_up(member)
 
     def worker_down(self, member: Member, message: m.WorkerDied | m.WorkerDown) -> None:
         """Note that a worker is not there, and why."""
@@ -135,6 +155,7 @@ class Survival:
         self._workforce.left(member, message.name)
         self._scaling.left(message.name)
         self._look_for_workers()
+        self._joins.changed(member.node.group)
 
     def worker_up(self, member: Member, message: m.WorkerUp) -> None:
         """Note that a worker that was retired has been started again."""
@@ -161,11 +182,11 @@ class Survival:
         self._roster.give_up(member)
         self._workforce.forget(member)
         self._scaling.forget(member)
-        if self._needs_all:
+        if self._needs_all and not member.join:
             self.fail(
                 AssemblyError(
                     f"{member.name} failed before the cluster was ready",
-                    f"all {self._roster.size} ranks",
+                    f"all {self._roster.own.size} ranks",
                     "correct that, or begin with fewer by --min-workers",
                 )
             )
@@ -192,8 +213,10 @@ class Survival:
             assembly.advance()
             self._look_for_workers()
 
-    def _is_needed(self, rank: int) -> bool:
+    def _is_needed(self, group: Group, rank: int) -> bool:
         """Whether the cluster cannot be without that rank."""
+        if group is not self._roster.own:
+            return False
         plan = self._shared.plan
         return rank in {plan.scheduler, plan.client} or self._needs_all
 

@@ -152,9 +152,9 @@ class Rank:
         self._status: int | None = None
 
     def _published(self) -> Published | None:
-        world = self._world
-        files = tuple(self.contact.files)
-        return None if world.rank else Published(world.key, self._nonce, files)
+        if not self._launch.has_hub:
+            return None
+        return Published(self._world.key, self._nonce, tuple(self.contact.files))
 
     async def run(self) -> int:
         """Run the rank until the cluster ends; return its exit status."""
@@ -208,7 +208,7 @@ class Rank:
             self._unfit = problem(error)
         self._prepared.set()
         record = None
-        if self._world.rank == 0:
+        if self._launch.has_hub:
             if (notice := self.contact.notices.find()) is not None:
                 raise OverError(notice)
             hub = Hub.of(self._launch, self.contact.notices)
@@ -277,7 +277,9 @@ class Rank:
         contact = self.contact
         try:
             host = contact.met.connection.host
-            warnings = await self._children.work(start, contact.met.record, host)
+            warnings = await self._children.work(
+                start, contact.met.record, host, contact.met.join
+            )
         except (RunnerError, OSError, RuntimeError) as error:
             contact.fail(problem(error, str(self._children.directory.path)))
             return
@@ -285,7 +287,8 @@ class Rank:
             contact.say(m.Note(warning))
 
     def _for_the_scheduler(
-        self, message: m.Complete | m.WorkersLost | m.AskActivity | m.Retire
+        self,
+        message: m.Complete | m.WorkersLost | m.AskActivity | m.Retire | m.RetireAll,
     ) -> None:
         self._children.scheduler.send(message)
 
@@ -436,8 +439,13 @@ class Rank:
         return STOP / 2 if self._started else 0.0
 
     def _on_finish(self, message: m.Finish) -> None:
-        del message
-        self._status = 0
+        self._status = message.status
+
+    def _on_dismissed(self, message: m.Dismiss) -> None:
+        error = message.error
+        if message.prints:
+            say(f"error: {RunnerError(error.saw, error.needed, error.do)}")
+        self._status = error.status
 
     def _on_refused(self, refused: m.Refused) -> None:
         """End the rank; the hub has printed the reason."""
@@ -453,7 +461,8 @@ class Rank:
         if takes_over and not self._started:
             self._early_end.without_rank_0()
         # One line for each node; rank 1 prints it too, as it may be on rank 0's node.
-        if self._world.local_rank in (0, None) or self._world.rank == 1:
+        beside_the_hub = self._world.rank == 1 and not self._launch.joins
+        if self._world.local_rank in (0, None) or beside_the_hub:
             hub = f"rank 0 on {self.contact.met.record.node}"
             say(f"error: {lost_hub(self._world.rank, self._node, hub)}")
         self._status = LostError.status
@@ -488,6 +497,7 @@ class Rank:
         (Source.link, m.WorkersLost): _for_the_scheduler,
         (Source.link, m.AskActivity): _for_the_scheduler,
         (Source.link, m.Retire): _for_the_scheduler,
+        (Source.link, m.RetireAll): _for_the_scheduler,
         (Source.link, m.StartWorkers): _for_the_agent,
         (Source.link, m.AskLines): _on_ask_lines,
         (Source.link, m.Ready): _on_ready,
@@ -495,6 +505,7 @@ class Rank:
         (Source.link, m.Close): _on_close,
         (Source.link, m.Finish): _on_finish,
         (Source.link, m.Refused): _on_refused,
+        (Source.link, m.Dismiss): _on_dismissed,
         (Source.link, Ended): _on_link_gone,
         (Source.client, Ended): _on_client_ended,
         (Source.above, m.ClientEnded): _for_the_hub,
