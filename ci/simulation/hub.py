@@ -28,8 +28,9 @@ from typing import TYPE_CHECKING, Any
 from ci.simulation.ranks import DEADLINE, KEY, be_ranks
 from containers.entry import ROOT
 from dask_runner.hub.cluster import Cluster
+from dask_runner.hub.pings import PING_SECONDS
 from dask_runner.hub.report import Reporter
-from dask_runner.hub.server import PING, Hub
+from dask_runner.hub.server import Hub
 from dask_runner.launch import plan
 from dask_runner.launch.settings import settle
 from dask_runner.launch.world import World
@@ -198,8 +199,8 @@ async def _hub(
     ready = await _seconds_until((Path(directory) / "ready").exists, started)
     memory = _memory()
     idle_began = time.process_time()
-    await asyncio.sleep(2 * PING)
-    idle = (time.process_time() - idle_began) / (2 * PING)
+    await asyncio.sleep(2 * PING_SECONDS)
+    idle = (time.process_time() - idle_began) / (2 * PING_SECONDS)
     (Path(directory) / "end").touch()
     ended = await _seconds_until((Path(directory) / "ended").exists, started)
     await end

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dask_runner.hub import messages as m
-from dask_runner.hub.server import PING
+from dask_runner.hub.pings import PING_SECONDS
 from dask_runner.meeting.by_file import FileMeeting
 from dask_runner.node import find_hub
 
@@ -96,7 +96,7 @@ async def _live(members: range, channel: Channel, place: Path) -> None:
 
 async def _beat(channel: Channel) -> None:
     while True:
-        await asyncio.sleep(PING)
+        await asyncio.sleep(PING_SECONDS)
         channel.send(m.Ping())
 
 

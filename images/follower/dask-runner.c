@@ -74,7 +74,7 @@ static void handle(int number)
         for (size_t i = 0; i < LENGTH_OF(ENDS); i++)
             if (ENDS[i] == number && !ending) {
                 ending = number;
-                alarm(LEAVES_S);
+                alarm(END_SECONDS);
             }
     }
     pass_on(number);
@@ -172,7 +172,7 @@ static void watch_and_kill(pid_t parent)
         for (int descriptor = 0; descriptor < FEW; descriptor++)
             close(descriptor);
     /* A parent that has ended has left this process to another. */
-    for (int stands = 0; getppid() == parent && stands < 2 * STANDS_S;) {
+    for (int stands = 0; getppid() == parent && stands < 2 * STOPPED_CHECK_SECONDS;) {
         sleep(1);
         stands = is_stopped(parent) ? stands + 1 : 0;
     }
@@ -235,7 +235,7 @@ static bool has_own_user(void)
 enum part { PLAYS_ALONE, LEADS, MAY_FOLLOW };
 
 /* What this rank may be to the others of its node; the leader's socket's name then. */
-static enum part find_part(int argc, char **argv, char name[LONGEST + 1])
+static enum part find_part(int argc, char **argv, char name[LONGEST_NAME + 1])
 {
     if (argc < 2)
         return PLAYS_ALONE;
@@ -265,8 +265,8 @@ static enum part find_part(int argc, char **argv, char name[LONGEST + 1])
         return PLAYS_ALONE;
     }
     /* What is too long loses its beginning, and the whole its end. */
-    const char *last = length > LONGEST ? launch + length - LONGEST : launch;
-    snprintf(name, LONGEST + 1, "dask-runner-%s", last);
+    const char *last = length > LONGEST_NAME ? launch + length - LONGEST_NAME : launch;
+    snprintf(name, LONGEST_NAME + 1, "dask-runner-%s", last);
     free(launch);
     return MAY_FOLLOW;
 }
@@ -295,7 +295,7 @@ static int find(const char *name)
     memcpy(address.sun_path + 1, name, length);
     socklen_t size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + length);
 
-    int64_t latest = now_ms() + APPEARS_MS;
+    int64_t latest = now_ms() + FIND_LEADER_MS;
     long pause = FIRST_LOOK_MS;
     for (;;) {
         /* Else connect(2) sleeps for as long as the listener's queue is full. */
@@ -416,8 +416,8 @@ static bool await_answer(int leader)
     struct ucred told = {0};
     socklen_t size = sizeof(told);
     getsockopt(leader, SOL_SOCKET, SO_PEERCRED, &told, &size);
-    int64_t latest = now_ms() + ANSWERS_S * 1000;
-    wait_at_most(leader, STANDS_S);
+    int64_t latest = now_ms() + ANSWER_SECONDS * 1000;
+    wait_at_most(leader, STOPPED_CHECK_SECONDS);
     for (int stands = 0;;) {
         char byte;
         ssize_t got = recv(leader, &byte, 1, MSG_PEEK);
@@ -432,7 +432,7 @@ static bool await_answer(int leader)
         else if (now_ms() > latest)
             return false;
     }
-    wait_at_most(leader, ANSWERS_S);
+    wait_at_most(leader, ANSWER_SECONDS);
     return true;
 }
 
@@ -463,7 +463,7 @@ static int follow(const char *name, int argc, char **argv, int *connection)
     int leader = find(name);
     if (leader < 0)
         return -1;
-    wait_at_most(leader, ANSWERS_S);
+    wait_at_most(leader, ANSWER_SECONDS);
     size_t size;
     char *text = introduction(argc, argv, &size);
     enum outcome outcome = text ? send_all(leader, text, size) : LATE;
@@ -527,7 +527,7 @@ static void open_standard_streams(void)
 int main(int argc, char **argv)
 {
     open_standard_streams();
-    char name[LONGEST + 1];
+    char name[LONGEST_NAME + 1];
     enum part part = find_part(argc, argv, name);
     if (part != PLAYS_ALONE) {
         hold_signals();

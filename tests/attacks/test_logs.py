@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dask_runner.programs.log import LARGEST
+from dask_runner.programs.log import LARGEST_LOG
 from tests.attacks.stranger import attack
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ print(number)
 """
 
 #: A line has more than 128 bytes.
-ENOUGH = LARGEST // 128
+ENOUGH = LARGEST_LOG // 128
 
 CODE = """\
 import sys, time
@@ -57,7 +57,7 @@ def test_spoiled_handshakes_do_not_fill_the_disk(
     (log,) = run.tmp.glob("dask-runner-*/scheduler.log")
     # They were told of, and are no more than one line over.
     assert "handshake failed" in log.read_text()
-    assert log.stat().st_size < LARGEST + 1024
+    assert log.stat().st_size < LARGEST_LOG + 1024
     (tmp_path / "go").touch()
     ended = run.wait()
     assert (ended.status, ended.stdout.splitlines()[-1]) == (0, "sum 3"), ended

@@ -267,7 +267,7 @@ leader.close()
 """,
         # Whose connection stays open: the time alone ends the wait.
         "silent": """
-SECONDS += follower.ANSWERS
+SECONDS += follower.ANSWER_SECONDS
 door = claim(LOCAL)
 process = start(NATIVE, LOCAL, ["script.py"])
 leader = accept(door)
@@ -336,7 +336,7 @@ is_python(process)
 process.send_signal(signal.SIGSTOP)
 began = time.monotonic()
 assert process.wait(300) == -signal.SIGKILL
-assert time.monotonic() - began < 4 * follower.STANDS
+assert time.monotonic() - began < 4 * follower.STOPPED_CHECK_SECONDS
 """,
     )
 

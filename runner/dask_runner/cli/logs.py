@@ -17,6 +17,7 @@ from dask_runner.errors import UsageError
 from dask_runner.hub import messages as m
 from dask_runner.hub import requests as r
 from dask_runner.hub.ask import SilentError, answer, asking, silent
+from dask_runner.hub.pings import OUTSIDE_SILENCE_SECONDS
 from dask_runner.hub.report import say
 from dask_runner.meeting import cluster_directory
 from dask_runner.printable import printable
@@ -96,7 +97,7 @@ async def _show(name: str, record: Record, ask: r.AskLogs, out: TextIO) -> int:
     printer = Printer(out, labels=not ask.of)
     async with asking(record, ask) as channel:
         while True:
-            message = await answer(channel, Message, r.SILENCE)
+            message = await answer(channel, Message, OUTSIDE_SILENCE_SECONDS)
             match message:
                 case r.LogText():
                     printer.show(message)

@@ -9,6 +9,7 @@ from dask_runner.errors import ConfigError, RunnerError, UnavailableError
 from dask_runner.hub import messages as m
 from dask_runner.hub import requests as r
 from dask_runner.hub.dashboard import has_none
+from dask_runner.hub.pings import OUTSIDE_PING_SECONDS
 from dask_runner.wire.message import ProtocolError
 from dask_runner.wire.splice import splice
 
@@ -142,7 +143,9 @@ class Answers:
             while not (ending.done() or leaving.done()):
                 channel.send(m.Ping())
                 await asyncio.wait(
-                    either, timeout=r.PING, return_when=asyncio.FIRST_COMPLETED
+                    either,
+                    timeout=OUTSIDE_PING_SECONDS,
+                    return_when=asyncio.FIRST_COMPLETED,
                 )
             if ending.done():
                 channel.send(r.WillEnd(ending.result()))

@@ -16,7 +16,8 @@ from dask_runner.errors import (
     UsageError,
 )
 from dask_runner.hub.messages import Ping
-from dask_runner.hub.requests import PING, SILENCE, Denied, WillEnd
+from dask_runner.hub.pings import OUTSIDE_PING_SECONDS, OUTSIDE_SILENCE_SECONDS
+from dask_runner.hub.requests import Denied, WillEnd
 from dask_runner.wire import mutual_tls
 from dask_runner.wire.message import Message, ProtocolError
 
@@ -159,12 +160,12 @@ async def last_word(channel: Channel) -> WillEnd | None:
     silent_for = 0.0
     receiving = asyncio.create_task(channel.receive())
     try:
-        while silent_for < SILENCE:
-            await asyncio.wait({receiving}, timeout=PING)
+        while silent_for < OUTSIDE_SILENCE_SECONDS:
+            await asyncio.wait({receiving}, timeout=OUTSIDE_PING_SECONDS)
             if not receiving.done():
                 # Counted and not read from a clock, which goes on while this process
                 # is stopped.
-                silent_for += PING
+                silent_for += OUTSIDE_PING_SECONDS
                 continue
             message = receiving.result()
             if not isinstance(message, Ping):
@@ -175,7 +176,7 @@ async def last_word(channel: Channel) -> WillEnd | None:
         return None
     finally:
         receiving.cancel()
-    raise SilentError(f"no sign of life for {SILENCE:g} s", gone=False)
+    raise SilentError(f"no sign of life for {OUTSIDE_SILENCE_SECONDS:g} s", gone=False)
 
 
 async def ask(

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from dask_runner.meeting.notice import Notice
 
 #: Seconds for all ranks to stop their processes once the cluster ends.
-STOP = 8.0
+STOP_SECONDS = 8.0
 #: Seconds for the ranks to leave once all have stopped.
 LEAVE_SECONDS = 2.0
 #: Seconds that the hub waits after the end for ranks that have not arrived, where those
 #: that come even later find a notice. They look for a record every second.
-LATE = 3.0
+LATE_SECONDS = 3.0
 
 
 class Ending:
@@ -247,7 +247,7 @@ class Ending:
         roster = self._roster
         status = await self.decided()
         byes = self._until(lambda: not roster.staying)
-        await _within(STOP + self._settings.grace, byes)
+        await _within(STOP_SECONDS + self._settings.grace, byes)
         if not roster.own.assembled:
             everyone = self._until(lambda: roster.own.assembled and not roster.staying)
             await _within(max(self._late_until - time.monotonic(), 0.0), everyone)
@@ -272,7 +272,7 @@ class Ending:
         """The time until which the hub waits for ranks that have not arrived."""
         last = self._began + float(self._settings.timeout)
         if self.leaves_notice:
-            return min(self._ended + LATE, last)
+            return min(self._ended + LATE_SECONDS, last)
         # Late ranks get the signal as well, or have missed the deadline.
         no_more = self._signal or isinstance(self.cause, AssemblyError)
         return self._ended if no_more else last

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from dask_runner.errors import ConfigError, RunnerError, UnavailableError
 from dask_runner.hub import messages as m
 from dask_runner.hub.assembly import NEIGHBOURS
-from dask_runner.hub.ending import STOP, later
+from dask_runner.hub.ending import STOP_SECONDS, later
 from dask_runner.hub.roster import Group
 from dask_runner.launch.signals import FOR_THE_SCRIPT
 
@@ -186,7 +186,7 @@ class Joins:
         group.leaves = group.left = True
         for node in self._nodes(join):
             node.channel.send(m.Close(0))
-        later(STOP, self._finish, join)
+        later(STOP_SECONDS, self._finish, join)
         self._look(join)
 
     def _finish(self, join: _Join) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from dask_runner.errors import UnavailableError
 from dask_runner.hub import messages as m
 from dask_runner.hub import requests as r
+from dask_runner.hub.pings import OUTSIDE_PING_SECONDS
 
 if TYPE_CHECKING:
     from dask_runner.hub.roster import Member
@@ -23,13 +24,13 @@ if TYPE_CHECKING:
 
 #: Seconds for a rank's answer beyond what it waits; a rank that stands still is lost
 #: after --silence.
-ANSWERS = 60.0
+ANSWER_SECONDS = 60.0
 #: Seconds between looks at who is there.
-LOOK = 1.0
+LOOK_SECONDS = 1.0
 #: Seconds between looks at a log whose last line is not complete.
-PAUSE = 0.5
+PAUSE_SECONDS = 0.5
 #: Seconds for the last lines, once the cluster ends.
-LAST = 0.5
+LAST_LINES_SECONDS = 0.5
 #: Ranks of which a part is read at a time, for each who follows them.
 AT_A_TIME = 8
 #: Names that an error lists.
@@ -66,7 +67,7 @@ class Logs:
     async def over(self) -> None:
         """Wait until who follows logs has the last lines, but not long."""
         if self._shown_to:
-            await asyncio.wait(self._shown_to, timeout=2 * LAST)
+            await asyncio.wait(self._shown_to, timeout=2 * LAST_LINES_SECONDS)
 
     async def show(self, channel: Channel, request: r.AskLogs) -> None:
         """Send what was asked for, to its end.
@@ -99,9 +100,9 @@ class Logs:
                 for look in looks:
                     if look not in following:
                         following[look] = asyncio.create_task(look.follow(channel))
-                await asyncio.wait({ending}, timeout=LOOK)
-                unsaid += LOOK
-                if unsaid >= r.PING:
+                await asyncio.wait({ending}, timeout=LOOK_SECONDS)
+                unsaid += LOOK_SECONDS
+                if unsaid >= OUTSIDE_PING_SECONDS:
                     channel.send(m.Ping())
                     unsaid = 0.0
                 known = {look.member for look in following}
@@ -116,7 +117,7 @@ class Logs:
             if isinstance(error, Exception):
                 raise error
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LAST):
+            async with asyncio.timeout(LAST_LINES_SECONDS):
                 await asyncio.gather(
                     *(look.read(channel, last=True) for look in following)
                 )
@@ -167,10 +168,10 @@ class Logs:
         asked: asyncio.Future[m.Lines] = asyncio.get_running_loop().create_future()
         self._asked[ask.number] = asked
         member.tell(ask)
-        latest = asyncio.get_running_loop().time() + ANSWERS
+        latest = asyncio.get_running_loop().time() + ANSWER_SECONDS
         try:
             while member in self._shared.roster:
-                await asyncio.wait({asked}, timeout=LOOK)
+                await asyncio.wait({asked}, timeout=LOOK_SECONDS)
                 if asked.done():
                     return asked.result()
                 if asyncio.get_running_loop().time() > latest:
@@ -227,7 +228,7 @@ class _Look:
             if lines.more:
                 if not await self.read(channel):
                     break
-                await asyncio.sleep(PAUSE)
+                await asyncio.sleep(PAUSE_SECONDS)
         channel.send(r.LogLost(self.member.name))
 
     async def _ask(self, *, waits: bool, last: bool = False) -> m.Lines | None:

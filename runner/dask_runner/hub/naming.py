@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 #: Clusters of one job: its steps, and launches inside it.
 MOST_OF_A_JOB = 1000
 #: Characters of a default name, so that a number has room behind it.
-LONGEST = 56
+LONGEST_NAME = 56
 
 
 class Naming:
@@ -218,7 +218,7 @@ def default_name(world: World) -> str:
         # The number is that of the process that the user has started.
         job = f"local-{job.partition('-')[0]}"
     spelled = re.sub(r"[^A-Za-z0-9._-]+", "-", job or world.launcher).lstrip("._-")
-    return spelled[:LONGEST] or "cluster"
+    return spelled[:LONGEST_NAME] or "cluster"
 
 
 async def _taken(entry: Entry) -> ConfigError | None:

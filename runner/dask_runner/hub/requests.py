@@ -13,10 +13,6 @@ from dask_runner.wire.message import Message
 #: Raised when a message changes; a hub of another version says so.
 VERSION = 3
 
-#: Seconds between the signs of life to a process that attends, and without one after
-#: which it takes the cluster for lost.
-PING, SILENCE = 5.0, 30.0
-
 
 @dataclass(frozen=True)
 class Request(Message):

@@ -15,6 +15,7 @@ from dask_runner.hub import messages as m
 from dask_runner.hub.cluster import Cluster
 from dask_runner.hub.listener import Door
 from dask_runner.hub.naming import Naming, be_named
+from dask_runner.hub.pings import between_pings
 from dask_runner.hub.report import Reporter
 from dask_runner.hub.requests import AskJoin, Request
 from dask_runner.launch.slurm import end_time
@@ -31,17 +32,8 @@ if TYPE_CHECKING:
     from dask_runner.meeting.notice import Notices
     from dask_runner.wire.channel import Channel
 
-#: The longest time between signs of life, in seconds, and their smallest number within
-#: the time of silence (``--silence``) after which the other side counts as lost.
-PING = 5.0
-PINGS = 6
 #: Seconds until an admitted node has to send its hello.
-HELLO = 10.0
-
-
-def between_pings(silence: float) -> float:
-    """Return the seconds between signs of life for a time of silence."""
-    return min(PING, silence / PINGS)
+HELLO_SECONDS = 10.0
 
 
 class Hub:
@@ -173,7 +165,7 @@ class Hub:
 
     async def _serve(self, channel: Channel, address: str) -> None:
         try:
-            async with asyncio.timeout(HELLO):
+            async with asyncio.timeout(HELLO_SECONDS):
                 first = await channel.receive()
         except TimeoutError:
             self._refuse(address, "no Hello came")

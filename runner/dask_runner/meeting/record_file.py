@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-#: Bytes; a record is about 2 kB.
-LARGEST = 1 << 16
+#: Bytes that are read; a record has about 2 kB.
+LARGEST_RECORD = 1 << 16
 
 #: Times that a directory is made anew: another cluster of the same user removes
 #: it when it leaves and finds it empty, between our making and our writing.
@@ -267,7 +267,7 @@ def _hide(descriptor: int) -> None:
 def _read(directory: int, name: str) -> str:
     with _open(directory, name, os.O_RDONLY) as descriptor:
         try:
-            return os.read(descriptor, LARGEST).decode()
+            return os.read(descriptor, LARGEST_RECORD).decode()
         except UnicodeDecodeError as error:
             raise BadRecordError("is no text") from error
 

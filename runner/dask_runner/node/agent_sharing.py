@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from dask_runner.node import messages as n
 from dask_runner.node import node_socket
-from dask_runner.node.follower import ANSWERS
+from dask_runner.node.follower import ANSWER_SECONDS
 from dask_runner.node.fork_context import Borrow
 from dask_runner.wire.channel import open_channel
 from dask_runner.wire.message import ProtocolError
@@ -78,7 +78,7 @@ async def borrow(name: str, context: ForkContext) -> Channel | None:
     channel = await open_channel(sock)
     channel.send(Borrow(context))
     try:
-        async with asyncio.timeout(ANSWERS):
+        async with asyncio.timeout(ANSWER_SECONDS):
             if isinstance(await channel.receive(), n.Lent):
                 return channel
     except (ProtocolError, TimeoutError):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dask_runner.hub import messages as m
-from dask_runner.hub.server import between_pings
+from dask_runner.hub.pings import between_pings
 from dask_runner.node.events import Source
 from dask_runner.node.exits import Ended
 from dask_runner.wire.message import Message, ProtocolError

@@ -83,18 +83,18 @@ SIGNALS = (*ENDS, _signal.SIGUSR1, _signal.SIGUSR2)
 #: tasks of a node together; where each has a network of its own, none ever appears.
 #: It is the same where another account has taken the name, which all know that can
 #: read the launcher's queue.
-APPEARS = 3.0
-ANSWERS = 30.0
+FIND_LEADER_SECONDS = 3.0
+ANSWER_SECONDS = 30.0
 #: Seconds between looks whether it is stopped; at the second one it is killed.
-STANDS = 7
+STOPPED_CHECK_SECONDS = 7
 #: Seconds after a signal that ends a cluster in which the leader has to make an end,
 #: as long as the part is not played yet; the whole job has ten.
-LEAVES = 8
+END_SECONDS = 8
 #: Seconds between looks for it, at first and at last.
-FIRST_LOOK, LAST_LOOK = 0.005, 0.05
+FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS = 0.005, 0.05
 
 #: Bytes of an abstract socket's name, which the kernel limits to 107 (unix(7)).
-LONGEST = 100
+LONGEST_NAME = 100
 
 #: Bytes of an introduction's length.
 LENGTH = 4
@@ -143,7 +143,7 @@ def meeting_place(environ: Mapping[str, str], args: Sequence[str]) -> tuple[str,
                 break
             names = [environ[name] for name in launch]
             what = "-".join([str(os.geteuid()), launcher, *names])
-            return f"dask-runner-{what[-LONGEST:]}", environ[local_rank] == "0"
+            return f"dask-runner-{what[-LONGEST_NAME:]}", environ[local_rank] == "0"
     return "", False
 
 
@@ -151,7 +151,7 @@ def claim(name: str) -> _socket.socket | None:
     """Open the leader's socket; None if another process has it."""
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
-        sock.bind(f"\0{name[:LONGEST]}")
+        sock.bind(f"\0{name[:LONGEST_NAME]}")
     except OSError:
         sock.close()
         return None
@@ -232,7 +232,7 @@ def follow(name: str, args: Sequence[str]) -> int | _socket.socket | None:
         leader = _find(name)
         if leader is None:
             return None
-        leader.settimeout(ANSWERS)
+        leader.settimeout(ANSWER_SECONDS)
         introduction = introduce(args)
         try:
             leader.sendall(len(introduction).to_bytes(LENGTH) + introduction)
@@ -307,8 +307,8 @@ def _await_answer(leader: _socket.socket) -> None:
     OSError
         If the connection is cut; TimeoutError if the time is over.
     """
-    latest, stands = time.monotonic() + ANSWERS, 0
-    leader.settimeout(min(STANDS, ANSWERS))
+    latest, stands = time.monotonic() + ANSWER_SECONDS, 0
+    leader.settimeout(min(STOPPED_CHECK_SECONDS, ANSWER_SECONDS))
     while True:
         try:
             leader.recv(1, _socket.MSG_PEEK)
@@ -322,7 +322,7 @@ def _await_answer(leader: _socket.socket) -> None:
                 raise
         else:
             break
-    leader.settimeout(ANSWERS)
+    leader.settimeout(ANSWER_SECONDS)
 
 
 def _is_stopped(pid: int) -> bool:
@@ -368,20 +368,20 @@ def identity(path: str) -> str:
 
 
 def _find(name: str) -> _socket.socket | None:
-    latest, pause = time.monotonic() + APPEARS, FIRST_LOOK
+    latest, pause = time.monotonic() + FIND_LEADER_SECONDS, FIRST_LOOK_SECONDS
     while True:
         sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
         # Else connect(2) sleeps for as long as the listener's queue is full.
         sock.settimeout(0)
         try:
-            sock.connect(f"\0{name[:LONGEST]}")
+            sock.connect(f"\0{name[:LONGEST_NAME]}")
         except OSError:
             sock.close()
             if time.monotonic() > latest:
                 return None
             # There is no event to wait for: an abstract name has no directory.
             time.sleep(pause)
-            pause = min(pause * 1.5, LAST_LOOK)
+            pause = min(pause * 1.5, LAST_LOOK_SECONDS)
             continue
         if _is_ours(sock):
             return sock
@@ -480,7 +480,7 @@ class _Signals:
             self._got.append(number)
             if number in ENDS and not self._ending:
                 self._ending = number
-                _signal.alarm(LEAVES)
+                _signal.alarm(END_SECONDS)
         self._send(number)
 
     def _send(self, number: int) -> None:

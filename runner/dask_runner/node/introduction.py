@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 #: Bytes of an introduction; the kernel limits environment and arguments together to
 #: 6 MiB (execve(2)).
-LARGEST = 8 << 20
+LARGEST_INTRODUCTION = 8 << 20
 #: How a message begins, and no introduction does: that has a version first.
 MESSAGE = b"["
 #: Seconds for an introduction to arrive, once a follower has connected.
@@ -78,7 +78,7 @@ async def first_words(reader: asyncio.StreamReader) -> Introduction | Borrow:
     try:
         async with asyncio.timeout(INTRODUCTION_SECONDS):
             length = int.from_bytes(await reader.readexactly(follower.LENGTH))
-            if length > LARGEST:
+            if length > LARGEST_INTRODUCTION:
                 raise ProtocolError(f"an introduction of {length} bytes")
             data = await reader.readexactly(length)
     except (asyncio.IncompleteReadError, TimeoutError) as error:

@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 #: Bytes that are read at a time, of all logs of a rank together.
-PIECE = 1 << 16
+PIECE_BYTES = 1 << 16
 #: Bytes by which a position is known: a few lines, with the times in them.
-BEFORE = 256
+BEFORE_BYTES = 256
 #: Bytes in which a position is searched for: more than a log has.
-LONGEST = 1 << 22
+SEARCHED_BYTES = 1 << 22
 #: Seconds for a process that shortens its log to have written the rest again.
-REWRITES = 0.1
+REWRITE_SECONDS = 0.1
 
 #: Seconds between looks at logs that have not grown, and until that is said.
-LOOK, WAITS = 0.3, 10.0
+LOOK_SECONDS, WAIT_SECONDS = 0.3, 10.0
 
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -40,7 +40,7 @@ async def answer(message: m.AskLines, logs: Callable[[], Mapping[str, str]]) -> 
 
     Files are read in a thread, because a disk may take its time.
     """
-    latest = asyncio.get_running_loop().time() + WAITS
+    latest = asyncio.get_running_loop().time() + WAIT_SECONDS
 
     def chosen() -> dict[str, str]:
         there, names = logs(), message.names
@@ -54,7 +54,7 @@ async def answer(message: m.AskLines, logs: Callable[[], Mapping[str, str]]) -> 
     while not grown and asyncio.get_running_loop().time() < latest:
         grown = await asyncio.to_thread(has_grown, chosen(), message.positions)
         if not grown:
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(LOOK_SECONDS)
     return m.Lines(message.number, [], more=grown)
 
 
@@ -78,7 +78,7 @@ def read(
         Whether to take a line that has no end.
     """
     known = {position.name: position for position in positions}
-    pieces, left = [], PIECE
+    pieces, left = [], PIECE_BYTES
     for name, path in logs.items():
         at = known.get(name, m.LogPosition(name, 0, ""))
         piece, size = _piece(path, at, left, last=last)
@@ -87,7 +87,7 @@ def read(
         left -= size
         if left <= 0:
             break
-    return m.Lines(number, pieces, more=left < PIECE)
+    return m.Lines(number, pieces, more=left < PIECE_BYTES)
 
 
 def has_grown(logs: Mapping[str, str], positions: Iterable[m.LogPosition]) -> bool:
@@ -115,7 +115,7 @@ def _piece(
             end = offset + len(data)
             if end == at.offset:
                 return None, 0
-            before = min(BEFORE, end)
+            before = min(BEFORE_BYTES, end)
             file.seek(end - before)
             to = m.LogPosition(at.name, end, file.read(before).decode("latin-1"))
     except OSError:
@@ -141,19 +141,19 @@ def _lines(data: bytes, most: int, *, last: bool) -> bytes:
     whole = data[: data.rfind(b"\n") + 1]
     if len(data) < most:
         return data if last else whole
-    return whole or (data if most == PIECE else b"")
+    return whole or (data if most == PIECE_BYTES else b"")
 
 
 def _find(file: BinaryIO, at: m.LogPosition) -> int:
     """Return the offset of a position; 0 if what stood before it is gone."""
     before = at.before.encode("latin-1")
-    for pause in (0.0, REWRITES):
+    for pause in (0.0, REWRITE_SECONDS):
         time.sleep(pause)
         file.seek(at.offset - len(before))
         if file.read(len(before)) == before:
             return at.offset
         file.seek(0)
-        found = file.read(LONGEST).rfind(before)
+        found = file.read(SEARCHED_BYTES).rfind(before)
         if found >= 0:
             return found + len(before)
     return 0

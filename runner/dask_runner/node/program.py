@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 STDIN = "-"
 
 #: Bytes of a program that is handed over. A message may have twice as many.
-LARGEST = 4 << 20
+LARGEST_PROGRAM = 4 << 20
 
 #: Other names of standard input.
 _STDINS = (STDIN, "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
@@ -174,10 +174,11 @@ def _all_of(descriptor: int, target: str) -> bytes:
                 "the text of a Python program",
                 "pipe it in (dask-runner - < script.py), or give the name of a file",
             )
-        text = file.read(LARGEST + 1)
-    if len(text) > LARGEST:
+        text = file.read(LARGEST_PROGRAM + 1)
+    if len(text) > LARGEST_PROGRAM:
         raise ConfigError(
-            f"the program from {_name(target)} is longer than {LARGEST >> 20} MiB",
+            f"the program from {_name(target)} is longer than "
+            f"{LARGEST_PROGRAM >> 20} MiB",
             "a program that fits into a message",
             "save it in a file, and give its name",
         )

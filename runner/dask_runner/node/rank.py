@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from dask_runner.errors import ConfigError, LostError, RunnerError
 from dask_runner.hub import messages as m
-from dask_runner.hub.ending import STOP
+from dask_runner.hub.ending import STOP_SECONDS
 from dask_runner.hub.report import say
 from dask_runner.hub.server import Hub
 from dask_runner.launch.detect import may_be_outlived
@@ -436,7 +436,7 @@ class Rank:
     @property
     def _patience(self) -> float:
         """Seconds for the rank's processes to end; none before they have started."""
-        return STOP / 2 if self._started else 0.0
+        return STOP_SECONDS / 2 if self._started else 0.0
 
     def _on_finish(self, message: m.Finish) -> None:
         self._status = message.status

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import dask.config
 
 from dask_runner.hub import messages as m
-from dask_runner.hub.server import between_pings
+from dask_runner.hub.pings import between_pings
 from dask_runner.node import messages as n
 from dask_runner.node.exits import Ended, StoppedProcesses, ended
 from dask_runner.node.instructions import RunWorkers

@@ -22,8 +22,8 @@ def look_at_logging() -> None:
 #: Bytes of a log at which its older lines are dropped, and the bytes that are kept.
 #: Anyone who reaches a port can cause a line for each connection that they break off,
 #: and would fill the user's disk. The report of a failure shows the last lines.
-LARGEST = 1 << 20
-KEPT = 1 << 18
+LARGEST_LOG = 1 << 20
+KEPT_BYTES = 1 << 18
 
 
 class LogFile(logging.FileHandler):
@@ -34,7 +34,7 @@ class LogFile(logging.FileHandler):
         try:
             super().emit(record)
             # tell() is the end of the file, to which several processes may append.
-            if self.stream is not None and self.stream.tell() > LARGEST:
+            if self.stream is not None and self.stream.tell() > LARGEST_LOG:
                 _shorten(Path(self.baseFilename))
         except OSError:
             self.handleError(record)
@@ -55,7 +55,7 @@ class LogFile(logging.FileHandler):
 def _shorten(log: Path) -> None:
     # In place, because other processes append to the same file.
     with log.open("r+b") as file:
-        file.seek(-KEPT, os.SEEK_END)
+        file.seek(-KEPT_BYTES, os.SEEK_END)
         file.readline()
         kept = file.read()
         file.seek(0)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from dask_runner.errors import LostError
 from dask_runner.hub.ask import SilentError, answer, ask, asking, last_word
 from dask_runner.hub.dashboard import has_none
-from dask_runner.hub.requests import SILENCE, AskState, Attend, State
+from dask_runner.hub.pings import OUTSIDE_SILENCE_SECONDS
+from dask_runner.hub.requests import AskState, Attend, State
 from dask_runner.proxy import html
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class Watch:
                 async with asking(self._record, Attend()) as channel:
                     return await self._until_end(channel)
             except SilentError as why:
-                if why.gone or time.monotonic() - self._heard > SILENCE:
+                if why.gone or time.monotonic() - self._heard > OUTSIDE_SILENCE_SECONDS:
                     raise self._lost(why) from why
                 await asyncio.sleep(PAUSE)
 
@@ -97,7 +98,7 @@ class Watch:
         try:
             state = await ask(self._record, AskState(), State)
         except SilentError:
-            if time.monotonic() - self._heard > SILENCE:
+            if time.monotonic() - self._heard > OUTSIDE_SILENCE_SECONDS:
                 raise
             return None
         self._look(state)

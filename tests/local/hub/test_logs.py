@@ -162,7 +162,7 @@ def test_who_reads_slowly_does_not_fill_the_hub(tmp_path: Path) -> None:
                 before = answers.count
                 await asyncio.sleep(0.5)
             # What the sockets and TLS hold on the way, and no more.
-            assert answers.count * log_files.PIECE < len(text) / 2
+            assert answers.count * log_files.PIECE_BYTES < len(text) / 2
             texts = await shown(channel)
         assert "".join(one.text for one in texts if isinstance(one, r.LogText)) == text
 

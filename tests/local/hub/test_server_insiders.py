@@ -78,7 +78,7 @@ def test_no_sequence_of_messages_breaks_the_hub(
 def test_who_has_the_key_and_says_nothing_is_sent_away(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(server, "HELLO", 0.2)
+    monkeypatch.setattr(server, "HELLO_SECONDS", 0.2)
 
     async def play(stage: Served) -> None:
         channel = await stage.connect()

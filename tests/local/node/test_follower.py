@@ -178,7 +178,7 @@ def test_a_leader_of_others_is_left_with_a_word(name: str, answer: bytes) -> Non
 def test_a_leader_that_never_answers_is_not_waited_for(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(follower, "ANSWERS", 0.1)
+    monkeypatch.setattr(follower, "ANSWER_SECONDS", 0.1)
     with leading(name, lambda sock: said.append(sock.recv(9))):
         said: list[bytes] = []
         assert follower.follow(name, ARGS) is None
@@ -188,7 +188,7 @@ def test_a_leader_that_never_answers_is_not_waited_for(
 def test_a_leader_that_is_stopped_is_killed_and_found_dead(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(follower, "STANDS", 0.1)
+    monkeypatch.setattr(follower, "STOPPED_CHECK_SECONDS", 0.1)
     code = f"""
 import os, signal
 from dask_runner.node import follower
@@ -214,7 +214,7 @@ os.kill(os.getpid(), signal.SIGSTOP)
 def test_a_leader_that_never_comes_is_not_waited_for(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(follower, "APPEARS", 0.1)
+    monkeypatch.setattr(follower, "FIND_LEADER_SECONDS", 0.1)
     assert follower.follow(name, ARGS) is None
 
 
@@ -237,7 +237,7 @@ def full(name: str) -> Iterator[socket.socket]:
 def test_a_leader_that_takes_nobody_in_is_not_waited_for(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(follower, "APPEARS", 0.1)
+    monkeypatch.setattr(follower, "FIND_LEADER_SECONDS", 0.1)
     with full(name):
         assert follower.follow(name, ARGS) is None
 
@@ -245,7 +245,7 @@ def test_a_leader_that_takes_nobody_in_is_not_waited_for(
 def test_a_signal_waits_for_a_leader_and_is_raised_again_without_one(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(follower, "APPEARS", 0.2)
+    monkeypatch.setattr(follower, "FIND_LEADER_SECONDS", 0.2)
     follower.hold_signals()
     signal.raise_signal(signal.SIGTERM)
     assert follower.follow(name, ARGS) is None
@@ -271,7 +271,7 @@ def test_a_leader_gets_the_signals_that_came_before_it_did(name: str) -> None:
 def test_a_leader_that_makes_no_end_after_a_signal_is_left(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(follower, "LEAVES", 1)
+    monkeypatch.setattr(follower, "END_SECONDS", 1)
     follower.hold_signals()
     signal.raise_signal(signal.SIGINT)
     over = threading.Event()

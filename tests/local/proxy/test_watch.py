@@ -52,7 +52,7 @@ def test_a_hub_that_is_gone_is_lost() -> None:
 def test_a_hub_that_says_nothing_is_lost_after_a_while(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(watch, "SILENCE", 0.5)
+    monkeypatch.setattr(watch, "OUTSIDE_SILENCE_SECONDS", 0.5)
     monkeypatch.setattr(watch, "RUNNING", 0.1)
 
     async def play(there: Proxied) -> None:

@@ -131,7 +131,7 @@ def test_a_rank_that_comes_after_a_signal_learns_it_if_it_comes_soon(
 def test_a_rank_that_comes_too_late_is_not_awaited_if_it_finds_a_notice(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(ending, "LATE", 0.1)
+    monkeypatch.setattr(ending, "LATE_SECONDS", 0.1)
 
     async def play(stage: Stage) -> None:
         (zero,) = await stage.ranks(0)
@@ -248,7 +248,7 @@ def test_the_first_reason_to_end_decides() -> None:
 def test_ranks_that_do_not_say_bye_are_not_awaited_for_ever(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(ending, "STOP", 0.1)
+    monkeypatch.setattr(ending, "STOP_SECONDS", 0.1)
     monkeypatch.setattr(ending, "LEAVE_SECONDS", 0.1)
 
     async def play(stage: Stage) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dask_runner.node import log_files
-from dask_runner.programs.log import LARGEST, _shorten
+from dask_runner.programs.log import LARGEST_LOG, _shorten
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,13 +84,13 @@ def test_a_part_has_whole_lines_unless_one_is_longer(log: Path) -> None:
     line = "x" * 999 + "\n"
     append(log, line * 100)
     first, more = Reader(w=log).once()
-    assert first["w"] == line * (log_files.PIECE // len(line))
+    assert first["w"] == line * (log_files.PIECE_BYTES // len(line))
     assert more
 
-    log.write_text("y" * (3 * log_files.PIECE) + "\nend\n")
+    log.write_text("y" * (3 * log_files.PIECE_BYTES) + "\nend\n")
     reader = Reader(w=log)
-    assert reader.once() == ({"w": "y" * log_files.PIECE}, True)
-    assert reader.all() == "y" * (2 * log_files.PIECE) + "\nend\n"
+    assert reader.once() == ({"w": "y" * log_files.PIECE_BYTES}, True)
+    assert reader.all() == "y" * (2 * log_files.PIECE_BYTES) + "\nend\n"
 
 
 def test_logs_of_a_rank_share_a_part_and_none_is_left_out(tmp_path: Path) -> None:
@@ -103,10 +103,14 @@ def test_logs_of_a_rank_share_a_part_and_none_is_left_out(tmp_path: Path) -> Non
     more = True
     while more:
         pieces, more = reader.once()
-        assert sum(map(len, pieces.values())) <= log_files.PIECE
+        assert sum(map(len, pieces.values())) <= log_files.PIECE_BYTES
         for name, piece in pieces.items():
             read[name] += piece
     assert read == dict.fromkeys(paths, text)
+
+
+def test_a_position_is_searched_for_in_all_that_a_log_may_have() -> None:
+    assert log_files.SEARCHED_BYTES > LARGEST_LOG
 
 
 def test_lines_go_on_where_a_log_was_shortened_meanwhile(log: Path) -> None:
@@ -121,7 +125,7 @@ def test_lines_go_on_where_a_log_was_shortened_meanwhile(log: Path) -> None:
 
     reader, written, read = Reader(w=log), "", ""
     for _ in range(5):
-        written += write(LARGEST)
+        written += write(LARGEST_LOG)
         read += reader.all()
         written += write(1000)
         _shorten(log)  # what the processes do

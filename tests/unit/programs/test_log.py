@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from dask_runner.programs.log import LARGEST, LogFile
+from dask_runner.programs.log import LARGEST_LOG, LogFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,14 +17,14 @@ def test_a_log_keeps_its_last_lines(tmp_path: Path) -> None:
     # Two processes write into one, as workers of a rank do.
     path = tmp_path / "worker.log"
     logs = [LogFile(path, delay=True) for _ in range(2)]
-    number = 2 * LARGEST // 100
+    number = 2 * LARGEST_LOG // 100
     for line in range(number):
         text = f"{line:07} {'x' * 100}"
         record = logging.LogRecord("any", logging.INFO, "", 0, text, None, None)
         logs[line % 2].handle(record)
     for log in logs:
         log.close()
-    assert path.stat().st_size <= LARGEST + 200
+    assert path.stat().st_size <= LARGEST_LOG + 200
     first, *lines = path.read_text().splitlines()
     assert first == "[older lines are left out]"
     numbers = [int(line[:7]) for line in lines]
