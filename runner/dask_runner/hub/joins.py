@@ -131,7 +131,9 @@ class Joins:
                 return join.gone
         raise ConfigError(
             f"no join {name!r} in this cluster",
-            f"one of {', '.join(self.names)}" if self._joins else "a cluster with joins",
+            f"one of {', '.join(self.names)}"
+            if self._joins
+            else "a cluster with joins",
             "see the names of the joins with dask-runner list --json",
         )
 
@@ -228,8 +230,9 @@ class Joins:
             return
         prints = error.saw not in join.told
         join.told.add(error.saw)
-        told = m.Failed(error.saw, error.needed, error.do, error.status)
-        member.tell(m.Dismiss(told, prints))
+        member.tell(
+            m.Dismiss(error.saw, error.needed, error.do, error.status, prints)
+        )
 
     def _nodes(self, join: _Join) -> list[Node]:
         return [node for node in self._roster.nodes if node.group is join.group]

@@ -28,12 +28,15 @@ class Joined(Message):
 
 @dataclass(frozen=True)
 class Dismiss(Message):
-    """The hub has no use for a rank of a join: the error, which it *prints* or not.
+    """A rank of a join is to end with its own error, which it *prints* or not.
 
     Other ranks of its join may have the same error, which one of them prints.
     """
 
-    error: Failed
+    saw: str
+    needed: str
+    do: str
+    status: int
     prints: bool
 
 

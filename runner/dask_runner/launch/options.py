@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 PREFIX = "DASK_RUNNER__"
 
+#: The verbs that start ranks, and those of a cluster of their own.
+VERBS = ("run", "serve", "join")
+_OWN = ("run", "serve")
+
 
 @dataclass(frozen=True, slots=True)
 class Option:
@@ -38,8 +42,8 @@ class Option:
         A short form, such as "-n".
     multiple : bool
         Whether it may be given several times.
-    verb : str
-        The one verb that has it; empty for all that start ranks.
+    verbs : tuple of str
+        The verbs that have it.
     """
 
     name: str
@@ -49,7 +53,7 @@ class Option:
     metavar: str = "TEXT"
     short: str = ""
     multiple: bool = False
-    verb: str = ""
+    verbs: tuple[str, ...] = VERBS
 
     @property
     def key(self) -> str:
@@ -87,6 +91,7 @@ OPTIONS: tuple[Option, ...] = (
         None,
         values.cluster_name,
         "NAME",
+        verbs=_OWN,
     ),
     Option(
         "layout",
@@ -95,6 +100,7 @@ OPTIONS: tuple[Option, ...] = (
         "shared",
         values.choice(*LAYOUTS),
         "|".join(LAYOUTS),
+        verbs=_OWN,
     ),
     Option(
         "min-workers",
@@ -103,6 +109,7 @@ OPTIONS: tuple[Option, ...] = (
         None,
         values.positive,
         "N",
+        verbs=_OWN,
     ),
     Option(
         "timeout",
@@ -113,7 +120,8 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "grace",
-        "Seconds that the script has to end itself after SIGTERM or SIGINT.",
+        "Seconds that the script has to end itself after SIGTERM or SIGINT, and the "
+        "workers of a join to finish what they compute.",
         5.0,
         values.seconds,
         "SECONDS",
@@ -121,7 +129,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "stop-before",
         "Send the script SIGTERM this many seconds before the Slurm job's time limit; "
-        "a cluster without a script ends then.",
+        "a cluster without a script ends then, and a join leaves (default there: 60).",
         None,
         values.seconds,
         "SECONDS",
@@ -132,7 +140,7 @@ OPTIONS: tuple[Option, ...] = (
         None,
         values.seconds,
         "SECONDS",
-        verb="serve",
+        verbs=("serve",),
     ),
     Option(
         "no-client-timeout",
@@ -140,7 +148,7 @@ OPTIONS: tuple[Option, ...] = (
         None,
         values.seconds,
         "SECONDS",
-        verb="serve",
+        verbs=("serve",),
     ),
     Option(
         "silence",
@@ -156,6 +164,7 @@ OPTIONS: tuple[Option, ...] = (
         "tls",
         values.choice(*SECURITY),
         "|".join(SECURITY),
+        verbs=_OWN,
     ),
     Option(
         "report",
@@ -163,7 +172,7 @@ OPTIONS: tuple[Option, ...] = (
         None,
         str,
         "FILE.html",
-        verb="run",
+        verbs=("run",),
     ),
     Option("quiet", "Print errors only.", False, values.flag, ""),
     Option(
@@ -232,6 +241,7 @@ OPTIONS: tuple[Option, ...] = (
         None,
         str,
         "NAME",
+        verbs=_OWN,
     ),
     Option(
         "preload",
@@ -263,6 +273,7 @@ OPTIONS: tuple[Option, ...] = (
         None,
         values.address,
         "HOST:PORT",
+        verbs=_OWN,
     ),
     Option(
         "dashboard",
@@ -270,6 +281,7 @@ OPTIONS: tuple[Option, ...] = (
         True,
         values.flag,
         "",
+        verbs=_OWN,
     ),
     Option(
         "scheduler-file",
@@ -278,6 +290,7 @@ OPTIONS: tuple[Option, ...] = (
         None,
         str,
         "FILE",
+        verbs=_OWN,
     ),
 )
 

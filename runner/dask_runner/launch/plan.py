@@ -84,3 +84,8 @@ def make_plan(size: int, layout: str, *, serves: bool = False) -> Plan:
             "which works from 1 rank up",
         )
     return Plan(0, chosen.client, tuple(range(chosen.first_worker, size)))
+
+
+def join_plan(size: int) -> Plan:
+    """Return the roles of *size* ranks that join a running cluster: all work."""
+    return Plan(None, None, tuple(range(size)))

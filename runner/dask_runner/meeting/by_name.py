@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from dask_runner.errors import AssemblyError, ConfigError, UnavailableError
 from dask_runner.meeting import cluster_directory
-from dask_runner.meeting.base import Meeting, pauses
+from dask_runner.meeting.base import Meeting
+from dask_runner.meeting.by_file import pauses
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

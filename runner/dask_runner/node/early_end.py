@@ -116,6 +116,10 @@ class EarlyEnd:
         error.printed = True
         if hub is not None:
             hub.cluster.fail(error)
+        elif self._launch.joins:
+            # A home directory may be another on each node.
+            if self._local_rank in (0, None):
+                say(f"error: {error}")
         elif isinstance(error, AssemblyError) and self._speaks:
             say(f"error: {error}")
         elif isinstance(error, LostError) and self._local_rank in (0, None):
@@ -150,7 +154,7 @@ class EarlyEnd:
             self.leader = 0
         if self.leader < 0 and here:
             self.leader = here[0]
-        if self.leader or self._contact.has_met:
+        if self.leader or self._contact.has_met or self._launch.joins:
             self.of_another(m.Absent(self.leader, "died before it joined"))
             return None
         error = AssemblyError(
@@ -262,6 +266,8 @@ class EarlyEnd:
 
     def is_missed(self, rank: int) -> bool:
         """Return whether no cluster can begin without a rank."""
+        if self._launch.joins:
+            return False
         fewer_will_do = self._launch.settings.min_workers is not None
         roles = self._launch.plan.roles(rank)
         return rank == 0 or not fewer_will_do or roles != {Role.worker}

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from dask_runner.meeting.record import Record
     from dask_runner.wire.channel import Channel
 
+#: Seconds before its job ends that a join leaves, unless the user says otherwise.
+STOP_BEFORE_SECONDS = 60.0
+
 
 class JoinContact(OwnContact):
     """The contact of a leader that joins a running cluster.
@@ -80,9 +83,13 @@ class JoinContact(OwnContact):
         world, settings = self._launch.world, self._launch.settings
         leaves_in, ends_at = -1.0, end_time(self._launch.environ)
         if ends_at is not None:
-            leaves_in = max(0.0, ends_at - settings.stop_before - time.time())
-        job = f"{world.launcher} job {world.job_id}" if world.job_id else ""
-        key = f"{world.key}@{self._node}" if world.launcher == "local" else world.key
+            before = settings.stop_before
+            before = STOP_BEFORE_SECONDS if before is None else before
+            leaves_in = max(0.0, ends_at - before - time.time())
+        job, key = f"{world.launcher} job {world.job_id}", world.key
+        if world.launcher == "local":
+            # The number is that of a process, of which each host has one.
+            job, key = "", f"{key}@{self._node}"
         return AskJoin(self._node, key, world.size, job, settings.grace, leaves_in)
 
     def _introduce(self, connection: Connection) -> None:

@@ -442,10 +442,9 @@ class Rank:
         self._status = message.status
 
     def _on_dismissed(self, message: m.Dismiss) -> None:
-        error = message.error
         if message.prints:
-            say(f"error: {RunnerError(error.saw, error.needed, error.do)}")
-        self._status = error.status
+            say(f"error: {RunnerError(message.saw, message.needed, message.do)}")
+        self._status = message.status
 
     def _on_refused(self, refused: m.Refused) -> None:
         """End the rank; the hub has printed the reason."""
