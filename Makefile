@@ -127,6 +127,7 @@ lock: .venv/developer ## Update the locked requirements of the images
 clean: ## Remove what make has made: .venv, build/, caches
 	rm -rf .venv build dist .cache/mpi .mypy_cache .pytest_cache .ruff_cache \
 	    .hypothesis
+	find runner containers images ci tests -name __pycache__ -prune -exec rm -r {} +
 
 .venv/user: ci/venv pyproject.toml
 	ci/venv --editable .

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dask_runner.programs.command import SITEHOOK, environment
+from dask_runner.launch.own_variables import SITEHOOK_VARIABLE
+from dask_runner.programs.command import environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -121,7 +122,7 @@ def _last(stderr: str) -> str:
 
 def test_the_users_path_stays_behind_ours_once() -> None:
     twice = environment(environment({"PYTHONPATH": "/a::/b", "OTHER": "x"}))
-    hook = twice[SITEHOOK]
+    hook = twice[SITEHOOK_VARIABLE]
     assert twice["PYTHONPATH"].split(":") == [hook, "/a", "", "/b"]
     assert twice["OTHER"] == "x"
     assert environment({"PYTHONPATH": ""})["PYTHONPATH"] == hook

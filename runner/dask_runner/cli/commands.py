@@ -33,6 +33,7 @@ from dask_runner.cli.play import (
 )
 from dask_runner.cli.usage import as_usage_error
 from dask_runner.errors import RunnerError, UsageError
+from dask_runner.hub.dashboard import LOCAL_PORT
 from dask_runner.hub.report import say
 from dask_runner.launch.detect import prints_shared_errors
 from dask_runner.node.follower import NO_RUN
@@ -217,7 +218,8 @@ def logs(*, words: tuple[str, ...], follow: bool) -> NoReturn:
     "--port",
     type=click.IntRange(0, 65535),
     metavar="PORT",
-    help="The port on this machine; 0 for any. [default: 8787, or the next free one]",
+    help=f"The port on this machine; 0 for any. [default: {LOCAL_PORT}, or the next "
+    "free one]",
 )
 @click.option(
     "--socket",

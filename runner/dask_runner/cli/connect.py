@@ -18,7 +18,11 @@ from dask_runner.errors import LostError, RunnerError, UsageError
 from dask_runner.hub import messages as m
 from dask_runner.hub.report import say
 from dask_runner.hub.requests import AskState, State
-from dask_runner.launch.own_variables import CLUSTER_VARIABLE, inherited
+from dask_runner.launch.own_variables import (
+    CLUSTER_VARIABLE,
+    VERSIONS_VARIABLE,
+    inherited,
+)
 from dask_runner.launch.signals import FOR_A_COMMAND
 from dask_runner.launch.values import NAME
 from dask_runner.meeting import cluster_directory, tls
@@ -26,7 +30,7 @@ from dask_runner.node import make_instructions
 from dask_runner.node import program as programs
 from dask_runner.node.foreground import Foreground, Signals
 from dask_runner.node.system_errors import problem
-from dask_runner.programs.sitehook.for_client import VERSIONS, other_versions
+from dask_runner.programs.sitehook.for_client import other_versions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
@@ -127,7 +131,7 @@ async def _connect(
     with _lent(attachment) as keys:
         variables = {**keys, CLUSTER_VARIABLE: attachment.named.record.nonce}
         if program.kind == "command":
-            variables[VERSIONS] = _versions(attachment)
+            variables[VERSIONS_VARIABLE] = _versions(attachment)
         messages = [
             make_instructions.client(program, variables, text),
             _ready(attachment, state),

@@ -18,7 +18,12 @@ from typing import TYPE_CHECKING
 
 from dask_runner import linux
 from dask_runner.launch.detect import detect
-from dask_runner.launch.own_variables import DIRECTORY_VARIABLE
+from dask_runner.launch.own_variables import (
+    DIRECTORY_VARIABLE,
+    JOB_ID_VARIABLE,
+    RANK_VARIABLE,
+    SIZE_VARIABLE,
+)
 from dask_runner.launch.signals import FOR_LOCAL_RANKS
 from dask_runner.meeting.private import (
     is_child_of_launcher,
@@ -82,8 +87,8 @@ async def run_ranks(
     )
     common = {
         **environ,
-        "DASKRUNNER_SIZE": str(nranks),
-        "DASKRUNNER_JOB_ID": f"{os.getpid()}-{secrets.token_hex(4)}",
+        SIZE_VARIABLE: str(nranks),
+        JOB_ID_VARIABLE: f"{os.getpid()}-{secrets.token_hex(4)}",
         DIRECTORY_VARIABLE: directory,
     }
     try:
@@ -143,7 +148,7 @@ async def _run(
 def _local_ends(
     settings: Settings, environ: Mapping[str, str], *, joins: bool
 ) -> LocalEnds:
-    world = detect({**environ, "DASKRUNNER_RANK": "0"}, "local")
+    world = detect({**environ, RANK_VARIABLE: "0"}, "local")
     assert world is not None  # noqa: S101  its variables are set
     where = private_meeting(world, environ, settings.scheduler_file)
     return LocalEnds(world, where, settings, joins=joins)
@@ -161,7 +166,7 @@ async def _start(
         "-m",
         "dask_runner",
         *args,
-        env={**common, "DASKRUNNER_RANK": str(rank)},
+        env={**common, RANK_VARIABLE: str(rank)},
         stdin=None if rank == 0 else asyncio.subprocess.DEVNULL,
         pass_fds=descriptors,
         # Ctrl-C reaches this process alone, which passes it on once.

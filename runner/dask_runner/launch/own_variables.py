@@ -1,8 +1,13 @@
-"""The variables that belong to one rank, which its child processes must not inherit.
+"""The environment variables of this program, and those that make a process a rank.
 
 A launcher makes a process a rank by variables, and some launchers by file descriptors
 that variables name. Only one process can be that rank: a child that takes itself for
-it asks the launcher in the rank's name.
+it asks the launcher in the rank's name. So children must not inherit them.
+
+Two modules have copies of their own, which a test compares, as they run where nothing
+of this package is: :mod:`dask_runner.node.follower` and the site hook
+(:mod:`dask_runner.programs.sitehook`). ``DASK_RUNNER__`` and the name of an option are
+another thing: the variables by which a user sets options, as Dask has them.
 """
 
 from __future__ import annotations
@@ -11,6 +16,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+#: The place of a rank that ``dask-runner -n`` has started. Where a launcher does not
+#: tell its size or its job, a user's job script sets these.
+RANK_VARIABLE = "DASKRUNNER_RANK"
+SIZE_VARIABLE = "DASKRUNNER_SIZE"
+JOB_ID_VARIABLE = "DASKRUNNER_JOB_ID"
 
 #: The directory where the ranks that ``dask-runner -n`` starts meet.
 DIRECTORY_VARIABLE = "DASKRUNNER_DIRECTORY"
@@ -22,12 +33,38 @@ CLUSTER_VARIABLE = "DASKRUNNER_CLUSTER"
 #: What ``dask-runner -n`` sets in the ranks that it starts. A script that calls
 #: ``srun`` must not hand these on to the ranks of that launch.
 OWN_VARIABLES = (
-    "DASKRUNNER_RANK",
-    "DASKRUNNER_SIZE",
-    "DASKRUNNER_JOB_ID",
+    RANK_VARIABLE,
+    SIZE_VARIABLE,
+    JOB_ID_VARIABLE,
     DIRECTORY_VARIABLE,
     CLUSTER_VARIABLE,
 )
+
+#: How many tasks there are, told from outside an emptied environment:
+#: ``APPTAINERENV_DASKRUNNER_NTASKS=$SLURM_NTASKS``.
+NTASKS_VARIABLE = "DASKRUNNER_NTASKS"
+
+#: Says that the variables of TLS beside it are a cluster's of ours, not the user's.
+TLS_VARIABLE = "DASKRUNNER_TLS"
+
+#: The site hook's directory. Without it the hook does nothing.
+SITEHOOK_VARIABLE = "DASKRUNNER_SITEHOOK"
+
+#: What the hook tells a Python below the program: where the dashboard is, or how one
+#: comes to it; the cluster's name; and of a cluster to which the program was connected,
+#: its name, its Python and its Dask.
+DASHBOARD_VARIABLE = "DASKRUNNER_DASHBOARD"
+NAME_VARIABLE = "DASKRUNNER_NAME"
+VERSIONS_VARIABLE = "DASKRUNNER_VERSIONS"
+
+#: The prefix of Jupyter's addresses, where it shows our dashboards, for all that it
+#: starts.
+JUPYTER_VARIABLE = "DASKRUNNER_JUPYTER"
+
+#: What an image's follower, which is no Python, leaves to the Python that it becomes:
+#: the descriptor of the connection with the leader, and the child that watches it.
+ALONE_VARIABLE = "DASKRUNNER_ALONE"
+WATCHED_VARIABLE = "DASKRUNNER_WATCHED"
 
 #: Hydra's variables, most of which name a connection that only the top process has.
 #: In a child, another file may have the same descriptor by then.

@@ -16,6 +16,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dask_runner.errors import ConfigError
+from dask_runner.launch.own_variables import (
+    JOB_ID_VARIABLE,
+    RANK_VARIABLE,
+    SIZE_VARIABLE,
+)
 from dask_runner.launch.slurm import step_is_inherited, tasks_here
 from dask_runner.launch.sourced import Sourced
 
@@ -131,9 +136,9 @@ def _torchrun_id(environ: Environ) -> Sourced[Any]:
 
 
 def _kubernetes_job(environ: Environ) -> Sourced[Any]:
-    if "DASKRUNNER_JOB_ID" in environ:
-        job = environ["DASKRUNNER_JOB_ID"]
-        return Sourced(job, f"DASKRUNNER_JOB_ID={job}")
+    if JOB_ID_VARIABLE in environ:
+        job = environ[JOB_ID_VARIABLE]
+        return Sourced(job, f"{JOB_ID_VARIABLE}={job}")
     # The name of a pod of an Indexed Job is JOB-INDEX.
     host = environ.get("HOSTNAME", "")
     tail = f"-{environ['JOB_COMPLETION_INDEX']}"
@@ -153,13 +158,13 @@ LAUNCHERS: tuple[Launcher, ...] = (
         name="local",
         title="dask-runner -n",
         why_here="dask-runner starts the ranks itself, so nothing is further in",
-        marks=("DASKRUNNER_RANK",),
-        rank=("DASKRUNNER_RANK",),
-        size=("DASKRUNNER_SIZE",),
-        local_rank=("DASKRUNNER_RANK",),
-        local_size=("DASKRUNNER_SIZE",),
-        job_id=("DASKRUNNER_JOB_ID",),
-        key=(("DASKRUNNER_JOB_ID", None),),
+        marks=(RANK_VARIABLE,),
+        rank=(RANK_VARIABLE,),
+        size=(SIZE_VARIABLE,),
+        local_rank=(RANK_VARIABLE,),
+        local_size=(SIZE_VARIABLE,),
+        job_id=(JOB_ID_VARIABLE,),
+        key=((JOB_ID_VARIABLE, None),),
         meeting="private",
         start="dask-runner -n 4 script.py",
         hint="unset DASKRUNNER_RANK, which only dask-runner sets",
@@ -212,7 +217,7 @@ LAUNCHERS: tuple[Launcher, ...] = (
         marks=("PRTE_LAUNCHED", "PMIX_RANK", "PMIX_NAMESPACE"),
         rank=("PMIX_RANK",),
         # Its ranks can only ask for the size over PMIx, which takes a library.
-        size=("DASKRUNNER_SIZE",),
+        size=(SIZE_VARIABLE,),
         job_id=(*_BATCH_JOB, "PMIX_NAMESPACE"),
         key=(("PMIX_NAMESPACE", None),),
         meeting="mpi",
@@ -350,8 +355,8 @@ LAUNCHERS: tuple[Launcher, ...] = (
         marks=("_CONDOR_PROCNO", "_CONDOR_NPROCS"),
         rank=("_CONDOR_PROCNO",),
         size=("_CONDOR_NPROCS",),
-        job_id=("DASKRUNNER_JOB_ID", "_CONDOR_REMOTE_SPOOL_DIR"),
-        key=(("DASKRUNNER_JOB_ID", ""), ("_CONDOR_REMOTE_SPOOL_DIR", "")),
+        job_id=(JOB_ID_VARIABLE, "_CONDOR_REMOTE_SPOOL_DIR"),
+        key=((JOB_ID_VARIABLE, ""), ("_CONDOR_REMOTE_SPOOL_DIR", "")),
         meeting="file",
         start="universe = parallel",
         hint='write environment = "DASKRUNNER_JOB_ID=$(ClusterId)" in the submit file',
@@ -363,7 +368,7 @@ LAUNCHERS: tuple[Launcher, ...] = (
         marks=("JOB_COMPLETION_INDEX",),
         rank=("JOB_COMPLETION_INDEX",),
         # Kubernetes does not tell a pod the number of pods.
-        size=("DASKRUNNER_SIZE",),
+        size=(SIZE_VARIABLE,),
         key=(("job_id", None),),
         meeting="file",
         start="a Job with completionMode: Indexed",

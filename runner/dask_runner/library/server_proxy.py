@@ -13,7 +13,7 @@ import os
 import sys
 from typing import Any
 
-from dask_runner.programs.sitehook.for_client import JUPYTER
+from dask_runner.launch.own_variables import JUPYTER_VARIABLE
 
 #: Seconds until the socket answers: Python may start from a busy file server.
 SECONDS = 30
@@ -26,7 +26,7 @@ def server() -> dict[str, Any]:
     """
     # Jupyter's server, in whose process this runs, has no other way to tell.
     if serverapp := sys.modules.get("jupyter_server.serverapp"):
-        os.environ[JUPYTER] = serverapp.ServerApp.instance().base_url
+        os.environ[JUPYTER_VARIABLE] = serverapp.ServerApp.instance().base_url
     # Braces have a meaning there. -P: the directory that Jupyter works in may hold
     # anything, and nothing of it is to be imported.
     python = sys.executable.replace("{", "{{").replace("}", "}}")

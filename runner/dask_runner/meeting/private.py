@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dask_runner.launch.own_variables import DIRECTORY_VARIABLE
+from dask_runner.launch.own_variables import DIRECTORY_VARIABLE, JOB_ID_VARIABLE
 from dask_runner.meeting.by_file import FileMeeting, file_meeting
 
 if TYPE_CHECKING:
@@ -28,5 +28,5 @@ def private_meeting(
 
 def is_child_of_launcher(environ: Mapping[str, str]) -> bool:
     """Return whether the process that started us as a local rank is still there."""
-    launcher = environ.get("DASKRUNNER_JOB_ID", "").partition("-")[0]
+    launcher = environ.get(JOB_ID_VARIABLE, "").partition("-")[0]
     return launcher == str(os.getppid())

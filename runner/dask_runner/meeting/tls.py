@@ -8,18 +8,16 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dask_runner.launch.own_variables import TLS_VARIABLE
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
 
 #: The key lives as long as the job, so the certificate need not say when that is: a
 #: clock that takes local time for UTC, or stands still, would refuse it. The end is
 #: the one that means none (RFC 5280, 4.1.2.5).
 BEGINS = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
 ENDS = dt.datetime(9999, 12, 31, 23, 59, 59, tzinfo=dt.UTC)
-
-#: Says that the variables of TLS beside it are a cluster's of ours, not the user's.
-OURS = "DASKRUNNER_TLS"
 
 _NAME = "dask-runner"
 #: Dask's names of the processes that have certificates.
@@ -127,7 +125,7 @@ def variables(certificate_file: Path, key_file: Path) -> dict[str, str]:
     # some paths that are none; in quotes a path is one.
     certificate, key = repr(str(certificate_file)), repr(str(key_file))
     found = {
-        OURS: "1",
+        TLS_VARIABLE: "1",
         f"{_PREFIX}REQUIRE_ENCRYPTION": "True",
         f"{_PREFIX}TLS__CA_FILE": certificate,
     }
@@ -139,9 +137,9 @@ def variables(certificate_file: Path, key_file: Path) -> dict[str, str]:
 
 def without(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the variables of a cluster without TLS, perhaps below one that has it."""
-    if not environ.get(OURS):
+    if not environ.get(TLS_VARIABLE):
         return {}  # the user asks for encryption
-    return {OURS: "", f"{_PREFIX}REQUIRE_ENCRYPTION": "False"}
+    return {TLS_VARIABLE: "", f"{_PREFIX}REQUIRE_ENCRYPTION": "False"}
 
 
 @contextlib.contextmanager

@@ -11,15 +11,12 @@ from typing import TYPE_CHECKING
 
 from dask_runner.errors import ConfigError
 from dask_runner.launch.numbers import parse_digits_or_none, quoted
+from dask_runner.launch.own_variables import NTASKS_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dask_runner.mpi.surroundings import Surroundings
-
-#: How many tasks there are, told from outside an emptied environment:
-#: ``APPTAINERENV_DASKRUNNER_NTASKS=$SLURM_NTASKS``.
-HINT = "DASKRUNNER_NTASKS"
 
 # What a launcher's process of a node is called, and what it started. Slurm's says
 # whose task it is: "slurmstepd: [34.0]"; batch, extern and interactive steps have
@@ -45,17 +42,17 @@ def refuse(environ: Mapping[str, str], around: Surroundings) -> None:
     ------
     ConfigError
     """
-    text = environ.get(HINT, "")
+    text = environ.get(NTASKS_VARIABLE, "")
     hint = parse_digits_or_none(text or "0")
     if hint is None:
         raise ConfigError(
-            f"{HINT} is {quoted(text)}",
+            f"{NTASKS_VARIABLE} is {quoted(text)}",
             "the number of the launcher's tasks",
-            f"set it from the launcher's own (APPTAINERENV_{HINT}=$SLURM_NTASKS), or "
-            "leave it out",
+            "set it from the launcher's own "
+            f"(APPTAINERENV_{NTASKS_VARIABLE}=$SLURM_NTASKS), or leave it out",
         )
     if hint > 1:
-        saw = f"{HINT}={hint}, but no launcher's variables"
+        saw = f"{NTASKS_VARIABLE}={hint}, but no launcher's variables"
     else:
         launcher = _launcher_above(around)
         if not launcher or around.terminal or not _contained(environ):

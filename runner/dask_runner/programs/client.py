@@ -23,11 +23,12 @@ from typing import TYPE_CHECKING, Any
 from dask_runner import linux
 from dask_runner.hub import messages as m
 from dask_runner.hub.report import say
+from dask_runner.launch.own_variables import DASHBOARD_VARIABLE, NAME_VARIABLE
 from dask_runner.node.instructions import RunClient
 from dask_runner.node.program import STDIN
 from dask_runner.programs import lifeline, openblas, user_modules
 from dask_runner.programs.command import become, environment
-from dask_runner.programs.sitehook.for_client import DASHBOARD, NAME, Link, advise
+from dask_runner.programs.sitehook.for_client import Link, advise
 from dask_runner.resources import open_files
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def begin(channel: BlockingChannel) -> None:
     if not isinstance(ready, m.Ready):
         raise SystemExit(0)
     os.environ["DASK_SCHEDULER_ADDRESS"] = ready.address
-    os.environ |= {DASHBOARD: ready.dashboard, NAME: ready.name}
+    os.environ |= {DASHBOARD_VARIABLE: ready.dashboard, NAME_VARIABLE: ready.name}
     # A script starts other Pythons, too, whose Client() connects.
     os.environ.update(environment(os.environ))
     program = run.program

@@ -12,12 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from dask_runner.hub.report import say
+from dask_runner.launch.own_variables import SITEHOOK_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-#: The variable that names the hook's directory. Without it the hook does nothing.
-SITEHOOK = "DASKRUNNER_SITEHOOK"
 
 
 def become(command: str, args: Sequence[str], report: str | None = None) -> NoReturn:
@@ -48,7 +46,7 @@ def environment(environ: Mapping[str, str]) -> dict[str, str]:
     return {
         **environ,
         "PYTHONPATH": os.pathsep.join(path if theirs != [""] else [hook]),
-        SITEHOOK: hook,
+        SITEHOOK_VARIABLE: hook,
     }
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dask_runner.meeting import tls
 from dask_runner.meeting.tls import in_memory
-from dask_runner.programs.openssl import repair
+from dask_runner.programs.tornado_tls import repair
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -2,8 +2,8 @@
 
 CPython does not clear OpenSSL's error queue before it reads or writes. An error that
 one connection has left there is then reported for the next one that has nothing to read
-(:mod:`dask_runner.programs.openssl` has versions, and the same for Dask). Without this,
-any stranger who breaks off a handshake could break the connection of a node.
+(:mod:`dask_runner.programs.tornado_tls` has versions, and the same for Dask). Without
+this, any stranger who breaks off a handshake could break the connection of a node.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def _clearing() -> Callable[[], None]:
     """Return ``ERR_clear_error`` of the library that Python itself uses."""
-    # As in programs.openssl, which is loaded where nothing of this package is.
+    # As in programs.tornado_tls, which is loaded where nothing of this package is.
     library = ctypes.PyDLL(getattr(_ssl, "__file__", None))
     clear: Callable[[], None] = getattr(library, "ERR_clear_error", lambda: None)
     return clear

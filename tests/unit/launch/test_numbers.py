@@ -20,6 +20,7 @@ from dask_runner.launch.numbers import (
     quoted,
 )
 from dask_runner.launch.options import BY_KEY
+from dask_runner.launch.own_variables import NTASKS_VARIABLE
 from dask_runner.meeting.pmi_client import SilentError, wire
 from dask_runner.mpi import lost_launcher
 from dask_runner.mpi.surroundings import Surroundings
@@ -139,10 +140,10 @@ def wire_port(value: str) -> int | None:
 def test_a_hint_of_no_number_is_refused_and_of_one_task_is_none() -> None:
     nothing = Surroundings()
     for text in (ENDLESS, "many", "-3"):
-        with pytest.raises(ConfigError, match=lost_launcher.HINT):
-            lost_launcher.refuse({lost_launcher.HINT: text}, nothing)
+        with pytest.raises(ConfigError, match=NTASKS_VARIABLE):
+            lost_launcher.refuse({NTASKS_VARIABLE: text}, nothing)
     for text in ("", "1"):
-        lost_launcher.refuse({lost_launcher.HINT: text}, nothing)
+        lost_launcher.refuse({NTASKS_VARIABLE: text}, nothing)
 
 
 def test_digits_are_bounded_and_ascii() -> None:

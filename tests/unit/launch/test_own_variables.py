@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import re
+from pathlib import Path
+
 import pytest
 
+import dask_runner
+from dask_runner.launch import own_variables
 from dask_runner.launch.own_variables import (
     HYDRA_VARIABLES,
     OWN_VARIABLES,
@@ -11,6 +17,43 @@ from dask_runner.launch.own_variables import (
     rank_variables,
 )
 from tests.unit.environs import WORLDS, environ
+
+PACKAGE = Path(dask_runner.__file__).parent
+
+#: Those that import nothing of this package.
+COPIES = {
+    "node/follower.py",
+    "programs/sitehook/for_client.py",
+    "programs/sitehook/sitecustomize.py",
+}
+OURS = re.compile(r"DASKRUNNER_[A-Z_]+")
+
+
+def spelled(module: Path) -> set[str]:
+    """Return the names of our variables that are texts of a module."""
+    texts = (
+        node.value
+        for node in ast.walk(ast.parse(module.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    )
+    return {text for text in texts if OURS.fullmatch(text)}
+
+
+def test_our_variables_are_spelled_in_one_place() -> None:
+    found = {
+        str(path.relative_to(PACKAGE)): names
+        for path in PACKAGE.rglob("*.py")
+        if (names := spelled(path))
+    }
+    declared = found.pop("launch/own_variables.py")
+
+    assert found.keys() == COPIES
+    assert set().union(*found.values()) <= declared
+    assert declared == {
+        value
+        for name, value in vars(own_variables).items()
+        if name.endswith("_VARIABLE")
+    }
 
 
 @pytest.mark.parametrize("name", [*OWN_VARIABLES, *HYDRA_VARIABLES])

@@ -3,8 +3,8 @@
 import pytest
 
 from dask_runner.errors import ConfigError
+from dask_runner.launch.own_variables import NTASKS_VARIABLE
 from dask_runner.mpi import lost_launcher
-from dask_runner.mpi.lost_launcher import HINT
 from dask_runner.mpi.surroundings import Surroundings
 
 IN_APPTAINER = {"APPTAINER_CONTAINER": "/images/x.sif"}
@@ -39,7 +39,7 @@ FREE = {
         Surroundings((STARTER, "slurmstepd: [34.0]"), terminal=True),
     ),
     "processes that cannot be seen": (IN_APPTAINER, Surroundings(("appinit",))),
-    "one task": (IN_APPTAINER | {HINT: "1"}, Surroundings()),
+    "one task": (IN_APPTAINER | {NTASKS_VARIABLE: "1"}, Surroundings()),
 }
 
 
@@ -51,5 +51,5 @@ def test_who_is_no_task_is_left_alone(
 
 
 def test_a_hint_from_outside_tells_where_nothing_can_be_seen() -> None:
-    with pytest.raises(ConfigError, match=f"{HINT}=4"):
-        lost_launcher.refuse({HINT: "4"}, Surroundings(("appinit",)))
+    with pytest.raises(ConfigError, match=f"{NTASKS_VARIABLE}=4"):
+        lost_launcher.refuse({NTASKS_VARIABLE: "4"}, Surroundings(("appinit",)))

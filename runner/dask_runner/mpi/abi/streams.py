@@ -133,16 +133,16 @@ class Direct(_Bounded):
         self._file = file
 
     def tell(self) -> int:
-        """Return how far it was read."""
+        """Return the offset of the next byte."""
         return self._file.tell()
 
     def seek(self, place: int) -> int:
-        """Leave out what lies between."""
+        """Skip the bytes up to an offset; it is not before the next byte's."""
         self._forwards(self.tell(), place)
         return self._file.seek(place)
 
     def read(self, size: int) -> bytes:
-        """Return as many bytes, fewer at the end alone."""
+        """Return the next *size* bytes, or all that are left."""
         self._count(size)
         return self._file.read(size)
 
@@ -166,18 +166,18 @@ class Forward(_Bounded):
         self._waiting = memoryview(b"")
 
     def tell(self) -> int:
-        """Return how far it was read."""
+        """Return the offset of the next byte."""
         return self._at
 
     def seek(self, place: int) -> int:
-        """Leave out what lies between."""
+        """Skip the bytes up to an offset; it is not before the next byte's."""
         self._forwards(self._at, place)
         while self._at < place and self._fill():
             self._take(place - self._at)
         return self._at
 
     def read(self, size: int) -> bytes:
-        """Return as many bytes, fewer at the end alone."""
+        """Return the next *size* bytes, or all that are left."""
         self._count(size)
         parts = []
         while size > 0 and self._fill():
@@ -262,19 +262,19 @@ class Window(io.RawIOBase):
         self._at = 0
 
     def readable(self) -> bool:
-        """Be read."""
+        """Return True, for :class:`io.BufferedReader`."""
         return True
 
     def seekable(self) -> bool:
-        """Be moved."""
+        """Return True: any offset can be read next."""
         return True
 
     def tell(self) -> int:
-        """Return the place."""
+        """Return the offset of the next byte, from the part's beginning."""
         return self._at
 
     def seek(self, place: int, whence: int = os.SEEK_SET) -> int:
-        """Move to a place, as in any file."""
+        """Set the offset of the next byte; return it."""
         origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}
         if origin[whence] + place < 0:
             raise ValueError("a place before the beginning")
@@ -282,7 +282,7 @@ class Window(io.RawIOBase):
         return self._at
 
     def readinto(self, buffer: WriteableBuffer) -> int:
-        """Read on."""
+        """Fill *buffer*, as far as the next bytes do; return their number."""
         view = memoryview(buffer).cast("B")
         wanted = max(0, min(len(view), self._size - self._at))
         data = os.pread(self._file, wanted, self._begin + self._at)

@@ -104,7 +104,7 @@ class Link(str):
         _say(_ANOTHER.format(kinds[0] if kinds else "Scheduler"))
 
     def __reduce__(self) -> tuple[type[str], tuple[str]]:
-        """Be a plain text in another process, which may be another cluster's."""
+        """Return a plain str for another process, which may be another cluster's."""
         return str, (str(self),)
 
 
@@ -203,9 +203,9 @@ def _say(text: str) -> None:
 
 
 def _repair() -> None:
-    """Apply openssl.py, which imports nothing of ours either."""
-    path = Path(__file__).parents[1] / "openssl.py"
-    spec = importlib.util.spec_from_file_location("_dask_runner_openssl", path)
+    """Apply tornado_tls.py, which imports nothing of ours either."""
+    path = Path(__file__).parents[1] / "tornado_tls.py"
+    spec = importlib.util.spec_from_file_location("_dask_runner_tornado_tls", path)
     assert spec is not None  # noqa: S101  a file with the suffix .py
     assert spec.loader is not None  # noqa: S101  has both
     module = importlib.util.module_from_spec(spec)

@@ -1,4 +1,4 @@
-"""A workaround for TLS connections that break because another connection did.
+"""A workaround for tornado's TLS, which breaks because another connection did.
 
 CPython does not clear OpenSSL's error queue before it calls ``SSL_read`` and
 ``SSL_write``. An error that one connection has left there (since OpenSSL 3.4: a peer
