@@ -38,6 +38,8 @@ class _Join:
         Seconds for its workers to be retired.
     status : int
         The exit status of its ranks.
+    why : str
+        The reason for which it leaves.
     signals : Counter of int
         How many signals that end each of its ranks has got.
     told : set of str
@@ -49,6 +51,7 @@ class _Join:
     group: Group
     grace: float
     status: int = 0
+    why: str = ""
     signals: Counter[int] = field(default_factory=Counter)
     told: set[str] = field(default_factory=set)
     gone: asyncio.Event = field(default_factory=asyncio.Event)
@@ -156,7 +159,7 @@ class Joins:
         group = join.group
         if group.leaves or join.gone.is_set():
             return
-        group.leaves = True
+        group.leaves, join.why = True, why
         self._shared.report.note(f"join {group.join} leaves: {why}")
         self._retire(join, self._members(join))
         later(join.grace, self._grace_is_over, join)
@@ -193,7 +196,7 @@ class Joins:
 
     def _finish(self, join: _Join) -> None:
         for node in self._nodes(join):
-            node.channel.send(m.Finish(join.status))
+            node.channel.send(m.Finish(join.status, join.why))
 
     # --- what happens ---------------------------------------------------------
 

@@ -396,10 +396,12 @@ class Close(Message):
 class Finish(Message):
     """All ranks have said bye: stop the scheduler and leave.
 
-    *status* is the exit status of the ranks; that of rank 0 is the job's.
+    *status* is the exit status of the ranks; that of rank 0 is the job's. *why* is
+    the reason for a join.
     """
 
     status: int = 0
+    why: str = "the cluster has ended"
 
 
 @dataclass(frozen=True)

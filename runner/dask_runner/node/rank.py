@@ -247,6 +247,10 @@ class Rank:
         self.contact.found(met)
         self.contact.join(self._children.hello(), self._events, self._look_around)
         self._launched.joined()
+        self._tell_of_the_join(
+            f"joined the cluster {self._launch.joins} on {met.record.node} as "
+            f"{met.join}"
+        )
         if not self._children.agent.running:
             self._launched.die_in(0)
         for service in self.contact.services():
@@ -439,7 +443,14 @@ class Rank:
         return STOP_SECONDS / 2 if self._started else 0.0
 
     def _on_finish(self, message: m.Finish) -> None:
+        self._tell_of_the_join(f"left the cluster: {message.why}")
         self._status = message.status
+
+    def _tell_of_the_join(self, text: str) -> None:
+        """Print a line if this is the first rank of a join."""
+        first = self._launch.joins and not self._world.rank
+        if first and not self._settings.quiet:
+            say(text)
 
     def _on_dismissed(self, message: m.Dismiss) -> None:
         if message.prints:

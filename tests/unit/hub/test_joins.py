@@ -109,7 +109,7 @@ def test_the_first_signal_retires_and_a_second_one_to_the_same_rank_ends() -> No
             await rank.hears(m.Close)
             rank.say(m.Bye())
         for rank in ranks:
-            assert await rank.hears(m.Finish) == m.Finish(128 + TERM)
+            assert (await rank.hears(m.Finish)).status == 128 + TERM
             rank.channel.close()
         assert not stage.said.warnings
         assert stage.state.joins.names == []
@@ -209,7 +209,7 @@ def test_the_end_of_the_cluster_ends_its_joins_with_0() -> None:
             await rank.hears(m.Close)
             rank.say(m.Bye())
         for rank in ranks:
-            assert await rank.hears(m.Finish) == m.Finish(0)
+            assert await rank.hears(m.Finish) == m.Finish(0, "the cluster has ended")
             rank.channel.close()
         assert await stage.status() == 3
         with pytest.raises(UnavailableError, match="is ending"):
