@@ -216,7 +216,7 @@ class Joins:
         if not nodes:
             del self._joins[join.group]
             join.gone.set()
-            if self._shared.ending.status is None:
+            if join.group.left and self._shared.ending.status is None:
                 self._shared.report.note(f"join {join.group.join} has left")
         elif join.group.left:
             if not self._roster.staying.intersection(nodes):
