@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from tornado.httpclient import HTTPRequest
 from tornado.websocket import websocket_connect
 
-from tests.ranks import until
 from tests.running import DASK_RUNNER, Run
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,6 @@ import contextlib
 import shutil
 import subprocess
 import sys
-import time
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -23,7 +22,7 @@ from tests.running import DASK_RUNNER, Run
 
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from tests.running import Ended
 
@@ -57,14 +56,6 @@ def native(directory: Path) -> Path:
         check=True,
     )
     return result
-
-
-def until(reached: Callable[[], object], seconds: float = 60.0) -> None:
-    """Wait for what nobody tells of."""
-    deadline = time.monotonic() + seconds
-    while not reached():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def catches(pid: int, number: signal.Signals) -> bool:

@@ -14,7 +14,7 @@ from tornado.httpclient import HTTPClientError
 from tests.attacks.stranger import STRANGER, attack, attacking
 from tests.browser import Browser, Home
 from tests.pages import get, listens
-from tests.ranks import until
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,7 @@ import pytest
 
 import dask_runner
 from dask_runner.errors import ConfigError
-from dask_runner.meeting import cluster_directory, tls
+from dask_runner.meeting import cluster_directory, tls, which_cluster
 from tests.attacks.stranger import STRANGER, attack
 from tests.cluster.jobs import SIF
 from tests.running import DASK_RUNNER, Run
@@ -139,7 +139,7 @@ def test_a_directory_of_somebody_else_is_not_read(shared: Path) -> None:
     assert done.returncode == 0, done.stderr
 
     with pytest.raises(ConfigError) as error:
-        cluster_directory.choose("lab", {"HOME": str(shared)})
+        which_cluster.choose("lab", {"HOME": str(shared)})
 
     assert f"is in a directory of uid {STRANGER}, not ours" in error.value.saw
 

@@ -10,6 +10,7 @@ import pytest
 from ci.slurm.cluster import HOME, Cluster
 from containers.commands import Completed, Running
 from tests.running import OURS
+from tests.waiting import until
 
 SIF = "/images/dask-runner.sif"
 
@@ -127,11 +128,12 @@ class Batch:
 
     def wait_for(self, text: str, timeout: float = WORDS_SECONDS) -> None:
         """Wait until it has printed a text."""
-        deadline = time.monotonic() + timeout
-        while text not in self.output:
-            if time.monotonic() > deadline:
-                pytest.fail(f"{text!r} not printed in {timeout} s:\n{self.output}")
-            time.sleep(0.1)
+        until(
+            lambda: text in self.output,
+            timeout,
+            lambda: f"{text!r} not printed:\n{self.output}",
+            every=0.1,
+        )
 
     @property
     def output(self) -> str:
@@ -146,10 +148,13 @@ class Batch:
     ) -> Completed:
         """Wait for its end, and check that it leaves nothing; as :meth:`Job.wait`."""
         began = time.monotonic()
-        while self.field("JobState") in {"PENDING", "RUNNING", "COMPLETING"}:
-            if time.monotonic() - began > timeout:
-                pytest.fail(f"job {self.number} runs for {timeout} s:\n{self.output}")
-            time.sleep(0.1)
+        runs = {"PENDING", "RUNNING", "COMPLETING"}
+        until(
+            lambda: self.field("JobState") not in runs,
+            timeout,
+            lambda: f"job {self.number} runs:\n{self.output}",
+            every=0.1,
+        )
         status, signal = map(int, self.field("ExitCode").split(":"))
         seconds = time.monotonic() - began
         done = Completed(
@@ -259,16 +264,19 @@ class Jobs:
     def check_left(self, makes: tuple[str, ...], leaves: str, context: str) -> None:
         """Fail if processes, files or jobs stay that were not there before."""
         self._written |= {*makes, "__pycache__"}
-        deadline = time.monotonic() + GONE_SECONDS
-        while left := {
-            line
-            for line in self.look() - self._before
-            if not (leaves and re.search(leaves, line))
-        }:
-            if time.monotonic() > deadline:
-                stays = "\n".join(sorted(left))
-                pytest.fail(f"stays behind:\n{stays}\n{context}")
-            time.sleep(0.1)
+
+        def left() -> list[str]:
+            new = self.look() - self._before
+            return sorted(
+                line for line in new if not (leaves and re.search(leaves, line))
+            )
+
+        until(
+            lambda: not left(),
+            GONE_SECONDS,
+            lambda: "\n".join(["stays behind:", *left(), context]),
+            every=0.1,
+        )
         self._idle = True
 
     def discard(self) -> None:

@@ -17,7 +17,7 @@ from containers.commands import Completed
 from tests.cluster.jobs import Job, Jobs, told
 from tests.failures import look
 from tests.programs import BEGIN, UNTIL_TOLD
-from tests.ranks import until
+from tests.waiting import until
 
 # After the blow.
 END_SECONDS = 10

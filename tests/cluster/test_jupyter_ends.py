@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import signal
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.cluster.jobs import told
 from tests.cluster.jupyterlab import started
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from tests.cluster.jobs import Jobs
@@ -61,10 +61,12 @@ def test_a_kernel_that_is_killed_is_started_again_and_costs_nothing_else(
 
     old = kill(jobs, lab.node, KERNEL, signal.SIGKILL)
 
-    deadline = time.monotonic() + 120
-    while not set(of(jobs, lab.node, KERNEL)) - {old}:
-        assert time.monotonic() < deadline, lab.job.output
-        time.sleep(0.1)
+    until(
+        lambda: set(of(jobs, lab.node, KERNEL)) - {old},
+        120,
+        lambda: lab.job.output,
+        every=0.1,
+    )
     assert lab.job.field("JobState") == "RUNNING"
     kill(jobs, lab.node, "jupyter-lab", signal.SIGTERM)
     done = lab.job.wait()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ import pytest
 from tests.cluster.jobs import SIF, told
 from tests.failures.conftest import place_on
 from tests.failures.parts import Process, plays, ranked
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from tests.cluster.jobs import Job, Jobs
@@ -122,10 +122,7 @@ class Stage:
 
     def status(self, job: Job) -> int:
         """Wait for the end of one of the two; return its status."""
-        deadline = time.monotonic() + SECONDS
-        while job.running.running:
-            assert time.monotonic() < deadline, self.output(job)
-            time.sleep(0.05)
+        until(lambda: not job.running.running, SECONDS, lambda: self.output(job))
         return job.running.wait().returncode
 
     def output(self, job: Job) -> str:
@@ -144,10 +141,11 @@ def test_each_ends_in_time_with_the_true_cause_or_goes_on(
                 assert stage.status(stage.used) == 137
             elif strike.used is None:
                 more = stage.results() + 10
-                deadline = time.monotonic() + SECONDS
-                while stage.results() < more:
-                    assert time.monotonic() < deadline, stage.output(stage.served)
-                    time.sleep(0.1)
+                until(
+                    lambda: stage.results() >= more,
+                    SECONDS,
+                    lambda: stage.output(stage.served),
+                )
                 jobs.write("go", "")
                 assert stage.status(stage.used) == 0, stage.output(stage.used)
             else:

@@ -3,10 +3,11 @@
 import io
 import json
 import tarfile
-import time
 import urllib.request
 from collections.abc import Mapping
 from typing import Any
+
+from tests.waiting import until
 
 USER, PASSWORD = "builder", "not a good one"
 #: What tools print that ask without a password.
@@ -64,14 +65,14 @@ class Server:
     def start(self) -> None:
         """Start it, and wait until it answers."""
         self.container.start()
-        deadline = time.monotonic() + READY_SECONDS
-        while True:
-            try:
-                with urllib.request.urlopen(f"http://{self.host}/", timeout=5):
-                    return
-            except OSError:
-                assert time.monotonic() < deadline, self.container.logs().decode()
-                time.sleep(0.1)
+        until(self._answers, READY_SECONDS, lambda: self.container.logs().decode())
+
+    def _answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"http://{self.host}/", timeout=5):
+                return True
+        except OSError:
+            return False
 
     @property
     def host(self) -> str:

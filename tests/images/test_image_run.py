@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import HOSTILE
+from tests.waiting import until
 
 SCRIPT = """\
 import sys
@@ -79,10 +80,10 @@ def test_docker_stop_ends_the_cluster_in_time(contained: Any) -> None:
     container = contained.start(
         "-n", "2", "-c", "import time; print('started', flush=True); time.sleep(600)"
     )
-    deadline = time.monotonic() + 60
-    while b"started" not in container.logs(stderr=False):
-        assert time.monotonic() < deadline, container.logs().decode()
-        time.sleep(0.1)
+    until(
+        lambda: b"started" in container.logs(stderr=False),
+        context=lambda: container.logs().decode(),
+    )
     began = time.monotonic()
     container.stop(timeout=30)
     assert time.monotonic() - began < 10

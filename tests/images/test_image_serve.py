@@ -9,7 +9,6 @@ import json
 import os
 import secrets
 import subprocess
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ import pytest
 
 from dask_runner.meeting import cluster_directory
 from tests.running import DASK_RUNNER
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,10 +54,11 @@ class Machine:
     def start(self, *args: str, **how: Any) -> Any:
         """Start a container, and return it when its cluster is ready."""
         container = self.contained.start(*args, **self.options(**how))
-        deadline = time.monotonic() + SECONDS
-        while b"ready after" not in container.logs():
-            assert time.monotonic() < deadline, container.logs().decode()
-            time.sleep(0.1)
+        until(
+            lambda: b"ready after" in container.logs(),
+            SECONDS,
+            lambda: container.logs().decode(),
+        )
         return container
 
     def run(self, *args: str, **how: Any) -> Ended:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.waiting import until
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
@@ -114,10 +116,7 @@ def test_a_rank_that_is_killed_while_running_is_told_and_the_script_goes_on(
     assert ended.status == 0, ended
     assert ended.stdout.endswith("3\n")
     assert "rank 1 on" in ended.stderr
-    deadline = time.monotonic() + 15
-    while runs[1].pids and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not runs[1].pids
+    until(lambda: not runs[1].pids)
 
 
 def test_when_rank_0_is_killed_the_others_end(
@@ -133,10 +132,7 @@ def test_when_rank_0_is_killed_the_others_end(
     assert ended.status == UNAVAILABLE, ended
     assert time.monotonic() - began < 10
     assert "lost the hub" in ended.stderr
-    deadline = time.monotonic() + 15
-    while runs[0].pids and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not runs[0].pids
+    until(lambda: not runs[0].pids)
 
 
 def _half(path: Path, record: dict[str, Any]) -> None:
@@ -176,9 +172,7 @@ def test_what_is_not_rank_0s_record_is_named_and_a_good_one_still_taken(
     args = ("--scheduler-file", path, "--timeout", 4, "-c", code)
     # A real record of this launch, by a rank 0 that then is gone.
     lost = ranks.start(0, *args[:2], "--timeout", 60, *args[4:])
-    deadline = time.monotonic() + 30
-    while not path.exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
+    until(path.exists)
     record = json.loads(path.read_text())
     lost.signal(signal.SIGKILL)
     # Its agent withdraws the record before it ends as well.

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.programs import BEGIN, WAIT
-from tests.ranks import Job, TwoNodes, catches, ended, has_loaded, native, until
+from tests.ranks import Job, TwoNodes, catches, ended, has_loaded, native
 from tests.running import DASK_RUNNER
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

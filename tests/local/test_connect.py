@@ -8,16 +8,17 @@ import pty
 import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.local.serving import rank_0
 from tests.running import DASK_RUNNER, Run
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 SECONDS = 60
 
@@ -163,10 +164,7 @@ def test_many_connect_at_a_time_and_one_that_is_killed_costs_nothing(
         one.kill()
         one.communicate(timeout=SECONDS)
     # The program ends with the process that has started it.
-    deadline = time.monotonic() + SECONDS
-    while clients(served):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    until(lambda: not clients(served), SECONDS)
     done = call(served, "connect", "-c", "print('on')")
     assert (done.returncode, done.stdout) == (0, "on\n")
 
@@ -237,40 +235,32 @@ def test_ctrl_c_at_a_terminal_reaches_the_program_once(served: Run) -> None:
 # --- the end of the cluster ------------------------------------------------------
 
 
-def test_a_program_whose_cluster_is_lost_ends_with_69() -> None:
+@pytest.mark.parametrize(
+    ("waits", "traceback"),
+    [
+        pytest.param("time.sleep(600)", False, id="for nothing"),
+        # It fails of itself, within a moment of the scheduler's end.
+        pytest.param("client.submit(time.sleep, 600).result()", True, id="for a task"),
+    ],
+)
+def test_a_program_whose_cluster_is_lost_ends_with_69(
+    waits: str, traceback: bool
+) -> None:
     with serving("lab") as run:
-        client = holding(run, FOREVER)
+        client = holding(run, FOREVER.replace("time.sleep(600)", waits))
         (scheduler,) = run.named("dask-scheduler")
         os.kill(scheduler, signal.SIGKILL)
         _, err = client.communicate(timeout=SECONDS)
         assert client.returncode == 69
         assert "the cluster 'lab' has ended with status 69" in err
-        assert "Traceback" not in err
-        assert run.wait().status == 69
-
-
-def test_a_program_that_notices_first_ends_with_69_as_well() -> None:
-    # It fails of itself, within a moment of the scheduler's end.
-    code = FOREVER.replace("time.sleep(600)", "client.submit(time.sleep, 600).result()")
-    with serving("lab") as run:
-        client = holding(run, code)
-        (scheduler,) = run.named("dask-scheduler")
-        os.kill(scheduler, signal.SIGKILL)
-        _, err = client.communicate(timeout=SECONDS)
-        assert client.returncode == 69
-        assert "the cluster 'lab' has ended with status 69" in err
+        assert traceback or "Traceback" not in err
         assert run.wait().status == 69
 
 
 def test_a_program_whose_hub_is_killed_ends_with_69() -> None:
     with serving("lab") as run:
         client = holding(run, FOREVER)
-        for pid, words in run.pids.items():
-            # Not of each process: one that is no rank may be gone by now.
-            if "-m dask_runner serve" not in words:
-                continue
-            if "DASKRUNNER_RANK=0" in Path(f"/proc/{pid}/environ").read_text():
-                os.kill(pid, signal.SIGKILL)
+        os.kill(rank_0(run), signal.SIGKILL)
         _, err = client.communicate(timeout=SECONDS)
         assert client.returncode == 69
         assert "the cluster 'lab' is lost: nothing listens there" in err

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.local.test_serve import file_of, rank_0, serving, stopped
+from tests.local.serving import file_of, rank_0, serving, stopped
 from tests.programs import BEGIN, UNTIL_TOLD, WAIT, script
 from tests.running import DASK_RUNNER, Run
 from tests.terminal import CTRL_C, CTRL_D, CTRL_Z, Terminal
@@ -47,13 +47,6 @@ def lab() -> Iterator[Run]:
     with serving("--name", "lab") as run:
         yield run
         assert stopped(run).status == 0
-
-
-@pytest.fixture
-def dying() -> Iterator[Run]:
-    """A served cluster that a test ends."""
-    with serving("--name", "lab") as run:
-        yield run
 
 
 def connected(run: Run, *args: object, **how: Any) -> Run:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,10 +14,9 @@ from dask_runner.meeting.cluster_directory import REFRESH
 from dask_runner.meeting.record_directory import LOCAL_PREFIX
 from tests.programs import BEGIN, UNTIL_TOLD, clean, script
 from tests.running import DASK_RUNNER, Run, not_root
+from tests.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tests.conftest import Require
     from tests.running import DaskRunner, Ended
 
@@ -32,16 +30,6 @@ after = sorted(client.run(os.getpid).values())
 print("same" if after == before else "others", len(after))
 print(sum(client.gather(client.map(lambda x: 2 * x, range(10)))))
 """
-
-#: Seconds for what is killed to be gone, or to be there again.
-SOON = 30.0
-
-
-def until(reached: Callable[[], bool], seconds: float = SOON) -> None:
-    deadline = time.monotonic() + seconds
-    while not reached():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def trackers(run: Run) -> list[int]:

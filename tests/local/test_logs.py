@@ -6,16 +6,16 @@ import os
 import re
 import signal
 import subprocess
-import time
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.local.serving import SECONDS, call, rank_0, serving, stopped
 from tests.local.test_connect_ends import on_terminal
-from tests.local.test_serve import SECONDS, call, rank_0, serving, stopped
 from tests.running import DASK_RUNNER, Run
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,12 +39,6 @@ def lab() -> Iterator[Run]:
     with serving("--name", "lab", "--nworkers", "2") as run:
         yield run
         assert stopped(run).status == 0
-
-
-@pytest.fixture
-def dying() -> Iterator[Run]:
-    with serving("--name", "lab") as run:
-        yield run
 
 
 def connect(run: Run, then: str) -> None:
@@ -176,10 +170,7 @@ def test_a_worker_is_followed_over_its_death(dying: Run) -> None:
             "pid = client.submit(os.getpid, workers=[1]).result()\n"
             "os.kill(pid, signal.SIGKILL)\n",
         )
-        deadline = time.monotonic() + SECONDS
-        while followed.stdout.count("Start worker at") < 2:
-            assert time.monotonic() < deadline, followed.stdout
-            time.sleep(0.1)
+        until(lambda: followed.stdout.count("Start worker at") >= 2, SECONDS)
         assert victim
         stopped(dying)
         assert followed.wait().status == 0

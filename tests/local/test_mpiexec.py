@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ import pytest
 
 from ci import mpi
 from tests.running import DASK_RUNNER, Run
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -218,10 +218,7 @@ def test_it_serves_a_cluster_that_dasks_client_finds_by_a_scheduler_file(
     file = tmp_path / "cluster.json"
     run = mpiexec(family, 3, "serve", "--scheduler-file", file, "--layout", "dedicated")
     run.wait_for("ready after")
-    deadline = time.monotonic() + 60
-    while "address" not in json.loads(file.read_text()):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: "address" in json.loads(file.read_text()))
     used = subprocess.run(
         [sys.executable, "-c", USE, str(file)],
         capture_output=True,

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -191,10 +192,7 @@ def test_a_killed_agent_ends_the_job_of_its_rank_0_and_is_named(
     assert "its node agent was killed by SIGKILL" in ended.stderr
 
 
-def test_the_script_is_told_before_the_jobs_time_is_over(
-    dask_runner: DaskRunner,
-) -> None:
-    code = """
+SAVE = """
 import signal, sys, time
 def save(number, frame):
     print("saved", flush=True)
@@ -203,11 +201,29 @@ signal.signal(signal.SIGTERM, save)
 print("begun", flush=True)
 time.sleep(600)
 """
-    env = {"SLURM_JOB_END_TIME": str(int(time.time()) + 600)}
-    ended = dask_runner("-n", 2, "--stop-before", 588, "-c", code, env=env)
+
+
+@pytest.mark.parametrize("variable", ["SLURM_JOB_END_TIME", "DASKRUNNER_JOB_END_TIME"])
+@pytest.mark.parametrize(
+    "program", [("-c", SAVE), ("--", sys.executable, "-c", SAVE)], ids=["-c", "--"]
+)
+def test_the_script_is_told_before_the_jobs_time_is_over(
+    dask_runner: DaskRunner, program: tuple[str, ...], variable: str
+) -> None:
+    env = {variable: str(int(time.time()) + 600)}
+    ended = dask_runner("-n", 2, "--stop-before", 588, *program, env=env)
     assert ended.status == 3, ended
     assert ended.stdout == "begun\nsaved\n"
     assert "SIGTERM to the script" in ended.stderr
+
+
+def test_a_cluster_without_a_script_ends_before_its_job(
+    dask_runner: DaskRunner,
+) -> None:
+    env = {"SLURM_JOB_END_TIME": str(int(time.time()) + 15)}
+    ended = dask_runner("serve", "-n", 2, env=env)
+    assert ended.status == 0, ended
+    assert "the cluster ends" in ended.stderr
 
 
 def test_a_time_that_is_not_told_is_said(dask_runner: DaskRunner) -> None:

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Self
 import pytest
 
 from tests.programs import BEGIN, WAIT
-from tests.ranks import catches, has_loaded, until
+from tests.ranks import catches, has_loaded
 from tests.running import DASK_RUNNER, Run
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import signal
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.programs import clean, script
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -226,8 +226,5 @@ def test_no_rank_outlives_the_launcher(dask_runner: DaskRunner) -> None:
     run.wait_for("begun")
     run.signal(signal.SIGKILL)
     run.process.wait(10)
-    deadline = time.monotonic() + 10
-    while run.pids and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not run.pids
+    until(lambda: not run.pids, 10)
     assert not list(run.tmp.iterdir())

@@ -16,8 +16,8 @@ from tornado.httpclient import HTTPClientError
 
 from tests.browser import Browser, Home
 from tests.pages import get, listens
-from tests.ranks import until
 from tests.running import DASK_RUNNER, Run
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,19 +7,17 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dask_runner.meeting import cluster_directory
+from tests.local.serving import SECONDS, call, file_of, rank_0, serving, stopped
 from tests.programs import BEGIN, UNTIL_TOLD, script
-from tests.running import DASK_RUNNER, Ended, Run
+from tests.running import DASK_RUNNER, Run
+from tests.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
 
 #: Connects by the scheduler file, with Dask alone, as anybody elsewhere can.
 ATTACH = """
@@ -45,47 +43,11 @@ print('busy', flush=True)
 sys.stdin.read()
 """
 
-SECONDS = 60
-
-
-@contextmanager
-def serving(*args: str, **how: Any) -> Iterator[Run]:
-    """A served cluster of two ranks that is ready."""
-    with Run((str(DASK_RUNNER), "serve", "-n", "2", *args), **how) as run:
-        run.wait_for("ready after")
-        yield run
-
-
-def call(home: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(DASK_RUNNER), *args],
-        env={"PATH": os.environ["PATH"], "HOME": str(home)},
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-    )
-
 
 def ask(home: Path) -> list[dict[str, Any]]:
     ended = call(home, "list", "--json")
     assert (ended.returncode, ended.stderr) == (0, "")
     found: list[dict[str, Any]] = json.loads(ended.stdout)["clusters"]
-    return found
-
-
-def file_of(run: Run, name: str = "lab") -> Path:
-    return cluster_directory.path_of(name, {"HOME": str(run.home)})
-
-
-def rank_0(run: Run) -> int:
-    """Return the process with the hub."""
-    (found,) = (
-        pid
-        for pid, words in run.pids.items()
-        if "-m dask_runner serve" in words
-        and "DASKRUNNER_RANK=0" in Path(f"/proc/{pid}/environ").read_text().split("\0")
-    )
     return found
 
 
@@ -99,19 +61,9 @@ def python(code: str, *args: object, **how: Any) -> subprocess.Popen[str]:
     )
 
 
-def stopped(run: Run, name: str = "lab") -> Ended:
-    ended = call(run.home, "stop", name)
-    assert ended.stderr == f"dask-runner: the cluster {name!r} has ended\n"
-    assert ended.returncode == 0
-    return run.wait()
-
-
 def address_is_written(run: Run, name: str = "lab") -> Path:
     """Wait for the file that has the scheduler's address; return its path."""
-    deadline = time.monotonic() + SECONDS
-    while "address" not in json.loads(file_of(run, name).read_text()):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: "address" in json.loads(file_of(run, name).read_text()), SECONDS)
     return file_of(run, name)
 
 

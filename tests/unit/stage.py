@@ -6,6 +6,7 @@ What the hub's server adds, connections, is in ``tests/local/hub``.
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -158,13 +159,25 @@ class Stage:
     """The state of a cluster and the ranks that have connected to it."""
 
     def __init__(
-        self, size: int, layout: str, *, notices: bool = False, **given: Any
+        self,
+        size: int,
+        layout: str,
+        *,
+        notices: bool = False,
+        serves: bool = False,
+        ends_in: float | None = None,
+        **given: Any,
     ) -> None:
         self.said = Said()
         world = World("slurm", 0, size, None, None, "1", "slurm.1", "file")
         settings = settle({"timeout": PATIENCE, **given}, {})
         self.state = State(
-            world, plan.make_plan(size, layout), settings, self.said, notices=notices
+            world,
+            plan.make_plan(size, layout, serves=serves),
+            settings,
+            self.said,
+            ends_at=None if ends_in is None else time.time() + ends_in,
+            notices=notices,
         )
         self.silence = settings.silence
 
@@ -235,12 +248,18 @@ def playing(
 
 async def ready(stage: Stage, size: int) -> list[FakeRank]:
     """Bring all ranks to the point where the client has begun."""
+    ranks = await complete(stage, size)
+    await ranks[0].hears(m.Ready)
+    return ranks
+
+
+async def complete(stage: Stage, size: int) -> list[FakeRank]:
+    """Bring all ranks to the point where their workers are there."""
     ranks = await stage.ranks(*range(size))
     ranks[0].say(UP)
     for number, rank in enumerate(ranks):
         await rank.hears(m.Start)
         rank.say(workers(number))
-    await ranks[0].hears(m.Ready)
     return ranks
 
 

@@ -26,7 +26,7 @@ from dask_runner.hub.requests import (
     Stopping,
 )
 from dask_runner.launch.own_variables import CLUSTER_VARIABLE
-from dask_runner.meeting import cluster_directory
+from dask_runner.meeting import cluster_directory, which_cluster
 from dask_runner.wire.message import Message
 
 if TYPE_CHECKING:
@@ -56,14 +56,14 @@ class Attachment:
 
     @classmethod
     def to(cls, name: str | None, environ: Mapping[str, str]) -> Attachment:
-        """Find a cluster, by the rules of :func:`.cluster_directory.choose`.
+        """Find a cluster, by the rules of :func:`.which_cluster.choose`.
 
         Raises
         ------
         ConfigError, UnavailableError
             If there is no such cluster, or several.
         """
-        return cls(*cluster_directory.choose(name, environ))
+        return cls(*which_cluster.choose(name, environ))
 
     def own(self, environ: Mapping[str, str]) -> bool:
         """Return whether a process with these variables is the cluster's program."""

@@ -10,7 +10,7 @@ from string import Formatter
 from typing import TYPE_CHECKING
 
 from dask_runner.errors import ConfigError, SubmitError, UsageError
-from dask_runner.launch.own_variables import inherited
+from dask_runner.launch.own_variables import END_VARIABLE, inherited
 from dask_runner.printable import printable
 
 if TYPE_CHECKING:
@@ -78,8 +78,8 @@ def submit(
         What the first reads on its standard input.
     values : mapping
     environ : mapping
-        The commands get it without what belongs to a rank: a job's own ranks would
-        take it for theirs.
+        The commands get it without what belongs to a rank or to this job: a job's own
+        ranks would take it for theirs.
     timeout : float
         Seconds for each command.
     say : callable
@@ -93,13 +93,20 @@ def submit(
     printed, said = "", []
     for words in chain:
         command = [word.format(**values, printed=printed.strip()) for word in words]
-        done = _run(command, script, inherited(environ, {}), timeout)
+        done = _run(command, script, _for_another_job(environ), timeout)
         if warning := done.stderr.decode(errors="replace").strip():
             say("\n".join(map(printable, warning.splitlines())))
         printed = done.stdout.decode(errors="replace")
         said.append(printed)
         script = b""
     return "".join(said)
+
+
+def _for_another_job(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a job's command, without what is this job's own."""
+    kept = inherited(environ, {})
+    kept.pop(END_VARIABLE, None)
+    return kept
 
 
 def _run(

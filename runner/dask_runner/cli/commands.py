@@ -2,6 +2,9 @@
 
 The command is also ``dask runner``, so every ``dask`` command loads this module:
 imports that take time stand in the functions that need them.
+
+It is long because it has the flags and the help of every verb, and nothing else: what a
+verb does is in the module of its name.
 """
 
 from __future__ import annotations

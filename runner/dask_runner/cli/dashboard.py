@@ -16,7 +16,7 @@ from dask_runner.errors import ConfigError, LostError, UsageError
 from dask_runner.hub.ask import SilentError, ask, silent
 from dask_runner.hub.report import say
 from dask_runner.hub.requests import AskState, State
-from dask_runner.meeting import cluster_directory
+from dask_runner.meeting import cluster_directory, which_cluster
 from dask_runner.proxy import peers, places
 from dask_runner.proxy.access import Secrets
 from dask_runner.proxy.clusters import All, One
@@ -70,7 +70,7 @@ def show(
         with places.unix_socket(Path(path)) as sock:
             asyncio.run(_show_all(All(name, environ), sock))
         return 0
-    entry, named = cluster_directory.choose(name, environ)
+    entry, named = which_cluster.choose(name, environ)
     cluster = One(entry, named)
     asyncio.run(_reach(cluster))
     if not peers.tells():

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from dask_runner.launch.detect import detect, explain
 from dask_runner.launch.settings import configured, settle
+from dask_runner.launch.walltime import job_end
 from dask_runner.meeting import cluster_directory
 from dask_runner.mpi import image
 from dask_runner.resources.amounts import in_words
@@ -56,7 +58,8 @@ def collect(environ: Mapping[str, str], launcher: str) -> Info:
         "launch": {
             name: _row(value, source)
             for name, value, source in explain(environ, settings.launcher)
-        },
+        }
+        | {"job ends": _job_end(environ)},
         "resources": {
             "cpus": _row(share.cpus.value, share.cpus.source),
             "memory": _row(share.memory.value, share.memory.source),
@@ -84,6 +87,14 @@ def collect(environ: Mapping[str, str], launcher: str) -> Info:
             str(number): _row(text, "") for number, text in enumerate(warnings, 1)
         }
     return found
+
+
+def _job_end(environ: Mapping[str, str]) -> dict[str, str]:
+    end = job_end(environ)
+    if end.value is None:
+        return _row("unknown", "")
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(end.value))
+    return _row(when, end.source)
 
 
 def _row(value: object, source: str) -> dict[str, str]:

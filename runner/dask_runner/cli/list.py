@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from dask_runner.attach import clusters
-from dask_runner.cli.durations import in_words
+from dask_runner.hub.durations import in_words
 from dask_runner.printable import printable
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ import tempfile
 from typing import TYPE_CHECKING
 
 from dask_runner import linux
-from dask_runner.launch.detect import detect
+from dask_runner.launch.detect import local_world
 from dask_runner.launch.own_variables import (
     DIRECTORY_VARIABLE,
     JOB_ID_VARIABLE,
@@ -148,8 +148,7 @@ async def _run(
 def _local_ends(
     settings: Settings, environ: Mapping[str, str], *, joins: bool
 ) -> LocalEnds:
-    world = detect({**environ, RANK_VARIABLE: "0"}, "local")
-    assert world is not None  # noqa: S101  its variables are set
+    world = local_world({**environ, RANK_VARIABLE: "0"})
     where = private_meeting(world, environ, settings.scheduler_file)
     return LocalEnds(world, where, settings, joins=joins)
 

@@ -19,7 +19,7 @@ from dask_runner.hub import requests as r
 from dask_runner.hub.ask import SilentError, answer, asking, silent
 from dask_runner.hub.pings import OUTSIDE_SILENCE_SECONDS
 from dask_runner.hub.report import say
-from dask_runner.meeting import cluster_directory
+from dask_runner.meeting import cluster_directory, which_cluster
 from dask_runner.printable import printable
 from dask_runner.wire.message import Message
 
@@ -52,7 +52,7 @@ def show(
         If there is no such cluster or process, or the cluster is lost.
     """
     name, of = split(words, environ)
-    entry, named = cluster_directory.choose(name, environ)
+    entry, named = which_cluster.choose(name, environ)
     try:
         return asyncio.run(
             _show(entry.name, named.record, r.AskLogs(of, follows=follow), out)

@@ -113,7 +113,7 @@ def report(
     given: dict[str, Any] | None,
     launcher: str = "auto",
 ) -> None:
-    """Tell the other ranks, and the user, of an error before the meeting."""
+    """Report an error that came before the meeting, to the other ranks and the user."""
     from dask_runner.node import early_errors  # noqa: PLC0415  --help needs none of it
 
     early_errors.report(error, os.environ, given, beside or NodeSockets(), launcher)

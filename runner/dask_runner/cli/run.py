@@ -22,10 +22,10 @@ from dask_runner.node.agent_sharing import AgentSharing
 from dask_runner.node.join_contact import JoinContact
 from dask_runner.node.kill_timer import die_in
 from dask_runner.node.launcher_child import ThisProcess
-from dask_runner.node.leader import run_rank
 from dask_runner.node.mpi_broadcast import mpi_meeting
 from dask_runner.node.own_contact import OwnContact
 from dask_runner.node.rank import Rank
+from dask_runner.node.run_rank import run_rank
 from dask_runner.resources.machine import take
 from dask_runner.wire import threads
 

@@ -1,9 +1,13 @@
-"""The state of the whole cluster, on rank 0, and the decisions that follow from it.
+"""The cluster as rank 0 has it: each message of a node or a rank has a row here.
 
-It tells the ranks (:mod:`dask_runner.hub.roster`) when the scheduler is up, the client
-when the cluster is ready (:mod:`dask_runner.hub.assembly`), and all ranks when and with
-which status it ends (:mod:`dask_runner.hub.ending`). It only receives and sends
-messages: it opens no socket and starts no process.
+The decisions are made elsewhere: when the workers and the client start
+(:mod:`dask_runner.hub.assembly`), what follows from a loss
+(:mod:`dask_runner.hub.survival`), how many workers there are
+(:mod:`dask_runner.hub.scaling`), and when and with which status the cluster ends
+(:mod:`dask_runner.hub.ending`). All of them only receive and send messages: they open
+no socket and start no process.
+
+The module is long because it is two tables of messages, with a few lines for each row.
 """
 
 from __future__ import annotations
@@ -287,7 +291,7 @@ class Cluster:
         self._survival.workers_up(member)
         planned = len(self._plan.workers)
         self._report.progress(planned - len(self._roster.missing), planned)
-        self._assembly.advance(member.node.name)
+        self._assembly.advance(member.node.host)
 
     def _on_worker_died(self, member: Member, message: m.WorkerDied) -> None:
         if not self._over:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from dask_runner.errors import AssemblyError, RunnerError, SignalledError
 from dask_runner.hub import messages as m
+from dask_runner.hub.time_limit import TimeLimit
 from dask_runner.launch.signals import FOR_THE_SCRIPT
 
 if TYPE_CHECKING:
@@ -72,7 +73,9 @@ class Ending:
         self._client = client
         self._settings = settings
         self._report = report
-        self._ends_at = ends_at
+        self._time_limit = TimeLimit(
+            settings, report, ends_at, self._time_is_over, serves=client is None
+        )
         self._notices = notices
         self.status: int | None = None
         self.cause: RunnerError | None = None
@@ -98,7 +101,7 @@ class Ending:
     def begins(self) -> None:
         """Note that the cluster is ready: a script has begun, and can get signals."""
         self._begun = True
-        self._stop_in_time()
+        self._time_limit.begins()
 
     def signalled(self, rank: int, name: str, number: int) -> None:
         """Forward a signal to the client, once if a launcher sent it to all ranks.
@@ -109,6 +112,7 @@ class Ending:
         if self._heard[rank, number] <= self._signals[number]:
             return
         self._signals[number] += 1
+        self._time_limit.explain(number)
         if number not in FOR_THE_SCRIPT and not self._begun:
             self.asked_to_end(
                 SignalledError(name, number, "before the cluster was ready")
@@ -155,27 +159,14 @@ class Ending:
             self._report.note(str(error))
             self._end_by(error)
 
-    def _stop_in_time(self) -> None:
-        """Plan the SIGTERM that lets the script save its work before the time limit."""
-        if self._settings.stop_before is None:
-            return
-        if self._ends_at is None:
-            self._report.note(
-                "--stop-before has no effect: SLURM_JOB_END_TIME does not tell when "
-                "the job ends"
-            )
-            return
-        left = self._ends_at - self._settings.stop_before - time.time()
-        later(max(0.0, left), self._time_is_over, self._ends_at)
-
-    def _time_is_over(self, ends_at: float) -> None:
+    def _time_is_over(self) -> None:
+        """End the cluster before its job's end; a script has time to save its work."""
         if self.status is None and not self._signal:
-            left = f"the job ends in {ends_at - time.time():.0f} s"
             if self._client is None:
-                self._report.note(f"{left}: the cluster ends")
+                self._report.note(f"{self._time_limit.left}: the cluster ends")
                 self.close(0)
                 return
-            self._report.note(f"{left}: SIGTERM to the script")
+            self._report.note(f"{self._time_limit.left}: SIGTERM to the script")
             self._end_script(signal.SIGTERM)
 
     # --- the status ---------------------------------------------------------

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 #: Seconds for a rank's answer beyond what it waits; a rank that stands still is lost
 #: after --silence.
 ANSWER_SECONDS = 60.0
-#: Seconds between looks at who is there.
+#: Seconds between checks of which ranks are still connected.
 LOOK_SECONDS = 1.0
-#: Seconds between looks at a log whose last line is not complete.
+#: Seconds until a log whose last line was not complete is read again.
 PAUSE_SECONDS = 0.5
 #: Seconds for the last lines, once the cluster ends.
 LAST_LINES_SECONDS = 0.5

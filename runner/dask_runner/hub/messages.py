@@ -1,4 +1,8 @@
-"""The messages between a node and the hub."""
+"""The messages between a node and the hub.
+
+The module is long because it is the whole protocol, one declaration a message, and
+nothing else.
+"""
 
 from __future__ import annotations
 

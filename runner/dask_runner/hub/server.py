@@ -18,7 +18,7 @@ from dask_runner.hub.naming import Naming, be_named
 from dask_runner.hub.pings import between_pings
 from dask_runner.hub.report import Reporter
 from dask_runner.hub.requests import AskJoin, Request
-from dask_runner.launch.slurm import end_time
+from dask_runner.launch.walltime import end_time
 from dask_runner.meeting import tls
 from dask_runner.meeting.addresses import own_address
 from dask_runner.meeting.base import FIRST_POLL, LAST_POLL

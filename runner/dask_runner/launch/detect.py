@@ -28,6 +28,7 @@ __all__ = [
     "Launcher",
     "detect",
     "explain",
+    "local_world",
     "may_be_outlived",
     "prints_shared_errors",
 ]
@@ -35,6 +36,7 @@ __all__ = [
 #: Values of ``--launcher``.
 CHOICES = ("auto", "none", *(row.name for row in LAUNCHERS))
 
+(_LOCAL,) = (row for row in LAUNCHERS if row.name == "local")
 _UNKNOWN: Sourced[None] = Sourced(None, "")
 
 
@@ -71,6 +73,15 @@ def detect(
     row = _row(environ, choice, argv)
     if row is None:
         return None
+    return _world(row, environ)
+
+
+def local_world(environ: Environ) -> World:
+    """Return the place of a rank that ``dask-runner -n`` starts, by its variables."""
+    return _world(_LOCAL, environ)
+
+
+def _world(row: Launcher, environ: Environ) -> World:
     return World(**{name: found.value for name, found in _fields(row, environ).items()})
 
 

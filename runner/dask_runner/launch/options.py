@@ -128,8 +128,9 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "stop-before",
-        "Send the script SIGTERM this many seconds before the Slurm job's time limit; "
-        "a cluster without a script ends then, and a join leaves (default there: 60).",
+        "Send the script SIGTERM this many seconds before the job's time limit; a "
+        "cluster without a script ends then (default for that: 10), and a join leaves "
+        "(default for that: 60).",
         None,
         values.seconds,
         "SECONDS",

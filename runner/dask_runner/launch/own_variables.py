@@ -44,6 +44,9 @@ OWN_VARIABLES = (
 #: ``APPTAINERENV_DASKRUNNER_NTASKS=$SLURM_NTASKS``.
 NTASKS_VARIABLE = "DASKRUNNER_NTASKS"
 
+#: When the job ends, in seconds since 1970, where the batch system does not tell it.
+END_VARIABLE = "DASKRUNNER_JOB_END_TIME"
+
 #: Says that the variables of TLS beside it are a cluster's of ours, not the user's.
 TLS_VARIABLE = "DASKRUNNER_TLS"
 

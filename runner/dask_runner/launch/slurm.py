@@ -127,8 +127,3 @@ def srun_line(environ: Environ, argv: Sequence[str]) -> str:
     cpus = environ.get("SLURM_CPUS_PER_TASK")
     options = [f"--cpus-per-task={cpus}"] if cpus else []
     return shlex.join(["srun", *options, *program, *(argv or ["script.py"])])
-
-
-def end_time(environ: Mapping[str, str]) -> float | None:
-    """Return when Slurm ends the job, in seconds since 1970; None if not known."""
-    return parse_digits_or_none(environ.get("SLURM_JOB_END_TIME", ""))

@@ -3,6 +3,9 @@
 Every rank runs the user's script up to the ``with``. The client's rank enters the body;
 the others run the scheduler and the workers until the cluster ends, and then leave with
 :class:`SystemExit` (:mod:`dask_runner.library.session`).
+
+The module is long because it is the class that users subclass; a third of it is what
+``help()`` shows.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""``dask_runner.Cluster``: a running cluster of the user's, as an object of Dask's."""
+"""``dask_runner.Cluster``: a running cluster of the user's, as an object of Dask's.
+
+The module is long because it is one class, with the methods that a cluster of Dask's
+has; half of it is what ``help()`` shows.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +13,13 @@ import os
 import re
 import weakref
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
 import dask
 import distributed
 import distributed.deploy
 from dask.utils import parse_timedelta
-from distributed.comm import CommClosedError
 from distributed.core import Status, rpc
 
 from dask_runner.attach import clusters
@@ -24,7 +27,7 @@ from dask_runner.attach.attachment import Attachment
 from dask_runner.errors import RunnerError, UnavailableError
 from dask_runner.hub.report import say
 from dask_runner.hub.requests import AskScale, AskState, State, WillScale
-from dask_runner.library import scaling
+from dask_runner.library import quiet_dask, scaling
 from dask_runner.programs.dask_tls import as_security
 from dask_runner.programs.sitehook.for_client import (
     Link,
@@ -34,7 +37,7 @@ from dask_runner.programs.sitehook.for_client import (
 
 if TYPE_CHECKING:
     import builtins
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator
 
 
 #: Seconds for a cluster to end, when it is told to.
@@ -91,7 +94,9 @@ class Cluster(distributed.deploy.Cluster):  # type: ignore[misc]  # Dask has no 
         if differ and not self._attachment.own(os.environ):  # which has been told
             say(differ)
         # The same function is added once, however many clusters there are.
-        logging.getLogger("distributed.batched").addFilter(_tells_more_than_a_loss)
+        logging.getLogger("distributed.batched").addFilter(
+            quiet_dask.tells_more_than_a_loss
+        )
         self.security = as_security(*named.record.for_dask)
         super().__init__(asynchronous=asynchronous, loop=loop, name=named.name)
         _OPEN.add(self)
@@ -200,7 +205,7 @@ class Cluster(distributed.deploy.Cluster):  # type: ignore[misc]  # Dask has no 
 
     async def _give_up_clients(self) -> None:
         """Close clients that have lost the scheduler before this knew of the end."""
-        with _without_cancellations():
+        with quiet_dask.without_cancellations():
             for client in tuple(distributed.Client._instances):  # noqa: SLF001  no other way
                 if client.cluster is self and client.status == "connecting":
                     # It would try for half a minute.
@@ -323,29 +328,6 @@ _LINK = re.compile(r'<a href="([^"]*)" target="_blank">\1</a>')
 
 #: Those that are not closed.
 _OPEN: weakref.WeakSet[Cluster] = weakref.WeakSet()
-
-
-def _tells_more_than_a_loss(line: logging.LogRecord) -> bool:
-    """Keep Dask from logging a traceback for a cluster's end, which we tell in a line.
-
-    It does so where a client was sending something as the scheduler went.
-    """
-    return not (line.exc_info and isinstance(line.exc_info[1], CommClosedError))
-
-
-@contextmanager
-def _without_cancellations() -> Iterator[None]:
-    """Keep Dask from logging that a client does not try to connect any more."""
-
-    def is_wanted(line: logging.LogRecord) -> bool:
-        return not line.exc_info or line.exc_info[0] is not asyncio.CancelledError
-
-    logger = logging.getLogger("distributed.client")
-    logger.addFilter(is_wanted)
-    try:
-        yield
-    finally:
-        logger.removeFilter(is_wanted)
 
 
 @atexit.register

@@ -187,9 +187,9 @@ def execute(
             scheduler_rank if scheduler else None, client, exclusive=exclusive_workers
         ),
     )
-    if not _enter(runner, leave=False):
+    is_client = _enter(runner, leave=False)
+    if client_function is None or not is_client:
         return None
-    assert client_function is not None  # noqa: S101  only then is there a client
     try:
         return client_function(*client_args, **(client_kwargs or {}))
     finally:

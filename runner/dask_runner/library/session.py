@@ -12,7 +12,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ from dask_runner.launch.detect import may_be_outlived
 from dask_runner.library.with_body import Body, end_with
 from dask_runner.meeting import pmi_client
 from dask_runner.node import messages as n
+from dask_runner.node.child import command_of
 from dask_runner.wire.channel import BlockingChannel
 
 if TYPE_CHECKING:
@@ -153,14 +153,7 @@ def _start(sockets: list[int]) -> Top:
     ours, theirs = socket.socketpair()
     with theirs, _signals_blocked():
         top = subprocess.Popen(
-            [
-                sys.executable,
-                "-P",
-                "-m",
-                "dask_runner.library.top",
-                str(theirs.fileno()),
-                os.devnull,
-            ],
+            command_of("library.top", theirs, os.devnull),
             stdin=subprocess.DEVNULL,
             pass_fds=[theirs.fileno(), *sockets],
             process_group=0,

@@ -29,10 +29,10 @@ from dask_runner.node.events import Source
 from dask_runner.node.exits import Ended
 from dask_runner.node.follower import NodeSockets
 from dask_runner.node.launcher_child import ThisProcess
-from dask_runner.node.leader import run_rank
 from dask_runner.node.mpi_broadcast import mpi_meeting
 from dask_runner.node.own_contact import OwnContact
 from dask_runner.node.rank import Rank
+from dask_runner.node.run_rank import run_rank
 from dask_runner.programs import lifeline
 from dask_runner.resources.machine import take
 from dask_runner.wire import threads

@@ -89,6 +89,7 @@ def end_with(top: Popen[bytes], silence: float, *, launched: bool) -> None:
     stopped, launcher = StoppedProcesses(silence), os.getppid()
     every = min(CHECK_SECONDS, silence / 3)
     while top.poll() is None:
+        # Nobody is told that a process is stopped, or that a parent has ended.
         time.sleep(every)
         if stopped.too_long({top.pid}, every):
             top.kill()

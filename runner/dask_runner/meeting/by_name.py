@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from dask_runner.errors import AssemblyError, ConfigError, UnavailableError
-from dask_runner.meeting import cluster_directory
+from dask_runner.meeting import cluster_directory, which_cluster
 from dask_runner.meeting.base import Meeting
 from dask_runner.meeting.by_file import pauses
 
@@ -52,7 +52,7 @@ class NameMeeting(Meeting):
         """
         for pause in pauses():
             with suppress(UnavailableError):  # it may come
-                _, named = cluster_directory.choose(self._name, self._environ)
+                _, named = which_cluster.choose(self._name, self._environ)
                 self._compare(named)
                 record = named.record
                 self._trouble = f"{record.host}:{record.port} does not answer"

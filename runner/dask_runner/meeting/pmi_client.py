@@ -126,11 +126,10 @@ def another(wire: Wire) -> Wire:
 
 
 def restore(environ: Mapping[str, str]) -> None:
-    """Make the launcher's socket wait for answers again, as MPI expects of it."""
-    inherited = descriptor(environ)
-    assert inherited is not None  # noqa: S101  it has just been spoken over
-    # What one does to a socket by a copy of its descriptor holds for all copies.
-    os.set_blocking(inherited, True)
+    """Make a socket that the launcher has left wait for answers, as MPI expects."""
+    if (inherited := descriptor(environ)) is not None:
+        # It does not since a copy was used: that holds for all copies of a descriptor.
+        os.set_blocking(inherited, True)
 
 
 class Space:

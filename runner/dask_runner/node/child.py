@@ -114,13 +114,7 @@ class Process(SocketPeer):
         ours, theirs = socket.socketpair()
         with theirs, deaf_at_first():
             process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                # Without the working directory: a random.py there is the user's.
-                "-P",
-                "-m",
-                f"dask_runner.programs.{self.name}",
-                str(theirs.fileno()),
-                log,
+                *command_of(f"programs.{self.name}", theirs, log),
                 env=dict(environ),
                 stdin=stdin,
                 stderr=stderr,
@@ -180,6 +174,23 @@ class Process(SocketPeer):
         if ask is None:
             self.signal(signal.SIGTERM)
         await super().stop(patience, ask=ask)
+
+
+def command_of(module: str, lifeline: socket.socket, log: str) -> list[str]:
+    """Return the command that runs a module of ours as a process.
+
+    Parameters
+    ----------
+    module : str
+        Its name in the package.
+    lifeline : socket
+        The process's end of its lifeline, which it has to inherit.
+    log : str
+        The path of its log.
+    """
+    # -P: without the working directory, as a random.py there is the user's.
+    start = [sys.executable, "-P", "-m", f"dask_runner.{module}"]
+    return [*start, str(lifeline.fileno()), log]
 
 
 @contextlib.contextmanager

@@ -11,7 +11,6 @@ import asyncio
 import os
 import signal
 import socket
-import sys
 from typing import TYPE_CHECKING
 
 from dask_runner.hub import messages as m
@@ -20,10 +19,11 @@ from dask_runner.launch.plan import Role
 from dask_runner.meeting.addresses import of_interface
 from dask_runner.mpi import image
 from dask_runner.mpi import world as mpi_world
-from dask_runner.node import find_hub, make_instructions, program
+from dask_runner.node import find_hub, make_instructions
 from dask_runner.node import messages as n
 from dask_runner.node.agent_sharing import borrow
 from dask_runner.node.child import Process
+from dask_runner.node.client_program import ClientProgram
 from dask_runner.node.directory import RankDirectory
 from dask_runner.node.events import Source
 from dask_runner.node.exits import StoppedProcesses
@@ -86,16 +86,15 @@ class Children:
         self._directory: RankDirectory | None = None
         self._stopped = StoppedProcesses(launch.settings.silence)
         self._found = n.Found({})
-        self._of_the_client: dict[str, str] = {}
         self._published = published
         self.agent: Peer = Process(Source.agent, events)
         self.scheduler = Process(Source.scheduler, events)
         client = Process(Source.client, events)
         self.client: Client = above or client
         self._forks = {"scheduler": self.scheduler, "client": client}
-        self._program = launch.program if Role.client in self._roles else None
-        self._opened = list(self._program.descriptors) if self._program else []
-        self._linked = asyncio.Event()
+        self._program: ClientProgram | None = None
+        if launch.program is not None and Role.client in self._roles:
+            self._program = ClientProgram(launch.program, launch)
         #: Set when the client, if there is one, has its instructions.
         self.knows_its_program = asyncio.Event()
         self._not_forked: set[str] = set()
@@ -119,8 +118,8 @@ class Children:
         if Role.scheduler in self._roles:
             siblings.append(ToFork(self._forks["scheduler"]))
         if self._program is not None:
-            stdin = -1 if _stdin_is_unusable() else 0
-            siblings.append(ToFork(self._forks["client"], stdin, self._opened))
+            its = self._program
+            siblings.append(ToFork(self._forks["client"], its.stdin, its.descriptors))
         works_alone = Role.worker in self._roles and not self._sharing.have_agent
         if siblings or self._sharing.leads or works_alone:
             await self._start_agent(siblings)
@@ -199,13 +198,13 @@ class Children:
             If the keys cannot be written for the programs that need files.
         """
         tls = self.directory.tls(record)
-        self._of_the_client = {**tls, CLUSTER_VARIABLE: record.nonce}
         self._found = n.Found(tls)
         self.agent.send(self._found)
         if Role.scheduler in self._roles:
             run = make_instructions.scheduler(self._launch, host, tls, record)
             self.scheduler.send(run)
-        self._linked.set()
+        if self._program is not None:
+            self._program.found({**tls, CLUSTER_VARIABLE: record.nonce})
 
     async def read_program(self) -> None:
         """Instruct the client, once the program is read and the hub is found.
@@ -216,20 +215,7 @@ class Children:
             If the program cannot be run.
         """
         if self._program is not None:
-            try:
-                text = await program.read(
-                    self._program,
-                    self._launch.environ,
-                    self._launch.settings.timeout,
-                    self._launch.world.rank,
-                )
-            finally:
-                for descriptor in self._opened:  # the client has inherited them
-                    os.close(descriptor)
-            await self._linked.wait()
-            report, environ = self._launch.settings.report, self._of_the_client
-            run = make_instructions.client(self._program, environ, text, report)
-            self.client.send(run)
+            self.client.send(await self._program.instructions())
         self.knows_its_program.set()
 
     async def work(
@@ -259,6 +245,10 @@ class Children:
             self.agent.send(self._found)
         self.agent.send(work)
         return (*self.directory.warnings, *warnings)
+
+    def start_workers(self, message: m.StartWorkers) -> None:
+        """Have the agent start workers again."""
+        self.agent.send(message)
 
     async def _share_an_agent(self) -> None:
         """Use the agent of the node's leader, if it can fork for this rank."""
@@ -310,9 +300,3 @@ class Children:
         """Note a process that the agent has forked."""
         self._not_forked.discard(forked.name)
         self._forks[forked.name].note_forked(forked.pid)
-
-
-def _stdin_is_unusable() -> bool:
-    # The client is in a background process group, so reading from a terminal would stop
-    # it (SIGTTIN). An error is better than a program that hangs.
-    return sys.stdin is None or sys.stdin.closed or sys.stdin.isatty()

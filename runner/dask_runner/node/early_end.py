@@ -24,9 +24,11 @@ if TYPE_CHECKING:
     from dask_runner.hub.cluster import Cluster
     from dask_runner.hub.server import Hub
     from dask_runner.launch.launch import Launch
+    from dask_runner.node import messages as n
     from dask_runner.node.background import Tasks
     from dask_runner.node.contact import RankContact
     from dask_runner.node.events import Event
+    from dask_runner.node.exits import Ended
     from dask_runner.node.launcher_child import Launched
 
 #: Seconds that a rank that has to end waits for the hub, to report its end there.
@@ -57,10 +59,6 @@ class EarlyEnd:
     tasks : Tasks
         Runs what takes time.
 
-    Attributes
-    ----------
-    leader : int
-        The rank that leads the node, and does not play for this one; -1 if unknown.
     """
 
     def __init__(
@@ -81,7 +79,8 @@ class EarlyEnd:
         self._tasks = tasks
         self._gave_up = False
         self._signs_late = False
-        self.leader = -1
+        #: The rank that leads the node, and does not play for this one; -1 if unknown.
+        self._leader = -1
 
     # --- what ends the rank; each returns its exit status, or None ----------
 
@@ -137,6 +136,10 @@ class EarlyEnd:
         # a record, and cannot reach the hub, prints that as well.
         return self._rank == 1 or "that does not answer" in self._contact.trouble
 
+    def has_leader(self, message: n.Leads) -> None:
+        """Note which rank leads the node, and does not play for this one."""
+        self._leader = message.rank
+
     def with_leader(self, message: m.Close) -> int | None:
         """End as the leader of the node does."""
         if self._contact.has_met:
@@ -145,17 +148,18 @@ class EarlyEnd:
         self._contact.notices.sign([self._rank])
         return message.status
 
-    def without_leader(self) -> int | None:
+    def without_leader(self, ended: Ended) -> int | None:
         """Report that the leader has died, if it never joined."""
+        del ended
         world = self._launch.world
         here = ranks_here(self._launch.environ) if world.launcher == "slurm" else ()
         # Ranks of a node are numbered in order, so rank 0 is on this node.
-        if self.leader < 0 and self._rank == self._local_rank:
-            self.leader = 0
-        if self.leader < 0 and here:
-            self.leader = here[0]
-        if self.leader or self._contact.has_met or self._launch.joins:
-            self.of_another(m.Absent(self.leader, "died before it joined"))
+        if self._leader < 0 and self._rank == self._local_rank:
+            self._leader = 0
+        if self._leader < 0 and here:
+            self._leader = here[0]
+        if self._leader or self._contact.has_met or self._launch.joins:
+            self.of_another(m.Absent(self._leader, "died before it joined"))
             return None
         error = AssemblyError(
             f"rank 0 on {self._node} died before the ranks had met",

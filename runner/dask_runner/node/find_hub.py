@@ -90,11 +90,12 @@ async def find(
 
 async def _first_that_answers(meeting: Meeting) -> Linked:
     patience = FIRST_ATTEMPT
-    async for record in meeting.records():
+    records = meeting.records()
+    while True:
+        record = await anext(records)
         try:
             return Linked(record, await mutual_tls.connect(record, patience))
         except TimeoutError:
             patience = min(2 * patience, LONGEST_ATTEMPT)
         except (OSError, mutual_tls.StrangerError):
             continue  # a stale record, which the meeting names if time runs out
-    raise AssertionError("a meeting offers records for ever")

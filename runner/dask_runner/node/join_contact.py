@@ -11,7 +11,7 @@ from dask_runner.errors import RunnerError, UnavailableError
 from dask_runner.hub import messages as m
 from dask_runner.hub.ask import SilentError, answer
 from dask_runner.hub.requests import AskJoin
-from dask_runner.launch.slurm import end_time
+from dask_runner.launch.walltime import end_time
 from dask_runner.node import find_hub
 from dask_runner.node.connection import Connection
 from dask_runner.node.contact import Met

@@ -34,7 +34,6 @@ from dask_runner.node.fork_context import Borrow
 from dask_runner.node.introduction import first_words
 from dask_runner.node.launcher_child import Follower, failed
 from dask_runner.node.node_socket import guests, of_this_user
-from dask_runner.node.orphans import end_orphans
 from dask_runner.node.rank import Rank
 from dask_runner.resources.open_files import allow_many_files
 from dask_runner.wire.channel import Channel
@@ -46,7 +45,6 @@ if TYPE_CHECKING:
     from dask_runner.launch.launch import Launch
     from dask_runner.launch.world import World
     from dask_runner.node.admission import Playing
-    from dask_runner.node.follower import NodeSockets
     from dask_runner.node.fork_context import ForkContext
     from dask_runner.node.introduction import Introduction
 
@@ -277,45 +275,3 @@ def _last_line(sock: socket.socket, line: str) -> None:
         sock.send(f"{line}\n".encode())
     except OSError:
         return  # the follower has ended
-
-
-async def run_rank(
-    rank: Rank,
-    launch: Launch,
-    args: Sequence[str],
-    beside: NodeSockets,
-    *,
-    collective: bool,
-) -> int:
-    """Run a rank; if it leads its node, for the other ranks as well.
-
-    Parameters
-    ----------
-    rank : Rank
-    launch : Launch
-    args : sequence of str
-        The arguments of ``dask-runner``.
-    beside : NodeSockets
-        Has the node's socket, if the rank leads.
-    collective : bool
-        Whether each rank has to come to the meeting itself.
-
-    Returns
-    -------
-    int
-        The rank's exit status.
-    """
-    leader = None
-    if beside.listening is not None:
-        leader = Leader(rank, launch, args, collective=collective)
-        leader.open(socket.socket(fileno=beside.listening.detach()))
-    status = None
-    try:
-        status = await rank.run()
-    finally:
-        if leader is not None:
-            await leader.close(status)
-            end_orphans()  # of the ranks for which it has played
-        # The loop closes a socket into which handlers of signals still write then.
-        follower.hold_signals()
-    return status

@@ -26,7 +26,9 @@ PIECE_BYTES = 1 << 16
 BEFORE_BYTES = 256
 #: Bytes in which a position is searched for: more than a log has.
 SEARCHED_BYTES = 1 << 22
-#: Seconds for a process that shortens its log to have written the rest again.
+#: Seconds for a process that shortens its log to have written the rest again. There is
+#: no event to wait for: the standard library has no inotify, and a lock would let a
+#: process that is stopped while it has it keep its log from all readers.
 REWRITE_SECONDS = 0.1
 
 #: Seconds between looks at logs that have not grown, and until that is said.

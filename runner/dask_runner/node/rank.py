@@ -33,6 +33,7 @@ from dask_runner.node import log_files
 from dask_runner.node import messages as n
 from dask_runner.node.agent_sharing import AgentSharing
 from dask_runner.node.background import Crashed, Tasks
+from dask_runner.node.child_ends import ChildEnds
 from dask_runner.node.children import Children
 from dask_runner.node.connection import lost_hub
 from dask_runner.node.contact import Met
@@ -141,13 +142,12 @@ class Rank:
         self._script = Script(
             self._children.client, self._node, above=above is not None
         )
+        self._child_ends = ChildEnds(self._children, contact, self._node)
         self._prepared = asyncio.Event()
         self._signalled_at: dict[m.Signalled, float] = {}
-        self._scheduler_closed = False
+        self._rows = self._table()
         self._started = False
         self._closing = False
-        self._agent_failed = False
-        self._waits_to_begin = False
         self._unfit: RunnerError | None = None
         self._status: int | None = None
 
@@ -240,8 +240,9 @@ class Rank:
 
     def _handle(self, source: str, what: object) -> None:
         event = source, type(what)
-        if event in self._TABLE and not (self._closing and event in self._LATE):
-            self._TABLE[event](self, what)
+        if event in self._rows and not (self._closing and event in self._LATE):
+            status = self._rows[event](what)
+            self._status = self._status if status is None else status
 
     def _on_met(self, met: Met) -> None:
         self.contact.found(met)
@@ -290,15 +291,6 @@ class Rank:
         for warning in warnings:
             contact.say(m.Note(warning))
 
-    def _for_the_scheduler(
-        self,
-        message: m.Complete | m.WorkersLost | m.AskActivity | m.Retire | m.RetireAll,
-    ) -> None:
-        self._children.scheduler.send(message)
-
-    def _for_the_agent(self, message: m.StartWorkers) -> None:
-        self._children.agent.send(message)
-
     def _on_ask_lines(self, message: m.AskLines) -> None:
         self._tasks.start(self._read_logs(message))
 
@@ -309,120 +301,49 @@ class Rank:
             self.contact.say(m.Lines(message.number, [], more=False))
 
     def _on_ready(self, ready: m.Ready) -> None:
-        self._waits_to_begin = True
+        self._script.is_due = True
         self._tasks.start(self._begin_script(ready))
 
     async def _begin_script(self, ready: m.Ready) -> None:
         await self._children.knows_its_program.wait()
         if self._closing:
             return
-        self._waits_to_begin = False
         certificate, key = self.contact.met.record.for_dask
         self._script.begin(replace(ready, certificate=certificate, private_key=key))
 
     def _for_the_script(self, message: m.Signalled) -> None:
-        self._script.signalled(message.number)
-        if self._waits_to_begin and message.number not in FOR_THE_SCRIPT:
-            self.contact.say(m.ClientEnded(128 + message.number, ""))
+        if (ended := self._script.signalled(message.number)) is not None:
+            self.contact.say(ended)
 
     def _on_client_ended(self, ended: Ended) -> None:
         self.contact.say(self._script.ended(ended, awaited=self._closing))
-
-    def _for_the_hub(self, message: Message) -> None:
-        self.contact.say(message)
-
-    def _on_scheduler_closed(self, message: m.SchedulerClosed) -> None:
-        self._scheduler_closed = True
-        self.contact.say(message)
-
-    def _on_scheduler_ended(self, ended: Ended) -> None:
-        if self._scheduler_closed:
-            return
-        tail = self._children.directory.tail("scheduler")
-        self.contact.fail(
-            LostError(
-                f"the scheduler on {self._node} {ended}{tail}",
-                "a scheduler for as long as the script runs",
-                "give rank 0 more memory, if it was killed for that, and keep large "
-                "results on the workers (persist, not compute)",
-            )
-        )
 
     def _on_agent_lives(self, message: m.Ping) -> None:
         del message
         self._launched.die_in(0)
 
-    def _on_forked(self, message: n.Forked) -> None:
-        self._children.note_forked(message)
-
-    def _on_agent_failed(self, message: m.Failed) -> None:
-        self._agent_failed = True
-        self.contact.say(message)
-        # The agent may wait for an answer before it ends.
-        self._children.agent.send(m.Ping())
-
     def _on_agent_ended(self, ended: Ended) -> None:
         self._launched.die_in(0)
-        # An agent without workers may end once it has forked the other processes.
-        if self._scheduler_closed or self._agent_failed:
-            return
-        how = f"{ended}{self._children.directory.tail('agent')}"
-        if self._children.not_forked_yet:
-            self.contact.fail(
-                LostError(
-                    f"its node agent {how}",
-                    f"an agent that starts the {self._children.not_forked_yet}",
-                    "look for what ended it: the node's memory, another program",
-                )
-            )
-        elif self._children.serves:
-            self.contact.say(m.AgentGone(how))
+        self._child_ends.agent_ended(ended)
 
-    def _on_lent_agent_gone(self, message: m.AgentGone) -> None:
-        if not self._agent_failed:
-            self.contact.say(message)
-
-    def _on_signal(self, message: m.Signalled) -> None:
+    def _on_signal(self, message: m.Signalled) -> int | None:
         now = time.monotonic()
         last = self._signalled_at.get(message, now - SAME_SIGNAL)
         if now - last < SAME_SIGNAL:
-            return
+            return None
         self._signalled_at[message] = now
-        if self.contact.has_met:
-            self._say_signalled(message)
-        elif message.number not in FOR_THE_SCRIPT:
-            self._ends(self._early_end.by_signal(message, self._hub))
-
-    def _say_signalled(self, message: m.Signalled) -> None:
+        if not self.contact.has_met:
+            if message.number in FOR_THE_SCRIPT:
+                return None
+            return self._early_end.by_signal(message, self._hub)
         if message.rank < 0:
             self.contact.say(message)
         else:
             self.contact.report_another(message)
+        return None
 
-    # --- before the rank has joined -----------------------------------------
-
-    def _ends(self, status: int | None) -> None:
-        if status is not None:
-            self._status = status
-
-    def _on_broken(self, broken: Broken) -> None:
-        self._ends(self._early_end.without_hub(broken.error, self._unfit, self._hub))
-
-    def _on_unheard(self, unheard: Unheard) -> None:
-        self._ends(self._early_end.unheard(unheard))
-
-    def _on_absent(self, message: m.Absent) -> None:
-        self._early_end.of_another(message)
-
-    def _on_leads(self, message: n.Leads) -> None:
-        self._early_end.leader = message.rank
-
-    def _on_leader_ends(self, message: m.Close) -> None:
-        self._ends(self._early_end.with_leader(message))
-
-    def _on_leader_gone(self, ended: Ended) -> None:
-        del ended
-        self._ends(self._early_end.without_leader())
+    def _on_broken(self, broken: Broken) -> int | None:
+        return self._early_end.without_hub(broken.error, self._unfit, self._hub)
 
     # --- the cluster's end, and losses --------------------------------------
 
@@ -442,9 +363,9 @@ class Rank:
         """Seconds for the rank's processes to end; none before they have started."""
         return STOP_SECONDS / 2 if self._started else 0.0
 
-    def _on_finish(self, message: m.Finish) -> None:
+    def _on_finish(self, message: m.Finish) -> int:
         self._tell_of_the_join(f"left the cluster: {message.why}")
-        self._status = message.status
+        return message.status
 
     def _tell_of_the_join(self, text: str) -> None:
         """Print a line if this is the first rank of a join."""
@@ -452,22 +373,21 @@ class Rank:
         if first and not self._settings.quiet:
             say(text)
 
-    def _on_dismissed(self, message: m.Dismiss) -> None:
+    def _on_dismissed(self, message: m.Dismiss) -> int:
         if message.prints:
             say(f"error: {RunnerError(message.saw, message.needed, message.do)}")
-        self._status = message.status
+        return message.status
 
-    def _on_refused(self, refused: m.Refused) -> None:
+    def _on_refused(self, refused: m.Refused) -> int:
         """End the rank; the hub has printed the reason."""
         del refused
-        self._status = LostError.status
+        return LostError.status
 
-    def _on_link_gone(self, ended: Ended) -> None:
+    def _on_link_gone(self, ended: Ended) -> int:
         del ended
         takes_over = self.contact.inherit()
         if self._closing:
-            self._status = 0
-            return
+            return 0
         if takes_over and not self._started:
             self._early_end.without_rank_0()
         # One line for each node; rank 1 prints it too, as it may be on rank 0's node.
@@ -475,15 +395,15 @@ class Rank:
         if self._world.local_rank in (0, None) or beside_the_hub:
             hub = f"rank 0 on {self.contact.met.record.node}"
             say(f"error: {lost_hub(self._world.rank, self._node, hub)}")
-        self._status = LostError.status
+        return LostError.status
 
-    def _on_launched_gone(self, ended: Ended) -> None:
+    def _on_launched_gone(self, ended: Ended) -> int:
         """Report this rank as lost: its follower has died."""
         del ended
         self.contact.lose(LAUNCHED_GONE)
-        self._status = LostError.status
+        return LostError.status
 
-    def _on_above_gone(self, ended: Ended) -> None:
+    def _on_above_gone(self, ended: Ended) -> int | None:
         """End the rank, because the user's process has ended."""
         del ended
         if not self.contact.has_met:
@@ -492,62 +412,65 @@ class Rank:
                 "a script that comes to its cluster in all ranks",
                 "look for what it says itself above",
             )
-            self._status = self._early_end.now(error)
-        elif Role.client in self._roles:
+            return self._early_end.now(error)
+        if Role.client in self._roles:
             self.contact.say(self._script.vanished())
-        elif not self._closing:
-            self._status = LostError.status
+            return None
+        return None if self._closing else LostError.status
 
-    _TABLE: Mapping[tuple[str, type], Callable[[Rank, Any], None]] = {
-        (Source.task, Crashed): _on_crashed,
-        (Source.meeting, Met): _on_met,
-        (Source.meeting, Broken): _on_broken,
-        (Source.link, m.Start): _on_start,
-        (Source.link, m.Complete): _for_the_scheduler,
-        (Source.link, m.WorkersLost): _for_the_scheduler,
-        (Source.link, m.AskActivity): _for_the_scheduler,
-        (Source.link, m.Retire): _for_the_scheduler,
-        (Source.link, m.RetireAll): _for_the_scheduler,
-        (Source.link, m.StartWorkers): _for_the_agent,
-        (Source.link, m.AskLines): _on_ask_lines,
-        (Source.link, m.Ready): _on_ready,
-        (Source.link, m.Signalled): _for_the_script,
-        (Source.link, m.Close): _on_close,
-        (Source.link, m.Finish): _on_finish,
-        (Source.link, m.Refused): _on_refused,
-        (Source.link, m.Dismiss): _on_dismissed,
-        (Source.link, Ended): _on_link_gone,
-        (Source.client, Ended): _on_client_ended,
-        (Source.above, m.ClientEnded): _for_the_hub,
-        (Source.above, Ended): _on_above_gone,
-        (Source.scheduler, m.SchedulerUp): _for_the_hub,
-        (Source.scheduler, m.SchedulerClosed): _on_scheduler_closed,
-        (Source.scheduler, m.Activity): _for_the_hub,
-        (Source.scheduler, m.Staying): _for_the_hub,
-        (Source.scheduler, m.Failed): _for_the_hub,
-        (Source.scheduler, Ended): _on_scheduler_ended,
-        (Source.agent, m.Ping): _on_agent_lives,
-        (Source.agent, n.Forked): _on_forked,
-        (Source.agent, m.WorkersUp): _for_the_hub,
-        (Source.agent, m.WorkerDied): _for_the_hub,
-        (Source.agent, m.WorkerDown): _for_the_hub,
-        (Source.agent, m.WorkerBack): _for_the_hub,
-        (Source.agent, m.WorkerLeft): _for_the_hub,
-        (Source.agent, m.WorkerUp): _for_the_hub,
-        (Source.agent, m.WorkerNotUp): _for_the_hub,
-        (Source.agent, m.Note): _for_the_hub,
-        (Source.agent, m.Failed): _on_agent_failed,
-        (Source.agent, m.AgentGone): _on_lent_agent_gone,
-        (Source.agent, Ended): _on_agent_ended,
-        (Source.launched, m.Signalled): _on_signal,
-        (Source.launched, Ended): _on_launched_gone,
-        (Source.node, m.Absent): _on_absent,
-        (Source.node, m.Signalled): _on_signal,
-        (Source.early_end, Unheard): _on_unheard,
-        (Source.leader, n.Leads): _on_leads,
-        (Source.leader, m.Close): _on_leader_ends,
-        (Source.leader, Ended): _on_leader_gone,
-    }
+    def _table(self) -> Mapping[tuple[str, type], Callable[[Any], int | None]]:
+        """Return what handles each event, and returns the status if the rank ends."""
+        say = self.contact.say
+        return {
+            (Source.task, Crashed): self._on_crashed,
+            (Source.meeting, Met): self._on_met,
+            (Source.meeting, Broken): self._on_broken,
+            (Source.link, m.Start): self._on_start,
+            (Source.link, m.Complete): self._children.scheduler.send,
+            (Source.link, m.WorkersLost): self._children.scheduler.send,
+            (Source.link, m.AskActivity): self._children.scheduler.send,
+            (Source.link, m.Retire): self._children.scheduler.send,
+            (Source.link, m.RetireAll): self._children.scheduler.send,
+            (Source.link, m.StartWorkers): self._children.start_workers,
+            (Source.link, m.AskLines): self._on_ask_lines,
+            (Source.link, m.Ready): self._on_ready,
+            (Source.link, m.Signalled): self._for_the_script,
+            (Source.link, m.Close): self._on_close,
+            (Source.link, m.Finish): self._on_finish,
+            (Source.link, m.Refused): self._on_refused,
+            (Source.link, m.Dismiss): self._on_dismissed,
+            (Source.link, Ended): self._on_link_gone,
+            (Source.client, Ended): self._on_client_ended,
+            (Source.above, m.ClientEnded): say,
+            (Source.above, Ended): self._on_above_gone,
+            (Source.scheduler, m.SchedulerUp): say,
+            (Source.scheduler, m.SchedulerClosed): self._child_ends.scheduler_closed,
+            (Source.scheduler, m.Activity): say,
+            (Source.scheduler, m.Staying): say,
+            (Source.scheduler, m.Failed): say,
+            (Source.scheduler, Ended): self._child_ends.scheduler_ended,
+            (Source.agent, m.Ping): self._on_agent_lives,
+            (Source.agent, n.Forked): self._children.note_forked,
+            (Source.agent, m.WorkersUp): say,
+            (Source.agent, m.WorkerDied): say,
+            (Source.agent, m.WorkerDown): say,
+            (Source.agent, m.WorkerBack): say,
+            (Source.agent, m.WorkerLeft): say,
+            (Source.agent, m.WorkerUp): say,
+            (Source.agent, m.WorkerNotUp): say,
+            (Source.agent, m.Note): say,
+            (Source.agent, m.Failed): self._child_ends.agent_failed,
+            (Source.agent, m.AgentGone): self._child_ends.lent_agent_gone,
+            (Source.agent, Ended): self._on_agent_ended,
+            (Source.launched, m.Signalled): self._on_signal,
+            (Source.launched, Ended): self._on_launched_gone,
+            (Source.node, m.Absent): self._early_end.of_another,
+            (Source.node, m.Signalled): self._on_signal,
+            (Source.early_end, Unheard): self._early_end.unheard,
+            (Source.leader, n.Leads): self._early_end.has_leader,
+            (Source.leader, m.Close): self._early_end.with_leader,
+            (Source.leader, Ended): self._early_end.without_leader,
+        }
 
     #: Events that are ignored once the rank is closing.
     _LATE = frozenset(
@@ -569,7 +492,7 @@ class Rank:
         if os.getppid() != self._launcher:
             self._launcher = os.getppid()
             if self._above is None and may_be_outlived(self._world.launcher):
-                self._on_signal(m.Signalled(signal.SIGTERM))
+                self._events.put_nowait((Source.launched, m.Signalled(signal.SIGTERM)))
 
     # --- the end ------------------------------------------------------------
 

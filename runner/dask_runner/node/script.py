@@ -48,12 +48,18 @@ class Script:
         The node of that process, for messages.
     above : bool
         Whether the process is the user's, and no child of this one.
+
+    Attributes
+    ----------
+    is_due : bool
+        Whether the cluster is ready, and the script begins once its program is read.
     """
 
     def __init__(self, client: Client, node: str, *, above: bool) -> None:
         self._client = client
         self._node = node
         self._above = above
+        self.is_due = False
         self._begun = False
         self._signal = 0
 
@@ -64,13 +70,18 @@ class Script:
         if self._signal:
             self._client.signal(self._signal)
 
-    def signalled(self, number: int) -> None:
-        """Forward a signal that some rank has got."""
+    def signalled(self, number: int) -> m.ClientEnded | None:
+        """Forward a signal that some rank has got; return whether that is the end.
+
+        It is if the script is due and has not begun, and the signal would end it.
+        """
         if number not in FOR_THE_SCRIPT:
             self._signal = number
         # Slurm signals the task alone, not what it has started (proctrack/cgroup).
         if self._begun:
             self._client.signal(number)
+        ends = self.is_due and not self._begun and number not in FOR_THE_SCRIPT
+        return m.ClientEnded(128 + number, "") if ends else None
 
     def ended(self, ended: Ended, *, awaited: bool) -> m.ClientEnded:
         """Return the message about its end, with a reason if the end is unexpected."""

@@ -5,6 +5,9 @@ children of the rank's top process. This module learns of their ends without the
 server, and starts another one for the next workers. The first fork server is a fork of
 the agent, which has one thread at that time; a later one is a new Python that imports
 the same modules.
+
+The module is long because all that uses private names of multiprocessing's fork server
+is here, to be compared with that of a new Python in one reading.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from dask_runner import linux
-from dask_runner.node.child import deaf_at_first
+from dask_runner.node.child import command_of, deaf_at_first
 from dask_runner.node.exits import UNKNOWN, Ended, birth, ended
 from dask_runner.node.instructions import RunForkServer
 from dask_runner.programs import fork
@@ -46,7 +49,8 @@ logger = logging.getLogger("distributed")
 #: other versions, the library starts its own.
 KNOWN_VERSIONS = ((3, 11), (3, 12), (3, 13))
 
-#: Seconds between checks of a worker whose parent has ended.
+#: Seconds between checks of a worker whose parent has ended: nobody is told of the end
+#: of a process that is not its child, and old kernels have no pidfd.
 LOOK = 0.2
 #: Seconds for a fork server to end by itself, once no process needs it.
 ENDS = 1.0
@@ -213,14 +217,7 @@ class Keeper:
             given = listener.fileno(), alive, fork.users()
             BlockingChannel(ours).send(RunForkServer(self._imports, *given))
             process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-P",
-                    "-m",
-                    "dask_runner.programs.agent",
-                    str(theirs.fileno()),
-                    self._log,
-                ],
+                command_of("programs.agent", theirs, self._log),
                 env={**os.environ, **self._environ},
                 stdin=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(), *given),
@@ -318,6 +315,7 @@ def _end_of(pid: int, patience: float = 0.0) -> Ended | None:
             return Ended(os.waitstatus_to_exitcode(status))
         if time.monotonic() >= latest:
             return None
+        # waitpid(2) has no time limit, and the one for signals is the whole process's.
         time.sleep(0.01)
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from dask_runner.errors import RunnerError, UnavailableError
 from dask_runner.hub.ask import QUICK_SECONDS, SilentError, ask, silent
+from dask_runner.hub.durations import in_words
 from dask_runner.hub.requests import AskState, State
-from dask_runner.meeting import cluster_directory
+from dask_runner.meeting import cluster_directory, which_cluster
 from dask_runner.proxy.html import Answer, Row, failed, index, moved
 from dask_runner.proxy.paths import Index, Moved, Page, of_all, of_one
 
@@ -105,7 +107,7 @@ class All(Clusters):
             return cluster_directory.entries(self.environ)
         if isinstance(page, Moved):
             return moved(page.location)
-        entry, named = cluster_directory.choose(page.name or self.name, self.environ)
+        entry, named = which_cluster.choose(page.name or self.name, self.environ)
         return Goal(entry, named, page)
 
     def _is_one(self, name: str) -> bool:
@@ -129,13 +131,19 @@ async def _row(entry: Entry) -> Row:
         return Row(entry.name, node, f"no answer: {why}", answers=False)
     except RunnerError as error:
         return Row(entry.name, node, error.saw, answers=False)
-    return Row(entry.name, node, _in_words(state), answers=True)
+    return Row(entry.name, node, in_short(state), answers=True)
 
 
-def _in_words(state: State) -> str:
+def in_short(state: State) -> str:
+    """Return the state of a cluster in a few words."""
     if state.ending:
         return "ends now"
     if not state.ready:
         return "starting"
-    workers = f"{state.workers} worker{'' if state.workers == 1 else 's'}"
-    return workers if state.dashboard else f"{workers}, no dashboard"
+    words = f"{state.workers} worker{'' if state.workers == 1 else 's'}"
+    if not state.dashboard:
+        words += ", no dashboard"
+    if state.ends_at:
+        left = max(state.ends_at - time.time(), 0.0)
+        words += f"; its job ends in {in_words(left)}"
+    return words

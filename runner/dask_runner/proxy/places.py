@@ -44,18 +44,19 @@ def port(chosen: int | None) -> socket.socket:
     ConfigError
         If it cannot be had.
     """
-    ports = [chosen] if chosen is not None else range(LOCAL_PORT, LOCAL_PORT + TRIED)
-    for number in ports:
+    first, tried = (LOCAL_PORT, TRIED) if chosen is None else (chosen, 1)
+    number = first
+    while True:
         try:
             return socket.create_server((_LOOPBACK, number), backlog=BACKLOG)
         except OSError as error:
-            if error.errno not in _IN_USE or number == ports[-1]:
+            if error.errno not in _IN_USE or number + 1 == first + tried:
                 raise ConfigError(
                     f"port {number} of {_LOOPBACK}: {error.strerror}",
                     "a port that is free, and that you may open",
                     "choose another --port; or take any that is free with --port 0",
                 ) from error
-    raise AssertionError
+        number += 1
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from tornado.iostream import IOStream, StreamClosedError
 from dask_runner.errors import RunnerError
 from dask_runner.hub.ask import SilentError, answer, asking
 from dask_runner.hub.requests import AskDashboard, Connected
-from dask_runner.wire.splice import PIECE, splice
+from dask_runner.wire.splice import PIECE, splice, until_one_ends
 
 if TYPE_CHECKING:
     from dask_runner.meeting.record import Record
@@ -80,16 +80,12 @@ async def _over_the_hub(
 
 async def carry(one: IOStream, other: IOStream) -> None:
     """Carry bytes between two streams until either ends; then close both."""
-    ways = {
-        asyncio.create_task(_way(one, other)),
-        asyncio.create_task(_way(other, one)),
-    }
-    try:
-        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-    finally:
+
+    def close() -> None:
         one.close()
         other.close()
-        await asyncio.gather(*ways, return_exceptions=True)
+
+    await until_one_ends(_way(one, other), _way(other, one), close=close)
 
 
 async def _way(source: IOStream, goal: IOStream) -> None:

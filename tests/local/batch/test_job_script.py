@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -189,3 +190,38 @@ def test_an_image_in_a_registry_is_left_to_apptainer() -> None:
         text = written("slurm", ["serve"], {"image": "docker://x/y:1"})
 
         assert there.run("sh", text)[-2:] == ["docker://x/y:1", "serve"]
+
+
+TELLER = '#!/bin/sh\nprintf "%s\\0" "$DASKRUNNER_JOB_END_TIME" >>"$RECORD"\n'
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("name", ["pbs", "lsf", "sge", "oar"])
+@pytest.mark.parametrize(
+    ("given", "told", "seconds"),
+    [
+        ({"time": "1h"}, {}, 3600),
+        ({"time": "1h"}, {"PBS_WALLTIME": "60"}, 60),
+        ({}, {"OAR_JOB_WALLTIME_SECONDS": "7200"}, 7200),
+        ({}, {"DASKRUNNER_JOB_END_TIME": "1"}, None),
+    ],
+)
+def test_the_launcher_is_told_when_the_job_ends(
+    name: str,
+    shell: str,
+    given: dict[str, Any],
+    told: dict[str, str],
+    seconds: int | None,
+) -> None:
+    with place() as there:
+        (there.path / "bin/mpiexec").write_text(TELLER)
+        there.environ |= told
+        text = written(name, ["serve"], {"image": str(there.image)} | given)
+        before = int(time.time())
+
+        (end,) = there.run(shell, text)
+
+        if seconds is None:
+            assert end == ""  # and not that of the job which has submitted this one
+        else:
+            assert before <= int(end) - seconds <= time.time()

@@ -51,13 +51,15 @@ def test_values_are_words_and_no_code() -> None:
     assert printed == "$(id); {printed}\n"
 
 
-def test_it_does_not_get_what_makes_this_process_a_rank() -> None:
+def test_it_does_not_get_what_is_of_this_process_and_its_job() -> None:
     rank = {"DASKRUNNER_RANK": "0", "PMI_RANK": "0", "KEPT": "1"}
+    job = {"DASKRUNNER_JOB_END_TIME": "99"}
 
-    printed, _ = submitted(("env",), environ=rank)
+    printed, _ = submitted(("env",), environ=rank | job)
 
     assert "KEPT=1" in printed
     assert "RANK" not in printed
+    assert "DASKRUNNER_JOB_END_TIME" not in printed
 
 
 def test_a_missing_command_is_told() -> None:

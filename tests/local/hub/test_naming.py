@@ -14,7 +14,7 @@ from dask_runner.errors import ConfigError
 from dask_runner.hub import messages as m
 from dask_runner.hub import naming, requests
 from dask_runner.hub.naming import Naming, be_named
-from dask_runner.meeting import cluster_directory
+from dask_runner.meeting import cluster_directory, which_cluster
 from tests.local.served import HERE, Served, silent_port
 from tests.unit.records import NAMED, RECORD, world
 from tests.unit.stage import all_leave, playing, ready
@@ -54,7 +54,7 @@ def test_a_name_is_taken_completed_and_given_back(environ: dict[str, str]) -> No
         await own.claim()
         assert (own.name, nonces(environ)) == ("lab", {"lab": "new"})
         own.add_address("tls://10.1.0.1:8786")
-        _, named = cluster_directory.choose("lab", environ)
+        _, named = which_cluster.choose("lab", environ)
         assert named.record.address == "tls://10.1.0.1:8786"
         assert named.began > 0
         own.withdraw()

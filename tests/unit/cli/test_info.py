@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import TYPE_CHECKING
 
 from dask_runner.cli.info import collect, table
@@ -32,3 +33,14 @@ def test_it_says_where_a_cluster_has_its_name_or_why_it_has_none(
     assert "HOME is not set: nothing can attach" in directory()["source"]
     (tmp_path / "file").touch()
     assert "cannot be written" in directory(HOME=str(tmp_path / "file"))["source"]
+
+
+def test_it_says_when_the_job_ends_and_what_tells_it() -> None:
+    def ends(**environ: str) -> dict[str, str]:
+        return collect(environ, "none")["launch"]["job ends"]
+
+    assert ends(DASKRUNNER_JOB_END_TIME="86400000") == {
+        "value": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(86_400_000)),
+        "source": "DASKRUNNER_JOB_END_TIME=86400000",
+    }
+    assert ends() == {"value": "unknown", "source": ""}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dask_runner.cli.info import collect
 from dask_runner.errors import ConfigError, RunnerError
-from dask_runner.launch import slurm
+from dask_runner.launch import walltime
 from dask_runner.launch.detect import LAUNCHERS, explain
 from dask_runner.launch.numbers import (
     parse_digits,
@@ -120,7 +120,7 @@ def test_openblas_has_a_number_of_threads_whatever_is_asked_for(
 
 @given(ABSURD)
 def test_numbers_that_are_seldom_read_are_read_alike(value: str) -> None:
-    slurm.end_time({"SLURM_JOB_END_TIME": value})
+    walltime.end_time({"SLURM_JOB_END_TIME": value})
     descriptors({"PMI_FD": value, "PMI_PORT": value})
     with pytest.raises(SilentError):
         wire({"PMI_FD": value})

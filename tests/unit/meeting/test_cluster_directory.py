@@ -1,4 +1,4 @@
-"""The files of running clusters: which are believed, and which one is meant."""
+"""The files of running clusters: which are there, and which are believed."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dask_runner.errors import ConfigError, UnavailableError
-from dask_runner.meeting import cluster_directory
+from dask_runner.errors import ConfigError
+from dask_runner.meeting import cluster_directory, which_cluster
 from tests.unit.records import NAMED
 
 if TYPE_CHECKING:
@@ -86,51 +86,6 @@ def test_a_refreshed_file_is_young(environ: dict[str, str]) -> None:
     assert cluster_directory.age(path) < cluster_directory.STALE
 
 
-# --- which is meant ---------------------------------------------------------
-
-
-def test_a_cluster_is_chosen_by_its_name(environ: dict[str, str]) -> None:
-    lay("lab", environ)
-    lay("other", environ)
-    entry, named = cluster_directory.choose("lab", environ)
-    assert (entry.name, named.name) == ("lab", "lab")
-
-
-def test_the_only_cluster_needs_no_name(environ: dict[str, str]) -> None:
-    lay("lab", environ)
-    assert cluster_directory.choose(None, environ)[0].name == "lab"
-
-
-def test_of_two_clusters_one_has_to_be_named(environ: dict[str, str]) -> None:
-    lay("lab", environ)
-    lay("other", environ)
-    with pytest.raises(ConfigError, match="2 clusters, and no name: lab, other"):
-        cluster_directory.choose(None, environ)
-
-
-def test_a_name_that_is_not_there_is_told_with_those_that_are(
-    environ: dict[str, str],
-) -> None:
-    lay("lab", environ)
-    with pytest.raises(UnavailableError) as error:
-        cluster_directory.choose("lob", environ)
-    assert "no cluster named 'lob' in" in error.value.saw
-    assert error.value.needed == "one of lab"
-
-
-def test_that_there_is_no_cluster_is_told_with_the_place(
-    environ: dict[str, str],
-) -> None:
-    with pytest.raises(UnavailableError, match=r"no cluster in .*/\.dask-runner on "):
-        cluster_directory.choose(None, environ)
-
-
-@pytest.mark.parametrize("name", ["", "../x", "a b", "-x", "x" * 65, "a/b", "ü"])
-def test_what_is_no_name_is_refused_before_any_file_is_touched(name: str) -> None:
-    with pytest.raises(ConfigError, match="the name "):
-        cluster_directory.choose(name, {})
-
-
 def _half(path: Path) -> None:
     path.write_text(NAMED.dump()[:300])
 
@@ -167,7 +122,7 @@ def test_a_file_that_cannot_be_believed_is_named_with_the_reason(
     (entry,) = cluster_directory.entries(environ)
     assert (entry.found, entry.trouble) == (None, why)
     with pytest.raises(ConfigError) as error:
-        cluster_directory.choose("lab", environ)
+        which_cluster.choose("lab", environ)
     assert error.value.saw == f"{path} {why}"
 
 

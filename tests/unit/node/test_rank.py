@@ -156,6 +156,20 @@ def test_the_end_of_a_scheduler_that_was_closed_is_no_loss(tmp_path: Path) -> No
     assert life.said == [m.SchedulerClosed()]
 
 
+def test_the_end_of_an_agent_that_has_failed_is_no_news(tmp_path: Path) -> None:
+    failed = m.Failed("no space", "some", "make some", 78)
+    gone = (Source.agent, m.AgentGone("has ended"))
+    life = lived(tmp_path, (Source.agent, failed), gone, FINISH)
+
+    assert life.said == [failed]
+
+
+def test_the_end_of_an_agent_that_another_has_lent_is_a_loss(tmp_path: Path) -> None:
+    gone = m.AgentGone("has ended")
+
+    assert lived(tmp_path, (Source.agent, gone), FINISH).said == [gone]
+
+
 def test_a_rank_whose_follower_has_died_is_lost(tmp_path: Path) -> None:
     life = lived(tmp_path, (Source.launched, Ended(-9)))
 

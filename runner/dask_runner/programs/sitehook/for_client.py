@@ -6,12 +6,13 @@ whether it has the package dask_runner or not: nothing of it is imported here.
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import platform
 import re
 import sys
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -205,10 +206,8 @@ def _say(text: str) -> None:
 def _repair() -> None:
     """Apply tornado_tls.py, which imports nothing of ours either."""
     path = Path(__file__).parents[1] / "tornado_tls.py"
-    spec = importlib.util.spec_from_file_location("_dask_runner_tornado_tls", path)
-    assert spec is not None  # noqa: S101  a file with the suffix .py
-    assert spec.loader is not None  # noqa: S101  has both
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    name = "_dask_runner_tornado_tls"
+    module = ModuleType(name)
+    SourceFileLoader(name, str(path)).exec_module(module)
     repair: Callable[[], None] = module.repair
     repair()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dask_runner.cli.durations import in_words
+from dask_runner.hub.durations import in_words
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from dask_runner.errors import UnavailableError
 from dask_runner.launch.own_variables import CLUSTER_VARIABLE
-from dask_runner.meeting import cluster_directory
+from dask_runner.meeting import cluster_directory, which_cluster
 from tests.unit.records import NAMED as LAB
 
 if TYPE_CHECKING:
@@ -34,12 +34,12 @@ def test_without_a_name_it_is_the_one_that_runs_the_program(
     named: NamedRecord, environ: dict[str, str]
 ) -> None:
     own = {**environ, CLUSTER_VARIABLE: named.record.nonce}
-    assert cluster_directory.choose(None, own)[1] == named
+    assert which_cluster.choose(None, own)[1] == named
 
 
 def test_a_name_counts_for_more(environ: dict[str, str]) -> None:
     own = {**environ, CLUSTER_VARIABLE: LAB.record.nonce}
-    assert cluster_directory.choose("other", own)[1] == OTHER
+    assert which_cluster.choose("other", own)[1] == OTHER
 
 
 def test_a_shell_that_outlives_its_cluster_does_not_take_another(
@@ -47,5 +47,5 @@ def test_a_shell_that_outlives_its_cluster_does_not_take_another(
 ) -> None:
     own = {**environ, CLUSTER_VARIABLE: "ef" * 16}
     with pytest.raises(UnavailableError, match="the cluster of this program") as none:
-        cluster_directory.choose(None, own)
+        which_cluster.choose(None, own)
     assert "lab, other" in none.value.needed

@@ -1,0 +1,81 @@
+"""What a cluster does before the batch system ends its job."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from typing import TYPE_CHECKING
+
+from dask_runner.hub.durations import in_words
+from dask_runner.launch.walltime import HOW_TO_TELL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dask_runner.hub.report import Reporter
+    from dask_runner.launch.settings import Settings
+
+#: Seconds before the job's end at which a cluster without a script ends in order, where
+#: the user names no others. All ranks leave within half of them.
+LAST_SECONDS = 10.0
+
+
+class TimeLimit:
+    """Ends a cluster before its job ends, where it is known when that is.
+
+    Parameters
+    ----------
+    settings : Settings
+        ``stop_before``.
+    report : Reporter
+    ends_at : float or None
+        When the batch system ends the job, in seconds since 1970.
+    end : callable
+        Called when the cluster has to end.
+    serves : bool
+        Whether the cluster has no script.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        report: Reporter,
+        ends_at: float | None,
+        end: Callable[[], None],
+        *,
+        serves: bool,
+    ) -> None:
+        self._report = report
+        self._ends_at = ends_at
+        self._end = end
+        self._asked = settings.stop_before is not None
+        self._before = settings.stop_before or (LAST_SECONDS if serves else None)
+
+    def begins(self) -> None:
+        """Plan the end: the cluster is ready."""
+        if self._before is None:
+            return
+        if self._ends_at is None:
+            if self._asked:
+                self._report.note(
+                    "--stop-before has no effect: nothing tells when the job ends; "
+                    f"{HOW_TO_TELL}"
+                )
+            return
+        left = self._ends_at - self._before - time.time()
+        asyncio.get_running_loop().call_later(max(0.0, left), self._end)
+
+    @property
+    def left(self) -> str:
+        """The time until the job's end, in words."""
+        return f"the job ends in {in_words(max(self._seconds, 0.0))}"
+
+    def explain(self, number: int) -> None:
+        """Say why a signal has come, if that is because the job's time is over."""
+        if number == signal.SIGTERM and self._seconds <= 0:
+            self._report.note("the job has reached its time limit")
+
+    @property
+    def _seconds(self) -> float:
+        return float("inf") if self._ends_at is None else self._ends_at - time.time()

@@ -1,0 +1,84 @@
+"""A cluster ends in order before its job, and says why."""
+
+from __future__ import annotations
+
+import pytest
+
+from dask_runner.hub import messages as m
+from tests.unit.stage import Stage, all_leave, complete, playing, ready
+
+#: Seconds within which a test's job would end.
+SOON = 300
+
+
+def test_the_script_gets_sigterm_that_many_seconds_before_the_end() -> None:
+    async def play(stage: Stage) -> None:
+        ranks = await ready(stage, 2)
+        assert (await ranks[0].hears(m.Signalled)).number == 15
+        ranks[0].say(m.ClientEnded(0, ""))
+        await all_leave(ranks)
+        assert await stage.status() == 143
+        assert "the job ends in 5 min: SIGTERM to the script" in stage.said.notes
+
+    playing(2, ends_in=SOON, stop_before=SOON - 0.2)(play)
+
+
+def test_a_script_is_not_told_where_nobody_asks_for_it() -> None:
+    async def play(stage: Stage) -> None:
+        ranks = await ready(stage, 1)
+        ranks[0].say(m.ClientEnded(0, ""))
+        await all_leave(ranks)
+        assert await stage.status() == 0
+        assert not [note for note in stage.said.notes if "SIGTERM" in note]
+
+    playing(1, ends_in=0.1)(play)
+
+
+@pytest.mark.parametrize("asked", [{}, {"stop_before": SOON}])
+def test_a_cluster_without_a_script_ends_before_its_job_by_itself(
+    asked: dict[str, float],
+) -> None:
+    async def play(stage: Stage) -> None:
+        ranks = await complete(stage, 2)
+        await all_leave(ranks)
+        assert await stage.status() == 0
+        (why,) = [note for note in stage.said.notes if "the job ends" in note]
+        assert why.endswith(": the cluster ends")
+
+    playing(2, serves=True, ends_in=asked.get("stop_before", 9) + 0.5, **asked)(play)
+
+
+@pytest.mark.parametrize(
+    ("serves", "asked", "told"),
+    [(False, {"stop_before": 60}, 1), (True, {"stop_before": 60}, 1), (True, {}, 0)],
+)
+def test_an_end_that_nothing_tells_is_said_to_those_who_ask_for_it(
+    serves: bool, asked: dict[str, float], told: int
+) -> None:
+    async def play(stage: Stage) -> None:
+        ranks = await complete(stage, 1)
+        await stage.until(lambda: stage.said.notes)
+        stage.state.close(0)
+        await all_leave(ranks)
+        notes = [note for note in stage.said.notes if "--stop-before" in note]
+        assert len(notes) == told
+        assert all("export DASKRUNNER_JOB_END_TIME=" in note for note in notes)
+
+    playing(1, serves=serves, **asked)(play)
+
+
+@pytest.mark.parametrize(("ends_in", "told"), [(-1, 1), (SOON, 0)])
+def test_the_signal_of_a_job_whose_time_is_over_is_explained(
+    ends_in: int, told: int
+) -> None:
+    async def play(stage: Stage) -> None:
+        ranks = await ready(stage, 2)
+        for rank in ranks:
+            rank.say(m.Signalled(15))
+        assert (await ranks[0].hears(m.Signalled)).number == 15
+        ranks[0].say(m.ClientEnded(143, ""))
+        await all_leave(ranks)
+        assert await stage.status() == 143
+        assert stage.said.notes.count("the job has reached its time limit") == told
+
+    playing(2, ends_in=ends_in)(play)
