@@ -122,8 +122,10 @@ async def _live(launch: Launch, args: Sequence[str], beside: NodeSockets) -> int
 
 
 def _contact(launch: Launch) -> OwnContact:
+    node = socket.gethostname()
     if not launch.joins:
         meeting = choose(launch.world, launch.environ, launch.settings, mpi_meeting)
-        return OwnContact(launch, meeting, socket.gethostname())
+        return OwnContact(launch, meeting, node)
     versions = platform.python_version(), version("distributed")
-    return JoinContact(launch, NameMeeting(launch.joins, launch.environ, *versions))
+    by_name = NameMeeting(launch.joins, launch.environ, *versions)
+    return JoinContact(launch, by_name, node)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from typing import TYPE_CHECKING
 
@@ -35,10 +34,12 @@ class JoinContact(OwnContact):
     ----------
     launch : Launch
     meeting : NameMeeting
+    node : str
+        The name of the host.
     """
 
-    def __init__(self, launch: Launch, meeting: NameMeeting) -> None:
-        super().__init__(launch, meeting, socket.gethostname())
+    def __init__(self, launch: Launch, meeting: NameMeeting, node: str) -> None:
+        super().__init__(launch, meeting, node)
         self._launch = launch
         self._by_name = meeting
 
