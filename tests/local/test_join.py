@@ -8,7 +8,6 @@ import signal
 import time
 from collections import Counter
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +17,7 @@ from tests.running import DASK_RUNNER, Run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 #: Attaches by the cluster's name.
 ATTACH = """

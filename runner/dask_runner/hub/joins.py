@@ -233,9 +233,8 @@ class Joins:
             return
         prints = error.saw not in join.told
         join.told.add(error.saw)
-        member.tell(
-            m.Dismiss(error.saw, error.needed, error.do, error.status, prints)
-        )
+        saw = f"{member.name}: {error.saw}"
+        member.tell(m.Dismiss(saw, error.needed, error.do, error.status, prints))
 
     def _nodes(self, join: _Join) -> list[Node]:
         return [node for node in self._roster.nodes if node.group is join.group]

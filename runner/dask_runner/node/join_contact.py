@@ -39,7 +39,7 @@ class JoinContact(OwnContact):
     """
 
     def __init__(self, launch: Launch, meeting: NameMeeting, node: str) -> None:
-        super().__init__(launch, meeting, node)
+        super().__init__(launch, meeting, node=node)
         self._launch = launch
         self._by_name = meeting
 
