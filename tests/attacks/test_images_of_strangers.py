@@ -1,4 +1,7 @@
-"""Somebody gives away an image, and you ask ``dask-runner check`` what it is."""
+"""Somebody gives away an image, and you ask ``dask-runner check`` what it is.
+
+It is one file because one image after the other goes the same way through one command.
+"""
 
 import json
 import os

@@ -1,4 +1,7 @@
-"""The image's own follower says what Python's does, and leaves the rest to it."""
+"""The image's own follower says what Python's does, and leaves the rest to it.
+
+It is long because most of its lines are programs that run in the image.
+"""
 
 from __future__ import annotations
 

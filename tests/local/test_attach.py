@@ -1,4 +1,7 @@
-"""Programs that attach to a running cluster: what they get, and when it is lost."""
+"""Programs that attach to a running cluster: what they get, and when it is lost.
+
+It is one file because nearly all tests use one cluster, which takes seconds to start.
+"""
 
 from __future__ import annotations
 
@@ -9,37 +12,22 @@ import subprocess
 import sys
 import time
 import venv
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.conftest import ROOT
+from tests.local.attaching import BEGIN, KNOWN, SECONDS, attach, failed, serving, told
 from tests.running import DASK_RUNNER, DaskRunner, Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-SECONDS = 60
-#: Seconds within which an attached program knows that its cluster is lost; a busy
-#: machine needs longer than the moment that it takes.
-KNOWN = 10.0
-
 pytestmark = pytest.mark.xdist_group("attach")
 
-BEGIN = """
-import asyncio, os, sys, time
-from distributed import Client
-from dask_runner import Cluster
-
-def until(reached):
-    latest = time.monotonic() + 60
-    while not reached():
-        assert time.monotonic() < latest, reached
-        time.sleep(0.01)
-"""
 #: Waits for a task that does not end, and prints what it gets instead.
 WAIT = f"""{BEGIN}
 cluster = Cluster.from_name("lab")
@@ -54,42 +42,6 @@ except BaseException as error:
 until(lambda: client.status == "closed")
 print(cluster.status.name, flush=True)
 """
-
-
-@contextmanager
-def serving(ranks: int = 2, *args: str, **how: Any) -> Iterator[Run]:
-    command = (str(DASK_RUNNER), "serve", "-n", str(ranks), "--name", "lab", *args)
-    with Run(command, **how) as run:
-        run.wait_for("ready after")
-        yield run
-
-
-def attach(run: Run, code: str, *args: str, **more: str) -> subprocess.Popen[str]:
-    """Start a program of the same user, that is none of the cluster's processes."""
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *args],
-        env={"PATH": os.environ["PATH"], "HOME": str(run.home), **more},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def told(run: Run, code: str, *args: str, **more: str) -> str:
-    """Return what a program prints that ends well, and is silent on stderr."""
-    with attach(run, f"{BEGIN}{code}", *args, **more) as program:
-        out, err = program.communicate(timeout=SECONDS)
-    assert (program.returncode, err) == (0, ""), (out, err)
-    return out
-
-
-def failed(run: Run, code: str, **more: str) -> str:
-    """Return the stderr of a program that ends with an exception."""
-    with attach(run, f"{BEGIN}{code}", **more) as program:
-        err = program.communicate(timeout=SECONDS)[1]
-    assert program.returncode == 1
-    return err
 
 
 @pytest.fixture(scope="module")
@@ -234,128 +186,6 @@ print(sum(client.gather(client.map(lambda i: i + 1, range(100), pure=False))))
             assert program.communicate("\n", timeout=SECONDS)[0] == "5050\n"
         programs[0].communicate()
     assert told(lab, "print(Client(Cluster()).submit(abs, -1).result())") == "1\n"
-
-
-# --- its number of workers ----------------------------------------------------------
-
-
-def test_workers_are_retired_with_their_data_and_started_again(lab: Run) -> None:
-    code = """
-cluster = Cluster.from_name("lab")
-client = Client(cluster)
-def names():
-    return {str(one["name"]) for one in cluster.scheduler_info["workers"].values()}
-data = client.map(lambda i: b"x" * 100_000 + bytes([i]), range(40))
-client.gather(data[:1])
-took = []
-# At once, also where a worker has just come.
-for number in (1, 4, 2, 3, 1, 4, 1, 4, 1, 4, 1, 4):
-    began = time.perf_counter()
-    cluster.scale(number)
-    until(lambda: len(names()) == number)
-    took.append(time.perf_counter() - began)
-assert names() == {"0", "1", "2", "3"}
-assert [one[-1] for one in client.gather(data)] == list(range(40))
-def pids():  # of those that stay
-    return set(client.run(os.getpid, on_error="ignore").values())
-before = client.run(os.getpid)
-cluster.scale(1)
-cluster.scale(4)
-until(lambda: len(pids() - {*before.values()}) == 3)
-cluster.scale(cores=3)
-until(lambda: len(names()) == 3)
-cluster.scale(4)
-until(lambda: len(names()) == 4)
-print(max(took))
-"""
-    # Well under a second where nothing else runs.
-    assert float(told(lab, code)) < KNOWN
-    assert "lost" not in lab.stderr
-
-
-def test_each_cluster_object_sees_workers_come_and_go(lab: Run) -> None:
-    code = """
-clusters = [Cluster.from_name("lab") for _ in range(3)]
-for number in (2, 4):
-    clusters[1].scale(number)
-    for cluster in clusters:
-        until(lambda: len(cluster.scheduler_info["workers"]) == number)
-    clusters.pop().close()
-print(len(clusters))
-"""
-    assert told(lab, code) == "1\n"
-    assert "overwriting" not in lab.stderr
-
-
-def test_what_the_nodes_do_not_offer_is_refused_with_what_they_do(lab: Run) -> None:
-    code = """
-cluster = Cluster.from_name("lab")
-for ask in (lambda: cluster.scale(0), lambda: cluster.scale(5),
-            lambda: cluster.adapt(maximum=5), lambda: cluster.scale(memory="1 PiB")):
-    try:
-        ask()
-    except Exception as error:
-        print(type(error).__name__, error.needed)
-print(len(cluster.scheduler_info["workers"]))
-"""
-    lines = told(lab, code).splitlines()
-    assert [line.partition(" ")[0] for line in lines[:-1]] == ["ConfigError"] * 4
-    assert all("1 to 4" in line for line in lines[:-1])
-    assert lines[-1] == "4"
-
-
-def test_a_cluster_that_is_closed_while_it_adapts_is_silent(lab: Run) -> None:
-    code = """
-import logging
-logging.getLogger("distributed.deploy.adaptive").setLevel("WARNING")
-for _ in range(5):
-    with Cluster.from_name("lab") as cluster:
-        adaptive = cluster.adapt(interval="1ms")
-        until(lambda: adaptive.state == "running" and adaptive._adapting)
-print("silent")
-"""
-    assert told(lab, code) == "silent\n"
-
-
-def test_it_adapts_to_its_tasks(lab: Run) -> None:
-    code = """
-import logging
-logging.getLogger("distributed.deploy.adaptive").setLevel("WARNING")
-cluster = Cluster.from_name("lab")
-client = Client(cluster)
-count = lambda: len(cluster.scheduler_info["workers"])
-adaptive = cluster.adapt(interval="50ms", target_duration="500ms", minimum=0)
-until(lambda: count() == 1)
-futures = client.map(lambda i: time.sleep(0.05), range(400), pure=False)
-until(lambda: count() == 4)
-client.gather(futures)
-del futures
-until(lambda: count() == 1)
-adaptive.stop()
-cluster.scale(4)
-until(lambda: count() == 4)
-print(adaptive.minimum, adaptive.maximum)
-"""
-    assert told(lab, code) == "1 4\n"
-
-
-def test_a_cluster_of_one_worker_goes_on_when_its_rank_is_lost() -> None:
-    with serving(3) as run:
-        code = """
-cluster = Cluster.from_name("lab")
-client = Client(cluster)
-workers = lambda: cluster.scheduler_info["workers"].values()
-cluster.scale(1)
-until(lambda: len(workers()) == 1)
-os.kill(client.submit(os.getpid).result(), 9)
-until(lambda: client.submit(lambda: 1, pure=False).result() == 1)
-print(len(workers()))
-cluster.scale(3)
-until(lambda: len(workers()) == 3)
-cluster.shutdown()
-"""
-        assert told(run, code) == "1\n"
-        assert run.wait().status == 0
 
 
 # --- its own ------------------------------------------------------------------------

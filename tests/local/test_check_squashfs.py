@@ -170,7 +170,7 @@ def test_what_it_says_is_shown_as_text(fake: Fake, tmp_path: Path, said: str) ->
 def test_it_does_not_outlive_the_patience(
     fake: Fake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bounds, "PATIENCE", 1)
+    monkeypatch.setattr(bounds, "PATIENCE_SECONDS", 1)
 
     with pytest.raises(ConfigError, match="not read within 1 s"):
         fake(LIST, "exec sleep 1000")

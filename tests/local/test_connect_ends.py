@@ -1,4 +1,7 @@
-"""A connected program: its terminal and its signals, and what dies with what."""
+"""A connected program: its terminal and its signals, and what dies with what.
+
+It is one file because all share one cluster, which takes seconds to start.
+"""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dask_runner.meeting.cluster_directory import REFRESH
+from dask_runner.meeting.cluster_directory import REFRESH_SECONDS
 from dask_runner.meeting.record_directory import LOCAL_PREFIX
 from tests.programs import BEGIN, UNTIL_TOLD, clean, script
 from tests.running import DASK_RUNNER, Run, not_root
@@ -305,7 +305,7 @@ def test_a_cluster_at_the_limit_of_processes_goes_on_with_the_workers_it_has(
     require: Require,
 ) -> None:
     # Longer than the cluster's name is left as it is.
-    then = f"time.sleep({REFRESH + 2}); print(client.submit(len, [1]).result())"
+    then = f"time.sleep({REFRESH_SECONDS + 2}); print(client.submit(len, [1]).result())"
     ended = at_the_limit(require, 1, then)
     assert (ended.status, ended.stdout) == (0, "1\n"), ended
     assert "Traceback" not in ended.stderr

@@ -2,6 +2,8 @@
 
 The ranks are those of a Slurm step, as far as they are told, each alone on its node:
 so nobody knows of another but by the directory in which they meet.
+
+It is long because each way to end early is tried with its own ranks.
 """
 
 from __future__ import annotations

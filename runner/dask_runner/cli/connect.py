@@ -43,7 +43,7 @@ MODULE = "dask_runner.programs.attached"
 
 #: Seconds for a program that has lost its cluster to end by itself, and between SIGTERM
 #: and SIGKILL after that.
-LAST_WORDS, PATIENCE = 1.0, 3.0
+LAST_WORDS_SECONDS, PATIENCE_SECONDS = 1.0, 3.0
 
 #: What Python runs and no cluster is called.
 _SUFFIXES = (".py", ".pyc", ".pyz", ".zip")
@@ -242,10 +242,10 @@ class Watched:
             # Perhaps the program has shut it down, and has more to do.
             say(f"the cluster {self._attachment.named.name!r} has ended")
             return _of(await ending)
-        await asyncio.wait({ending}, timeout=LAST_WORDS)
+        await asyncio.wait({ending}, timeout=LAST_WORDS_SECONDS)
         told = self._tell(status, why)
         if not ending.done():
-            await self._foreground.end(PATIENCE)
+            await self._foreground.end(PATIENCE_SECONDS)
         return told
 
     def _tell(self, status: int | None, why: str) -> int:

@@ -27,6 +27,7 @@ from dask_runner.hub.roster import Roster
 from dask_runner.hub.scaling import Scaling
 from dask_runner.hub.shared_state import SharedState
 from dask_runner.hub.survival import Survival
+from dask_runner.launch import agreed
 from dask_runner.launch.signals import FOR_THE_SCRIPT
 from dask_runner.mpi import families
 from dask_runner.wire.message import Message, ProtocolError
@@ -60,6 +61,8 @@ class Cluster:
         When the launcher ends the job, in seconds since 1970.
     notices : bool
         Whether notices can be left for ranks that come too late.
+    told : mapping, optional
+        What rank 0 was told that has to be alike in all ranks.
 
     Attributes
     ----------
@@ -85,8 +88,10 @@ class Cluster:
         ends_at: float | None = None,
         *,
         notices: bool = False,
+        told: Mapping[str, str] | None = None,
     ) -> None:
         self._world = world
+        self._told = told or {}
         self._plan = plan
         self._settings = settings
         self._report = report
@@ -118,6 +123,7 @@ class Cluster:
         self._noted: set[str] = set()
         self._has_read = False
         self._of_nodes: Mapping[type[Message], Callable[[Node, Any], None]] = {
+            m.Told: self._on_told,
             m.Hello: self._on_hello,
             m.Gone: self._on_gone,
             m.Absent: self._survival.absent,
@@ -199,6 +205,15 @@ class Cluster:
         elif not member.join:  # its tasks are no part of this launch's MPI
             self._compare_mpi(member)
         self._assembly.joined(node.host)
+
+    def _on_told(self, node: Node, message: m.Told) -> None:
+        """End a launch whose ranks were told what cannot be."""
+        if self._over:
+            return
+        try:
+            agreed.refuse_others(node.name, message.choices, self._told)
+        except ConfigError as error:
+            self.fail(error)
 
     def _compare_mpi(self, newest: Member) -> None:
         """End a job whose ranks would load MPIs of two families."""

@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 STRANGERS = 512
 #: Seconds that a stranger may take in any case: a rank on a busy node is no
 #: quicker, and thousands of ranks may come at once.
-GRACE = 0.1
+GRACE_SECONDS = 0.1
 #: Connections that may wait in the kernel's queue (net.core.somaxconn's usual value).
 BACKLOG = 4096
 #: Seconds until the next try where the process or the system has no more files.
-SHORT_OF_FILES = 0.1
+SHORT_OF_FILES_SECONDS = 0.1
 
 _SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
@@ -108,7 +108,7 @@ class Door:
                 if error.errno in _SHORT:
                     if self._strangers:
                         await self._turn_one_away()
-                    await asyncio.sleep(SHORT_OF_FILES)
+                    await asyncio.sleep(SHORT_OF_FILES_SECONDS)
                 continue
             address = str(peer[0])
             task = self._spawn(self._meet(sock, address))
@@ -120,7 +120,7 @@ class Door:
     async def _turn_one_away(self) -> None:
         ((busiest, _),) = self._from.most_common(1)
         one = next(x for x in self._strangers.values() if x.address == busiest)
-        await asyncio.sleep(one.since + GRACE - time.monotonic())
+        await asyncio.sleep(one.since + GRACE_SECONDS - time.monotonic())
         if one.task in self._strangers:  # neither let in nor gone meanwhile
             self._forget(one.task)
             one.task.cancel()

@@ -45,6 +45,13 @@ class Dismiss(Message):
 
 
 @dataclass(frozen=True)
+class Told(Message):
+    """What the node's ranks were told that has to be alike in all of a launch."""
+
+    choices: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Hello(Message):
     """A rank of the node joins.
 

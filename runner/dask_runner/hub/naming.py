@@ -19,8 +19,8 @@ from dask_runner.hub.ask import QUICK_SECONDS, SilentError, ask
 from dask_runner.hub.requests import AskState, State
 from dask_runner.meeting import cluster_directory
 from dask_runner.meeting.cluster_directory import (
-    REFRESH,
-    STALE,
+    REFRESH_SECONDS,
+    STALE_SECONDS,
     Entry,
     NoDirectoryError,
 )
@@ -150,7 +150,7 @@ class Naming:
             written again.
         """
         while self._path is not None:
-            await asyncio.sleep(REFRESH)
+            await asyncio.sleep(REFRESH_SECONDS)
             try:
                 await in_thread(cluster_directory.refresh, self._path)
             except (OSError, BadRecordError):
@@ -245,7 +245,7 @@ async def _taken(entry: Entry) -> ConfigError | None:
             f"a cluster named {entry.name!r} was {where} until {age:.0f} s ago, and "
             f"does not answer: {why}",
             "a name that no cluster has",
-            f"choose another --name, or try again in {STALE - age:.0f} s",
+            f"choose another --name, or try again in {STALE_SECONDS - age:.0f} s",
         )
     return ConfigError(
         f"a cluster named {entry.name!r} is running {where}",

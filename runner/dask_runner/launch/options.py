@@ -21,6 +21,10 @@ PREFIX = "DASK_RUNNER__"
 VERBS = ("run", "serve", "join")
 _OWN = ("run", "serve")
 
+#: Whose value of an option counts, if the ranks of a launch are given several: that of
+#: rank 0, alone; that of each rank, for itself; or all have to have the same.
+FIRST, EACH, ALL = "the first", "each", "all"
+
 
 @dataclass(frozen=True, slots=True)
 class Option:
@@ -44,6 +48,8 @@ class Option:
         Whether it may be given several times.
     verbs : tuple of str
         The verbs that have it.
+    ranks : str
+        Whose value counts: ``FIRST``, ``EACH`` or ``ALL``.
     """
 
     name: str
@@ -54,6 +60,7 @@ class Option:
     short: str = ""
     multiple: bool = False
     verbs: tuple[str, ...] = VERBS
+    ranks: str = FIRST
 
     @property
     def key(self) -> str:
@@ -76,6 +83,7 @@ OPTIONS: tuple[Option, ...] = (
         values.positive,
         "N",
         "-n",
+        ranks=EACH,
     ),
     Option(
         "launcher",
@@ -83,6 +91,7 @@ OPTIONS: tuple[Option, ...] = (
         "auto",
         values.choice("auto", "none", *(row.name for row in LAUNCHERS)),
         "NAME",
+        ranks=EACH,
     ),
     Option(
         "name",
@@ -101,6 +110,7 @@ OPTIONS: tuple[Option, ...] = (
         values.choice(*LAYOUTS),
         "|".join(LAYOUTS),
         verbs=_OWN,
+        ranks=ALL,
     ),
     Option(
         "min-workers",
@@ -166,6 +176,7 @@ OPTIONS: tuple[Option, ...] = (
         values.choice(*SECURITY),
         "|".join(SECURITY),
         verbs=_OWN,
+        ranks=ALL,
     ),
     Option(
         "report",
@@ -175,7 +186,7 @@ OPTIONS: tuple[Option, ...] = (
         "FILE.html",
         verbs=("run",),
     ),
-    Option("quiet", "Print errors only.", False, values.flag, ""),
+    Option("quiet", "Print errors only.", False, values.flag, "", ranks=EACH),
     Option(
         "nworkers",
         "Workers a rank; auto follows `dask worker --nworkers auto`; default: one, or "
@@ -183,6 +194,7 @@ OPTIONS: tuple[Option, ...] = (
         None,
         values.nworkers,
         "N|auto",
+        ranks=EACH,
     ),
     Option(
         "nthreads",
@@ -190,6 +202,7 @@ OPTIONS: tuple[Option, ...] = (
         None,
         values.positive,
         "N",
+        ranks=EACH,
     ),
     Option(
         "memory-limit",
@@ -198,6 +211,7 @@ OPTIONS: tuple[Option, ...] = (
         "auto",
         values.limit,
         "BYTES",
+        ranks=EACH,
     ),
     Option(
         "nanny",
@@ -205,6 +219,7 @@ OPTIONS: tuple[Option, ...] = (
         True,
         values.flag,
         "",
+        ranks=EACH,
     ),
     Option(
         "mpi-tasks",
@@ -213,6 +228,7 @@ OPTIONS: tuple[Option, ...] = (
         False,
         values.flag,
         "",
+        ranks=ALL,
     ),
     Option(
         "worker-class",
@@ -220,6 +236,7 @@ OPTIONS: tuple[Option, ...] = (
         "dask.distributed.Worker",
         str,
         "CLASS",
+        ranks=EACH,
     ),
     Option(
         "local-directory",
@@ -227,6 +244,7 @@ OPTIONS: tuple[Option, ...] = (
         None,
         str,
         "DIR",
+        ranks=EACH,
     ),
     Option(
         "interface",
@@ -234,6 +252,7 @@ OPTIONS: tuple[Option, ...] = (
         None,
         str,
         "NAME",
+        ranks=EACH,
     ),
     Option(
         "protocol",
@@ -243,6 +262,7 @@ OPTIONS: tuple[Option, ...] = (
         str,
         "NAME",
         verbs=_OWN,
+        ranks=ALL,
     ),
     Option(
         "preload",
@@ -251,6 +271,7 @@ OPTIONS: tuple[Option, ...] = (
         values.strings,
         "MODULE",
         multiple=True,
+        ranks=EACH,
     ),
     Option(
         "preload-modules",
@@ -259,6 +280,7 @@ OPTIONS: tuple[Option, ...] = (
         (),
         values.names,
         "NAME,...",
+        ranks=EACH,
     ),
     Option(
         "resources",
@@ -266,6 +288,7 @@ OPTIONS: tuple[Option, ...] = (
         None,
         values.resources,
         "NAME=N ...",
+        ranks=EACH,
     ),
     Option(
         "dashboard-address",

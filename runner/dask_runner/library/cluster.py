@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 
 #: Seconds for a cluster to end, when it is told to.
-END = 60.0
+END_SECONDS = 60.0
 
 
 class Cluster(distributed.deploy.Cluster):  # type: ignore[misc]  # Dask has no types
@@ -197,7 +197,7 @@ class Cluster(distributed.deploy.Cluster):  # type: ignore[misc]  # Dask has no 
                 await attending
         try:
             if self.shutdown_on_close:
-                await self._attachment.stop(END)
+                await self._attachment.stop(END_SECONDS)
         finally:
             _OPEN.discard(self)
             await super()._close()
@@ -335,4 +335,4 @@ def _close_at_exit() -> None:
     for cluster in tuple(_OPEN):
         if cluster.shutdown_on_close and not cluster.asynchronous:
             with suppress(RunnerError):
-                cluster.close(timeout=END)
+                cluster.close(timeout=END_SECONDS)

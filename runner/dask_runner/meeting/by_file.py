@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 #: Seconds after which a rank that could not write the record anywhere itself
 #: stops waiting for one: rank 0, which has said so, is long gone.
-HOPELESS = 10.0
+HOPELESS_SECONDS = 10.0
 
 #: File systems that a container may have for itself alone, beside other ranks' on
 #: the node: not to be told from those that it shares with them.
@@ -125,7 +125,7 @@ class FileMeeting(Meeting):
         """
         began = time.monotonic()
         for pause in pauses():
-            if time.monotonic() > began + HOPELESS and not any(
+            if time.monotonic() > began + HOPELESS_SECONDS and not any(
                 path.exists() or record_file.usable(path.parent) for path in self._paths
             ):
                 raise _unwritable(self.trouble)

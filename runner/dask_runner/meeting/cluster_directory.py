@@ -5,8 +5,8 @@ as the cluster lives. Whoever can read it is the owner. The custody of files is 
 :mod:`dask_runner.meeting.record_file`: a file that somebody else could have written or
 read is refused.
 
-Rank 0 refreshes the file's time every :data:`REFRESH` seconds. A file that is older
-than :data:`STALE` seconds, and whose hub does not answer, belongs to a cluster that was
+Rank 0 refreshes the file's time every :data:`REFRESH_SECONDS`. A file that is older
+than :data:`STALE_SECONDS`, and whose hub does not answer, belongs to a cluster that was
 killed.
 """
 
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 #: Seconds between two refreshes of a file's time.
-REFRESH = 20.0
+REFRESH_SECONDS = 20.0
 #: Seconds after which a file that was not refreshed is of no use any more. An NFS
 #: client may show times that are a minute old (acregmax in nfs(5)).
-STALE = 120.0
+STALE_SECONDS = 120.0
 
 # No key of a launch begins so (launch.key: a launcher's name comes first).
 _PREFIX, _SUFFIX = "cluster-", ".json"
@@ -208,7 +208,7 @@ def is_stale(age: float, *, gone: bool = False) -> bool:
         wants the name. For a list it is not: another host may say so of an address
         that only the cluster's own node can reach.
     """
-    return gone or age > STALE
+    return gone or age > STALE_SECONDS
 
 
 def remove(path: Path, nonce: str) -> None:

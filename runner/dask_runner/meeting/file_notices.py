@@ -36,10 +36,10 @@ ENDING = ".over"
 
 #: Seconds for which a rank that has signed waits for the others: a rank that looks for
 #: a record sees the notice in half of it (``LAST_POLL``).
-STAY = 3.0
+STAY_SECONDS = 3.0
 #: Seconds for a rank that had not joined to see that its leader is dead, and to leave a
 #: notice of that: it starts Python first.
-COMES = 4.0
+COMES_SECONDS = 4.0
 
 #: There is no notice, or none to believe: as good as silence.
 _SILENCE = (OSError, BadRecordError, BadNoticeError)
@@ -143,7 +143,7 @@ class FileNotices:
 
     async def comes(self) -> None:
         """Wait until one is there, or until none may come any more."""
-        latest = time.monotonic() + COMES
+        latest = time.monotonic() + COMES_SECONDS
         while not self._kept() and time.monotonic() < latest:
             if self.find() is not None:
                 return
@@ -151,7 +151,7 @@ class FileNotices:
 
     async def taken(self) -> None:
         """Wait until a copy is gone, since all have signed it; remove the others."""
-        latest, pause = time.monotonic() + STAY, FIRST_POLL
+        latest, pause = time.monotonic() + STAY_SECONDS, FIRST_POLL
         while self._signed and not self._kept() and time.monotonic() < latest:
             if not all(map(self._is_there, self._signed)):
                 self.remove()

@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
 #: Seconds for one answer. They come from the launcher's proxy on the same node,
 #: or from mpiexec, which serves all ranks in turn.
-ANSWER = 30.0
+ANSWER_SECONDS = 30.0
 #: Seconds for it to end all ranks.
-ABORT = 2.0
+ABORT_SECONDS = 2.0
 
 _VERSION = "pmi_version=1 pmi_subversion=1"
 #: Least that a launcher has to allow (MPICH's own clients ask for as much).
@@ -166,7 +166,7 @@ class Space:
             If it fails later.
         """
         try:
-            async with asyncio.timeout(ANSWER):
+            async with asyncio.timeout(ANSWER_SECONDS):
                 reader, writer = await _connect(wire)
         except (OSError, ValueError) as error:
             raise SilentError(f"{wire.name} leads to nobody ({error})") from error
@@ -234,7 +234,7 @@ class Space:
         """
         self._send("abort", f"exitcode={status}")
         try:
-            async with asyncio.timeout(ABORT):
+            async with asyncio.timeout(ABORT_SECONDS):
                 await self._reader.read()
         except (OSError, TimeoutError) as error:
             raise PmiError(f"{self._wire.name} did not abort: {error}") from error
@@ -258,11 +258,12 @@ class Space:
         self, command: str, what: str, *, patient: bool = False
     ) -> dict[str, str]:
         try:
-            async with asyncio.timeout(None if patient else ANSWER):
+            async with asyncio.timeout(None if patient else ANSWER_SECONDS):
                 line = await self._reader.readline()
         except TimeoutError as error:
             raise PmiError(
-                f"{self._wire.name} was silent for {ANSWER:g} s instead of {what}"
+                f"{self._wire.name} was silent for {ANSWER_SECONDS:g} s instead of "
+                f"{what}"
             ) from error
         except (OSError, ValueError) as error:  # ValueError: an endless line
             raise PmiError(f"{self._wire.name} broke at {what}: {error}") from error

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from dask_runner.wire.message import Message
 
 #: Seconds between SIGTERM and SIGKILL for a rank's processes.
-PATIENCE = 3.0
+PATIENCE_SECONDS = 3.0
 
 
 #: Seconds between checks of a child, where the kernel cannot report its end.
@@ -168,7 +168,7 @@ class Process(SocketPeer):
             return
 
     async def stop(
-        self, patience: float = PATIENCE, *, ask: Message | None = None
+        self, patience: float = PATIENCE_SECONDS, *, ask: Message | None = None
     ) -> None:
         """Ask the process to end, by a message or SIGTERM; kill it after *patience*."""
         if ask is None:

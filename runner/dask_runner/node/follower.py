@@ -85,12 +85,12 @@ SIGNALS = (*ENDS, _signal.SIGUSR1, _signal.SIGUSR2)
 #: read the launcher's queue.
 FIND_LEADER_SECONDS = 3.0
 ANSWER_SECONDS = 30.0
-#: Seconds between looks whether it is stopped; at the second one it is killed.
+#: Seconds between checks whether it is stopped; at the second one it is killed.
 STOPPED_CHECK_SECONDS = 7
 #: Seconds after a signal that ends a cluster in which the leader has to make an end,
 #: as long as the part is not played yet; the whole job has ten.
 END_SECONDS = 8
-#: Seconds between looks for it, at first and at last.
+#: Seconds between attempts to connect to it, at first and at last.
 FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS = 0.005, 0.05
 
 #: Bytes of an abstract socket's name, which the kernel limits to 107 (unix(7)).

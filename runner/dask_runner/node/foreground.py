@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 #: Seconds within which a repeated signal is the same one: Apptainer forwards what its
 #: process group has got as well.
-SAME_SIGNAL = 0.5
+SAME_SIGNAL_SECONDS = 0.5
 
 # The kernel itself has sent a signal, such as that of Ctrl-C (sigaction(2), si_code).
 _SI_KERNEL = 0x80
@@ -149,9 +149,9 @@ class Foreground:
         if self._terminal and info.si_code == _SI_KERNEL:
             return  # it is in the same process group, and has got it
         number, now = info.si_signo, time.monotonic()
-        last = self._heard.get(number, now - SAME_SIGNAL)
+        last = self._heard.get(number, now - SAME_SIGNAL_SECONDS)
         self._heard[number] = now
-        if now - last >= SAME_SIGNAL:
+        if now - last >= SAME_SIGNAL_SECONDS:
             self.signal(number)
 
     def signal(self, number: int) -> None:

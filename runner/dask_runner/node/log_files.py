@@ -31,7 +31,7 @@ SEARCHED_BYTES = 1 << 22
 #: process that is stopped while it has it keep its log from all readers.
 REWRITE_SECONDS = 0.1
 
-#: Seconds between looks at logs that have not grown, and until that is said.
+#: Seconds between checks of logs that have not grown, and until that is said.
 LOOK_SECONDS, WAIT_SECONDS = 0.3, 10.0
 
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

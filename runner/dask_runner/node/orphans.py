@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Container
 
 #: Seconds for the resource tracker to remove what no process uses any more.
-TRACKER = 1.0
+TRACKER_SECONDS = 1.0
 
 
 def end_orphans(but: Container[int] = ()) -> None:
@@ -47,8 +47,8 @@ def _kill(child: int) -> None:
 
 
 def _end_in_time(child: int) -> None:
-    """Wait for a child that is about to end; kill it after :data:`TRACKER` seconds."""
-    latest = time.monotonic() + TRACKER
+    """Wait for a child that is about to end; kill it after :data:`TRACKER_SECONDS`."""
+    latest = time.monotonic() + TRACKER_SECONDS
     while time.monotonic() < latest:
         try:
             if os.waitpid(child, os.WNOHANG)[0]:

@@ -63,7 +63,7 @@ if TYPE_CHECKING:
 
 #: Seconds within which a repeated signal is the same one: a launcher may signal this
 #: process and Apptainer, which forwards the signal.
-SAME_SIGNAL = 0.5
+SAME_SIGNAL_SECONDS = 0.5
 #: Why a rank is lost whose follower has ended.
 LAUNCHED_GONE = "the process that the launcher started for it is gone"
 #: Of a rank that shares nothing with others.
@@ -328,8 +328,8 @@ class Rank:
 
     def _on_signal(self, message: m.Signalled) -> int | None:
         now = time.monotonic()
-        last = self._signalled_at.get(message, now - SAME_SIGNAL)
-        if now - last < SAME_SIGNAL:
+        last = self._signalled_at.get(message, now - SAME_SIGNAL_SECONDS)
+        if now - last < SAME_SIGNAL_SECONDS:
             return None
         self._signalled_at[message] = now
         if not self.contact.has_met:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 
 #: Seconds for scheduler and client to end by themselves where the rank is gone.
-SIBLINGS = 2.0
+SIBLINGS_SECONDS = 2.0
 
 
 async def stay(line: RankLine) -> bool:
@@ -212,12 +212,12 @@ class AgentWork:
 
         They see that the rank is gone when they have begun, and not before.
         """
-        latest = asyncio.get_running_loop().time() + SIBLINGS
+        latest = asyncio.get_running_loop().time() + SIBLINGS_SECONDS
         for pid, born in self._siblings.items():
             while ended(pid, born) is None:
                 if asyncio.get_running_loop().time() > latest:
                     kill(pid)
-                await asyncio.sleep(fork_server.LOOK)
+                await asyncio.sleep(fork_server.LOOK_SECONDS)
 
     def _tell_of_fork_servers(self, channel: Channel) -> None:
         """Report each lost fork server, from the thread that finds out."""

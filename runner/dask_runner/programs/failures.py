@@ -70,7 +70,7 @@ def told(own: socket.socket) -> Iterator[None]:
 
 
 #: Seconds for the top process to read why its agent ends.
-HEARS = 5.0
+HEARS_SECONDS = 5.0
 
 
 def _say_and_be_heard(own: socket.socket, message: m.Failed) -> None:
@@ -79,7 +79,7 @@ def _say_and_be_heard(own: socket.socket, message: m.Failed) -> None:
     If this process ended at once and the top process wrote to it, the message would be
     lost before the top process has read it.
     """
-    own.settimeout(HEARS)
+    own.settimeout(HEARS_SECONDS)
     channel = BlockingChannel(own)
     channel.send(message)
     while not isinstance(channel.receive(), m.Ping | None):

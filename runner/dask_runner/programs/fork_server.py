@@ -51,9 +51,9 @@ KNOWN_VERSIONS = ((3, 11), (3, 12), (3, 13))
 
 #: Seconds between checks of a worker whose parent has ended: nobody is told of the end
 #: of a process that is not its child, and old kernels have no pidfd.
-LOOK = 0.2
+LOOK_SECONDS = 0.2
 #: Seconds for a fork server to end by itself, once no process needs it.
-ENDS = 1.0
+ENDS_SECONDS = 1.0
 
 #: The name of the fork server's socket.
 NAME = "forks"
@@ -98,7 +98,7 @@ class Popen(multiprocessing.popen_forkserver.Popen):
             self.returncode = ended(self.pid, self._birth)
             if self.returncode is not None or (latest and time.monotonic() >= latest):
                 break
-            time.sleep(LOOK)
+            time.sleep(LOOK_SECONDS)
         return self.returncode
 
     def _read(self) -> None:
@@ -195,7 +195,7 @@ class Keeper:
             if self._over or pid is None:
                 return
             # It may have closed its files, and end a moment later.
-            how = _end_of(pid, patience=ENDS)
+            how = _end_of(pid, patience=ENDS_SECONDS)
             if how is None:
                 return  # another one is running already
             self._forget(how)
@@ -283,7 +283,7 @@ def keep(
     keeper = started
 
 
-def stop(patience: float = ENDS) -> None:
+def stop(patience: float = ENDS_SECONDS) -> None:
     """End the fork server; after *patience* seconds by force."""
     if keeper is not None:
         keeper.stop(patience)

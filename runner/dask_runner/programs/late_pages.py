@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger("distributed.scheduler")
 
 #: Seconds from the start of the script to the start of the dashboard.
-AFTER_THE_SCRIPT = 1.0
+AFTER_THE_SCRIPT_SECONDS = 1.0
 
 #: Seconds that a reader waits at most.
-PATIENCE = 60.0
+PATIENCE_SECONDS = 60.0
 
 #: The pages that may open websockets to a dashboard on a Unix socket: those that come
 #: through a tunnel. Otherwise any page in the same browser could read it.
@@ -58,7 +58,7 @@ class LatePages(web.Application):
     async def load(self) -> None:
         """Add the dashboard to the scheduler's server, as ``dashboard=True`` would."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._asked.wait(), AFTER_THE_SCRIPT)
+            await asyncio.wait_for(self._asked.wait(), AFTER_THE_SCRIPT_SECONDS)
         try:
             await self._connect()
         except Exception as error:
@@ -90,10 +90,10 @@ class LatePages(web.Application):
     async def found(self, request: HTTPServerRequest) -> Any:
         """Return what answers a request once the dashboard is loaded."""
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 await self._loaded.wait()
         except TimeoutError:
-            why = f"it has not been loaded within {PATIENCE:g} s"
+            why = f"it has not been loaded within {PATIENCE_SECONDS:g} s"
             return self.get_handler_delegate(request, _None, {"why": why})
         return self._scheduler.http_application.find_handler(request)
 

@@ -27,7 +27,7 @@ STABLE_SECONDS = 5.0
 #: Deaths in a row that are reported to the user, and after which no pause is made.
 FAST_RESTARTS = 3
 #: Seconds of the pauses before further restarts: the first, and the longest.
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 10.0
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 10.0
 
 
 class WatchedNanny(Nanny):  # type: ignore[misc]  # Dask has no type information
@@ -163,4 +163,4 @@ class WatchedNanny(Nanny):  # type: ignore[misc]  # Dask has no type information
 def pause(deaths: int) -> float:
     """Return the seconds to wait before the next restart, after so many deaths."""
     growth = 2 ** max(deaths - FAST_RESTARTS, 0)
-    return float(min(FIRST_PAUSE * growth, LONGEST_PAUSE))
+    return float(min(FIRST_PAUSE_SECONDS * growth, LONGEST_PAUSE_SECONDS))

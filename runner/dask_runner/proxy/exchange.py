@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from dask_runner.proxy.stream import Streams
 
 #: Seconds for the first line of a dashboard's answer: the scheduler may be at work.
-PATIENCE = 60.0
+PATIENCE_SECONDS = 60.0
 #: Bytes of a body, which is passed on and never held.
 MOST = 1 << 40
 
@@ -52,7 +52,7 @@ _FOR_US = ("Authorization", "Cookie", "Host", "Origin", "Proxy-Authorization")
 _WITH_BODY = ("POST", "PUT", "PATCH")
 
 _PARAMETERS = HTTP1ConnectionParameters(
-    no_keep_alive=True, header_timeout=PATIENCE, max_body_size=MOST
+    no_keep_alive=True, header_timeout=PATIENCE_SECONDS, max_body_size=MOST
 )
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dask_runner.errors import RunnerError
 
 #: Seconds after which a browser looks again for what is not there yet.
-AGAIN = 2
+AGAIN_SECONDS = 2
 
 _STYLE = (
     "body{font-family:sans-serif;margin:3em;max-width:50em}"
@@ -65,7 +65,7 @@ def moved(location: str, **headers: str) -> Answer:
 
 def not_yet(what: str) -> Answer:
     """Return an answer after which the browser asks again by itself."""
-    again = {"Refresh": str(AGAIN), "Retry-After": str(AGAIN)}
+    again = {"Refresh": str(AGAIN_SECONDS), "Retry-After": str(AGAIN_SECONDS)}
     return Answer(503, _page(what, "<p>This page looks again by itself.</p>"), again)
 
 

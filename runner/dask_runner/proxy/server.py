@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from dask_runner.proxy.clusters import Clusters, Goal
 
 #: Seconds in which a request has to come on an open connection.
-IDLE = 60.0
+IDLE_SECONDS = 60.0
 #: Connections that have shown no right to pass, and are held at a time. Browsers open
 #: a dozen.
 STRANGERS = 512
@@ -50,7 +50,7 @@ class Server(TCPServer, HTTPServerConnectionDelegate):
         super().__init__()
         self._clusters = clusters
         self._own = own
-        self._parameters = HTTP1ConnectionParameters(header_timeout=IDLE)
+        self._parameters = HTTP1ConnectionParameters(header_timeout=IDLE_SECONDS)
         self._streams = Streams()
         self._tasks: set[asyncio.Task[None]] = set()
         self._connections: set[HTTP1ServerConnection] = set()

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from dask_runner.wire.channel import Channel
 
 #: Seconds between two looks at a cluster that is not ready yet, and at one that is.
-STARTING, RUNNING = 1.0, 10.0
+STARTING_SECONDS, RUNNING_SECONDS = 1.0, 10.0
 #: Seconds until the next try to reach a hub.
-PAUSE = 1.0
+PAUSE_SECONDS = 1.0
 #: Seconds for the ranks to leave, when the cluster ends.
-LEAVING = 60.0
+LEAVING_SECONDS = 60.0
 
 
 def check(cluster: One, state: State) -> None:
@@ -70,14 +70,14 @@ class Watch:
             except SilentError as why:
                 if why.gone or time.monotonic() - self._heard > OUTSIDE_SILENCE_SECONDS:
                     raise self._lost(why) from why
-                await asyncio.sleep(PAUSE)
+                await asyncio.sleep(PAUSE_SECONDS)
 
     async def _until_end(self, channel: Channel) -> int:
         self._look(state := await answer(channel, State))
         ending = asyncio.create_task(last_word(channel))
         try:
             while not ending.done():
-                pause = RUNNING if state.ready else STARTING
+                pause = RUNNING_SECONDS if state.ready else STARTING_SECONDS
                 await asyncio.wait({ending}, timeout=pause)
                 if not ending.done():
                     state = await self._state() or state
@@ -88,7 +88,7 @@ class Watch:
             raise SilentError("the connection breaks off", gone=False)
         self._cluster.instead = html.ended(self._name)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LEAVING):
+            async with asyncio.timeout(LEAVING_SECONDS):
                 # The hub closes it when all ranks have left.
                 await channel.receive()
         return said.status

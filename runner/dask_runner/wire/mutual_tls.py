@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from dask_runner.meeting.record import Record
 
 #: Seconds for a handshake; a port scanner does not keep a connection longer.
-HANDSHAKE = 10.0
+HANDSHAKE_SECONDS = 10.0
 #: Seconds to wait for the other end's part in closing a connection. What was said has
 #: left by then.
-FAREWELL = 1.0
+FAREWELL_SECONDS = 1.0
 #: Bytes that asyncio keeps ready for each connection, of which there is one a node and
 #: one a stranger. It would take 256 KiB; a record of TLS has 16.
 BUFFER = 1 << 14
@@ -80,7 +80,7 @@ async def accept(sock: socket.socket, own: ssl.SSLContext) -> Channel:
         If the proof is wrong, missing or late.
     """
     try:
-        async with asyncio.timeout(HANDSHAKE):
+        async with asyncio.timeout(HANDSHAKE_SECONDS):
             await _spoken_to(sock)
             channel = await _secured(sock, own, server=True)
     except ssl.SSLError as error:
@@ -113,7 +113,7 @@ async def connect(record: Record, seconds: float) -> Channel:
     sock = await _connected(record.host, record.port, seconds)
     try:
         # What listens is a hub that is busy, more likely than anything else.
-        async with asyncio.timeout(max(seconds, HANDSHAKE)):
+        async with asyncio.timeout(max(seconds, HANDSHAKE_SECONDS)):
             channel = await _secured(sock, own, server=False)
             await _welcomed(channel)
     except ssl.SSLError as error:
@@ -158,7 +158,7 @@ async def _secured(
     reader = asyncio.StreamReader()
     protocol = asyncio.StreamReaderProtocol(reader)
     transport = await loop.start_tls(
-        plain, protocol, own, server_side=server, ssl_shutdown_timeout=FAREWELL
+        plain, protocol, own, server_side=server, ssl_shutdown_timeout=FAREWELL_SECONDS
     )
     if transport is None:
         raise ConnectionResetError("it closes after the handshake")

@@ -2,6 +2,8 @@
 
 A blow falls in one phase, or while the job passes into another one; what is honest in
 either is.
+
+It is kept in one piece, as it is one table and what its rows are made of.
 """
 
 from __future__ import annotations

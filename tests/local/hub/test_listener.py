@@ -187,7 +187,7 @@ def test_ranks_get_in_again_after_files_were_short() -> None:
                 coming = held.pop()
             coming.setblocking(False)
             coming.connect_ex((LOOPBACK, entrance.port))
-            await asyncio.sleep(3 * door_module.SHORT_OF_FILES)
+            await asyncio.sleep(3 * door_module.SHORT_OF_FILES_SECONDS)
             for one in (coming, *held, *ours):
                 one.close()
             await entrance.rank()
@@ -218,7 +218,7 @@ def test_as_many_ranks_as_there_are_may_stand_before_the_door_at_once(
             sock.setblocking(False)
             await loop.sock_connect(sock, (LOOPBACK, port))
         # Nobody else comes, so nobody has to go, however long they take.
-        await asyncio.sleep(3 * door_module.GRACE)
+        await asyncio.sleep(3 * door_module.GRACE_SECONDS)
         own = mutual_tls.context(*MATERIAL, server=False)
         for sock in knocked:
             channel = await mutual_tls._secured(sock, own, server=False)  # noqa: SLF001

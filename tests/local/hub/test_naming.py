@@ -155,7 +155,7 @@ def test_a_file_that_cannot_be_believed_is_not_removed(environ: dict[str, str]) 
 def test_a_file_that_was_removed_is_written_again(
     environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(naming, "REFRESH", 0.01)
+    monkeypatch.setattr(naming, "REFRESH_SECONDS", 0.01)
 
     async def play() -> None:
         own = new(environ)
@@ -174,7 +174,7 @@ def test_a_file_that_was_removed_is_written_again(
 def test_a_cluster_that_has_lost_its_name_goes_on(
     environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(naming, "REFRESH", 0.01)
+    monkeypatch.setattr(naming, "REFRESH_SECONDS", 0.01)
 
     async def play(stage: Served) -> None:
         ranks = await ready(stage, 2)

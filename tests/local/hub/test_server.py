@@ -35,7 +35,7 @@ def test_who_does_not_begin_with_hello_is_refused() -> None:
 def test_strangers_are_warned_of_once_and_do_no_harm(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(mutual_tls, "HANDSHAKE", 0.2)
+    monkeypatch.setattr(mutual_tls, "HANDSHAKE_SECONDS", 0.2)
 
     async def play(stage: Served) -> None:
         for _ in range(20):
@@ -57,7 +57,7 @@ def test_strangers_are_warned_of_once_and_do_no_harm(
 def test_silent_strangers_do_not_keep_the_ranks_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(mutual_tls, "HANDSHAKE", 0.5)
+    monkeypatch.setattr(mutual_tls, "HANDSHAKE_SECONDS", 0.5)
 
     async def play(stage: Served) -> None:
         crowd = [

@@ -171,7 +171,7 @@ def test_the_status_page_is_waited_for_while_it_is_loaded() -> None:
     async def play(there: Proxied) -> None:
         got = await there.fetch("/status")
 
-        assert (got.code, got.headers["Refresh"]) == (503, str(html.AGAIN))
+        assert (got.code, got.headers["Refresh"]) == (503, str(html.AGAIN_SECONDS))
         assert b"being loaded" in got.body
         # Another page that is not there is not there.
         assert (await there.fetch("/nothing")).code == 404
@@ -214,7 +214,7 @@ def test_a_cluster_that_is_not_ready_is_waited_for() -> None:
     async def play(there: Proxied) -> None:
         got = await there.fetch("/status")
 
-        assert (got.code, got.headers["Refresh"]) == (503, str(html.AGAIN))
+        assert (got.code, got.headers["Refresh"]) == (503, str(html.AGAIN_SECONDS))
         assert b"the cluster is starting" in got.body
 
     playing(play, complete=False)

@@ -86,7 +86,7 @@ def test_those_who_wait_longest_make_room_and_the_owner_gets_in(
 
 
 def test_one_who_says_nothing_does_not_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "IDLE", 0.1)
+    monkeypatch.setattr(server, "IDLE_SECONDS", 0.1)
 
     async def play(there: Proxied) -> None:
         reader, writer = await connect(there)

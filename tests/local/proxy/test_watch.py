@@ -53,7 +53,7 @@ def test_a_hub_that_says_nothing_is_lost_after_a_while(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(watch, "OUTSIDE_SILENCE_SECONDS", 0.5)
-    monkeypatch.setattr(watch, "RUNNING", 0.1)
+    monkeypatch.setattr(watch, "RUNNING_SECONDS", 0.1)
 
     async def play(there: Proxied) -> None:
         async def never(*_: object) -> None:
@@ -82,7 +82,7 @@ def test_a_cluster_without_a_dashboard_is_refused_once_it_is_ready() -> None:
 def test_one_that_is_not_ready_is_waited_for() -> None:
     async def play(there: Proxied) -> None:
         watching = asyncio.create_task(Watch(there.cluster).ended())
-        await asyncio.wait({watching}, timeout=2 * watch.STARTING)
+        await asyncio.wait({watching}, timeout=2 * watch.STARTING_SECONDS)
         assert not watching.done()
         watching.cancel()
 

@@ -1,4 +1,8 @@
-"""Who may speak to a hub: over real connections, with all sorts of strangers."""
+"""Who may speak to a hub: over real connections, with all sorts of strangers.
+
+The two halves, what strangers do at a hub and what a node finds in place of one, are in
+one file because they share the servers that misbehave.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +48,7 @@ def record(port: int, material: tuple[str, str] = (CERTIFICATE, KEY)) -> Record:
 
 @pytest.fixture(autouse=True)
 def _short_handshakes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mutual_tls, "HANDSHAKE", 2.0)
+    monkeypatch.setattr(mutual_tls, "HANDSHAKE_SECONDS", 2.0)
 
 
 @asynccontextmanager
@@ -404,7 +408,7 @@ def test_a_node_that_leaves_does_not_wait_for_a_hub_that_stands_still() -> None:
             await channel.closed()
             return asyncio.get_running_loop().time() - began
 
-    assert asyncio.run(play()) < mutual_tls.FAREWELL + 1
+    assert asyncio.run(play()) < mutual_tls.FAREWELL_SECONDS + 1
 
 
 def test_no_key_is_in_a_file_that_has_a_name() -> None:

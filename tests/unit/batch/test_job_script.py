@@ -1,4 +1,7 @@
-"""The script of each system: valid there, and recognised by our own detection."""
+"""The script of each system: valid there, and recognised by our own detection.
+
+It is one file because nearly every test runs for each row of one table of systems.
+"""
 
 from __future__ import annotations
 

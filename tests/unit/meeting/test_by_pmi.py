@@ -203,7 +203,7 @@ def test_a_record_that_is_not_there_or_damaged_is_refused(
 def test_a_launcher_that_says_nothing_is_given_up(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pmi_client, "ANSWER", 0.2)
+    monkeypatch.setattr(pmi_client, "ANSWER_SECONDS", 0.2)
     end, environ = pair()
     with end, pytest.raises(UnusableError, match=r"silent for 0\.2 s"):
         play(Launcher(), (PmiExchange(environ), TEXT))
@@ -248,7 +248,7 @@ def abort(launcher: Launcher, exchange: PmiExchange, *, met: bool = False) -> No
 def test_a_rank_that_has_not_greeted_the_launcher_lets_it_end_all(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pmi_client, "ABORT", 0.2)
+    monkeypatch.setattr(pmi_client, "ABORT_SECONDS", 0.2)
     end, environ = pair()
     launcher = Launcher(end)
 

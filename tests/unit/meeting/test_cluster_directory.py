@@ -81,9 +81,9 @@ def test_the_file_of_a_killed_rank_0_is_found_by_its_nonce(
 def test_a_refreshed_file_is_young(environ: dict[str, str]) -> None:
     path = lay("lab", environ)
     os.utime(path, (1, 1))
-    assert cluster_directory.age(path) > cluster_directory.STALE
+    assert cluster_directory.age(path) > cluster_directory.STALE_SECONDS
     cluster_directory.refresh(path)
-    assert cluster_directory.age(path) < cluster_directory.STALE
+    assert cluster_directory.age(path) < cluster_directory.STALE_SECONDS
 
 
 def _half(path: Path) -> None:

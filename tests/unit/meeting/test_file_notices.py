@@ -1,4 +1,7 @@
-"""Notices in files: who finds them, who removes them, and which are not believed."""
+"""Notices in files: who finds them, who removes them, and which are not believed.
+
+It is one file because a notice is one thing with a life: left, found, signed, removed.
+"""
 
 from __future__ import annotations
 
@@ -179,7 +182,7 @@ def test_whoever_has_left_it_waits_until_all_have_signed(tmp_path: Path) -> None
         await asyncio.sleep(0.1)
         assert not waiting.done()
         notices(own(tmp_path)).sign([0, 1, 3])
-        async with asyncio.timeout(file_notices.STAY / 2):
+        async with asyncio.timeout(file_notices.STAY_SECONDS / 2):
             await waiting
 
     asyncio.run(play())
@@ -189,7 +192,7 @@ def test_whoever_has_left_it_waits_until_all_have_signed(tmp_path: Path) -> None
 def test_the_wait_for_one_who_never_comes_is_short_and_the_notice_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(file_notices, "STAY", 0.1)
+    monkeypatch.setattr(file_notices, "STAY_SECONDS", 0.1)
     author = notices(tmp_path)
     author.leave(NOTICE)
 
@@ -220,7 +223,7 @@ def test_who_has_signed_nothing_waits_for_nobody(tmp_path: Path) -> None:
     notices(tmp_path).leave(NOTICE)
 
     async def play() -> None:
-        async with asyncio.timeout(file_notices.STAY / 2):
+        async with asyncio.timeout(file_notices.STAY_SECONDS / 2):
             await notices(tmp_path).taken()
 
     asyncio.run(play())

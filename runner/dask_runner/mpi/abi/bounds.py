@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 #: Seconds for an image in whole; one of some gigabytes on a slow file system takes
 #: minutes.
-PATIENCE = 900
+PATIENCE_SECONDS = 900
 
 #: Names in all layers together; images with several Conda environments have half a
 #: million.
@@ -115,14 +115,14 @@ def in_time(image: str) -> Iterator[None]:
 
     def too_long(*_: object) -> NoReturn:
         raise ConfigError(
-            f"{image} was not read within {PATIENCE} s",
+            f"{image} was not read within {PATIENCE_SECONDS} s",
             "an image as one installs it, on a file system that is fast enough",
             f"TMPDIR=/some/disk dask-runner check {image}",
         )
 
     began = time.monotonic()
     handler = signal.signal(signal.SIGALRM, too_long)
-    left, again = signal.setitimer(signal.ITIMER_REAL, PATIENCE)
+    left, again = signal.setitimer(signal.ITIMER_REAL, PATIENCE_SECONDS)
     try:
         yield
     finally:
