@@ -93,5 +93,5 @@ class NameMeeting(Meeting):
             f"{named.distributed}, the join has Python {python} and distributed "
             f"{distributed}",
             "the same in all of a cluster's workers",
-            "join with the image of the cluster",
+            "start the join with the image of the cluster",
         )
