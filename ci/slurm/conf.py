@@ -29,8 +29,9 @@ MpiDefault=none
 
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
-# Look at pending jobs often: tests wait for them.
-SchedulerParameters=sched_interval=2
+# Look at pending jobs often: tests wait for them. Only the backfill scheduler starts
+# heterogeneous jobs.
+SchedulerParameters=sched_interval=2,bf_interval=2
 DefMemPerCPU={memory_per_cpu}
 # A node may claim more CPUs and memory than its machine has.
 SlurmdParameters=config_overrides

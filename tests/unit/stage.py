@@ -92,7 +92,7 @@ class _HubsEnd:
 
 
 #: What a node says, and not one of its ranks.
-OF_NODES = (m.NodeHello, m.Hello, m.OfRank, m.Gone, m.Absent, m.Bye, m.Ping)
+OF_NODES = (m.NodeHello, m.Told, m.Hello, m.OfRank, m.Gone, m.Absent, m.Bye, m.Ping)
 
 
 class FakeNode:
@@ -161,6 +161,7 @@ class Stage:
         notices: bool = False,
         serves: bool = False,
         ends_in: float | None = None,
+        told: dict[str, str] | None = None,
         **given: Any,
     ) -> None:
         self.said = Said()
@@ -173,6 +174,7 @@ class Stage:
             self.said,
             ends_at=None if ends_in is None else time.time() + ends_in,
             notices=notices,
+            told=told,
         )
         self.silence = settings.silence
 

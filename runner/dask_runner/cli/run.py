@@ -10,7 +10,7 @@ from dask_runner.cli import local
 from dask_runner.hub.report import say
 from dask_runner.launch.detect import LAUNCHERS, detect
 from dask_runner.launch.launch import Launch
-from dask_runner.launch.plan import make_plan
+from dask_runner.launch.plan import check_spare, make_plan
 from dask_runner.launch.world import World
 from dask_runner.meeting.choose import choose
 from dask_runner.mpi import lost_launcher, surroundings
@@ -56,8 +56,9 @@ def run(
     serves = program is None
     world = detect(environ, settings.launcher, args)
     if world is None and (settings.nranks or 1) > 1:
-        client = make_plan(settings.nranks, settings.layout, serves=serves).client
-        opened = {}
+        plan = make_plan(settings.nranks, settings.layout, serves=serves)
+        check_spare(plan, settings.nranks, settings.spare, on_one_node=False)
+        client, opened = plan.client, {}
         if program is not None and client is not None:
             opened[client] = program.descriptors
         die_in(0)  # a launcher is the user's to stop and to continue
@@ -70,6 +71,7 @@ def run(
         beside.leader = None  # a rank that is alone has none
     _tell_of_ranks(world, settings)
     plan = make_plan(world.size, settings.layout, serves=serves)
+    check_spare(plan, world.size, settings.spare, on_one_node=world.is_one_node)
     launch = Launch(world, plan, settings, environ, program)
     return threads.run(_live(launch, args, beside))
 

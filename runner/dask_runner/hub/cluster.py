@@ -19,13 +19,16 @@ from dask_runner.errors import ConfigError, RunnerError, SignalledError
 from dask_runner.hub import messages as m
 from dask_runner.hub.activity import Activity
 from dask_runner.hub.answers import Answers
-from dask_runner.hub.assembly import Assembly
+from dask_runner.hub.assembly import NEIGHBOURS, Assembly
+from dask_runner.hub.deadline import Deadline
 from dask_runner.hub.ending import Ending, later
 from dask_runner.hub.logs import Logs
 from dask_runner.hub.roster import Roster
 from dask_runner.hub.scaling import Scaling
 from dask_runner.hub.shared_state import SharedState
+from dask_runner.hub.spares import Spares
 from dask_runner.hub.survival import Survival
+from dask_runner.launch import agreed
 from dask_runner.launch.signals import FOR_THE_SCRIPT
 from dask_runner.mpi import families
 from dask_runner.wire.message import Message, ProtocolError
@@ -59,6 +62,8 @@ class Cluster:
         When the launcher ends the job, in seconds since 1970.
     notices : bool
         Whether notices can be left for ranks that come too late.
+    told : mapping, optional
+        What rank 0 was told that has to be alike in all ranks.
 
     Attributes
     ----------
@@ -82,8 +87,10 @@ class Cluster:
         ends_at: float | None = None,
         *,
         notices: bool = False,
+        told: Mapping[str, str] | None = None,
     ) -> None:
         self._world = world
+        self._told = told or {}
         self._plan = plan
         self._settings = settings
         self._report = report
@@ -92,6 +99,7 @@ class Cluster:
             self._roster, plan.client, settings, report, ends_at, notices=notices
         )
         self._mpi_families: dict[str, Member] = {}
+        self._spares = Spares(settings.spare, world, plan, self._roster)
         scheduler = m.SchedulerUp(scheduler_address)
         self._assembly = Assembly(
             self._roster,
@@ -99,10 +107,17 @@ class Cluster:
             settings,
             report,
             self._ending,
+            self._spares,
             scheduler if plan.scheduler is None else None,
         )
         self.shared = shared = SharedState(
-            plan, settings, report, self._roster, self._assembly, self._ending
+            plan,
+            settings,
+            report,
+            self._roster,
+            self._spares,
+            self._assembly,
+            self._ending,
         )
         self.scaling = Scaling(shared)
         self._survival = Survival(shared, self.scaling)
@@ -112,6 +127,7 @@ class Cluster:
         self._noted: set[str] = set()
         self._has_read = False
         self._of_nodes: Mapping[type[Message], Callable[[Node, Any], None]] = {
+            m.Told: self._on_told,
             m.Hello: self._on_hello,
             m.Gone: self._on_gone,
             m.Absent: self._survival.absent,
@@ -138,7 +154,7 @@ class Cluster:
             m.Note: self._on_note,
             m.Signalled: self._on_signalled,
         }
-        later(settings.timeout, self._assembly_over)
+        Deadline(shared, self._survival)
 
     # --- nodes and their ranks come and go ----------------------------------
 
@@ -190,7 +206,17 @@ class Cluster:
             member.tell(m.Close(self._ending.status or 0))
         else:
             self._compare_mpi(member)
+        self._survival.joined(member)
         self._assembly.joined(node.name)
+
+    def _on_told(self, node: Node, message: m.Told) -> None:
+        """End a launch whose ranks were told what cannot be."""
+        if self._over:
+            return
+        try:
+            agreed.refuse_others(node.name, message.choices, self._told)
+        except ConfigError as error:
+            self.fail(error)
 
     def _compare_mpi(self, newest: Member) -> None:
         """End a job whose ranks would load MPIs of two families."""
@@ -263,20 +289,18 @@ class Cluster:
     def _serves(self) -> bool:
         return self._plan.client is None
 
-    def _assembly_over(self) -> None:
-        if not self._assembly.ready and not self._over:
-            self.fail(self._assembly.what_is_missing())
-
     # --- what the ranks say -------------------------------------------------
 
     def _on_scheduler_up(self, member: Member, message: m.SchedulerUp) -> None:
         if member.rank == self._plan.scheduler:
             self._assembly.scheduler_up(message)
+            if self._settings.min_workers is not None:
+                later(NEIGHBOURS, self._survival.choose_spares)
 
     def _on_workers_up(self, member: Member, message: m.WorkersUp) -> None:
         self._roster.workers_up(member, message)
         self._survival.workers_up(member)
-        planned = len(self._plan.workers)
+        planned = len(self._plan.workers) - self._spares.ranks
         self._report.progress(planned - len(self._roster.missing), planned)
         self._assembly.advance(member.node.name)
 

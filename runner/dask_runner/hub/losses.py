@@ -32,24 +32,41 @@ class Losses:
 
     def __init__(self, report: Reporter) -> None:
         self._report = report
-        self._lost: dict[tuple[str, str], set[int]] = {}
+        self._lost: dict[tuple[str, str, bool], set[int]] = {}
+        self._replaced: dict[str, dict[int, int]] = {}
 
-    def add(self, member: Member, why: object) -> None:
+    def add(self, member: Member, why: object, *, spare: bool = False) -> None:
         """Note a lost rank and the reason; it is reported a moment later."""
-        self.note(member.rank, member.node.name, why)
+        self.note(member.rank, member.node.name, why, spare=spare)
 
-    def note(self, rank: int, node: str, why: object) -> None:
+    def note(self, rank: int, node: str, why: object, *, spare: bool = False) -> None:
         """Note a rank that was lost before it joined."""
-        if not self._lost:
-            later(TOGETHER, self.tell)
+        self._tell_later()
         # A rank may give the same reason more than once.
-        self._lost.setdefault((node, str(why)), set()).add(rank)
+        self._lost.setdefault((node, str(why), spare), set()).add(rank)
+
+    def replaced(self, rank: int, spare: Member) -> None:
+        """Note that a spare rank takes the place of a lost one."""
+        self._tell_later()
+        self._replaced.setdefault(spare.node.name, {})[rank] = spare.rank
+
+    def _tell_later(self) -> None:
+        if not self._lost and not self._replaced:
+            later(TOGETHER, self.tell)
 
     def tell(self) -> None:
         """Report the losses that have not been reported yet."""
         lost, self._lost = self._lost, {}
-        for (node, why), ranks in lost.items():
-            self._report.warn(f"lost {ranks_in_words([*ranks])} on {node}: {why}")
+        replaced, self._replaced = self._replaced, {}
+        for (node, why, spare), ranks in lost.items():
+            what = f"{'spare ' if spare else ''}{ranks_in_words([*ranks])}"
+            self._report.warn(f"lost {what} on {node}: {why}")
+        for node, pairs in replaced.items():
+            takes = "takes the place" if len(pairs) == 1 else "take the places"
+            self._report.note(
+                f"{ranks_in_words([*pairs.values()])} on {node} {takes} of "
+                f"{ranks_in_words([*pairs])}"
+            )
 
 
 def never_came(message: m.Absent, node: str, size: int) -> AssemblyError:

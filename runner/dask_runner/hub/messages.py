@@ -24,6 +24,13 @@ class NodeHello(Message):
 
 
 @dataclass(frozen=True)
+class Told(Message):
+    """What the node's ranks were told that has to be alike in all of a launch."""
+
+    choices: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Hello(Message):
     """A rank of the node joins.
 
@@ -299,6 +306,11 @@ class Start(Message):
     local_rank: int
     local_size: int
     masks: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Waits(Message):
+    """The rank is of a spare node: it waits, perhaps to the end, for its ``Start``."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from dask_runner.wire.message import Message
 
 #: Raised when a message changes; a hub of another version says so.
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,8 @@ class State(Message):
         What is there; *memory* in bytes, 0 means no limit.
     capacity, least : int
         The workers that its ranks offer, and those with which it goes on.
+    spare : int
+        The nodes that wait to take the place of what is lost.
     age : float
         Seconds since it began.
     ends_at : float
@@ -78,6 +80,7 @@ class State(Message):
     memory: int
     capacity: int
     least: int
+    spare: int
     age: float
     ends_at: float
     address: str

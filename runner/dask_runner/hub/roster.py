@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from dask_runner.hub import messages as m
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from dask_runner.wire.channel import Channel
     from dask_runner.wire.message import Message
@@ -248,7 +248,12 @@ class Roster:
         return [each for each in hosts if self._waiting.get(each)]
 
     def start(
-        self, host: str, address: str, *, impatient: bool
+        self,
+        host: str,
+        address: str,
+        *,
+        impatient: bool,
+        holds: Callable[[int], bool],
     ) -> list[tuple[Node, m.Starts]]:
         """Take the ranks of a host that can start off the list of those that wait.
 
@@ -259,6 +264,8 @@ class Roster:
             The scheduler's address.
         impatient : bool
             Whether ranks no longer wait for others of their host.
+        holds : callable
+            Says of a rank whether it must not start.
 
         Returns
         -------
@@ -268,7 +275,8 @@ class Roster:
         starting: dict[Node, list[Member]] = {}
         waiting = []
         for member in self._waiting[host]:
-            if self._knows_its_host(member, impatient=impatient):
+            able = self._knows_its_host(member, impatient=impatient)
+            if able and not holds(member.rank):
                 starting.setdefault(member.node, []).append(member)
             else:
                 waiting.append(member)

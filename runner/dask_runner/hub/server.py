@@ -18,6 +18,7 @@ from dask_runner.hub.naming import Naming, be_named
 from dask_runner.hub.pings import between_pings
 from dask_runner.hub.report import Reporter
 from dask_runner.hub.requests import Request
+from dask_runner.launch import agreed
 from dask_runner.launch.walltime import end_time
 from dask_runner.meeting import tls
 from dask_runner.meeting.addresses import own_address
@@ -78,7 +79,7 @@ class Hub:
         """
         settings = launch.settings
         report = Reporter(quiet=settings.quiet)
-        report.start(launch.world, settings.layout)
+        report.start(launch.world, settings.layout, settings.spare)
         cluster = Cluster(
             launch.world,
             launch.plan,
@@ -87,6 +88,7 @@ class Hub:
             launch.scheduler_address,
             end_time(launch.environ),
             notices=notices.possible,
+            told=agreed.in_rank_0(launch),
         )
         return cls(cluster, report, settings.silence)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dask_runner.errors import AssemblyError, LostError, RunnerError
+from dask_runner.errors import AssemblyError, ConfigError, LostError, RunnerError
 from dask_runner.hub import messages as m
+from dask_runner.hub.ending import later
 from dask_runner.hub.losses import Losses, never_came
+from dask_runner.hub.spares import Vacancy
 from dask_runner.hub.workforce import Workforce
 
 if TYPE_CHECKING:
@@ -70,34 +72,41 @@ class Survival:
             self.fail(LostError(f"{name} with the scheduler was lost: {why}"))
         else:
             for member in members:
-                self._losses.add(member, why)
+                self._add_loss(member, why)
             zero = self._roster.member(scheduler)
             if zero is not None and workers:
                 zero.tell(m.WorkersLost(workers))
             for member in members:
-                self._without(member, why)
+                error = AssemblyError(
+                    f"{member.name} failed before the cluster was ready",
+                    f"all {self._roster.size} ranks",
+                    "correct that, or begin with fewer by --min-workers",
+                )
+                self._without(member, why, error)
 
     def failed(self, member: Member, error: RunnerError) -> None:
         """Act on a rank that cannot do its part."""
         if self._is_needed(member.rank):
             self.fail(_of(member, error))
         elif not self._over:
-            self._losses.add(member, error)
-            self._without(member, error)
+            self._add_loss(member, error)
+            self._without(member, error, _of(member, error))
 
     def absent(self, node: Node, message: m.Absent) -> None:
         """Act on the loss of a rank that never joined, which a node of its host saw."""
         rank, host = message.rank, node.name
         if self._over or not self._roster.note_absent(rank, host):
             return
-        what = message.on(host)
+        what, error = message.on(host), never_came(message, host, self._roster.size)
         if self._is_needed(rank):
-            self.fail(never_came(message, host, self._roster.size))
+            self.fail(error)
         elif rank < 0:
             self._shared.report.warn(f"lost {what}")
         else:
             self._losses.note(rank, host, f"it {message.saw}")
-            self._go_on(what)
+            self._shared.spares.note(rank, host)
+            self.look_for_spare(Vacancy(rank, what, error))
+            self._choose_when_assembled()
 
     def agent_gone(self, member: Member, message: m.AgentGone) -> None:
         """Go on without the workers of a rank, which its agent had started."""
@@ -108,17 +117,58 @@ class Survival:
             "an agent for as long as the script runs",
             "look for what ended it: the node's memory, another program",
         )
-        if self._needs_all:
+        if self.needs_all and not self._shared.spares.can_replace(member.rank):
             self.fail(_of(member, why))
         else:
-            self._losses.add(member, why.saw)
-            self._without(member, why)
+            self._add_loss(member, why.saw)
+            self._without(member, why, _of(member, why))
+
+    # --- spare nodes --------------------------------------------------------
+
+    def joined(self, member: Member) -> None:
+        """Note a rank that has joined; the last one decides which nodes wait."""
+        self._shared.spares.came(member)
+        self._choose_when_assembled()
+
+    def _choose_when_assembled(self) -> None:
+        if self._roster.assembled:
+            self.choose_spares()
+
+    def choose_spares(self) -> None:
+        """Decide which nodes wait, if that is not known; fill what places are free."""
+        spares = self._shared.spares
+        if spares.chosen or self._over:
+            return
+        try:
+            spares.choose()
+        except ConfigError as error:
+            self.fail(error)
+            return
+        vacancies, spares.vacancies = spares.vacancies, []
+        for vacancy in vacancies:
+            self._fill(vacancy)
+        self._shared.assembly.advance()
+
+    def give_up_if_late(self, member: Member) -> None:
+        """Give up a rank whose workers are not there in time."""
+        there = self._roster.member(member.rank) is member
+        if self._over or not there or member.rank not in self._roster.missing:
+            return
+        why = AssemblyError(
+            f"its workers did not come up within {self._shared.settings.timeout:g} s",
+            "workers that start in time",
+            "look into the node's log, or give more time with --timeout",
+        )
+        self._add_loss(member, why.saw)
+        self._without(member, why, _of(member, why))
 
     # --- workers ------------------------------------------------------------
 
     def workers_up(self, member: Member) -> None:
         """Note that all workers of a rank are there."""
         self._workforce.forget(member)
+        if self._shared.assembly.ready and self._shared.spares.has_placed(member.rank):
+            self._scaling.restore()
 
     def worker_down(self, member: Member, message: m.WorkerDied | m.WorkerDown) -> None:
         """Note that a worker is not there, and why."""
@@ -154,23 +204,39 @@ class Survival:
         if self._shared.assembly.ready and not self._over:
             self._workforce.look()
 
+    def _add_loss(self, member: Member, why: object) -> None:
+        waits = self._shared.spares.waits(member.rank)
+        self._losses.add(member, why, spare=waits)
+
     # --- whether the cluster goes on ----------------------------------------
 
-    def _without(self, member: Member, why: object) -> None:
-        """Go on without a rank's workers, if there are enough left."""
+    def _without(self, member: Member, why: object, error: RunnerError) -> None:
+        """Go on without a rank's workers, or with those of a spare rank."""
         self._roster.give_up(member)
         self._workforce.forget(member)
         self._scaling.forget(member)
-        if self._needs_all:
-            self.fail(
-                AssemblyError(
-                    f"{member.name} failed before the cluster was ready",
-                    f"all {self._roster.size} ranks",
-                    "correct that, or begin with fewer by --min-workers",
-                )
-            )
+        what = f"{member.name} was lost: {_saw(why)}"
+        self.look_for_spare(Vacancy(member.rank, what, error))
+
+    def look_for_spare(self, vacancy: Vacancy) -> None:
+        """Start a spare rank in a lost one's place, or go on without it."""
+        if self._shared.spares.give_up(vacancy.rank):
+            self._fill(vacancy)
         else:
-            self._go_on(f"{member.name} was lost: {_saw(why)}")
+            self._shared.assembly.advance()
+
+    def _fill(self, vacancy: Vacancy) -> None:
+        spares = self._shared.spares
+        if not spares.chosen:
+            spares.vacancies.append(vacancy)
+        elif (spare := spares.take()) is not None:
+            self._losses.replaced(vacancy.rank, spare)
+            later(self._shared.settings.timeout, self.give_up_if_late, spare)
+            self._shared.assembly.advance(spare.node.name)
+        elif self.needs_all:
+            self.fail(vacancy.error)
+        else:
+            self._go_on(vacancy.what)
 
     def _go_on(self, what: str) -> None:
         """Go on, though a rank is lost, if there are enough workers left."""
@@ -194,11 +260,14 @@ class Survival:
 
     def _is_needed(self, rank: int) -> bool:
         """Whether the cluster cannot be without that rank."""
-        plan = self._shared.plan
-        return rank in {plan.scheduler, plan.client} or self._needs_all
+        plan, spares = self._shared.plan, self._shared.spares
+        replaced = spares.can_replace(rank)
+        return rank in {plan.scheduler, plan.client} or (
+            self.needs_all and not replaced
+        )
 
     @property
-    def _needs_all(self) -> bool:
+    def needs_all(self) -> bool:
         """Whether the cluster cannot begin without each of its ranks."""
         fewer_will_do = self._shared.settings.min_workers is not None
         return not self._shared.assembly.ready and not fewer_will_do

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 PREFIX = "DASK_RUNNER__"
 
+#: Whose value of an option counts, if the ranks of a launch are given several: that of
+#: rank 0, alone; that of each rank, for itself; or all have to have the same.
+FIRST, EACH, ALL = "the first", "each", "all"
+
 
 @dataclass(frozen=True, slots=True)
 class Option:
@@ -40,6 +44,8 @@ class Option:
         Whether it may be given several times.
     verb : str
         The one verb that has it; empty for all that start ranks.
+    ranks : str
+        Whose value counts: ``FIRST``, ``EACH`` or ``ALL``.
     """
 
     name: str
@@ -50,6 +56,7 @@ class Option:
     short: str = ""
     multiple: bool = False
     verb: str = ""
+    ranks: str = FIRST
 
     @property
     def key(self) -> str:
@@ -72,6 +79,7 @@ OPTIONS: tuple[Option, ...] = (
         values.positive,
         "N",
         "-n",
+        ranks=EACH,
     ),
     Option(
         "launcher",
@@ -79,6 +87,7 @@ OPTIONS: tuple[Option, ...] = (
         "auto",
         values.choice("auto", "none", *(row.name for row in LAUNCHERS)),
         "NAME",
+        ranks=EACH,
     ),
     Option(
         "name",
@@ -95,6 +104,7 @@ OPTIONS: tuple[Option, ...] = (
         "shared",
         values.choice(*LAYOUTS),
         "|".join(LAYOUTS),
+        ranks=ALL,
     ),
     Option(
         "min-workers",
@@ -102,6 +112,14 @@ OPTIONS: tuple[Option, ...] = (
         "to go on.",
         None,
         values.positive,
+        "N",
+    ),
+    Option(
+        "spare",
+        "Nodes that wait without workers, to take the place of one that is lost: the "
+        "last ones without scheduler and client; with -n, ranks.",
+        0,
+        values.count,
         "N",
     ),
     Option(
@@ -156,6 +174,7 @@ OPTIONS: tuple[Option, ...] = (
         "tls",
         values.choice(*SECURITY),
         "|".join(SECURITY),
+        ranks=ALL,
     ),
     Option(
         "report",
@@ -165,7 +184,7 @@ OPTIONS: tuple[Option, ...] = (
         "FILE.html",
         verb="run",
     ),
-    Option("quiet", "Print errors only.", False, values.flag, ""),
+    Option("quiet", "Print errors only.", False, values.flag, "", ranks=EACH),
     Option(
         "nworkers",
         "Workers a rank; auto follows `dask worker --nworkers auto`; default: one, or "
@@ -173,6 +192,7 @@ OPTIONS: tuple[Option, ...] = (
         None,
         values.nworkers,
         "N|auto",
+        ranks=EACH,
     ),
     Option(
         "nthreads",
@@ -180,6 +200,7 @@ OPTIONS: tuple[Option, ...] = (
         None,
         values.positive,
         "N",
+        ranks=EACH,
     ),
     Option(
         "memory-limit",
@@ -188,6 +209,7 @@ OPTIONS: tuple[Option, ...] = (
         "auto",
         values.limit,
         "BYTES",
+        ranks=EACH,
     ),
     Option(
         "nanny",
@@ -195,6 +217,7 @@ OPTIONS: tuple[Option, ...] = (
         True,
         values.flag,
         "",
+        ranks=EACH,
     ),
     Option(
         "mpi-tasks",
@@ -203,6 +226,7 @@ OPTIONS: tuple[Option, ...] = (
         False,
         values.flag,
         "",
+        ranks=ALL,
     ),
     Option(
         "worker-class",
@@ -210,6 +234,7 @@ OPTIONS: tuple[Option, ...] = (
         "dask.distributed.Worker",
         str,
         "CLASS",
+        ranks=EACH,
     ),
     Option(
         "local-directory",
@@ -217,6 +242,7 @@ OPTIONS: tuple[Option, ...] = (
         None,
         str,
         "DIR",
+        ranks=EACH,
     ),
     Option(
         "interface",
@@ -224,6 +250,7 @@ OPTIONS: tuple[Option, ...] = (
         None,
         str,
         "NAME",
+        ranks=EACH,
     ),
     Option(
         "protocol",
@@ -232,6 +259,7 @@ OPTIONS: tuple[Option, ...] = (
         None,
         str,
         "NAME",
+        ranks=ALL,
     ),
     Option(
         "preload",
@@ -240,6 +268,7 @@ OPTIONS: tuple[Option, ...] = (
         values.strings,
         "MODULE",
         multiple=True,
+        ranks=EACH,
     ),
     Option(
         "preload-modules",
@@ -248,6 +277,7 @@ OPTIONS: tuple[Option, ...] = (
         (),
         values.names,
         "NAME,...",
+        ranks=EACH,
     ),
     Option(
         "resources",
@@ -255,6 +285,7 @@ OPTIONS: tuple[Option, ...] = (
         None,
         values.resources,
         "NAME=N ...",
+        ranks=EACH,
     ),
     Option(
         "dashboard-address",

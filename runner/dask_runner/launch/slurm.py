@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 # 0xfffffffa the shell that salloc opens on a compute node.
 _FIRST_PSEUDO_STEP = 0xFFFFFFF0
 
+# Components that a job may have (MAX_HET_JOB_COMPS in Slurm's source).
+_MOST_COMPONENTS = 128
+
 
 def tasks_on_node(text: str, node: int) -> int | None:
     """Return how many tasks Slurm put on a node.
@@ -102,11 +105,83 @@ def step_is_inherited(environ: Environ) -> bool:
     return job in environ and step in environ and environ[job] != environ[step]
 
 
+#: What srun sets for all components of a heterogeneous job as for the last one.
+_OF_A_COMPONENT = (
+    "SLURM_CPUS_PER_TASK",
+    "SLURM_MEM_PER_CPU",
+    "SLURM_MEM_PER_NODE",
+)
+
+
+def of_component(environ: Environ) -> Environ:
+    """Return the variables with those of this process's own component.
+
+    The tasks of a heterogeneous job all have the environment of one srun, in which the
+    components' own values have a suffix.
+    """
+    if "SLURM_HET_SIZE" not in environ:
+        return environ
+    own = {k: v for k, v in environ.items() if k not in _OF_A_COMPONENT}
+    group = _component(environ)
+    for name in _OF_A_COMPONENT:
+        if (value := environ.get(f"{name}_HET_GROUP_{group}")) is not None:
+            own[name] = value
+    return own
+
+
+def _component(environ: Environ) -> int | None:
+    """Return the component whose node this is; components share no node."""
+    size = parse_digits_or_none(environ["SLURM_HET_SIZE"]) or 0
+    here = environ.get("SLURMD_NODENAME", "")
+    for group in range(min(size, _MOST_COMPONENTS)):
+        if has_node(environ.get(f"SLURM_JOB_NODELIST_HET_GROUP_{group}", ""), here):
+            return group
+    return None
+
+
+def has_node(nodelist: str, name: str) -> bool:
+    """Return whether a list of nodes as Slurm writes them, ``c[01-04,7],d1``, has one.
+
+    Parameters
+    ----------
+    nodelist : str
+    name : str
+        The node's name, as Slurm has it.
+    """
+    import re  # noqa: PLC0415  only in heterogeneous jobs
+
+    for part in re.findall(r"(?:[^,\[]|\[[^\]]*\])+", nodelist):
+        ranges = re.findall(r"\[([^\]]*)\]", part)
+        words = map(re.escape, re.split(r"\[[^\]]*\]", part))
+        found = re.fullmatch(r"(\d+)".join(words), name, re.ASCII)
+        if found and all(map(_in_ranges, found.groups(), ranges)):
+            return True
+    return False
+
+
+def _in_ranges(digits: str, ranges: str) -> bool:
+    for one in ranges.split(","):
+        first, _, last = one.partition("-")
+        last = last or first
+        # A number has as many digits as the first of its range, or more.
+        if not (first.isdigit() and last.isdigit() and len(digits) >= len(first)):
+            continue
+        padded = len(digits) > len(first) and digits.startswith("0")
+        if int(first) <= int(digits) <= int(last) and not padded:
+            return True
+    return False
+
+
 def refuse_forgotten_srun(environ: Environ, argv: Sequence[str]) -> None:
     """Raise ConfigError if this is one process where Slurm gave room for several."""
     if "SLURM_JOB_ID" not in environ:
         return
-    for name in ("SLURM_NTASKS", "SLURM_JOB_NUM_NODES", "SLURM_NNODES"):
+    for name in (
+        "SLURM_HET_SIZE",
+        "SLURM_NTASKS",
+        "SLURM_JOB_NUM_NODES",
+        "SLURM_NNODES",
+    ):
         if name in environ and number_in(environ, name, 1) > 1:
             raise ConfigError(
                 f"Slurm job {environ['SLURM_JOB_ID']} has {name}={environ[name]},"
@@ -126,4 +201,8 @@ def srun_line(environ: Environ, argv: Sequence[str]) -> str:
     # srun does not always take this request over from the job.
     cpus = environ.get("SLURM_CPUS_PER_TASK")
     options = [f"--cpus-per-task={cpus}"] if cpus else []
+    # Without it, srun starts tasks on the nodes of the first component alone.
+    components = parse_digits_or_none(environ.get("SLURM_HET_SIZE", ""))
+    if components:
+        options = [f"--het-group=0-{components - 1}"]
     return shlex.join(["srun", *options, *program, *(argv or ["script.py"])])

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from dask_runner.errors import ConfigError, RunnerError
 from dask_runner.hub import messages as m
+from dask_runner.launch import agreed
 from dask_runner.meeting import cluster_directory
 from dask_runner.meeting.record import with_address
 from dask_runner.node import find_hub
@@ -37,6 +38,7 @@ class OwnContact(RankContact):
         self._timeout = launch.settings.timeout
         self._silence = launch.settings.silence
         self._environ = launch.environ
+        self._told = agreed.told(launch)
         self._meeting = meeting
         self._node = node
 
@@ -60,6 +62,8 @@ class OwnContact(RankContact):
 
     def _introduce(self, connection: Connection) -> None:
         connection.say(m.NodeHello(self._node))
+        if self._rank:
+            connection.say(m.Told(self._told))
 
     def services(self) -> Sequence[Coroutine[None, None, None]]:
         """Return the coroutines that listen to the hub and send signs of life."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dask_runner.launch.slurm import of_component
 from dask_runner.linux import Mount, mounted, process, read
 from dask_runner.resources import private_directory
 from dask_runner.resources.cgroups import (
@@ -198,7 +199,7 @@ def take(
             )
         ),
         directories=tuple(_directories(environ, local_directory, mounts)),
-        environ={k: environ[k] for k in VARIABLES if k in environ},
+        environ={k: v for k, v in of_component(environ).items() if k in VARIABLES},
     )
 
 

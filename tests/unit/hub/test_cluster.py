@@ -256,3 +256,18 @@ def test_a_rank_that_fails_twice_for_a_reason_is_told_once() -> None:
         assert warning.startswith("lost rank 2 on c1: no such interface")
 
     playing(3, min_workers=2)(play)
+
+
+def test_ranks_that_were_told_what_cannot_be_end_the_launch_with_one_error() -> None:
+    async def play(stage: Stage) -> None:
+        ranks = await stage.ranks(0)
+        for number in (1, 2):
+            rank = await stage.rank(number, f"c{number}")
+            rank.say(m.Told({"--layout": "dedicated"}))
+            ranks.append(rank)
+        await all_leave(ranks)
+        assert await stage.status() == 78
+        (error,) = stage.said.errors
+        assert error.startswith("c1 has --layout dedicated, and rank 0 has shared\n")
+
+    playing(3, told={"--layout": "shared"})(play)

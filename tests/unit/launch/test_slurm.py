@@ -6,7 +6,13 @@ import pytest
 
 from dask_runner.errors import ConfigError
 from dask_runner.launch.detect import detect
-from dask_runner.launch.slurm import ranks_here, srun_line, tasks_on_node
+from dask_runner.launch.slurm import (
+    has_node,
+    of_component,
+    ranks_here,
+    srun_line,
+    tasks_on_node,
+)
 from tests.unit.environs import BATCH, HYDRA, OPEN_MPI, environ
 
 
@@ -107,3 +113,61 @@ def test_the_ranks_of_a_node_are_read_as_slurm_tells_them(
 ) -> None:
     assert ranks_here({"SLURM_GTIDS": text}) == ranks
     assert ranks_here({}) == ()
+
+
+# --- heterogeneous jobs -------------------------------------------------------
+
+
+def test_the_line_for_a_job_of_components_starts_tasks_on_all_of_them() -> None:
+    line = srun_line({**BATCH, "SLURM_HET_SIZE": "3"}, ["script.py"])
+    assert line == "srun --het-group=0-2 dask-runner script.py"
+
+
+@pytest.mark.parametrize(
+    ("nodelist", "has", "has_not"),
+    [
+        ("c1", ["c1"], ["c", "c11", "d1", ""]),
+        ("c[1-3,7]", ["c1", "c3", "c7"], ["c4", "c01", "c[1-3,7]"]),
+        ("c[001-010]", ["c001", "c010"], ["c1", "c0001", "c011"]),
+        ("c[8-11]", ["c8", "c11"], ["c08", "c12"]),
+        ("c1,d[2-3],e4", ["c1", "d2", "e4"], ["d4", "c2"]),
+        ("r[0-1]n[1-2]", ["r0n1", "r1n2"], ["r2n1", "r0n3"]),
+        ("c.1", ["c.1"], ["cx1"]),
+        ("", [], ["c1", ""]),
+        ("c[a-b]", [], ["c1"]),
+    ],
+)
+def test_a_list_of_nodes_as_slurm_writes_it_has_these(
+    nodelist: str, has: list[str], has_not: list[str]
+) -> None:
+    assert all(has_node(nodelist, name) for name in has)
+    assert not any(has_node(nodelist, name) for name in has_not)
+
+
+@pytest.mark.parametrize(
+    ("name", "cpus", "memory"),
+    [
+        ("slurm-het-components-rank0", "3", "1024"),
+        ("slurm-het-components-rank2", None, "2048"),
+        # srun sets no values of its components: none is better than the last one's.
+        ("slurm-het-srun-rank0", None, None),
+        ("slurm-het-srun-rank2", None, None),
+    ],
+)
+def test_a_component_has_its_own_cpus_and_memory_and_not_the_last_ones(
+    name: str, cpus: str | None, memory: str | None
+) -> None:
+    found = of_component(environ(name))
+    assert found.get("SLURM_CPUS_PER_TASK") == cpus
+    assert found.get("SLURM_MEM_PER_NODE") == memory
+
+
+def test_a_job_without_components_keeps_its_variables() -> None:
+    variables = environ("slurm-none-rank0")
+    assert of_component(variables) == variables
+
+
+@pytest.mark.parametrize("size", ["", "x", "0", "9" * 30, "1000000"])
+def test_an_absurd_number_of_components_is_none(size: str) -> None:
+    variables = {"SLURM_HET_SIZE": size, "SLURM_CPUS_PER_TASK": "4", "KEPT": "1"}
+    assert of_component(variables) == {"SLURM_HET_SIZE": size, "KEPT": "1"}
