@@ -12,7 +12,7 @@ from dask_runner.cli import local
 from dask_runner.hub.report import say
 from dask_runner.launch.detect import LAUNCHERS, detect
 from dask_runner.launch.launch import Launch
-from dask_runner.launch.plan import join_plan, make_plan
+from dask_runner.launch.plan import check_spare, join_plan, make_plan
 from dask_runner.launch.world import World
 from dask_runner.meeting.by_name import NameMeeting
 from dask_runner.meeting.choose import choose
@@ -69,8 +69,9 @@ def run(
 
     world = detect(environ, settings.launcher, args)
     if world is None and (settings.nranks or 1) > 1:
-        client = plan(settings.nranks).client
-        opened = {}
+        local_plan = plan(settings.nranks)
+        check_spare(local_plan, settings.nranks, settings.spare, on_one_node=False)
+        client, opened = local_plan.client, {}
         if program is not None and client is not None:
             opened[client] = program.descriptors
         die_in(0)  # a launcher is the user's to stop and to continue
@@ -84,7 +85,9 @@ def run(
         world = World.alone()
         beside.leader = None  # a rank that is alone has none
     _tell_of_ranks(world, settings)
-    launch = Launch(world, plan(world.size), settings, environ, program, joins=joins)
+    own = plan(world.size)
+    check_spare(own, world.size, settings.spare, on_one_node=world.is_one_node)
+    launch = Launch(world, own, settings, environ, program, joins=joins)
     return threads.run(_live(launch, args, beside))
 
 

@@ -99,6 +99,7 @@ class Answers:
             memory=sum(one.share(one.memory) for one in members) if limited else 0,
             capacity=self._scaling.capacity,
             least=self._scaling.least,
+            spare=shared.spares.nodes,
             age=shared.ending.seconds,
             ends_at=self._ends_at or 0.0,
             address=scheduler.address if scheduler else "",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from dask_runner.hub.ending import Ending
     from dask_runner.hub.report import Reporter
     from dask_runner.hub.roster import Host, Roster
+    from dask_runner.hub.spares import Spares
     from dask_runner.launch.plan import Plan
     from dask_runner.launch.settings import Settings
 
@@ -35,6 +36,8 @@ class Assembly:
         Prints for the user.
     ending : Ending
         Learns when the script begins. Once it has a status, nothing starts any more.
+    spares : Spares
+        Holds ranks back.
     scheduler : SchedulerUp or None
         A scheduler that runs elsewhere already.
 
@@ -53,6 +56,7 @@ class Assembly:
         settings: Settings,
         report: Reporter,
         ending: Ending,
+        spares: Spares,
         scheduler: m.SchedulerUp | None,
     ) -> None:
         self._roster = roster
@@ -60,6 +64,7 @@ class Assembly:
         self._settings = settings
         self._report = report
         self._ending = ending
+        self._spares = spares
         self.scheduler = scheduler
         self.ready = False
         self._complete = False
@@ -97,7 +102,9 @@ class Assembly:
             self._ending.changed()
             return
         for each in self._roster.waiting(host):
-            for node, starts in self._roster.start(each, self.scheduler.address):
+            for node, starts in self._roster.start(
+                each, self.scheduler.address, self._spares.holds
+            ):
                 node.channel.send(starts)
         zero = self._roster.member(self._plan.scheduler)
         client = self._roster.member(self._plan.client)
@@ -113,6 +120,7 @@ class Assembly:
                 [member for member in self._roster.members if member.complete],
                 self.scheduler,
                 zero.node.name if zero else "",
+                self._spares.nodes,
             )
             if client is not None:
                 workers = self._roster.registered

@@ -19,13 +19,15 @@ from dask_runner.errors import ConfigError, RunnerError, SignalledError
 from dask_runner.hub import messages as m
 from dask_runner.hub.activity import Activity
 from dask_runner.hub.answers import Answers
-from dask_runner.hub.assembly import Assembly
+from dask_runner.hub.assembly import NEIGHBOURS, Assembly
+from dask_runner.hub.deadline import Deadline
 from dask_runner.hub.ending import Ending, later
 from dask_runner.hub.joins import Joins
 from dask_runner.hub.logs import Logs
 from dask_runner.hub.roster import Roster
 from dask_runner.hub.scaling import Scaling
 from dask_runner.hub.shared_state import SharedState
+from dask_runner.hub.spares import Spares
 from dask_runner.hub.survival import Survival
 from dask_runner.launch import agreed
 from dask_runner.launch.signals import FOR_THE_SCRIPT
@@ -100,6 +102,7 @@ class Cluster:
             self._roster, plan.client, settings, report, ends_at, notices=notices
         )
         self._mpi_families: dict[str, Member] = {}
+        self._spares = Spares(settings.spare, world, plan, self._roster)
         scheduler = m.SchedulerUp(scheduler_address)
         self._assembly = Assembly(
             self._roster,
@@ -107,10 +110,17 @@ class Cluster:
             settings,
             report,
             self._ending,
+            self._spares,
             scheduler if plan.scheduler is None else None,
         )
         self.shared = shared = SharedState(
-            plan, settings, report, self._roster, self._assembly, self._ending
+            plan,
+            settings,
+            report,
+            self._roster,
+            self._spares,
+            self._assembly,
+            self._ending,
         )
         self.scaling = Scaling(shared)
         self.joins = Joins(shared, self.scaling)
@@ -150,7 +160,7 @@ class Cluster:
             m.Note: self._on_note,
             m.Signalled: self._on_signalled,
         }
-        later(settings.timeout, self._assembly_over)
+        Deadline(shared, self._survival)
 
     # --- nodes and their ranks come and go ----------------------------------
 
@@ -204,6 +214,7 @@ class Cluster:
             member.tell(m.Close(self._ending.status or 0))
         elif not member.join:  # its tasks are no part of this launch's MPI
             self._compare_mpi(member)
+        self._survival.joined(member)
         self._assembly.joined(node.host)
 
     def _on_told(self, node: Node, message: m.Told) -> None:
@@ -287,15 +298,13 @@ class Cluster:
     def _serves(self) -> bool:
         return self._plan.client is None
 
-    def _assembly_over(self) -> None:
-        if not self._assembly.ready and not self._over:
-            self.fail(self._assembly.what_is_missing())
-
     # --- what the ranks say -------------------------------------------------
 
     def _on_scheduler_up(self, member: Member, message: m.SchedulerUp) -> None:
         if self._has(member, self._plan.scheduler):
             self._assembly.scheduler_up(message)
+            if self._settings.min_workers is not None:
+                later(NEIGHBOURS, self._survival.choose_spares)
 
     def _has(self, member: Member, rank: int | None) -> bool:
         """Return whether a rank is the one of that number in the own launch."""
@@ -304,7 +313,7 @@ class Cluster:
     def _on_workers_up(self, member: Member, message: m.WorkersUp) -> None:
         self._roster.workers_up(member, message)
         self._survival.workers_up(member)
-        planned = len(self._plan.workers)
+        planned = len(self._plan.workers) - self._spares.ranks
         self._report.progress(planned - len(self._roster.missing), planned)
         self._assembly.advance(member.node.host)
 

@@ -330,6 +330,11 @@ class Start(Message):
 
 
 @dataclass(frozen=True)
+class Waits(Message):
+    """The rank is of a spare node: it waits, perhaps to the end, for its ``Start``."""
+
+
+@dataclass(frozen=True)
 class Ready(Message):
     """The cluster is complete, so the client may begin.
 

@@ -55,6 +55,8 @@ class State(Message):
         What is there; *memory* in bytes, 0 means no limit.
     capacity, least : int
         The workers that its ranks offer, and those with which it goes on.
+    spare : int
+        The nodes that wait to take the place of what is lost.
     age : float
         Seconds since it began.
     ends_at : float
@@ -80,6 +82,7 @@ class State(Message):
     memory: int
     capacity: int
     least: int
+    spare: int
     age: float
     ends_at: float
     address: str

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from dask_runner.hub import messages as m
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from dask_runner.wire.channel import Channel
     from dask_runner.wire.message import Message
@@ -331,7 +331,9 @@ class Roster:
         waiting = [(each, self._waiting.get(each)) for each in hosts]
         return [each for each, ranks in waiting if ranks and not _leave(ranks)]
 
-    def start(self, host: Host, address: str) -> list[tuple[Node, m.Starts]]:
+    def start(
+        self, host: Host, address: str, holds: Callable[[int], bool]
+    ) -> list[tuple[Node, m.Starts]]:
         """Take the ranks of a host that can start off the list of those that wait.
 
         Parameters
@@ -339,6 +341,8 @@ class Roster:
         host : Host
         address : str
             The scheduler's address.
+        holds : callable
+            Says of a rank of the cluster's own launch whether it must not start.
 
         Returns
         -------
@@ -348,7 +352,8 @@ class Roster:
         starting: dict[Node, list[Member]] = {}
         waiting = []
         for member in self._waiting[host]:
-            if self._knows_its_host(member):
+            held = member.node.group is self.own and holds(member.rank)
+            if not held and self._knows_its_host(member):
                 starting.setdefault(member.node, []).append(member)
             else:
                 waiting.append(member)

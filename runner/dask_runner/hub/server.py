@@ -79,7 +79,7 @@ class Hub:
         """
         settings = launch.settings
         report = Reporter(quiet=settings.quiet)
-        report.start(launch.world, settings.layout)
+        report.start(launch.world, settings.layout, settings.spare)
         cluster = Cluster(
             launch.world,
             launch.plan,

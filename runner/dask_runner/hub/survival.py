@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dask_runner.errors import AssemblyError, LostError, RunnerError
+from dask_runner.errors import AssemblyError, ConfigError, LostError, RunnerError
 from dask_runner.hub import messages as m
+from dask_runner.hub.ending import later
 from dask_runner.hub.losses import Losses, never_came
+from dask_runner.hub.spares import Vacancy
 from dask_runner.hub.workforce import Workforce
 
 if TYPE_CHECKING:
@@ -78,12 +80,17 @@ class Survival:
             self.fail(LostError(f"{name} with the scheduler was lost: {why}"))
         else:
             for member in members:
-                self._losses.add(member, why)
+                self._add_loss(member, why)
             zero = self._roster.member(scheduler)
             if zero is not None and workers:
                 zero.tell(m.WorkersLost(workers))
             for member in members:
-                self._without(member, why)
+                error = AssemblyError(
+                    f"{member.name} failed before the cluster was ready",
+                    f"all {self._roster.own.size} ranks",
+                    "correct that, or begin with fewer by --min-workers",
+                )
+                self._without(member, why, error)
 
     def _was_to_go(self, member: Member) -> bool:
         return member.node.group.left or member in self._dismissed
@@ -93,8 +100,8 @@ class Survival:
         if self._is_needed(member.node.group, member.rank):
             self.fail(_of(member, error))
         elif not self._over:
-            self._losses.add(member, error)
-            self._without(member, error)
+            self._add_loss(member, error)
+            self._without(member, error, _of(member, error))
             self._dismiss(member, error)
 
     def _dismiss(self, member: Member, error: RunnerError) -> None:
@@ -108,14 +115,19 @@ class Survival:
         rank, host = message.rank, node.name
         if self._over or not self._roster.note_absent(rank, node):
             return
-        what = message.on(host)
+        what, size = message.on(host), self._roster.own.size
+        error = never_came(message, host, size)
         if self._is_needed(node.group, rank):
-            self.fail(never_came(message, host, self._roster.own.size))
+            self.fail(error)
         elif rank < 0:
             self._shared.report.warn(f"lost {what}")
+        elif node.group is not self._roster.own:
+            self._losses.note(rank, node, f"it {message.saw}")
         else:
             self._losses.note(rank, node, f"it {message.saw}")
-            self._go_on(what)
+            self._shared.spares.note(rank, host)
+            self.look_for_spare(Vacancy(rank, what, error))
+            self._choose_when_assembled()
 
     def agent_gone(self, member: Member, message: m.AgentGone) -> None:
         """Go on without the workers of a rank, which its agent had started."""
@@ -126,12 +138,52 @@ class Survival:
             "an agent for as long as the script runs",
             "look for what ended it: the node's memory, another program",
         )
-        if self._needs_all and not member.join:
+        if self._is_needed(member.node.group, member.rank):
             self.fail(_of(member, why))
         else:
-            self._losses.add(member, why.saw)
-            self._without(member, why)
+            self._add_loss(member, why.saw)
+            self._without(member, why, _of(member, why))
             self._dismiss(member, why)
+
+    # --- spare nodes --------------------------------------------------------
+
+    def joined(self, member: Member) -> None:
+        """Note a rank that has joined; the last one decides which nodes wait."""
+        if not member.join:
+            self._shared.spares.came(member)
+            self._choose_when_assembled()
+
+    def _choose_when_assembled(self) -> None:
+        if self._roster.own.assembled:
+            self.choose_spares()
+
+    def choose_spares(self) -> None:
+        """Decide which nodes wait, if that is not known; fill what places are free."""
+        spares = self._shared.spares
+        if spares.chosen or self._over:
+            return
+        try:
+            spares.choose()
+        except ConfigError as error:
+            self.fail(error)
+            return
+        vacancies, spares.vacancies = spares.vacancies, []
+        for vacancy in vacancies:
+            self._fill(vacancy)
+        self._shared.assembly.advance()
+
+    def give_up_if_late(self, member: Member) -> None:
+        """Give up a rank whose workers are not there in time."""
+        there = self._roster.member(member.rank) is member
+        if self._over or not there or member.rank not in self._roster.missing:
+            return
+        why = AssemblyError(
+            f"its workers did not come up within {self._shared.settings.timeout:g} s",
+            "workers that start in time",
+            "look into the node's log, or give more time with --timeout",
+        )
+        self._add_loss(member, why.saw)
+        self._without(member, why, _of(member, why))
 
     # --- workers ------------------------------------------------------------
 
@@ -139,6 +191,9 @@ class Survival:
         """Note that all workers of a rank are there."""
         self._workforce.forget(member)
         self._joins.workers_up(member)
+        placed = not member.join and self._shared.spares.has_placed(member.rank)
+        if placed and self._shared.assembly.ready:
+            self._scaling.restore()
 
     def worker_down(self, member: Member, message: m.WorkerDied | m.WorkerDown) -> None:
         """Note that a worker is not there, and why."""
@@ -175,23 +230,42 @@ class Survival:
         if self._shared.assembly.ready and not self._over:
             self._workforce.look()
 
+    def _add_loss(self, member: Member, why: object) -> None:
+        waits = not member.join and self._shared.spares.waits(member.rank)
+        self._losses.add(member, why, spare=waits)
+
     # --- whether the cluster goes on ----------------------------------------
 
-    def _without(self, member: Member, why: object) -> None:
-        """Go on without a rank's workers, if there are enough left."""
+    def _without(self, member: Member, why: object, error: RunnerError) -> None:
+        """Go on without a rank's workers, or with those of a spare rank."""
         self._roster.give_up(member)
         self._workforce.forget(member)
         self._scaling.forget(member)
-        if self._needs_all and not member.join:
-            self.fail(
-                AssemblyError(
-                    f"{member.name} failed before the cluster was ready",
-                    f"all {self._roster.own.size} ranks",
-                    "correct that, or begin with fewer by --min-workers",
-                )
-            )
+        what = f"{member.name} was lost: {_saw(why)}"
+        if member.join:
+            self._go_on(what)
         else:
-            self._go_on(f"{member.name} was lost: {_saw(why)}")
+            self.look_for_spare(Vacancy(member.rank, what, error))
+
+    def look_for_spare(self, vacancy: Vacancy) -> None:
+        """Start a spare rank in a lost one's place, or go on without it."""
+        if self._shared.spares.give_up(vacancy.rank):
+            self._fill(vacancy)
+        else:
+            self._shared.assembly.advance()
+
+    def _fill(self, vacancy: Vacancy) -> None:
+        spares = self._shared.spares
+        if not spares.chosen:
+            spares.vacancies.append(vacancy)
+        elif (spare := spares.take()) is not None:
+            self._losses.replaced(vacancy.rank, spare)
+            later(self._shared.settings.timeout, self.give_up_if_late, spare)
+            self._shared.assembly.advance(spare.node.host)
+        elif self.needs_all:
+            self.fail(vacancy.error)
+        else:
+            self._go_on(vacancy.what)
 
     def _go_on(self, what: str) -> None:
         """Go on, though a rank is lost, if there are enough workers left."""
@@ -217,11 +291,14 @@ class Survival:
         """Whether the cluster cannot be without that rank."""
         if group is not self._roster.own:
             return False
-        plan = self._shared.plan
-        return rank in {plan.scheduler, plan.client} or self._needs_all
+        plan, spares = self._shared.plan, self._shared.spares
+        replaced = spares.can_replace(rank)
+        return rank in {plan.scheduler, plan.client} or (
+            self.needs_all and not replaced
+        )
 
     @property
-    def _needs_all(self) -> bool:
+    def needs_all(self) -> bool:
         """Whether the cluster cannot begin without each of its ranks."""
         fewer_will_do = self._shared.settings.min_workers is not None
         return not self._shared.assembly.ready and not fewer_will_do

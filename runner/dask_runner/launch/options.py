@@ -122,6 +122,15 @@ OPTIONS: tuple[Option, ...] = (
         verbs=_OWN,
     ),
     Option(
+        "spare",
+        "Nodes that wait without workers, to take the place of one that is lost: the "
+        "last ones without scheduler and client; with -n, ranks.",
+        0,
+        values.count,
+        "N",
+        verbs=_OWN,
+    ),
+    Option(
         "timeout",
         "Seconds for all ranks and workers to arrive.",
         60.0,

@@ -53,6 +53,11 @@ class Settings:
     def __iter__(self) -> Iterator[tuple[str, Setting]]:
         return iter(self._found.items())
 
+    @property
+    def needs_all_ranks(self) -> bool:
+        """Whether the cluster can only begin with each of its ranks."""
+        return self.min_workers is None and not self.spare
+
     def plain(self) -> dict[str, Any]:
         """Return the values without their sources."""
         return {key: setting.value for key, setting in self._found.items()}

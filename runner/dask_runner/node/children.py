@@ -111,7 +111,9 @@ class Children:
         place = self._sharing.scratch or scratch(self._snapshot).path
         self._directory = RankDirectory(place, self._launch.environ)
         if self._launch.settings.mpi_tasks:
-            mpi_world.check(self._launch.world, self._launch.plan)
+            mpi_world.check(
+                self._launch.world, self._launch.plan, self._launch.settings.spare
+            )
         if self._launch.settings.interface:
             of_interface(self._launch.settings.interface)
         siblings = []

@@ -272,9 +272,9 @@ class EarlyEnd:
         """Return whether no cluster can begin without a rank."""
         if self._launch.joins:
             return False
-        fewer_will_do = self._launch.settings.min_workers is not None
         roles = self._launch.plan.roles(rank)
-        return rank == 0 or not fewer_will_do or roles != {Role.worker}
+        needs_all = self._launch.settings.needs_all_ranks
+        return rank == 0 or needs_all or roles != {Role.worker}
 
     def _notice(self, error: RunnerError, rank: int) -> Notice:
         launch = self._launch

@@ -88,15 +88,15 @@ class LocalEnds:
         ended = Ended(await process.wait())
         if self._has_met() or not ended.status:
             self._after_they_met(rank, ended)
-        elif rank == 0 or self._settings.min_workers is None:
+        elif rank == 0 or self._settings.needs_all_ranks:
             self._before_they_met(rank, ended)
         if rank == 0:
             self._is_over(ended.shell_status)
 
     def _after_they_met(self, rank: int, ended: Ended) -> None:
         if rank:
-            fewer_will_do = self._joins or self._settings.min_workers is not None
-            if ended.status and not fewer_will_do:
+            needs_all = self._settings.needs_all_ranks and not self._joins
+            if ended.status and needs_all:
                 # The rank may have failed before it joined; the hub knows.
                 self._leave(rank, self._error(rank, ended), said=False)
         elif ended.status < 0 and -ended.status not in self.passed_on:

@@ -147,6 +147,7 @@ class Rank:
         self._signalled_at: dict[m.Signalled, float] = {}
         self._rows = self._table()
         self._started = False
+        self._is_spare = False
         self._closing = False
         self._unfit: RunnerError | None = None
         self._status: int | None = None
@@ -278,6 +279,10 @@ class Rank:
         if Role.worker in self._roles:
             self._tasks.start(self._work(start))
 
+    def _on_waits(self, message: m.Waits) -> None:
+        del message
+        self._is_spare = True
+
     async def _work(self, start: m.Start) -> None:
         contact = self.contact
         try:
@@ -388,7 +393,7 @@ class Rank:
         takes_over = self.contact.inherit()
         if self._closing:
             return 0
-        if takes_over and not self._started:
+        if takes_over and not (self._started or self._is_spare):
             self._early_end.without_rank_0()
         # One line for each node; rank 1 prints it too, as it may be on rank 0's node.
         beside_the_hub = self._world.rank == 1 and not self._launch.joins
@@ -426,6 +431,7 @@ class Rank:
             (Source.meeting, Met): self._on_met,
             (Source.meeting, Broken): self._on_broken,
             (Source.link, m.Start): self._on_start,
+            (Source.link, m.Waits): self._on_waits,
             (Source.link, m.Complete): self._children.scheduler.send,
             (Source.link, m.WorkersLost): self._children.scheduler.send,
             (Source.link, m.AskActivity): self._children.scheduler.send,
