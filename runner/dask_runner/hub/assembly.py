@@ -13,7 +13,7 @@ from dask_runner.hub.losses import ranks_in_words
 if TYPE_CHECKING:
     from dask_runner.hub.ending import Ending
     from dask_runner.hub.report import Reporter
-    from dask_runner.hub.roster import Roster
+    from dask_runner.hub.roster import Host, Roster
     from dask_runner.hub.spares import Spares
     from dask_runner.launch.plan import Plan
     from dask_runner.launch.settings import Settings
@@ -68,8 +68,7 @@ class Assembly:
         self.scheduler = scheduler
         self.ready = False
         self._complete = False
-        self._impatient = False
-        self._joined: set[str] = set()
+        self._joined: set[Host] = set()
         self._has_scheduler = asyncio.Event()
 
     def scheduler_up(self, message: m.SchedulerUp) -> None:
@@ -85,7 +84,7 @@ class Assembly:
         await self._has_scheduler.wait()
         return self.scheduler.address if self.scheduler else ""
 
-    def joined(self, host: str) -> None:
+    def joined(self, host: Host) -> None:
         """Start workers on a host that a rank has joined, once for all new ranks."""
         if not self._joined:
             asyncio.get_running_loop().call_soon(self._advance_the_joined)
@@ -94,20 +93,17 @@ class Assembly:
     def _advance_the_joined(self) -> None:
         hosts, self._joined = self._joined, set()
         # Until all ranks have arrived, a new rank only affects its own host.
-        for host in (None,) if self._roster.assembled else hosts:
+        for host in (None,) if self._roster.own.assembled else hosts:
             self.advance(host)
 
-    def advance(self, host: str | None = None) -> None:
+    def advance(self, host: Host | None = None) -> None:
         """Start what can start now, on all hosts or on one of them."""
         if self._ending.status is not None or self.scheduler is None:
             self._ending.changed()
             return
         for each in self._roster.waiting(host):
             for node, starts in self._roster.start(
-                each,
-                self.scheduler.address,
-                impatient=self._impatient,
-                holds=self._spares.holds,
+                each, self.scheduler.address, self._spares.holds
             ):
                 node.channel.send(starts)
         zero = self._roster.member(self._plan.scheduler)
@@ -136,13 +132,13 @@ class Assembly:
 
     def _wait_no_longer(self) -> None:
         """Start ranks whose node is not complete, or whose leader has not come."""
-        self._impatient = True
+        self._roster.own.impatient = True
         self.advance()
 
     def _enough(self) -> bool:
         wanted = self._settings.min_workers
         if wanted is None:
-            return self._roster.assembled and not self._roster.missing
+            return self._roster.own.assembled and not self._roster.missing
         return self._roster.registered >= int(wanted)
 
     def what_is_missing(self) -> AssemblyError:
@@ -151,7 +147,7 @@ class Assembly:
         if missing := roster.never_came():
             zero = roster.member(0)
             return AssemblyError(
-                f"{ranks_in_words(missing)} of {roster.size} did not arrive "
+                f"{ranks_in_words(missing)} of {roster.own.size} did not arrive "
                 f"within {seconds}",
                 f"all ranks, each able to reach {zero.node.name if zero else 'rank 0'}",
                 "look for errors of these tasks above; give more time with "

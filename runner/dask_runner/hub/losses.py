@@ -14,7 +14,7 @@ from dask_runner.hub.ending import later
 if TYPE_CHECKING:
     from dask_runner.hub import messages as m
     from dask_runner.hub.report import Reporter
-    from dask_runner.hub.roster import Member
+    from dask_runner.hub.roster import Group, Member, Node
 
 #: Seconds within which losses on one node, for one reason, are reported together.
 TOGETHER = 0.2
@@ -32,18 +32,18 @@ class Losses:
 
     def __init__(self, report: Reporter) -> None:
         self._report = report
-        self._lost: dict[tuple[str, str, bool], set[int]] = {}
+        self._lost: dict[tuple[Group, str, str, bool], set[int]] = {}
         self._replaced: dict[str, dict[int, int]] = {}
 
     def add(self, member: Member, why: object, *, spare: bool = False) -> None:
         """Note a lost rank and the reason; it is reported a moment later."""
-        self.note(member.rank, member.node.name, why, spare=spare)
+        self.note(member.rank, member.node, why, spare=spare)
 
-    def note(self, rank: int, node: str, why: object, *, spare: bool = False) -> None:
-        """Note a rank that was lost before it joined."""
+    def note(self, rank: int, node: Node, why: object, *, spare: bool = False) -> None:
+        """Note a rank of a node's group that was lost before it joined."""
         self._tell_later()
         # A rank may give the same reason more than once.
-        self._lost.setdefault((node, str(why), spare), set()).add(rank)
+        self._lost.setdefault((node.group, node.name, str(why), spare), set()).add(rank)
 
     def replaced(self, rank: int, spare: Member) -> None:
         """Note that a spare rank takes the place of a lost one."""
@@ -58,9 +58,10 @@ class Losses:
         """Report the losses that have not been reported yet."""
         lost, self._lost = self._lost, {}
         replaced, self._replaced = self._replaced, {}
-        for (node, why, spare), ranks in lost.items():
+        for (group, node, why, spare), ranks in lost.items():
             what = f"{'spare ' if spare else ''}{ranks_in_words([*ranks])}"
-            self._report.warn(f"lost {what} on {node}: {why}")
+            of_join = f" of join {group.join}" if group.join else ""
+            self._report.warn(f"lost {what}{of_join} on {node}: {why}")
         for node, pairs in replaced.items():
             takes = "takes the place" if len(pairs) == 1 else "take the places"
             self._report.note(

@@ -19,6 +19,59 @@ if TYPE_CHECKING:
     from dask_runner.wire.message import Message
 
 
+#: A host, as a place of one group: the ranks of another there are no concern of its.
+Host = tuple[str, str]
+
+
+@dataclass(eq=False)
+class Group:
+    """The ranks that one launch has started: the cluster's own, or a join's.
+
+    Attributes
+    ----------
+    size : int
+        The number of ranks.
+    number : int
+        0 for the cluster's own launch; of a join, its number.
+    arrived : set of int
+        The ranks that have arrived, or never will.
+    not_awaited : set of int
+        Those that may still come, and are waited for no more.
+    impatient : bool
+        Whether its ranks no longer wait for others of their host.
+    leaves, left : bool
+        Whether it is a join that is leaving, and one that has no workers any more.
+    """
+
+    size: int
+    number: int = 0
+    arrived: set[int] = field(default_factory=set)
+    not_awaited: set[int] = field(default_factory=set)
+    impatient: bool = False
+    leaves: bool = False
+    left: bool = False
+
+    @property
+    def join(self) -> str:
+        """The join's name; empty for the cluster's own launch."""
+        return f"j{self.number}" if self.number else ""
+
+    @property
+    def assembled(self) -> bool:
+        """Whether every rank has arrived."""
+        # Called for each message, so it only makes a set if it has to.
+        more = self.not_awaited
+        return len(self.arrived | more if more else self.arrived) == self.size
+
+    def may_join(self, rank: int) -> bool:
+        """Return whether this is a rank of the launch that has not arrived yet."""
+        return 0 <= rank < self.size and rank not in self.arrived
+
+    def name_of(self, rank: int) -> str:
+        """Return a rank's name in messages, without its node."""
+        return f"rank {rank} of join {self.join}" if self.join else f"rank {rank}"
+
+
 @dataclass(eq=False)
 class Node:
     """A node that is connected: a leader, and the ranks for which it plays.
@@ -30,6 +83,8 @@ class Node:
     channel : Channel
     heard : float
         The time of its last message.
+    group : Group
+        Those of its launch, to whom its ranks belong.
     members : dict of int to Member
         Its ranks.
     refused : set of int
@@ -39,8 +94,14 @@ class Node:
     name: str
     channel: Channel
     heard: float
+    group: Group
     members: dict[int, Member] = field(default_factory=dict)
     refused: set[int] = field(default_factory=set)
+
+    @property
+    def host(self) -> Host:
+        """Its host."""
+        return self.group.join, self.name
 
 
 @dataclass(eq=False)
@@ -59,13 +120,28 @@ class Member:
 
     @property
     def rank(self) -> int:
-        """The number of the rank."""
+        """The number of the rank in its launch."""
         return self.hello.rank
+
+    @property
+    def join(self) -> str:
+        """The name of its join; empty for a rank of the cluster's own launch."""
+        return self.node.group.join
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """Its place in the order of all ranks."""
+        return self.node.group.number, self.rank
+
+    @property
+    def worker(self) -> str:
+        """The name of its first worker, unless the library's user has chosen others."""
+        return f"{self.join}.{self.rank}" if self.join else str(self.rank)
 
     @property
     def name(self) -> str:
         """The rank's name in messages."""
-        return f"rank {self.rank} on {self.node.name}"
+        return f"{self.node.group.name_of(self.rank)} on {self.node.name}"
 
     def share(self, of_all: int) -> int:
         """Return what its workers have of an amount that all that it offers have."""
@@ -88,8 +164,8 @@ class Roster:
 
     Attributes
     ----------
-    size : int
-        The number of ranks in the launch.
+    own : Group
+        The ranks of the cluster's own launch.
     nodes : dict of Node
         The connected nodes, in the order in which they came.
     missing : set of int
@@ -101,14 +177,13 @@ class Roster:
     """
 
     def __init__(self, size: int, workers: Iterable[int]) -> None:
-        self.size = size
+        self.own = Group(size)
         self.nodes: dict[Node, None] = {}
-        self._members: dict[int, Member] = {}
-        self._arrived: set[int] = set()
-        self._not_awaited: set[int] = set()
-        self._first_came: set[str] = set()
-        self._on_host: dict[str, list[Member]] = {}
-        self._waiting: dict[str, list[Member]] = {}
+        self._members: dict[Member, None] = {}
+        self._own: dict[int, Member] = {}
+        self._first_came: set[Host] = set()
+        self._on_host: dict[Host, list[Member]] = {}
+        self._waiting: dict[Host, list[Member]] = {}
         self.missing = set(workers)
         self.staying: set[Node] = set()
         self.registered = 0
@@ -118,75 +193,77 @@ class Roster:
     @property
     def members(self) -> tuple[Member, ...]:
         """The ranks that have joined."""
-        return tuple(self._members.values())
+        return tuple(self._members)
+
+    def __contains__(self, member: Member) -> bool:
+        """Return whether a rank is still there."""
+        return member in self._members
 
     def member(self, rank: int | None) -> Member | None:
-        """Return a rank; None if it is not connected, or if *rank* is None."""
-        return None if rank is None else self._members.get(rank)
+        """Return a rank of the cluster's own launch.
 
-    @property
-    def assembled(self) -> bool:
-        """Whether every rank has arrived."""
-        # Called for each message, so it only makes a set if it has to.
-        came = self._arrived | self._not_awaited if self._not_awaited else self._arrived
-        return len(came) == self.size
-
-    @property
-    def arrived(self) -> frozenset[int]:
-        """The ranks that have arrived, and those that are waited for no more."""
-        return frozenset(self._arrived | self._not_awaited)
+        It is None if the rank is not connected, or if *rank* is None.
+        """
+        return None if rank is None else self._own.get(rank)
 
     def has_only_the_node_of(self, rank: int) -> bool:
         """Return whether no node but that rank's is connected."""
-        return all(rank in node.members for node in self.nodes)
-
-    def may_join(self, rank: int) -> bool:
-        """Return whether this is a rank of the launch that has not arrived yet."""
-        return 0 <= rank < self.size and rank not in self._arrived
+        return all(
+            node.group is self.own and rank in node.members for node in self.nodes
+        )
 
     def never_came(self) -> list[int]:
-        """Return the ranks that have not arrived."""
-        return sorted(set(range(self.size)) - self.arrived)
+        """Return the ranks of the cluster's own launch that have not arrived."""
+        own = self.own
+        return sorted(set(range(own.size)) - own.arrived - own.not_awaited)
 
-    def note_absent(self, rank: int, node: str) -> bool:
+    def note_absent(self, rank: int, node: Node) -> bool:
         """Note that a rank will never join; return False if it has arrived already.
 
-        *rank* is -1 for the rank with local rank 0 on that node if its number is not
-        known.
+        Parameters
+        ----------
+        rank : int
+            -1 for the rank with local rank 0 if its number is not known.
+        node : Node
+            One of its host.
         """
         if rank < 0:
-            return node not in self._first_came
-        if not self.may_join(rank):
+            return node.host not in self._first_came
+        if not node.group.may_join(rank):
             return False
-        self._arrived.add(rank)
-        self.missing.discard(rank)
+        node.group.arrived.add(rank)
+        if node.group is self.own:
+            self.missing.discard(rank)
         return True
 
     def late(self) -> list[str]:
         """Return the names of the ranks whose workers are not up."""
         return [
-            f"rank {rank}" if rank not in self._members else self._members[rank].name
+            f"rank {rank}" if rank not in self._own else self._own[rank].name
             for rank in sorted(self.missing)
         ]
 
     # --- who comes and goes -------------------------------------------------
 
-    def connect(self, hello: m.NodeHello, channel: Channel) -> Node:
-        """Add a node, which has no ranks yet."""
-        node = Node(hello.name, channel, time.monotonic())
+    def connect(self, name: str, channel: Channel, group: Group) -> Node:
+        """Add a node, which has no ranks yet; *name* is that of its host."""
+        node = Node(name, channel, time.monotonic(), group)
         self.nodes[node] = None
         return node
 
     def add(self, node: Node, hello: m.Hello) -> Member:
         """Add a rank to a node."""
         member = Member(node, hello)
-        self._members[member.rank] = node.members[member.rank] = member
-        self._arrived.add(member.rank)
+        node.members[member.rank] = member
+        self._members[member] = None
+        if node.group is self.own:
+            self._own[member.rank] = member
+        node.group.arrived.add(member.rank)
         if hello.local_rank == 0:
-            self._first_came.add(node.name)
+            self._first_came.add(node.host)
         self.staying.add(node)
-        self._on_host.setdefault(node.name, []).append(member)
-        self._waiting.setdefault(node.name, []).append(member)
+        self._on_host.setdefault(node.host, []).append(member)
+        self._waiting.setdefault(node.host, []).append(member)
         return member
 
     def disconnect(self, node: Node) -> None:
@@ -197,23 +274,29 @@ class Roster:
     def remove(self, member: Member) -> None:
         """Remove a rank and its workers."""
         node = member.node
-        del self._members[member.rank], node.members[member.rank]
+        del self._members[member], node.members[member.rank]
+        if node.group is self.own:
+            del self._own[member.rank]
         if not node.members:
             self.staying.discard(node)
-        self._on_host[node.name].remove(member)
-        if member in (waiting := self._waiting[node.name]):
+        self._on_host[node.host].remove(member)
+        if member in (waiting := self._waiting[node.host]):
             waiting.remove(member)
         self._forget_workers(member)
 
     def stop_waiting_for(self, rank: int) -> None:
         """Wait no more for a rank, which has left a notice; it may still join."""
-        self._not_awaited.add(rank)
+        self.own.not_awaited.add(rank)
         self.missing.discard(rank)
 
     def give_up(self, member: Member) -> None:
         """Remove the workers of a rank, and expect no more of them."""
-        self.missing.discard(member.rank)
+        self._is_complete(member)
         self._forget_workers(member)
+
+    def _is_complete(self, member: Member) -> None:
+        if member.node.group is self.own:
+            self.missing.discard(member.rank)
 
     def _forget_workers(self, member: Member) -> None:
         self.registered -= len(member.workers)
@@ -234,7 +317,7 @@ class Roster:
     def workers_up(self, member: Member, message: m.WorkersUp) -> None:
         """Note that a rank's workers are up."""
         self.registered += len(message.names) - len(member.workers)
-        self.missing.discard(member.rank)
+        self._is_complete(member)
         member.workers = member.offers = tuple(message.names)
         member.again = message.again
         member.complete = True
@@ -242,30 +325,24 @@ class Roster:
 
     # --- who waits for its start --------------------------------------------
 
-    def waiting(self, host: str | None = None) -> list[str]:
+    def waiting(self, host: Host | None = None) -> list[Host]:
         """Return the hosts with ranks that have not been started, or only *host*."""
         hosts = list(self._waiting) if host is None else [host]
-        return [each for each in hosts if self._waiting.get(each)]
+        waiting = [(each, self._waiting.get(each)) for each in hosts]
+        return [each for each, ranks in waiting if ranks and not _leave(ranks)]
 
     def start(
-        self,
-        host: str,
-        address: str,
-        *,
-        impatient: bool,
-        holds: Callable[[int], bool],
+        self, host: Host, address: str, holds: Callable[[int], bool]
     ) -> list[tuple[Node, m.Starts]]:
         """Take the ranks of a host that can start off the list of those that wait.
 
         Parameters
         ----------
-        host : str
+        host : Host
         address : str
             The scheduler's address.
-        impatient : bool
-            Whether ranks no longer wait for others of their host.
         holds : callable
-            Says of a rank whether it must not start.
+            Says of a rank of the cluster's own launch whether it must not start.
 
         Returns
         -------
@@ -275,8 +352,8 @@ class Roster:
         starting: dict[Node, list[Member]] = {}
         waiting = []
         for member in self._waiting[host]:
-            able = self._knows_its_host(member, impatient=impatient)
-            if able and not holds(member.rank):
+            held = member.node.group is self.own and holds(member.rank)
+            if not held and self._knows_its_host(member):
                 starting.setdefault(member.node, []).append(member)
             else:
                 waiting.append(member)
@@ -300,17 +377,23 @@ class Roster:
             for node, members in starting.items()
         ]
 
-    def _knows_its_host(self, member: Member, *, impatient: bool) -> bool:
+    def _knows_its_host(self, member: Member) -> bool:
         """Return whether a rank can start without others of its host."""
         hello, node = member.hello, member.node
-        if self.assembled:
+        if node.group.assembled:
             return True
         if not hello.local_size:
-            return False
+            # Only a join goes on without its other ranks where it cannot know.
+            return node.group is not self.own and node.group.impatient
         # It may share the agent of the first rank, which has to be there for that.
-        alone = hello.local_rank > 0 and node.name not in self._first_came
-        unsure = hello.asks and len(self._on_host[node.name]) < hello.local_size
-        return impatient or not (alone or unsure)
+        alone = hello.local_rank > 0 and node.host not in self._first_came
+        unsure = hello.asks and len(self._on_host[node.host]) < hello.local_size
+        return node.group.impatient or not (alone or unsure)
+
+
+def _leave(here: list[Member]) -> bool:
+    """Return whether these ranks of a host leave."""
+    return here[0].node.group.leaves
 
 
 def _are_all(here: list[Member], one: Member) -> bool:

@@ -217,7 +217,7 @@ def spread(
     own = Counter({member: len(member.workers) for member in left})
     chosen: dict[Member, list[str]] = {}
     while number > 0 and left:
-        member = min(left, key=lambda one: (busy[one.node.name], own[one], one.rank))
+        member = min(left, key=lambda one: (busy[one.node.name], own[one], one.order))
         chosen.setdefault(member, []).append(left[member].pop(0))
         busy[member.node.name] += 1
         own[member] += 1

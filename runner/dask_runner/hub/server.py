@@ -17,7 +17,7 @@ from dask_runner.hub.listener import Door
 from dask_runner.hub.naming import Naming, be_named
 from dask_runner.hub.pings import between_pings
 from dask_runner.hub.report import Reporter
-from dask_runner.hub.requests import Request
+from dask_runner.hub.requests import AskJoin, Request
 from dask_runner.launch import agreed
 from dask_runner.launch.walltime import end_time
 from dask_runner.meeting import tls
@@ -175,15 +175,17 @@ class Hub:
         except ProtocolError as error:
             self._refuse(address, str(error))
             return
-        if isinstance(first, Request):
+        if isinstance(first, AskJoin):
+            if (node := await self.cluster.answers.admit(channel, first)) is not None:
+                await self._stay_with(channel, node)
+        elif isinstance(first, Request):
             await self.cluster.answers.answer(channel, first)
         elif isinstance(first, m.NodeHello):
-            await self._stay_with(channel, first)
+            await self._stay_with(channel, self.cluster.connect(first, channel))
         else:
             self._refuse(address, f"{first} where Hello was due")
 
-    async def _stay_with(self, channel: Channel, hello: m.NodeHello) -> None:
-        node = self.cluster.connect(hello, channel)
+    async def _stay_with(self, channel: Channel, node: Node) -> None:
         why = "no connection any more"
         try:
             while (message := await channel.receive()) is not None:

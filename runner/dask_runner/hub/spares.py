@@ -111,7 +111,7 @@ class Spares:
         spare = free[-self.number :]
         ranks = [rank for name in spare for rank in nodes[name]]
         enough = len(spare) == self.number and set(self._plan.workers).difference(ranks)
-        if len(self._nodes) == self._roster.size and not enough:
+        if len(self._nodes) == self._roster.own.size and not enough:
             working = {self._nodes[rank] for rank in self._plan.workers}
             raise _too_few(self.number, len(nodes), len(free), len(working))
         self.chosen, self._spare_nodes = True, frozenset(spare)

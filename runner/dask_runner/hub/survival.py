@@ -12,7 +12,8 @@ from dask_runner.hub.spares import Vacancy
 from dask_runner.hub.workforce import Workforce
 
 if TYPE_CHECKING:
-    from dask_runner.hub.roster import Member, Node
+    from dask_runner.hub.joins import Joins
+    from dask_runner.hub.roster import Group, Member, Node
     from dask_runner.hub.scaling import Scaling
     from dask_runner.hub.shared_state import SharedState
 
@@ -25,10 +26,14 @@ class Survival:
     shared : SharedState
     scaling : Scaling
         Starts workers again that were retired.
+    joins : Joins
+        Dismisses ranks of joins.
     """
 
-    def __init__(self, shared: SharedState, scaling: Scaling) -> None:
+    def __init__(self, shared: SharedState, scaling: Scaling, joins: Joins) -> None:
         self._scaling = scaling
+        self._joins = joins
+        self._dismissed: set[Member] = set()
         self._shared = shared
         self._roster = shared.roster
         self._losses = Losses(shared.report)
@@ -43,12 +48,14 @@ class Survival:
         self._roster.disconnect(node)
         self._shared.ending.changed()
         self._lose(members, workers, why)
+        self._joins.changed(node.group)
 
     def lost_rank(self, member: Member, why: str) -> None:
         """Act on the loss of one rank of a node."""
         workers = self._remove([member])
         self._shared.ending.changed()
         self._lose([member], workers, why)
+        self._joins.changed(member.node.group)
 
     def _remove(self, members: list[Member]) -> list[str]:
         """Remove ranks from the roster; return the names of their workers."""
@@ -60,9 +67,10 @@ class Survival:
         return workers
 
     def _lose(self, members: list[Member], workers: list[str], why: str) -> None:
-        if self._over:
+        members = [one for one in members if not self._was_to_go(one)]
+        if self._over or not members:
             return
-        ranks = {member.rank: member for member in members}
+        ranks = {one.rank: one for one in members if not one.join}
         client, scheduler = self._shared.plan.client, self._shared.plan.scheduler
         if client in ranks:
             name = ranks[client].name
@@ -79,31 +87,44 @@ class Survival:
             for member in members:
                 error = AssemblyError(
                     f"{member.name} failed before the cluster was ready",
-                    f"all {self._roster.size} ranks",
+                    f"all {self._roster.own.size} ranks",
                     "correct that, or begin with fewer by --min-workers",
                 )
                 self._without(member, why, error)
 
+    def _was_to_go(self, member: Member) -> bool:
+        return member.node.group.left or member in self._dismissed
+
     def failed(self, member: Member, error: RunnerError) -> None:
         """Act on a rank that cannot do its part."""
-        if self._is_needed(member.rank):
+        if self._is_needed(member.node.group, member.rank):
             self.fail(_of(member, error))
         elif not self._over:
             self._add_loss(member, error)
             self._without(member, error, _of(member, error))
+            self._dismiss(member, error)
+
+    def _dismiss(self, member: Member, error: RunnerError) -> None:
+        """Have a rank of a join end, with the status of its error."""
+        if member.join:
+            self._dismissed.add(member)
+            self._joins.failed(member, error)
 
     def absent(self, node: Node, message: m.Absent) -> None:
         """Act on the loss of a rank that never joined, which a node of its host saw."""
         rank, host = message.rank, node.name
-        if self._over or not self._roster.note_absent(rank, host):
+        if self._over or not self._roster.note_absent(rank, node):
             return
-        what, error = message.on(host), never_came(message, host, self._roster.size)
-        if self._is_needed(rank):
+        what, size = message.on(host), self._roster.own.size
+        error = never_came(message, host, size)
+        if self._is_needed(node.group, rank):
             self.fail(error)
         elif rank < 0:
             self._shared.report.warn(f"lost {what}")
+        elif node.group is not self._roster.own:
+            self._losses.note(rank, node, f"it {message.saw}")
         else:
-            self._losses.note(rank, host, f"it {message.saw}")
+            self._losses.note(rank, node, f"it {message.saw}")
             self._shared.spares.note(rank, host)
             self.look_for_spare(Vacancy(rank, what, error))
             self._choose_when_assembled()
@@ -117,21 +138,23 @@ class Survival:
             "an agent for as long as the script runs",
             "look for what ended it: the node's memory, another program",
         )
-        if self.needs_all and not self._shared.spares.can_replace(member.rank):
+        if self._is_needed(member.node.group, member.rank):
             self.fail(_of(member, why))
         else:
             self._add_loss(member, why.saw)
             self._without(member, why, _of(member, why))
+            self._dismiss(member, why)
 
     # --- spare nodes --------------------------------------------------------
 
     def joined(self, member: Member) -> None:
         """Note a rank that has joined; the last one decides which nodes wait."""
-        self._shared.spares.came(member)
-        self._choose_when_assembled()
+        if not member.join:
+            self._shared.spares.came(member)
+            self._choose_when_assembled()
 
     def _choose_when_assembled(self) -> None:
-        if self._roster.assembled:
+        if self._roster.own.assembled:
             self.choose_spares()
 
     def choose_spares(self) -> None:
@@ -167,7 +190,9 @@ class Survival:
     def workers_up(self, member: Member) -> None:
         """Note that all workers of a rank are there."""
         self._workforce.forget(member)
-        if self._shared.assembly.ready and self._shared.spares.has_placed(member.rank):
+        self._joins.workers_up(member)
+        placed = not member.join and self._shared.spares.has_placed(member.rank)
+        if placed and self._shared.assembly.ready:
             self._scaling.restore()
 
     def worker_down(self, member: Member, message: m.WorkerDied | m.WorkerDown) -> None:
@@ -185,6 +210,7 @@ class Survival:
         self._workforce.left(member, message.name)
         self._scaling.left(message.name)
         self._look_for_workers()
+        self._joins.changed(member.node.group)
 
     def worker_up(self, member: Member, message: m.WorkerUp) -> None:
         """Note that a worker that was retired has been started again."""
@@ -205,7 +231,7 @@ class Survival:
             self._workforce.look()
 
     def _add_loss(self, member: Member, why: object) -> None:
-        waits = self._shared.spares.waits(member.rank)
+        waits = not member.join and self._shared.spares.waits(member.rank)
         self._losses.add(member, why, spare=waits)
 
     # --- whether the cluster goes on ----------------------------------------
@@ -216,7 +242,10 @@ class Survival:
         self._workforce.forget(member)
         self._scaling.forget(member)
         what = f"{member.name} was lost: {_saw(why)}"
-        self.look_for_spare(Vacancy(member.rank, what, error))
+        if member.join:
+            self._go_on(what)
+        else:
+            self.look_for_spare(Vacancy(member.rank, what, error))
 
     def look_for_spare(self, vacancy: Vacancy) -> None:
         """Start a spare rank in a lost one's place, or go on without it."""
@@ -232,7 +261,7 @@ class Survival:
         elif (spare := spares.take()) is not None:
             self._losses.replaced(vacancy.rank, spare)
             later(self._shared.settings.timeout, self.give_up_if_late, spare)
-            self._shared.assembly.advance(spare.node.name)
+            self._shared.assembly.advance(spare.node.host)
         elif self.needs_all:
             self.fail(vacancy.error)
         else:
@@ -258,8 +287,10 @@ class Survival:
             assembly.advance()
             self._look_for_workers()
 
-    def _is_needed(self, rank: int) -> bool:
+    def _is_needed(self, group: Group, rank: int) -> bool:
         """Whether the cluster cannot be without that rank."""
+        if group is not self._roster.own:
+            return False
         plan, spares = self._shared.plan, self._shared.spares
         replaced = spares.can_replace(rank)
         return rank in {plan.scheduler, plan.client} or (

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 PREFIX = "DASK_RUNNER__"
 
+#: The verbs that start ranks, and those of a cluster of their own.
+VERBS = ("run", "serve", "join")
+_OWN = ("run", "serve")
+
 #: Whose value of an option counts, if the ranks of a launch are given several: that of
 #: rank 0, alone; that of each rank, for itself; or all have to have the same.
 FIRST, EACH, ALL = "the first", "each", "all"
@@ -42,8 +46,8 @@ class Option:
         A short form, such as "-n".
     multiple : bool
         Whether it may be given several times.
-    verb : str
-        The one verb that has it; empty for all that start ranks.
+    verbs : tuple of str
+        The verbs that have it.
     ranks : str
         Whose value counts: ``FIRST``, ``EACH`` or ``ALL``.
     """
@@ -55,7 +59,7 @@ class Option:
     metavar: str = "TEXT"
     short: str = ""
     multiple: bool = False
-    verb: str = ""
+    verbs: tuple[str, ...] = VERBS
     ranks: str = FIRST
 
     @property
@@ -96,6 +100,7 @@ OPTIONS: tuple[Option, ...] = (
         None,
         values.cluster_name,
         "NAME",
+        verbs=_OWN,
     ),
     Option(
         "layout",
@@ -104,6 +109,7 @@ OPTIONS: tuple[Option, ...] = (
         "shared",
         values.choice(*LAYOUTS),
         "|".join(LAYOUTS),
+        verbs=_OWN,
         ranks=ALL,
     ),
     Option(
@@ -113,6 +119,7 @@ OPTIONS: tuple[Option, ...] = (
         None,
         values.positive,
         "N",
+        verbs=_OWN,
     ),
     Option(
         "spare",
@@ -121,6 +128,7 @@ OPTIONS: tuple[Option, ...] = (
         0,
         values.count,
         "N",
+        verbs=_OWN,
     ),
     Option(
         "timeout",
@@ -131,7 +139,8 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "grace",
-        "Seconds that the script has to end itself after SIGTERM or SIGINT.",
+        "Seconds that the script has to end itself after SIGTERM or SIGINT, and the "
+        "workers of a join to finish what they compute.",
         5.0,
         values.seconds,
         "SECONDS",
@@ -139,7 +148,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "stop-before",
         "Send the script SIGTERM this many seconds before the job's time limit; a "
-        "cluster without a script ends then (default for that: 10).",
+        "cluster without a script ends then (default for that: 10), and a join leaves "
+        "(default for that: 60).",
         None,
         values.seconds,
         "SECONDS",
@@ -150,7 +160,7 @@ OPTIONS: tuple[Option, ...] = (
         None,
         values.seconds,
         "SECONDS",
-        verb="serve",
+        verbs=("serve",),
     ),
     Option(
         "no-client-timeout",
@@ -158,7 +168,7 @@ OPTIONS: tuple[Option, ...] = (
         None,
         values.seconds,
         "SECONDS",
-        verb="serve",
+        verbs=("serve",),
     ),
     Option(
         "silence",
@@ -174,6 +184,7 @@ OPTIONS: tuple[Option, ...] = (
         "tls",
         values.choice(*SECURITY),
         "|".join(SECURITY),
+        verbs=_OWN,
         ranks=ALL,
     ),
     Option(
@@ -182,7 +193,7 @@ OPTIONS: tuple[Option, ...] = (
         None,
         str,
         "FILE.html",
-        verb="run",
+        verbs=("run",),
     ),
     Option("quiet", "Print errors only.", False, values.flag, "", ranks=EACH),
     Option(
@@ -259,6 +270,7 @@ OPTIONS: tuple[Option, ...] = (
         None,
         str,
         "NAME",
+        verbs=_OWN,
         ranks=ALL,
     ),
     Option(
@@ -294,6 +306,7 @@ OPTIONS: tuple[Option, ...] = (
         None,
         values.address,
         "HOST:PORT",
+        verbs=_OWN,
     ),
     Option(
         "dashboard",
@@ -301,6 +314,7 @@ OPTIONS: tuple[Option, ...] = (
         True,
         values.flag,
         "",
+        verbs=_OWN,
     ),
     Option(
         "scheduler-file",
@@ -309,6 +323,7 @@ OPTIONS: tuple[Option, ...] = (
         None,
         str,
         "FILE",
+        verbs=_OWN,
     ),
 )
 

@@ -91,6 +91,11 @@ def make_plan(size: int, layout: str, *, serves: bool = False) -> Plan:
     return Plan(0, chosen.client, tuple(range(chosen.first_worker, size)))
 
 
+def join_plan(size: int) -> Plan:
+    """Return the roles of *size* ranks that join a running cluster: all work."""
+    return Plan(None, None, tuple(range(size)))
+
+
 def check_spare(plan: Plan, size: int, spare: int, *, on_one_node: bool) -> None:
     """Refuse more spare nodes than *size* ranks can have.
 

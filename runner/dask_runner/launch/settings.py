@@ -143,6 +143,15 @@ def configured(environ: Mapping[str, str]) -> dict[str, Setting]:
     return found
 
 
+def of_verb(verb: str, found: Mapping[str, Setting]) -> dict[str, Setting]:
+    """Return the configured values without those of options that a verb lacks."""
+    return {
+        key: setting
+        for key, setting in found.items()
+        if key not in BY_KEY or verb in BY_KEY[key].verbs
+    }
+
+
 def for_jobs(environ: Mapping[str, str]) -> Mapping[str, Any]:
     """Return what Dask's configuration has below ``runner.job``, variables too.
 

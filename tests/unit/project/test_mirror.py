@@ -37,6 +37,8 @@ FILES = sorted(
 ELSEWHERE = {
     "attach/attachment": "local/test_attach.py",
     "attach/clusters": "local/test_serve.py",
+    "meeting/by_name": "local/test_join.py",
+    "node/join_contact": "local/test_join.py",
     "batch/options": "unit/batch/test_variables.py",
     "batch/systems": "unit/batch/test_job_script.py",
     "cli/check": "local/test_check.py",
