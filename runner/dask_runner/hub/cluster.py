@@ -37,8 +37,8 @@ from dask_runner.wire.message import Message, ProtocolError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from dask_runner.hub.members import Member, Node
     from dask_runner.hub.report import Reporter
-    from dask_runner.hub.roster import Member, Node
     from dask_runner.launch.plan import Plan
     from dask_runner.launch.settings import Settings
     from dask_runner.launch.world import World

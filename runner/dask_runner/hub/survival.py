@@ -13,7 +13,7 @@ from dask_runner.hub.workforce import Workforce
 
 if TYPE_CHECKING:
     from dask_runner.hub.joins import Joins
-    from dask_runner.hub.roster import Group, Member, Node
+    from dask_runner.hub.members import Group, Member, Node
     from dask_runner.hub.scaling import Scaling
     from dask_runner.hub.shared_state import SharedState
 

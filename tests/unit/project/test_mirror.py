@@ -52,6 +52,7 @@ ELSEWHERE = {
     "cli/run": "local/test_command.py",
     "errors": "unit/project/test_ways_out.py",
     "hub/ask": "local/hub/test_answers.py",
+    "hub/members": "unit/hub/test_roster.py",
     "hub/messages": "unit/wire/test_message.py",
     "hub/shared_state": "unit/hub/test_cluster.py",
     "hub/requests": "local/hub/test_answers.py",
