@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
     from dask_runner.errors import RunnerError
-    from dask_runner.hub.roster import Node
+    from dask_runner.hub.members import Node
 
 PATIENCE = 5.0
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dask_runner.hub.activity import Activity
     from dask_runner.hub.joins import Joins
     from dask_runner.hub.logs import Logs
-    from dask_runner.hub.roster import Node
+    from dask_runner.hub.members import Node
     from dask_runner.hub.scaling import Scaling
     from dask_runner.hub.shared_state import SharedState
     from dask_runner.wire.channel import Channel

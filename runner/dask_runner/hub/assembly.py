@@ -12,8 +12,9 @@ from dask_runner.hub.losses import ranks_in_words
 
 if TYPE_CHECKING:
     from dask_runner.hub.ending import Ending
+    from dask_runner.hub.members import Host
     from dask_runner.hub.report import Reporter
-    from dask_runner.hub.roster import Host, Roster
+    from dask_runner.hub.roster import Roster
     from dask_runner.hub.spares import Spares
     from dask_runner.launch.plan import Plan
     from dask_runner.launch.settings import Settings

@@ -16,12 +16,12 @@ from dask_runner.errors import ConfigError, RunnerError, UnavailableError
 from dask_runner.hub import messages as m
 from dask_runner.hub.assembly import NEIGHBOURS
 from dask_runner.hub.ending import STOP_SECONDS, later
-from dask_runner.hub.roster import Group
+from dask_runner.hub.members import Group
 from dask_runner.launch.signals import FOR_THE_SCRIPT
 
 if TYPE_CHECKING:
+    from dask_runner.hub.members import Member, Node
     from dask_runner.hub.requests import AskJoin
-    from dask_runner.hub.roster import Member, Node
     from dask_runner.hub.scaling import Scaling
     from dask_runner.hub.shared_state import SharedState
     from dask_runner.wire.channel import Channel

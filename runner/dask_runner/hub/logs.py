@@ -18,7 +18,7 @@ from dask_runner.hub import requests as r
 from dask_runner.hub.pings import OUTSIDE_PING_SECONDS
 
 if TYPE_CHECKING:
-    from dask_runner.hub.roster import Member
+    from dask_runner.hub.members import Member
     from dask_runner.hub.shared_state import SharedState
     from dask_runner.wire.channel import Channel
 

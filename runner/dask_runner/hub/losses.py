@@ -13,8 +13,8 @@ from dask_runner.hub.ending import later
 
 if TYPE_CHECKING:
     from dask_runner.hub import messages as m
+    from dask_runner.hub.members import Group, Member, Node
     from dask_runner.hub.report import Reporter
-    from dask_runner.hub.roster import Group, Member, Node
 
 #: Seconds within which losses on one node, for one reason, are reported together.
 TOGETHER = 0.2

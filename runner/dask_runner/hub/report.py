@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dask_runner.errors import RunnerError
+    from dask_runner.hub.members import Member
     from dask_runner.hub.messages import SchedulerUp
-    from dask_runner.hub.roster import Member
     from dask_runner.launch.world import World
 
 NAME = "dask-runner"

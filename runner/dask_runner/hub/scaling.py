@@ -16,7 +16,7 @@ from dask_runner.hub import messages as m
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from dask_runner.hub.roster import Member
+    from dask_runner.hub.members import Member
     from dask_runner.hub.shared_state import SharedState
 
 

@@ -28,7 +28,7 @@ from dask_runner.wire import mutual_tls
 from dask_runner.wire.message import ProtocolError
 
 if TYPE_CHECKING:
-    from dask_runner.hub.roster import Node
+    from dask_runner.hub.members import Node
     from dask_runner.launch.launch import Launch
     from dask_runner.meeting.notice import Notices
     from dask_runner.wire.channel import Channel

@@ -15,7 +15,8 @@ from dask_runner.errors import ConfigError, RunnerError
 from dask_runner.hub import messages as m
 
 if TYPE_CHECKING:
-    from dask_runner.hub.roster import Member, Roster
+    from dask_runner.hub.members import Member
+    from dask_runner.hub.roster import Roster
     from dask_runner.launch.plan import Plan
     from dask_runner.launch.world import World
 

@@ -15,7 +15,8 @@ from dask_runner.hub import messages as m
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dask_runner.hub.roster import Member, Roster
+    from dask_runner.hub.members import Member
+    from dask_runner.hub.roster import Roster
 
 
 class Workforce:

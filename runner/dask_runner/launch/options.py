@@ -1,6 +1,6 @@
 """Every option, declared once: its name, default, meaning and valid values.
 
-:mod:`dask_runner.launch.settings` finds the values.
+:mod:`dask_runner.launch.settings` finds the values. It is long because it is one table.
 """
 
 from __future__ import annotations

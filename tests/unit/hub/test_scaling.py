@@ -9,7 +9,7 @@ import pytest
 
 from dask_runner.errors import ConfigError, UnavailableError
 from dask_runner.hub import messages as m
-from dask_runner.hub.roster import Group, Member, Node
+from dask_runner.hub.members import Group, Member, Node
 from dask_runner.hub.scaling import spread
 from tests.unit.stage import UP, Stage, all_leave, playing, ready, workers
 
