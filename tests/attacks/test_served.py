@@ -33,7 +33,9 @@ requests = [b'["AskState", {"version": 1}]', b'["AskDashboard", {"version": 1}]'
             b'["AskScale", {"version": 1, "workers": 1, "nearest": true}]',
             b'["Attend", {"version": 1}]',
             b'["AskLogs", {"version": 1, "of": "", "follows": false}]',
-            b'["AskStop", {"version": 1, "by": "me"}]']
+            b'["AskStop", {"version": 1, "by": "me"}]',
+            b'["AskJoin", {"version": 1, "node": "c9", "key": "k", "size": 1, '
+            b'"job": "", "grace": 5.0, "leaves_in": -1.0}]']
 
 def file(text):
     held = os.memfd_create("held")
@@ -57,7 +59,7 @@ for request in requests:
             except OSError:
                 pass
         print(way, b"State" in told or b"Stopping" in told or b"Connected" in told
-              or b"WillScale" in told or b"LogText" in told)
+              or b"WillScale" in told or b"LogText" in told or b"Joined" in told)
 """
 
 #: Reads a file and lists its directory.
@@ -97,8 +99,8 @@ def path_of(run: Run) -> Path:
 
 
 @pytest.mark.attack(
-    "asks your cluster's hub for its state, dashboard or logs, for fewer workers or "
-    "its end, without its key",
+    "asks your cluster's hub for its state, dashboard or logs, for fewer workers, to "
+    "join it or to end it, without its key",
     "no answer, and the cluster goes on",
 )
 def test_only_the_owner_asks_the_hub(served: Run) -> None:
@@ -109,7 +111,7 @@ def test_only_the_owner_asks_the_hub(served: Run) -> None:
     assert done.returncode == 0, done.stderr
     assert (
         done.stdout.split("\n")[:-1]
-        == [f"{way} False" for way in ("no TLS", "no key", "another key")] * 6
+        == [f"{way} False" for way in ("no TLS", "no key", "another key")] * 7
     )
     assert "stopped by" not in served.stderr
 
@@ -206,6 +208,45 @@ def test_another_account_of_the_login_node_neither_sees_nor_stops(jobs: Jobs) ->
     ended = jobs.start("apptainer", "run", SIF, "stop", "lab")
     assert ended.running.wait().returncode == 0
     assert job.wait().returncode == 0
+
+
+@pytest.mark.attack(
+    "joins your cluster with `dask-runner join`, for your tasks to run as another user",
+    "an error: it reads no record, and so it has no key",
+)
+def test_another_account_does_not_join(jobs: Jobs) -> None:
+    job = jobs.srun("-N1 -n1", "serve", "--name", "lab")
+    job.wait_for("ready after")
+    home = jobs.shell("sh", "-c", "echo $HOME").strip()
+    line = ["apptainer", "exec", "--bind", home, SIF, "sh", "-c"]
+    line.append(f"HOME={home} dask-runner join lab")
+    done = jobs.cluster.run(line, user="other", timeout=60, cwd="/")
+    assert done.returncode == 78, done
+    assert re.search("cannot be read: .*Permission denied", done.stderr), done
+    assert "join j1" not in job.running.stderr
+    ended = jobs.start("apptainer", "run", SIF, "stop", "lab")
+    assert ended.running.wait().returncode == 0
+    assert job.wait().returncode == 0
+
+
+@pytest.mark.attack(
+    "lays a record of its own cluster into your `~/.dask-runner`, where others can "
+    "write there, for your `dask-runner join` to run its tasks as you",
+    "an error: no record in such a directory is believed, and no worker starts",
+)
+def test_nobody_elses_cluster_is_joined(shared: Path) -> None:
+    directory = shared / ".dask-runner"
+    directory.mkdir()
+    directory.chmod(0o777)
+    code = "open(sys.argv[1], 'w').write(sys.argv[2]); os.chmod(sys.argv[1], 0o600)"
+    done = attack(code, directory / "cluster-lab.json", NAMED.dump())
+    assert done.returncode == 0, done.stderr
+
+    with Run((str(DASK_RUNNER), "join", "lab"), env={"HOME": str(shared)}) as run:
+        ended = run.wait()
+
+    assert ended.status == 78
+    assert "the directory of running clusters cannot be read" in ended.stderr
 
 
 @pytest.mark.attack(

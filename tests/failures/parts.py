@@ -37,7 +37,8 @@ class Process:
 #: started has its module there; one that is forked says its name.
 PARTS = {
     "scheduler": r"^dask-scheduler |-m dask_runner\.programs\.scheduler",
-    "agent": r"^dask-agent |-m dask_runner\.programs\.agent",
+    # Its forks keep its command line.
+    "agent": r"^dask-agent |^python\S* .*-m dask_runner\.programs\.agent",
     "client": r"^dask-client |-m dask_runner\.programs\.(client|attached)",
     "top": r"python\S* (-\S+ )*(-m dask_runner |\S*/dask-runner )"
     r"|-m dask_runner\.library\.top",

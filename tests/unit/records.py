@@ -31,6 +31,7 @@ STATE = State(
     memory=2**30,
     capacity=4,
     least=1,
+    spare=0,
     age=7200.0,
     ends_at=0.0,
     address="tls://10.1.0.1:8786",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from dask_runner.hub import messages as m
 from dask_runner.hub.cluster import Cluster as State
 from dask_runner.hub.report import Reporter
+from dask_runner.hub.requests import AskJoin
 from dask_runner.launch import plan
 from dask_runner.launch.settings import settle
 from dask_runner.launch.world import World
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
     from dask_runner.errors import RunnerError
-    from dask_runner.hub.roster import Node
+    from dask_runner.hub.members import Node
 
 PATIENCE = 5.0
 
@@ -65,8 +66,12 @@ class Line:
         if self._node is not None:
             self._state.hear(self._node, message)
             return
+        hubs: Any = _HubsEnd(self._received)
+        if isinstance(message, AskJoin):
+            self._node = self._state.joins.admit(message, hubs)
+            return
         assert isinstance(message, m.NodeHello)
-        self._node = self._state.connect(message, _HubsEnd(self._received))  # type: ignore[arg-type]
+        self._node = self._state.connect(message, hubs)
 
     async def receive(self) -> Message | None:
         return await self._received.get()

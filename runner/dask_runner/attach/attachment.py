@@ -138,8 +138,8 @@ class Attachment:
             # Where only the connection was lost, the hub answers again.
             await asyncio.sleep(LOOK)
 
-    async def stop(self, patience: float) -> None:
-        """End the cluster, and wait until its ranks have left.
+    async def stop(self, patience: float, join: str = "") -> None:
+        """End the cluster, or one join of it, and wait until its ranks have left.
 
         Raises
         ------
@@ -149,7 +149,7 @@ class Attachment:
             If it has not ended after so many seconds.
         """
         try:
-            async with asking(self.named.record, AskStop(_asker())) as channel:
+            async with asking(self.named.record, AskStop(_asker(), join)) as channel:
                 await answer(channel, Stopping)
                 async with asyncio.timeout(patience):
                     # The hub closes it when all ranks have left.
@@ -158,7 +158,8 @@ class Attachment:
             raise self._silent(why) from None
         except TimeoutError:
             raise AssemblyError(
-                f"the cluster {self.entry.name!r} has been told to end, and has not "
+                f"{f'join {join} of ' if join else ''}the cluster "
+                f"{self.entry.name!r} has been told to end, and has not "
                 f"within {patience:g} s",
                 "the end of all its ranks",
                 "see whether it is still there with dask-runner list",

@@ -70,7 +70,7 @@ def run(invocation: Invocation, /, **given: Any) -> NoReturn:
     Every option is also a key of Dask's configuration under "runner:", and a
     variable such as DASK_RUNNER__TIMEOUT.
     """
-    play_a_rank(lambda: find_program(invocation), invocation, given)
+    play_a_rank(lambda: find_program(invocation), invocation, given, "run")
 
 
 @cli.command(cls=ServeCommand)
@@ -83,7 +83,23 @@ def serve(invocation: Invocation, /, **given: Any) -> NoReturn:
     you say, and before its job does. Every option is also a key of Dask's configuration
     under "runner:", and a variable such as DASK_RUNNER__NAME.
     """
-    play_a_rank(lambda: None, invocation, given)
+    play_a_rank(lambda: None, invocation, given, "serve")
+
+
+@cli.command(cls=ServeCommand)
+@click.argument("name")
+@options_of("join")
+@click.pass_obj
+def join(invocation: Invocation, /, name: str, **given: Any) -> NoReturn:
+    """Let all ranks work for the running cluster NAME, for as long as it goes on.
+
+    The ranks wait for the cluster if they come before it. They leave in order on
+    SIGTERM, by `dask-runner stop NAME --join j1`, and before their own job ends:
+    what their workers compute is finished, and their data moved to others. Every option
+    is also a key of Dask's configuration under "runner:", and a variable such as
+    DASK_RUNNER__NWORKERS.
+    """
+    play_a_rank(lambda: None, invocation, given, "join", name)
 
 
 @cli.command()
@@ -155,6 +171,7 @@ def list_clusters(*, as_json: bool) -> NoReturn:
 
 @cli.command()
 @click.argument("name", required=False)
+@click.option("--join", metavar="JOIN", default="", help="Only this join, as j1.")
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),
@@ -163,7 +180,7 @@ def list_clusters(*, as_json: bool) -> NoReturn:
     metavar="SECONDS",
     help="How long to wait for the end.",
 )
-def stop(*, name: str | None, timeout: float) -> NoReturn:
+def stop(*, name: str | None, join: str, timeout: float) -> NoReturn:
     """End the cluster NAME, and wait until all its ranks have left.
 
     NAME may be left out where you have one cluster.
@@ -172,7 +189,7 @@ def stop(*, name: str | None, timeout: float) -> NoReturn:
     def play() -> int:
         from dask_runner.cli import stop as stopping  # noqa: PLC0415  as above
 
-        say(stopping.stop(name, timeout, os.environ))
+        say(stopping.stop(name, timeout, os.environ, join))
         return 0
 
     end(play, "none")

@@ -153,7 +153,7 @@ def options_of(
 
     def give(command: Callable[..., None]) -> Callable[..., None]:
         for option in reversed(OPTIONS):
-            if option.verb in ("", verb):
+            if verb in option.verbs:
                 command = click_option(option)(command)
         return command
 

@@ -96,7 +96,7 @@ def _row(one: Look) -> tuple[str, ...]:
         what = (_UNKNOWN, _UNKNOWN, age, _UNKNOWN, _UNKNOWN)
     else:
         what = (
-            str(state.workers),
+            f"{state.workers}{f' ({state.spare} spare)' if state.spare else ''}",
             _UNKNOWN if state.clients < 0 else str(state.clients),
             in_words(state.age),
             _idle(state),

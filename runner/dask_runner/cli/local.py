@@ -65,6 +65,8 @@ async def run_ranks(
     args: Sequence[str],
     environ: Mapping[str, str],
     opened: Mapping[int, Sequence[int]],
+    *,
+    joins: bool = False,
 ) -> int:
     """Start *nranks* ranks on this machine; return the status of rank 0.
 
@@ -77,6 +79,8 @@ async def run_ranks(
     environ : mapping
     opened : mapping
         Descriptors that the shell left open for the program, by rank.
+    joins : bool
+        Whether they join a running cluster, so that none of them waits for the others.
     """
     directory = tempfile.mkdtemp(
         prefix=LOCAL_PREFIX, dir=private_directory.for_temporary_files()
@@ -88,19 +92,19 @@ async def run_ranks(
         DIRECTORY_VARIABLE: directory,
     }
     try:
-        return await _run(nranks, settings, args, common, opened)
+        ends = _local_ends(settings, common, joins=joins)
+        return await _run(nranks, ends, args, common, opened)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
 
 async def _run(
     nranks: int,
-    settings: Settings,
+    ends: LocalEnds,
     args: Sequence[str],
     common: Mapping[str, str],
     opened: Mapping[int, Sequence[int]],
 ) -> int:
-    ends = _local_ends(settings, common)
     ranks: list[asyncio.subprocess.Process] = []
     watches = [asyncio.create_task(ends.watch())]
 
@@ -141,10 +145,12 @@ async def _run(
     return ends.status
 
 
-def _local_ends(settings: Settings, environ: Mapping[str, str]) -> LocalEnds:
+def _local_ends(
+    settings: Settings, environ: Mapping[str, str], *, joins: bool
+) -> LocalEnds:
     world = local_world({**environ, RANK_VARIABLE: "0"})
     where = private_meeting(world, environ, settings.scheduler_file)
-    return LocalEnds(world, where, settings)
+    return LocalEnds(world, where, settings, joins=joins)
 
 
 async def _start(

@@ -13,7 +13,7 @@ from dask_runner.cli.grammar import BEFORE, GRAMMAR
 from dask_runner.errors import ConfigError, RunnerError, UsageError
 from dask_runner.hub.report import say
 from dask_runner.launch.detect import prints_shared_errors
-from dask_runner.launch.settings import configured, settle
+from dask_runner.launch.settings import configured, of_verb, settle
 from dask_runner.node.follower import NodeSockets
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ def play_a_rank(
     program: Callable[[], Program | None],
     invocation: Invocation,
     given: dict[str, Any],
+    verb: str,
+    joins: str = "",
 ) -> NoReturn:
     """Play the part of a rank, and exit with its status.
 
@@ -37,11 +39,14 @@ def play_a_rank(
     invocation : Invocation
     given : dict
         The options of the command line.
+    verb : str
+    joins : str
+        The name of the running cluster to join; empty for one of their own.
     """
 
     def play() -> int:
         check_working_directory()
-        settings = settle(given, configured(os.environ))
+        settings = settle(given, of_verb(verb, configured(os.environ)))
         # Until a process of ours watches this one. As main, which did not know it yet.
         from dask_runner.node.kill_timer import LAST_STEPS_SECONDS, die_in  # noqa: PLC0415  as below
 
@@ -52,9 +57,11 @@ def play_a_rank(
 
         local.end_with_launcher(os.environ)
         args, beside = invocation.args, invocation.beside
-        return runner.run(program(), settings, os.environ, args, beside)
+        return runner.run(program(), settings, os.environ, args, beside, joins)
 
-    end(play, str(given.get("launcher") or "auto"), invocation.beside, given)
+    waited_for = None if joins else given
+    launcher = str(given.get("launcher") or "auto")
+    end(play, launcher, invocation.beside, waited_for)
 
 
 def find_program(invocation: Invocation, verb: str = "run") -> Program:
@@ -91,8 +98,8 @@ def end(
     try:
         status = play()
     except RunnerError as error:
-        if run is not None:
-            report(error, beside, run)
+        if beside is not None:
+            report(error, beside, run, launcher)
         elif prints_shared_errors(os.environ, launcher):
             # All ranks run into this error, so one of them prints it.
             say(f"error: {error}")
@@ -101,12 +108,15 @@ def end(
 
 
 def report(
-    error: RunnerError, beside: NodeSockets | None, given: dict[str, Any]
+    error: RunnerError,
+    beside: NodeSockets | None,
+    given: dict[str, Any] | None,
+    launcher: str = "auto",
 ) -> None:
     """Report an error that came before the meeting, to the other ranks and the user."""
     from dask_runner.node import early_errors  # noqa: PLC0415  --help needs none of it
 
-    early_errors.report(error, os.environ, given, beside or NodeSockets())
+    early_errors.report(error, os.environ, given, beside or NodeSockets(), launcher)
 
 
 def check_working_directory() -> None:

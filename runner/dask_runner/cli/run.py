@@ -1,21 +1,25 @@
-"""``dask-runner run`` and ``serve``: from the environment to the exit status."""
+"""``dask-runner run``, ``serve`` and ``join``: from the environment to the status."""
 
 from __future__ import annotations
 
 import asyncio
+import platform
 import socket
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from dask_runner.cli import local
 from dask_runner.hub.report import say
 from dask_runner.launch.detect import LAUNCHERS, detect
 from dask_runner.launch.launch import Launch
-from dask_runner.launch.plan import make_plan
+from dask_runner.launch.plan import check_spare, join_plan, make_plan
 from dask_runner.launch.world import World
+from dask_runner.meeting.by_name import NameMeeting
 from dask_runner.meeting.choose import choose
 from dask_runner.mpi import lost_launcher, surroundings
 from dask_runner.node import node_socket
 from dask_runner.node.agent_sharing import AgentSharing
+from dask_runner.node.join_contact import JoinContact
 from dask_runner.node.kill_timer import die_in
 from dask_runner.node.launcher_child import ThisProcess
 from dask_runner.node.mpi_broadcast import mpi_meeting
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from dask_runner.launch.launch import Program
+    from dask_runner.launch.plan import Plan
     from dask_runner.launch.settings import Settings
     from dask_runner.node.follower import NodeSockets
 
@@ -39,6 +44,7 @@ def run(
     environ: Mapping[str, str],
     args: Sequence[str],
     beside: NodeSockets,
+    joins: str = "",
 ) -> int:
     """Run this process as a rank of the cluster; return its exit status.
 
@@ -52,16 +58,26 @@ def run(
         The arguments of ``dask-runner``, for local ranks and for messages.
     beside : NodeSockets
         The connections to the other ranks of the node.
+    joins : str
+        The name of the running cluster to join; empty for one of their own.
     """
-    serves = program is None
+
+    def plan(size: int, *, on_one_node: bool = False) -> Plan:
+        if joins:
+            return join_plan(size)
+        own = make_plan(size, settings.layout, serves=program is None)
+        check_spare(own, size, settings.spare, on_one_node=on_one_node)
+        return own
+
     world = detect(environ, settings.launcher, args)
     if world is None and (settings.nranks or 1) > 1:
-        client = make_plan(settings.nranks, settings.layout, serves=serves).client
-        opened = {}
+        client, opened = plan(settings.nranks).client, {}
         if program is not None and client is not None:
             opened[client] = program.descriptors
         die_in(0)  # a launcher is the user's to stop and to continue
-        ranks = local.run_ranks(settings.nranks, settings, args, environ, opened)
+        ranks = local.run_ranks(
+            settings.nranks, settings, args, environ, opened, joins=bool(joins)
+        )
         return threads.run(ranks)
     if world is None:
         if settings.launcher == "auto" and settings.nranks is None:
@@ -69,8 +85,8 @@ def run(
         world = World.alone()
         beside.leader = None  # a rank that is alone has none
     _tell_of_ranks(world, settings)
-    plan = make_plan(world.size, settings.layout, serves=serves)
-    launch = Launch(world, plan, settings, environ, program)
+    own = plan(world.size, on_one_node=world.is_one_node)
+    launch = Launch(world, own, settings, environ, program, joins=joins)
     return threads.run(_live(launch, args, beside))
 
 
@@ -89,12 +105,11 @@ def _tell_of_ranks(world: World, settings: Settings) -> None:
 
 
 async def _live(launch: Launch, args: Sequence[str], beside: NodeSockets) -> int:
-    meeting = choose(launch.world, launch.environ, launch.settings, mpi_meeting)
+    contact = _contact(launch)
     to_leader = None
     if beside.leader is not None:
         to_leader = socket.socket(fileno=beside.leader.detach())
         beside.leader = None
-    contact = OwnContact(launch, meeting, socket.gethostname())
     snapshot = take(launch.environ, launch.settings.local_directory)
     node_socket.claim_late(beside, launch.world)
     rank = Rank(
@@ -105,4 +120,14 @@ async def _live(launch: Launch, args: Sequence[str], beside: NodeSockets) -> int
         ThisProcess(to_leader),
         AgentSharing.of(launch, beside),
     )
-    return await run_rank(rank, launch, args, beside, collective=meeting.collective)
+    return await run_rank(rank, launch, args, beside, collective=contact.collective)
+
+
+def _contact(launch: Launch) -> OwnContact:
+    node = socket.gethostname()
+    if not launch.joins:
+        meeting = choose(launch.world, launch.environ, launch.settings, mpi_meeting)
+        return OwnContact(launch, meeting, node)
+    versions = platform.python_version(), version("distributed")
+    by_name = NameMeeting(launch.joins, launch.environ, *versions)
+    return JoinContact(launch, by_name, node)

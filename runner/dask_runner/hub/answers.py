@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
     from dask_runner.hub.activity import Activity
+    from dask_runner.hub.joins import Joins
     from dask_runner.hub.logs import Logs
+    from dask_runner.hub.members import Node
     from dask_runner.hub.scaling import Scaling
     from dask_runner.hub.shared_state import SharedState
     from dask_runner.wire.channel import Channel
@@ -34,6 +36,8 @@ class Answers:
         What the scheduler says.
     scaling : Scaling
         Retires workers, and starts them again.
+    joins : Joins
+        Lets joins in, and sees them off.
     logs : Logs
         Reads the logs of the ranks.
     ends_at : float or None
@@ -45,11 +49,13 @@ class Answers:
         shared: SharedState,
         activity: Activity,
         scaling: Scaling,
+        joins: Joins,
         logs: Logs,
         ends_at: float | None,
     ) -> None:
         self._shared = shared
         self._scaling = scaling
+        self._joins = joins
         self._logs = logs
         self._activity = activity
         self._ends_at = ends_at
@@ -57,14 +63,21 @@ class Answers:
     async def answer(self, channel: Channel, request: r.Request) -> None:
         """Answer a request, to the end of its connection."""
         try:
-            if request.version != r.VERSION:
-                raise _of_another_version(request)
+            _compare_version(request)
             await self._table[type(request)](self, channel, request)
         except RunnerError as error:
-            channel.send(r.Denied(error.saw, error.needed, error.do, error.status))
-            await channel.closed()
+            await _deny(channel, error)
         except ProtocolError:
             channel.close()  # what asks is no dask-runner, though it has the key
+
+    async def admit(self, channel: Channel, request: r.AskJoin) -> Node | None:
+        """Return the node that joins; None, with an answer, if it may not."""
+        try:
+            _compare_version(request)
+            return self._joins.admit(request, channel)
+        except RunnerError as error:
+            await _deny(channel, error)
+            return None
 
     async def _state(self, channel: Channel, request: r.Request) -> None:
         del request
@@ -80,18 +93,20 @@ class Answers:
             ready=shared.assembly.ready,
             ending=shared.ending.status is not None,
             serves=shared.plan.client is None,
-            ranks=shared.roster.size,
+            ranks=shared.roster.own.size,
             workers=shared.roster.registered,
             nthreads=sum(member.share(member.nthreads) for member in members),
             memory=sum(one.share(one.memory) for one in members) if limited else 0,
             capacity=self._scaling.capacity,
             least=self._scaling.least,
+            spare=shared.spares.nodes,
             age=shared.ending.seconds,
             ends_at=self._ends_at or 0.0,
             address=scheduler.address if scheduler else "",
             dashboard=bool(scheduler and scheduler.dashboard),
             clients=heard.clients,
             idle=heard.idle,
+            joins=self._joins.names,
         )
 
     async def _scale(self, channel: Channel, request: r.AskScale) -> None:
@@ -100,10 +115,24 @@ class Answers:
         await channel.closed()
 
     async def _stop(self, channel: Channel, request: r.AskStop) -> None:
+        if request.join:
+            await self._stop_join(channel, request)
+            return
         self._shared.ending.stop(request.by)
         channel.send(r.Stopping())
         # The end of the hub ends the connection, when all ranks have left.
         await _hung_up(channel)
+
+    async def _stop_join(self, channel: Channel, request: r.AskStop) -> None:
+        gone = asyncio.create_task(self._joins.stop(request.join, request.by).wait())
+        leaving = asyncio.create_task(_hung_up(channel))
+        channel.send(r.Stopping())
+        try:
+            await asyncio.wait({gone, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            gone.cancel()
+            leaving.cancel()
+        await channel.closed()
 
     async def _attend(self, channel: Channel, request: r.Attend) -> None:
         del request
@@ -186,12 +215,18 @@ def _starting() -> UnavailableError:
     )
 
 
-def _of_another_version(request: r.Request) -> ConfigError:
-    return ConfigError(
-        f"a request of version {request.version} (this cluster's is {r.VERSION})",
-        "the dask-runner of the cluster's image",
-        "run the same command with that image",
-    )
+def _compare_version(request: r.Request) -> None:
+    if request.version != r.VERSION:
+        raise ConfigError(
+            f"a request of version {request.version} (this cluster's is {r.VERSION})",
+            "the dask-runner of the cluster's image",
+            "run the same command with that image",
+        )
+
+
+async def _deny(channel: Channel, error: RunnerError) -> None:
+    channel.send(r.Denied(error.saw, error.needed, error.do, error.status))
+    await channel.closed()
 
 
 async def _hung_up(channel: Channel) -> None:

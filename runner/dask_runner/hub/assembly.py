@@ -12,8 +12,10 @@ from dask_runner.hub.losses import ranks_in_words
 
 if TYPE_CHECKING:
     from dask_runner.hub.ending import Ending
+    from dask_runner.hub.members import Host
     from dask_runner.hub.report import Reporter
     from dask_runner.hub.roster import Roster
+    from dask_runner.hub.spares import Spares
     from dask_runner.launch.plan import Plan
     from dask_runner.launch.settings import Settings
 
@@ -35,6 +37,8 @@ class Assembly:
         Prints for the user.
     ending : Ending
         Learns when the script begins. Once it has a status, nothing starts any more.
+    spares : Spares
+        Holds ranks back.
     scheduler : SchedulerUp or None
         A scheduler that runs elsewhere already.
 
@@ -53,6 +57,7 @@ class Assembly:
         settings: Settings,
         report: Reporter,
         ending: Ending,
+        spares: Spares,
         scheduler: m.SchedulerUp | None,
     ) -> None:
         self._roster = roster
@@ -60,11 +65,11 @@ class Assembly:
         self._settings = settings
         self._report = report
         self._ending = ending
+        self._spares = spares
         self.scheduler = scheduler
         self.ready = False
         self._complete = False
-        self._impatient = False
-        self._joined: set[str] = set()
+        self._joined: set[Host] = set()
         self._has_scheduler = asyncio.Event()
 
     def scheduler_up(self, message: m.SchedulerUp) -> None:
@@ -80,7 +85,7 @@ class Assembly:
         await self._has_scheduler.wait()
         return self.scheduler.address if self.scheduler else ""
 
-    def joined(self, host: str) -> None:
+    def joined(self, host: Host) -> None:
         """Start workers on a host that a rank has joined, once for all new ranks."""
         if not self._joined:
             asyncio.get_running_loop().call_soon(self._advance_the_joined)
@@ -89,17 +94,17 @@ class Assembly:
     def _advance_the_joined(self) -> None:
         hosts, self._joined = self._joined, set()
         # Until all ranks have arrived, a new rank only affects its own host.
-        for host in (None,) if self._roster.assembled else hosts:
+        for host in (None,) if self._roster.own.assembled else hosts:
             self.advance(host)
 
-    def advance(self, host: str | None = None) -> None:
+    def advance(self, host: Host | None = None) -> None:
         """Start what can start now, on all hosts or on one of them."""
         if self._ending.status is not None or self.scheduler is None:
             self._ending.changed()
             return
         for each in self._roster.waiting(host):
             for node, starts in self._roster.start(
-                each, self.scheduler.address, impatient=self._impatient
+                each, self.scheduler.address, self._spares.holds
             ):
                 node.channel.send(starts)
         zero = self._roster.member(self._plan.scheduler)
@@ -116,6 +121,7 @@ class Assembly:
                 [member for member in self._roster.members if member.complete],
                 self.scheduler,
                 zero.node.name if zero else "",
+                self._spares.nodes,
             )
             if client is not None:
                 workers = self._roster.registered
@@ -127,13 +133,13 @@ class Assembly:
 
     def _wait_no_longer(self) -> None:
         """Start ranks whose node is not complete, or whose leader has not come."""
-        self._impatient = True
+        self._roster.own.impatient = True
         self.advance()
 
     def _enough(self) -> bool:
         wanted = self._settings.min_workers
         if wanted is None:
-            return self._roster.assembled and not self._roster.missing
+            return self._roster.own.assembled and not self._roster.missing
         return self._roster.registered >= int(wanted)
 
     def what_is_missing(self) -> AssemblyError:
@@ -142,7 +148,7 @@ class Assembly:
         if missing := roster.never_came():
             zero = roster.member(0)
             return AssemblyError(
-                f"{ranks_in_words(missing)} of {roster.size} did not arrive "
+                f"{ranks_in_words(missing)} of {roster.own.size} did not arrive "
                 f"within {seconds}",
                 f"all ranks, each able to reach {zero.node.name if zero else 'rank 0'}",
                 "look for errors of these tasks above; give more time with "

@@ -19,12 +19,15 @@ from dask_runner.errors import ConfigError, RunnerError, SignalledError
 from dask_runner.hub import messages as m
 from dask_runner.hub.activity import Activity
 from dask_runner.hub.answers import Answers
-from dask_runner.hub.assembly import Assembly
+from dask_runner.hub.assembly import NEIGHBOURS, Assembly
+from dask_runner.hub.deadline import Deadline
 from dask_runner.hub.ending import Ending, later
+from dask_runner.hub.joins import Joins
 from dask_runner.hub.logs import Logs
 from dask_runner.hub.roster import Roster
 from dask_runner.hub.scaling import Scaling
 from dask_runner.hub.shared_state import SharedState
+from dask_runner.hub.spares import Spares
 from dask_runner.hub.survival import Survival
 from dask_runner.launch import agreed
 from dask_runner.launch.signals import FOR_THE_SCRIPT
@@ -34,8 +37,8 @@ from dask_runner.wire.message import Message, ProtocolError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from dask_runner.hub.members import Member, Node
     from dask_runner.hub.report import Reporter
-    from dask_runner.hub.roster import Member, Node
     from dask_runner.launch.plan import Plan
     from dask_runner.launch.settings import Settings
     from dask_runner.launch.world import World
@@ -71,6 +74,8 @@ class Cluster:
         Decides how many workers there are.
     logs : Logs
         Shows the logs of the ranks to who follows them.
+    joins : Joins
+        Lets other launches join, and sees them off.
     answers : Answers
         Answers processes outside the launch.
     """
@@ -97,6 +102,7 @@ class Cluster:
             self._roster, plan.client, settings, report, ends_at, notices=notices
         )
         self._mpi_families: dict[str, Member] = {}
+        self._spares = Spares(settings.spare, world, plan, self._roster)
         scheduler = m.SchedulerUp(scheduler_address)
         self._assembly = Assembly(
             self._roster,
@@ -104,16 +110,26 @@ class Cluster:
             settings,
             report,
             self._ending,
+            self._spares,
             scheduler if plan.scheduler is None else None,
         )
         self.shared = shared = SharedState(
-            plan, settings, report, self._roster, self._assembly, self._ending
+            plan,
+            settings,
+            report,
+            self._roster,
+            self._spares,
+            self._assembly,
+            self._ending,
         )
         self.scaling = Scaling(shared)
-        self._survival = Survival(shared, self.scaling)
+        self.joins = Joins(shared, self.scaling)
+        self._survival = Survival(shared, self.scaling, self.joins)
         self._activity = Activity(self._roster, plan.scheduler)
         self.logs = Logs(shared)
-        self.answers = Answers(shared, self._activity, self.scaling, self.logs, ends_at)
+        self.answers = Answers(
+            shared, self._activity, self.scaling, self.joins, self.logs, ends_at
+        )
         self._noted: set[str] = set()
         self._has_read = False
         self._of_nodes: Mapping[type[Message], Callable[[Node, Any], None]] = {
@@ -144,7 +160,7 @@ class Cluster:
             m.Note: self._on_note,
             m.Signalled: self._on_signalled,
         }
-        later(settings.timeout, self._assembly_over)
+        Deadline(shared, self._survival)
 
     # --- nodes and their ranks come and go ----------------------------------
 
@@ -166,12 +182,13 @@ class Cluster:
     @property
     def arrived(self) -> frozenset[int]:
         """The ranks that have arrived, or have left a notice that they will not."""
-        return self._roster.arrived
+        own = self._roster.own
+        return frozenset(own.arrived | own.not_awaited)
 
     @property
     def assembled(self) -> bool:
         """Whether every rank has arrived."""
-        return self._roster.assembled
+        return self._roster.own.assembled
 
     @property
     def may_come(self) -> bool:
@@ -180,23 +197,25 @@ class Cluster:
 
     def connect(self, hello: m.NodeHello, channel: Channel) -> Node:
         """Add a node."""
-        node = self._roster.connect(hello, channel)
+        node = self._roster.connect(hello.name, channel, self._roster.own)
         if self._over:
             channel.send(m.Close(self._ending.status or 0))
         return node
 
     def _on_hello(self, node: Node, hello: m.Hello) -> None:
-        if not self._roster.may_join(hello.rank):
-            self._report.warn(f"a second rank {hello.rank} on {node.name}, refused")
+        if not node.group.may_join(hello.rank):
+            which = node.group.name_of(hello.rank)
+            self._report.warn(f"a second {which} on {node.name}, refused")
             node.refused.add(hello.rank)
             node.channel.send(m.Refused(hello.rank))
             return
         member = self._roster.add(node, hello)
         if self._over:
             member.tell(m.Close(self._ending.status or 0))
-        else:
+        elif not member.join:  # its tasks are no part of this launch's MPI
             self._compare_mpi(member)
-        self._assembly.joined(node.name)
+        self._survival.replacement.joined(member)
+        self._assembly.joined(node.host)
 
     def _on_told(self, node: Node, message: m.Told) -> None:
         """End a launch whose ranks were told what cannot be."""
@@ -213,7 +232,8 @@ class Cluster:
         if not family or self._mpi_families.setdefault(family, newest) is not newest:
             return
         try:
-            libraries = {one.rank: one.hello.mpi for one in self._roster.members}
+            own = (one for one in self._roster.members if not one.join)
+            libraries = {one.rank: one.hello.mpi for one in own}
             families.refuse_two(libraries)
         except ConfigError as error:
             self.fail(error)
@@ -246,7 +266,7 @@ class Cluster:
     def read(self, notice: Notice, signed: Iterable[int]) -> None:
         """Act on a rank's notice that it cannot join; the ranks that read it end."""
         self._has_read = True
-        if self._roster.may_join(notice.rank):
+        if self._roster.own.may_join(notice.rank):
             self._ending.over(notice)
         for rank in signed:
             self._roster.stop_waiting_for(rank)
@@ -278,22 +298,24 @@ class Cluster:
     def _serves(self) -> bool:
         return self._plan.client is None
 
-    def _assembly_over(self) -> None:
-        if not self._assembly.ready and not self._over:
-            self.fail(self._assembly.what_is_missing())
-
     # --- what the ranks say -------------------------------------------------
 
     def _on_scheduler_up(self, member: Member, message: m.SchedulerUp) -> None:
-        if member.rank == self._plan.scheduler:
+        if self._has(member, self._plan.scheduler):
             self._assembly.scheduler_up(message)
+            if self._settings.min_workers is not None:
+                later(NEIGHBOURS, self._survival.replacement.choose)
+
+    def _has(self, member: Member, rank: int | None) -> bool:
+        """Return whether a rank is the one of that number in the own launch."""
+        return member is self._roster.member(rank)
 
     def _on_workers_up(self, member: Member, message: m.WorkersUp) -> None:
         self._roster.workers_up(member, message)
         self._survival.workers_up(member)
-        planned = len(self._plan.workers)
+        planned = len(self._plan.workers) - self._spares.ranks
         self._report.progress(planned - len(self._roster.missing), planned)
-        self._assembly.advance(member.node.name)
+        self._assembly.advance(member.node.host)
 
     def _on_worker_died(self, member: Member, message: m.WorkerDied) -> None:
         if not self._over:
@@ -308,7 +330,7 @@ class Cluster:
         self.scaling.staying(message)
 
     def _on_client_ended(self, member: Member, message: m.ClientEnded) -> None:
-        if member.rank == self._plan.client:
+        if self._has(member, self._plan.client):
             self._survival.tell()
             self._ending.client_ended(message)
 
@@ -343,20 +365,27 @@ class Cluster:
         del message
         self._roster.staying.discard(node)
         self._ending.changed()
+        self.joins.changed(node.group)
 
     def _on_ping(self, node: Node, message: m.Ping) -> None:
         """Do nothing: the time of every message is noted elsewhere."""
 
     def _on_signalled(self, member: Member, message: m.Signalled) -> None:
-        self._ending.signalled(member.rank, member.name, message.number)
+        if member.join:
+            self.joins.signalled(member.node.group, member.rank, message.number)
+        else:
+            self._ending.signalled(member.rank, member.name, message.number)
 
     def _on_signalled_before(self, node: Node, message: m.Signalled) -> None:
         """Act on a signal to a rank that has not joined, which its leader reports."""
         rank = message.rank
+        if node.group is not self._roster.own:
+            self.joins.signalled(node.group, rank, message.number)
+            return
         member = self._roster.member(rank)
         if member is not None and member.node.name != node.name:
             raise ProtocolError(f"a signal to rank {rank}, which is another's")
-        if message.number not in FOR_THE_SCRIPT and self._roster.may_join(rank):
+        if message.number not in FOR_THE_SCRIPT and node.group.may_join(rank):
             self._roster.stop_waiting_for(
                 rank
             )  # it ends now, by itself or by its leader

@@ -255,8 +255,8 @@ class Ending:
         status = await self.decided()
         byes = self._until(lambda: not roster.staying)
         await _within(STOP_SECONDS + self._settings.grace, byes)
-        if not roster.assembled:
-            everyone = self._until(lambda: roster.assembled and not roster.staying)
+        if not roster.own.assembled:
+            everyone = self._until(lambda: roster.own.assembled and not roster.staying)
             await _within(max(self._late_until - time.monotonic(), 0.0), everyone)
         for node in roster.nodes:
             node.channel.send(m.Finish())

@@ -18,7 +18,7 @@ from dask_runner.hub import requests as r
 from dask_runner.hub.pings import OUTSIDE_PING_SECONDS
 
 if TYPE_CHECKING:
-    from dask_runner.hub.roster import Member
+    from dask_runner.hub.members import Member
     from dask_runner.hub.shared_state import SharedState
     from dask_runner.wire.channel import Channel
 
@@ -147,14 +147,14 @@ class Logs:
         if name == "scheduler":
             member = roster.member(self._shared.plan.scheduler)
             return [member] if member else []
-        by_rank = sorted(roster.members, key=lambda one: one.rank)
+        by_rank = sorted(roster.members, key=lambda one: one.order)
         node = name.removeprefix(m.AGENT)
         if node != name:
             return [one for one in by_rank if one.node.name == node]
         return [one for one in by_rank if not name or _may_have(one, name)]
 
     def _listed(self) -> str:
-        members = sorted(self._shared.roster.members, key=lambda one: one.rank)
+        members = sorted(self._shared.roster.members, key=lambda one: one.order)
         names = ["scheduler"] * (self._shared.plan.scheduler is not None)
         names += dict.fromkeys(f"{m.AGENT}{one.node.name}" for one in members)
         names += [worker for one in members for worker in one.offers]
@@ -170,7 +170,7 @@ class Logs:
         member.tell(ask)
         latest = asyncio.get_running_loop().time() + ANSWER_SECONDS
         try:
-            while self._shared.roster.member(member.rank) is member:
+            while member in self._shared.roster:
                 await asyncio.wait({asked}, timeout=LOOK_SECONDS)
                 if asked.done():
                     return asked.result()
@@ -242,4 +242,4 @@ def _may_have(member: Member, worker: str) -> bool:
     """Return whether a worker of that name is a rank's, or will be."""
     if member.complete:
         return worker in member.offers
-    return worker.partition("-")[0] == str(member.rank)
+    return worker.partition("-")[0] == member.worker

@@ -13,8 +13,8 @@ from dask_runner.hub.ending import later
 
 if TYPE_CHECKING:
     from dask_runner.hub import messages as m
+    from dask_runner.hub.members import Group, Member, Node
     from dask_runner.hub.report import Reporter
-    from dask_runner.hub.roster import Member
 
 #: Seconds within which losses on one node, for one reason, are reported together.
 TOGETHER = 0.2
@@ -32,24 +32,42 @@ class Losses:
 
     def __init__(self, report: Reporter) -> None:
         self._report = report
-        self._lost: dict[tuple[str, str], set[int]] = {}
+        self._lost: dict[tuple[Group, str, str, bool], set[int]] = {}
+        self._replaced: dict[str, dict[int, int]] = {}
 
-    def add(self, member: Member, why: object) -> None:
+    def add(self, member: Member, why: object, *, spare: bool = False) -> None:
         """Note a lost rank and the reason; it is reported a moment later."""
-        self.note(member.rank, member.node.name, why)
+        self.note(member.rank, member.node, why, spare=spare)
 
-    def note(self, rank: int, node: str, why: object) -> None:
-        """Note a rank that was lost before it joined."""
-        if not self._lost:
-            later(TOGETHER, self.tell)
+    def note(self, rank: int, node: Node, why: object, *, spare: bool = False) -> None:
+        """Note a rank of a node's group that was lost before it joined."""
+        self._tell_later()
         # A rank may give the same reason more than once.
-        self._lost.setdefault((node, str(why)), set()).add(rank)
+        self._lost.setdefault((node.group, node.name, str(why), spare), set()).add(rank)
+
+    def replaced(self, rank: int, spare: Member) -> None:
+        """Note that a spare rank takes the place of a lost one."""
+        self._tell_later()
+        self._replaced.setdefault(spare.node.name, {})[rank] = spare.rank
+
+    def _tell_later(self) -> None:
+        if not self._lost and not self._replaced:
+            later(TOGETHER, self.tell)
 
     def tell(self) -> None:
         """Report the losses that have not been reported yet."""
         lost, self._lost = self._lost, {}
-        for (node, why), ranks in lost.items():
-            self._report.warn(f"lost {ranks_in_words([*ranks])} on {node}: {why}")
+        replaced, self._replaced = self._replaced, {}
+        for (group, node, why, spare), ranks in lost.items():
+            what = f"{'spare ' if spare else ''}{ranks_in_words([*ranks])}"
+            of_join = f" of join {group.join}" if group.join else ""
+            self._report.warn(f"lost {what}{of_join} on {node}: {why}")
+        for node, pairs in replaced.items():
+            takes = "takes the place" if len(pairs) == 1 else "take the places"
+            self._report.note(
+                f"{ranks_in_words([*pairs.values()])} on {node} {takes} of "
+                f"{ranks_in_words([*pairs])}"
+            )
 
 
 def never_came(message: m.Absent, node: str, size: int) -> AssemblyError:

@@ -24,6 +24,27 @@ class NodeHello(Message):
 
 
 @dataclass(frozen=True)
+class Joined(Message):
+    """The hub answers ``AskJoin``: the node is one of the join of this name."""
+
+    join: str
+
+
+@dataclass(frozen=True)
+class Dismiss(Message):
+    """A rank of a join is to end with its own error, which it *prints* or not.
+
+    Other ranks of its join may have the same error, which one of them prints.
+    """
+
+    saw: str
+    needed: str
+    do: str
+    status: int
+    prints: bool
+
+
+@dataclass(frozen=True)
 class Told(Message):
     """What the node's ranks were told that has to be alike in all of a launch."""
 
@@ -309,6 +330,11 @@ class Start(Message):
 
 
 @dataclass(frozen=True)
+class Waits(Message):
+    """The rank is of a spare node: it waits, perhaps to the end, for its ``Start``."""
+
+
+@dataclass(frozen=True)
 class Ready(Message):
     """The cluster is complete, so the client may begin.
 
@@ -353,6 +379,18 @@ class StartWorkers(Message):
 
 
 @dataclass(frozen=True)
+class RetireAll(Message):
+    """Ask the scheduler to retire all these workers within so many seconds.
+
+    What they compute is finished there, what waits for them is given to others, and
+    their data is moved. Of each worker that has ended, its rank says ``WorkerLeft``.
+    """
+
+    names: list[str]
+    seconds: float
+
+
+@dataclass(frozen=True)
 class WorkersLost(Message):
     """The workers of a lost rank, which the scheduler removes.
 
@@ -372,7 +410,14 @@ class Close(Message):
 
 @dataclass(frozen=True)
 class Finish(Message):
-    """All ranks have said bye: stop the scheduler and leave."""
+    """All ranks have said bye: stop the scheduler and leave.
+
+    *status* is the exit status of the ranks; that of rank 0 is the job's. *why* is
+    the reason for a join.
+    """
+
+    status: int = 0
+    why: str = "the cluster has ended"
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dask_runner.errors import RunnerError
+    from dask_runner.hub.members import Member
     from dask_runner.hub.messages import SchedulerUp
-    from dask_runner.hub.roster import Member
     from dask_runner.launch.world import World
 
 NAME = "dask-runner"
@@ -56,12 +56,16 @@ class Reporter:
         self._launched = False
         self.name = ""
 
-    def start(self, world: World, layout: str) -> None:
-        """Print the launcher, the job, the number of ranks and the layout."""
+    def start(self, world: World, layout: str, spare: int) -> None:
+        """Print the launcher, the job, the number of ranks and the layout.
+
+        *spare* nodes will wait for what is lost.
+        """
         self._launched = world.launcher != "local"
         job = f" job {world.job_id}" if self._launched and world.job_id else ""
         self.note(
             f"{world.launcher}{job}: {_many(world.size, 'rank')}, layout {layout}"
+            f"{_spare(spare)}"
         )
 
     def named(self, name: str) -> None:
@@ -82,10 +86,11 @@ class Reporter:
         members: Sequence[Member],
         scheduler: SchedulerUp,
         node: str,
+        spare: int,
     ) -> str:
         """Print that the cluster is ready; return the dashboard's link, or "".
 
-        *node* is the scheduler's node.
+        *node* is the scheduler's node, and *spare* the number of those that wait.
         """
         self._end_bar()
         memory = sum(member.memory for member in members)
@@ -95,6 +100,7 @@ class Reporter:
             f"{_many(sum(member.nthreads for member in members), 'thread')} and "
             f"{f'{memory / 2**30:.1f} GiB' if limited else 'no memory limit'} on "
             f"{_many(len({member.node.name for member in members}), 'node')}"
+            f"{_spare(spare)}"
         )
         from dask_runner.hub.dashboard import told  # noqa: PLC0415  on rank 0 alone
 
@@ -132,6 +138,10 @@ class Reporter:
 
 def _many(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _spare(number: int) -> str:
+    return f", {number} spare" if number else ""
 
 
 def _user() -> str:

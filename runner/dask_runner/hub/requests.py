@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from dask_runner.wire.message import Message
 
 #: Raised when a message changes; a hub of another version says so.
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,8 @@ class State(Message):
         What is there; *memory* in bytes, 0 means no limit.
     capacity, least : int
         The workers that its ranks offer, and those with which it goes on.
+    spare : int
+        The nodes that wait to take the place of what is lost.
     age : float
         Seconds since it began.
     ends_at : float
@@ -67,6 +69,8 @@ class State(Message):
         Dask clients that are connected to the scheduler; -1 if it does not say.
     idle : float
         Seconds without a task; 0 while tasks run, -1 if the scheduler does not say.
+    joins : list of str
+        The names of its joins.
     """
 
     ready: bool
@@ -78,12 +82,47 @@ class State(Message):
     memory: int
     capacity: int
     least: int
+    spare: int
     age: float
     ends_at: float
     address: str
     dashboard: bool
     clients: int
     idle: float
+    joins: list[str] = field(default_factory=list)
+
+
+# --- its joins -------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class AskJoin(Request):
+    """Ask to be a node of the cluster: the first message of a join's node.
+
+    The hub answers ``Joined``; from then on the two speak as a node and its hub.
+
+    Attributes
+    ----------
+    node : str
+        The name of its host.
+    key : str
+        The key of the join's launch, which its nodes have in common.
+    size : int
+        Its number of ranks.
+    job : str
+        Its job, in words; empty where there is none.
+    grace : float
+        Seconds for its workers to be retired when it is told to leave.
+    leaves_in : float
+        Seconds until it leaves by itself, before its job ends; -1 for never.
+    """
+
+    node: str
+    key: str
+    size: int
+    job: str
+    grace: float
+    leaves_in: float
 
 
 # --- its end --------------------------------------------------------------------
@@ -91,12 +130,13 @@ class State(Message):
 
 @dataclass(frozen=True)
 class AskStop(Request):
-    """Ask the cluster to end; *by* says who asks, in words.
+    """Ask the cluster, or one join of it, to end; *by* says who asks, in words.
 
     The hub answers ``Stopping``, and closes the connection when all ranks have left.
     """
 
     by: str
+    join: str = ""
 
 
 @dataclass(frozen=True)

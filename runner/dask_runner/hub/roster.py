@@ -7,73 +7,15 @@ messages together that would cost the square of their number. It decides nothing
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from dask_runner.hub import messages as m
+from dask_runner.hub.members import Group, Host, Member, Node
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from dask_runner.wire.channel import Channel
-    from dask_runner.wire.message import Message
-
-
-@dataclass(eq=False)
-class Node:
-    """A node that is connected: a leader, and the ranks for which it plays.
-
-    Attributes
-    ----------
-    name : str
-        The name of its host, which several nodes may share.
-    channel : Channel
-    heard : float
-        The time of its last message.
-    members : dict of int to Member
-        Its ranks.
-    refused : set of int
-        Ranks of the node that the hub has refused.
-    """
-
-    name: str
-    channel: Channel
-    heard: float
-    members: dict[int, Member] = field(default_factory=dict)
-    refused: set[int] = field(default_factory=set)
-
-
-@dataclass(eq=False)
-class Member:
-    """A rank that has joined, with its node."""
-
-    node: Node
-    hello: m.Hello
-    workers: tuple[str, ...] = ()
-    #: The workers that it has, or can start again.
-    offers: tuple[str, ...] = ()
-    again: bool = True
-    nthreads: int = 0
-    memory: int = 0
-    complete: bool = False
-
-    @property
-    def rank(self) -> int:
-        """The number of the rank."""
-        return self.hello.rank
-
-    @property
-    def name(self) -> str:
-        """The rank's name in messages."""
-        return f"rank {self.rank} on {self.node.name}"
-
-    def share(self, of_all: int) -> int:
-        """Return what its workers have of an amount that all that it offers have."""
-        return of_all * len(self.workers) // max(len(self.offers), 1)
-
-    def tell(self, message: Message) -> None:
-        """Send the rank a message."""
-        self.node.channel.send(m.OfRank(self.rank, message))
 
 
 class Roster:
@@ -88,8 +30,8 @@ class Roster:
 
     Attributes
     ----------
-    size : int
-        The number of ranks in the launch.
+    own : Group
+        The ranks of the cluster's own launch.
     nodes : dict of Node
         The connected nodes, in the order in which they came.
     missing : set of int
@@ -101,14 +43,13 @@ class Roster:
     """
 
     def __init__(self, size: int, workers: Iterable[int]) -> None:
-        self.size = size
+        self.own = Group(size)
         self.nodes: dict[Node, None] = {}
-        self._members: dict[int, Member] = {}
-        self._arrived: set[int] = set()
-        self._not_awaited: set[int] = set()
-        self._first_came: set[str] = set()
-        self._on_host: dict[str, list[Member]] = {}
-        self._waiting: dict[str, list[Member]] = {}
+        self._members: dict[Member, None] = {}
+        self._own: dict[int, Member] = {}
+        self._first_came: set[Host] = set()
+        self._on_host: dict[Host, list[Member]] = {}
+        self._waiting: dict[Host, list[Member]] = {}
         self.missing = set(workers)
         self.staying: set[Node] = set()
         self.registered = 0
@@ -118,75 +59,77 @@ class Roster:
     @property
     def members(self) -> tuple[Member, ...]:
         """The ranks that have joined."""
-        return tuple(self._members.values())
+        return tuple(self._members)
+
+    def __contains__(self, member: Member) -> bool:
+        """Return whether a rank is still there."""
+        return member in self._members
 
     def member(self, rank: int | None) -> Member | None:
-        """Return a rank; None if it is not connected, or if *rank* is None."""
-        return None if rank is None else self._members.get(rank)
+        """Return a rank of the cluster's own launch.
 
-    @property
-    def assembled(self) -> bool:
-        """Whether every rank has arrived."""
-        # Called for each message, so it only makes a set if it has to.
-        came = self._arrived | self._not_awaited if self._not_awaited else self._arrived
-        return len(came) == self.size
-
-    @property
-    def arrived(self) -> frozenset[int]:
-        """The ranks that have arrived, and those that are waited for no more."""
-        return frozenset(self._arrived | self._not_awaited)
+        It is None if the rank is not connected, or if *rank* is None.
+        """
+        return None if rank is None else self._own.get(rank)
 
     def has_only_the_node_of(self, rank: int) -> bool:
         """Return whether no node but that rank's is connected."""
-        return all(rank in node.members for node in self.nodes)
-
-    def may_join(self, rank: int) -> bool:
-        """Return whether this is a rank of the launch that has not arrived yet."""
-        return 0 <= rank < self.size and rank not in self._arrived
+        return all(
+            node.group is self.own and rank in node.members for node in self.nodes
+        )
 
     def never_came(self) -> list[int]:
-        """Return the ranks that have not arrived."""
-        return sorted(set(range(self.size)) - self.arrived)
+        """Return the ranks of the cluster's own launch that have not arrived."""
+        own = self.own
+        return sorted(set(range(own.size)) - own.arrived - own.not_awaited)
 
-    def note_absent(self, rank: int, node: str) -> bool:
+    def note_absent(self, rank: int, node: Node) -> bool:
         """Note that a rank will never join; return False if it has arrived already.
 
-        *rank* is -1 for the rank with local rank 0 on that node if its number is not
-        known.
+        Parameters
+        ----------
+        rank : int
+            -1 for the rank with local rank 0 if its number is not known.
+        node : Node
+            One of its host.
         """
         if rank < 0:
-            return node not in self._first_came
-        if not self.may_join(rank):
+            return node.host not in self._first_came
+        if not node.group.may_join(rank):
             return False
-        self._arrived.add(rank)
-        self.missing.discard(rank)
+        node.group.arrived.add(rank)
+        if node.group is self.own:
+            self.missing.discard(rank)
         return True
 
     def late(self) -> list[str]:
         """Return the names of the ranks whose workers are not up."""
         return [
-            f"rank {rank}" if rank not in self._members else self._members[rank].name
+            f"rank {rank}" if rank not in self._own else self._own[rank].name
             for rank in sorted(self.missing)
         ]
 
     # --- who comes and goes -------------------------------------------------
 
-    def connect(self, hello: m.NodeHello, channel: Channel) -> Node:
-        """Add a node, which has no ranks yet."""
-        node = Node(hello.name, channel, time.monotonic())
+    def connect(self, name: str, channel: Channel, group: Group) -> Node:
+        """Add a node, which has no ranks yet; *name* is that of its host."""
+        node = Node(name, channel, time.monotonic(), group)
         self.nodes[node] = None
         return node
 
     def add(self, node: Node, hello: m.Hello) -> Member:
         """Add a rank to a node."""
         member = Member(node, hello)
-        self._members[member.rank] = node.members[member.rank] = member
-        self._arrived.add(member.rank)
+        node.members[member.rank] = member
+        self._members[member] = None
+        if node.group is self.own:
+            self._own[member.rank] = member
+        node.group.arrived.add(member.rank)
         if hello.local_rank == 0:
-            self._first_came.add(node.name)
+            self._first_came.add(node.host)
         self.staying.add(node)
-        self._on_host.setdefault(node.name, []).append(member)
-        self._waiting.setdefault(node.name, []).append(member)
+        self._on_host.setdefault(node.host, []).append(member)
+        self._waiting.setdefault(node.host, []).append(member)
         return member
 
     def disconnect(self, node: Node) -> None:
@@ -197,23 +140,29 @@ class Roster:
     def remove(self, member: Member) -> None:
         """Remove a rank and its workers."""
         node = member.node
-        del self._members[member.rank], node.members[member.rank]
+        del self._members[member], node.members[member.rank]
+        if node.group is self.own:
+            del self._own[member.rank]
         if not node.members:
             self.staying.discard(node)
-        self._on_host[node.name].remove(member)
-        if member in (waiting := self._waiting[node.name]):
+        self._on_host[node.host].remove(member)
+        if member in (waiting := self._waiting[node.host]):
             waiting.remove(member)
         self._forget_workers(member)
 
     def stop_waiting_for(self, rank: int) -> None:
         """Wait no more for a rank, which has left a notice; it may still join."""
-        self._not_awaited.add(rank)
+        self.own.not_awaited.add(rank)
         self.missing.discard(rank)
 
     def give_up(self, member: Member) -> None:
         """Remove the workers of a rank, and expect no more of them."""
-        self.missing.discard(member.rank)
+        self._is_complete(member)
         self._forget_workers(member)
+
+    def _is_complete(self, member: Member) -> None:
+        if member.node.group is self.own:
+            self.missing.discard(member.rank)
 
     def _forget_workers(self, member: Member) -> None:
         self.registered -= len(member.workers)
@@ -234,7 +183,7 @@ class Roster:
     def workers_up(self, member: Member, message: m.WorkersUp) -> None:
         """Note that a rank's workers are up."""
         self.registered += len(message.names) - len(member.workers)
-        self.missing.discard(member.rank)
+        self._is_complete(member)
         member.workers = member.offers = tuple(message.names)
         member.again = message.again
         member.complete = True
@@ -242,23 +191,24 @@ class Roster:
 
     # --- who waits for its start --------------------------------------------
 
-    def waiting(self, host: str | None = None) -> list[str]:
+    def waiting(self, host: Host | None = None) -> list[Host]:
         """Return the hosts with ranks that have not been started, or only *host*."""
         hosts = list(self._waiting) if host is None else [host]
-        return [each for each in hosts if self._waiting.get(each)]
+        waiting = [(each, self._waiting.get(each)) for each in hosts]
+        return [each for each, ranks in waiting if ranks and not _leave(ranks)]
 
     def start(
-        self, host: str, address: str, *, impatient: bool
+        self, host: Host, address: str, holds: Callable[[int], bool]
     ) -> list[tuple[Node, m.Starts]]:
         """Take the ranks of a host that can start off the list of those that wait.
 
         Parameters
         ----------
-        host : str
+        host : Host
         address : str
             The scheduler's address.
-        impatient : bool
-            Whether ranks no longer wait for others of their host.
+        holds : callable
+            Says of a rank of the cluster's own launch whether it must not start.
 
         Returns
         -------
@@ -268,7 +218,8 @@ class Roster:
         starting: dict[Node, list[Member]] = {}
         waiting = []
         for member in self._waiting[host]:
-            if self._knows_its_host(member, impatient=impatient):
+            held = member.node.group is self.own and holds(member.rank)
+            if not held and self._knows_its_host(member):
                 starting.setdefault(member.node, []).append(member)
             else:
                 waiting.append(member)
@@ -292,17 +243,23 @@ class Roster:
             for node, members in starting.items()
         ]
 
-    def _knows_its_host(self, member: Member, *, impatient: bool) -> bool:
+    def _knows_its_host(self, member: Member) -> bool:
         """Return whether a rank can start without others of its host."""
         hello, node = member.hello, member.node
-        if self.assembled:
+        if node.group.assembled:
             return True
         if not hello.local_size:
-            return False
+            # Only a join goes on without its other ranks where it cannot know.
+            return node.group is not self.own and node.group.impatient
         # It may share the agent of the first rank, which has to be there for that.
-        alone = hello.local_rank > 0 and node.name not in self._first_came
-        unsure = hello.asks and len(self._on_host[node.name]) < hello.local_size
-        return impatient or not (alone or unsure)
+        alone = hello.local_rank > 0 and node.host not in self._first_came
+        unsure = hello.asks and len(self._on_host[node.host]) < hello.local_size
+        return node.group.impatient or not (alone or unsure)
+
+
+def _leave(here: list[Member]) -> bool:
+    """Return whether these ranks of a host leave."""
+    return here[0].node.group.leaves
 
 
 def _are_all(here: list[Member], one: Member) -> bool:

@@ -16,7 +16,7 @@ from dask_runner.hub import messages as m
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from dask_runner.hub.roster import Member
+    from dask_runner.hub.members import Member
     from dask_runner.hub.shared_state import SharedState
 
 
@@ -32,6 +32,7 @@ class Scaling:
         self._shared = shared
         self._roster = shared.roster
         self._wanted: int | None = None
+        self._asked_for: int | None = None
         self._starting: dict[str, Member] = {}
         self._leaving: set[str] = set()
         self._asked: int | None = None
@@ -65,7 +66,7 @@ class Scaling:
         within = max(min(workers, capacity), min(least, capacity))
         if within != workers and not nearest:
             raise _beyond(workers, least, capacity)
-        self._wanted = within
+        self._wanted = self._asked_for = within
         self._unable.clear()
         self._ask_the_scheduler()
         return within
@@ -77,6 +78,12 @@ class Scaling:
         self._wanted = max(self._wanted or 0, workers)
         self._advance()
         return True
+
+    def restore(self) -> None:
+        """Bring the number back to what was asked for, if workers came beside it."""
+        if self._asked_for is not None and self._can_renew:
+            self._wanted = min(self._asked_for, self.capacity)
+            self._advance()
 
     def _refuse_now(self) -> None:
         shared = self._shared
@@ -210,7 +217,7 @@ def spread(
     own = Counter({member: len(member.workers) for member in left})
     chosen: dict[Member, list[str]] = {}
     while number > 0 and left:
-        member = min(left, key=lambda one: (busy[one.node.name], own[one], one.rank))
+        member = min(left, key=lambda one: (busy[one.node.name], own[one], one.order))
         chosen.setdefault(member, []).append(left[member].pop(0))
         busy[member.node.name] += 1
         own[member] += 1

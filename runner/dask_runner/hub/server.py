@@ -19,7 +19,7 @@ from dask_runner.hub.listener import Door
 from dask_runner.hub.naming import Naming, be_named
 from dask_runner.hub.pings import between_pings
 from dask_runner.hub.report import Reporter
-from dask_runner.hub.requests import Request
+from dask_runner.hub.requests import AskJoin, Request
 from dask_runner.launch import agreed
 from dask_runner.launch.walltime import end_time
 from dask_runner.meeting import tls
@@ -31,8 +31,8 @@ from dask_runner.wire.message import ProtocolError
 from dask_runner.wire.threads import in_thread
 
 if TYPE_CHECKING:
+    from dask_runner.hub.members import Node
     from dask_runner.hub.requeue import Requeue
-    from dask_runner.hub.roster import Node
     from dask_runner.launch.launch import Launch
     from dask_runner.meeting.notice import Notices
     from dask_runner.wire.channel import Channel
@@ -92,7 +92,7 @@ class Hub:
         """
         settings = launch.settings
         report = Reporter(quiet=settings.quiet)
-        report.start(launch.world, settings.layout)
+        report.start(launch.world, settings.layout, settings.spare)
         cluster = Cluster(
             launch.world,
             launch.plan,
@@ -203,15 +203,17 @@ class Hub:
         except ProtocolError as error:
             self._refuse(address, str(error))
             return
-        if isinstance(first, Request):
+        if isinstance(first, AskJoin):
+            if (node := await self.cluster.answers.admit(channel, first)) is not None:
+                await self._stay_with(channel, node)
+        elif isinstance(first, Request):
             await self.cluster.answers.answer(channel, first)
         elif isinstance(first, m.NodeHello):
-            await self._stay_with(channel, first)
+            await self._stay_with(channel, self.cluster.connect(first, channel))
         else:
             self._refuse(address, f"{first} where Hello was due")
 
-    async def _stay_with(self, channel: Channel, hello: m.NodeHello) -> None:
-        node = self.cluster.connect(hello, channel)
+    async def _stay_with(self, channel: Channel, node: Node) -> None:
         why = "no connection any more"
         try:
             while (message := await channel.receive()) is not None:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from dask_runner.hub.ending import Ending
     from dask_runner.hub.report import Reporter
     from dask_runner.hub.roster import Roster
+    from dask_runner.hub.spares import Spares
     from dask_runner.launch.plan import Plan
     from dask_runner.launch.settings import Settings
 
@@ -22,5 +23,6 @@ class SharedState:
     settings: Settings
     report: Reporter
     roster: Roster
+    spares: Spares
     assembly: Assembly
     ending: Ending

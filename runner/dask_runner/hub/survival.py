@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 from dask_runner.errors import AssemblyError, LostError, RunnerError
 from dask_runner.hub import messages as m
 from dask_runner.hub.losses import Losses, never_came
+from dask_runner.hub.replacement import Replacement
+from dask_runner.hub.spares import Vacancy
 from dask_runner.hub.workforce import Workforce
 
 if TYPE_CHECKING:
-    from dask_runner.hub.roster import Member, Node
+    from dask_runner.hub.joins import Joins
+    from dask_runner.hub.members import Group, Member, Node
     from dask_runner.hub.scaling import Scaling
     from dask_runner.hub.shared_state import SharedState
 
@@ -23,14 +26,26 @@ class Survival:
     shared : SharedState
     scaling : Scaling
         Starts workers again that were retired.
+    joins : Joins
+        Dismisses ranks of joins.
+
+    Attributes
+    ----------
+    replacement : Replacement
+        Starts spare ranks in the place of lost ones.
     """
 
-    def __init__(self, shared: SharedState, scaling: Scaling) -> None:
+    def __init__(self, shared: SharedState, scaling: Scaling, joins: Joins) -> None:
         self._scaling = scaling
+        self._joins = joins
+        self._dismissed: set[Member] = set()
         self._shared = shared
         self._roster = shared.roster
         self._losses = Losses(shared.report)
         self._workforce = Workforce(shared.roster, shared.settings.timeout, self.fail)
+        self.replacement = Replacement(
+            shared, self._losses, self._unfilled, self.give_up_if_late, self.fail
+        )
 
     # --- ranks --------------------------------------------------------------
 
@@ -41,12 +56,14 @@ class Survival:
         self._roster.disconnect(node)
         self._shared.ending.changed()
         self._lose(members, workers, why)
+        self._joins.changed(node.group)
 
     def lost_rank(self, member: Member, why: str) -> None:
         """Act on the loss of one rank of a node."""
         workers = self._remove([member])
         self._shared.ending.changed()
         self._lose([member], workers, why)
+        self._joins.changed(member.node.group)
 
     def _remove(self, members: list[Member]) -> list[str]:
         """Remove ranks from the roster; return the names of their workers."""
@@ -58,9 +75,10 @@ class Survival:
         return workers
 
     def _lose(self, members: list[Member], workers: list[str], why: str) -> None:
-        if self._over:
+        members = [one for one in members if not self._was_to_go(one)]
+        if self._over or not members:
             return
-        ranks = {member.rank: member for member in members}
+        ranks = {one.rank: one for one in members if not one.join}
         client, scheduler = self._shared.plan.client, self._shared.plan.scheduler
         if client in ranks:
             name = ranks[client].name
@@ -70,34 +88,54 @@ class Survival:
             self.fail(LostError(f"{name} with the scheduler was lost: {why}"))
         else:
             for member in members:
-                self._losses.add(member, why)
+                self._add_loss(member, why)
             zero = self._roster.member(scheduler)
             if zero is not None and workers:
                 zero.tell(m.WorkersLost(workers))
             for member in members:
-                self._without(member, why)
+                error = AssemblyError(
+                    f"{member.name} failed before the cluster was ready",
+                    f"all {self._roster.own.size} ranks",
+                    "correct that, or begin with fewer by --min-workers",
+                )
+                self._without(member, why, error)
+
+    def _was_to_go(self, member: Member) -> bool:
+        return member.node.group.left or member in self._dismissed
 
     def failed(self, member: Member, error: RunnerError) -> None:
         """Act on a rank that cannot do its part."""
-        if self._is_needed(member.rank):
+        if self._is_needed(member.node.group, member.rank):
             self.fail(_of(member, error))
         elif not self._over:
-            self._losses.add(member, error)
-            self._without(member, error)
+            self._add_loss(member, error)
+            self._without(member, error, _of(member, error))
+            self._dismiss(member, error)
+
+    def _dismiss(self, member: Member, error: RunnerError) -> None:
+        """Have a rank of a join end, with the status of its error."""
+        if member.join:
+            self._dismissed.add(member)
+            self._joins.failed(member, error)
 
     def absent(self, node: Node, message: m.Absent) -> None:
         """Act on the loss of a rank that never joined, which a node of its host saw."""
         rank, host = message.rank, node.name
-        if self._over or not self._roster.note_absent(rank, host):
+        if self._over or not self._roster.note_absent(rank, node):
             return
-        what = message.on(host)
-        if self._is_needed(rank):
-            self.fail(never_came(message, host, self._roster.size))
+        what, size = message.on(host), self._roster.own.size
+        error = never_came(message, host, size)
+        if self._is_needed(node.group, rank):
+            self.fail(error)
         elif rank < 0:
             self._shared.report.warn(f"lost {what}")
+        elif node.group is not self._roster.own:
+            self._losses.note(rank, node, f"it {message.saw}")
         else:
-            self._losses.note(rank, host, f"it {message.saw}")
-            self._go_on(what)
+            self._losses.note(rank, node, f"it {message.saw}")
+            self._shared.spares.note(rank, host)
+            self.replacement.look_for_spare(Vacancy(rank, what, error))
+            self.replacement.choose_when_assembled()
 
     def agent_gone(self, member: Member, message: m.AgentGone) -> None:
         """Go on without the workers of a rank, which its agent had started."""
@@ -108,17 +146,35 @@ class Survival:
             "an agent for as long as the script runs",
             "look for what ended it: the node's memory, another program",
         )
-        if self._needs_all:
+        if self._is_needed(member.node.group, member.rank):
             self.fail(_of(member, why))
         else:
-            self._losses.add(member, why.saw)
-            self._without(member, why)
+            self._add_loss(member, why.saw)
+            self._without(member, why, _of(member, why))
+            self._dismiss(member, why)
+
+    def give_up_if_late(self, member: Member) -> None:
+        """Give up a rank whose workers are not there in time."""
+        there = self._roster.member(member.rank) is member
+        if self._over or not there or member.rank not in self._roster.missing:
+            return
+        why = AssemblyError(
+            f"its workers did not come up within {self._shared.settings.timeout:g} s",
+            "workers that start in time",
+            "look into the node's log, or give more time with --timeout",
+        )
+        self._add_loss(member, why.saw)
+        self._without(member, why, _of(member, why))
 
     # --- workers ------------------------------------------------------------
 
     def workers_up(self, member: Member) -> None:
         """Note that all workers of a rank are there."""
         self._workforce.forget(member)
+        self._joins.workers_up(member)
+        placed = not member.join and self._shared.spares.has_placed(member.rank)
+        if placed and self._shared.assembly.ready:
+            self._scaling.restore()
 
     def worker_down(self, member: Member, message: m.WorkerDied | m.WorkerDown) -> None:
         """Note that a worker is not there, and why."""
@@ -135,6 +191,7 @@ class Survival:
         self._workforce.left(member, message.name)
         self._scaling.left(message.name)
         self._look_for_workers()
+        self._joins.changed(member.node.group)
 
     def worker_up(self, member: Member, message: m.WorkerUp) -> None:
         """Note that a worker that was retired has been started again."""
@@ -154,23 +211,29 @@ class Survival:
         if self._shared.assembly.ready and not self._over:
             self._workforce.look()
 
+    def _add_loss(self, member: Member, why: object) -> None:
+        waits = not member.join and self._shared.spares.waits(member.rank)
+        self._losses.add(member, why, spare=waits)
+
     # --- whether the cluster goes on ----------------------------------------
 
-    def _without(self, member: Member, why: object) -> None:
-        """Go on without a rank's workers, if there are enough left."""
+    def _without(self, member: Member, why: object, error: RunnerError) -> None:
+        """Go on without a rank's workers, or with those of a spare rank."""
         self._roster.give_up(member)
         self._workforce.forget(member)
         self._scaling.forget(member)
-        if self._needs_all:
-            self.fail(
-                AssemblyError(
-                    f"{member.name} failed before the cluster was ready",
-                    f"all {self._roster.size} ranks",
-                    "correct that, or begin with fewer by --min-workers",
-                )
-            )
+        what = f"{member.name} was lost: {_saw(why)}"
+        if member.join:
+            self._go_on(what)
         else:
-            self._go_on(f"{member.name} was lost: {_saw(why)}")
+            self.replacement.look_for_spare(Vacancy(member.rank, what, error))
+
+    def _unfilled(self, vacancy: Vacancy) -> None:
+        """Go on without a lost rank, as no spare one can take its place."""
+        if self.needs_all:
+            self.fail(vacancy.error)
+        else:
+            self._go_on(vacancy.what)
 
     def _go_on(self, what: str) -> None:
         """Go on, though a rank is lost, if there are enough workers left."""
@@ -192,13 +255,18 @@ class Survival:
             assembly.advance()
             self._look_for_workers()
 
-    def _is_needed(self, rank: int) -> bool:
+    def _is_needed(self, group: Group, rank: int) -> bool:
         """Whether the cluster cannot be without that rank."""
-        plan = self._shared.plan
-        return rank in {plan.scheduler, plan.client} or self._needs_all
+        if group is not self._roster.own:
+            return False
+        plan, spares = self._shared.plan, self._shared.spares
+        replaced = spares.can_replace(rank)
+        return rank in {plan.scheduler, plan.client} or (
+            self.needs_all and not replaced
+        )
 
     @property
-    def _needs_all(self) -> bool:
+    def needs_all(self) -> bool:
         """Whether the cluster cannot begin without each of its ranks."""
         fewer_will_do = self._shared.settings.min_workers is not None
         return not self._shared.assembly.ready and not fewer_will_do

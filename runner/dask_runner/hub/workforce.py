@@ -15,7 +15,8 @@ from dask_runner.hub import messages as m
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dask_runner.hub.roster import Member, Roster
+    from dask_runner.hub.members import Member
+    from dask_runner.hub.roster import Roster
 
 
 class Workforce:
@@ -36,7 +37,7 @@ class Workforce:
         self._roster = roster
         self._patience = patience
         self._fail = fail
-        self._down: dict[tuple[int, str], LostError] = {}
+        self._down: dict[tuple[Member, str], LostError] = {}
         self._alarm: asyncio.TimerHandle | None = None
 
     def down(self, member: Member, message: m.WorkerDied | m.WorkerDown) -> None:
@@ -44,7 +45,7 @@ class Workforce:
         needed, do = "", ""
         if isinstance(message, m.WorkerDown):
             needed, do = message.needed, message.do
-        self._down[member.rank, message.name] = LostError(
+        self._down[member, message.name] = LostError(
             f"worker {message.name} of {member.name} {message.how}",
             needed or "a worker that lives",
             do or "look for what ends them: a task, a --preload, a limit of the node",
@@ -52,7 +53,7 @@ class Workforce:
 
     def back(self, member: Member, name: str) -> None:
         """Note that a worker is back."""
-        self._down.pop((member.rank, name), None)
+        self._down.pop((member, name), None)
 
     def left(self, member: Member, name: str) -> None:
         """Note that a worker has ended for good."""
@@ -61,7 +62,7 @@ class Workforce:
 
     def forget(self, member: Member) -> None:
         """Remove the workers of a rank: all are back, or the rank is lost."""
-        for key in [key for key in self._down if key[0] == member.rank]:
+        for key in [key for key in self._down if key[0] is member]:
             del self._down[key]
 
     def look(self) -> None:

@@ -57,6 +57,8 @@ class Launch:
         modules lie.
     scheduler_address : str
         A scheduler that runs elsewhere, for a plan without one.
+    joins : str
+        The name of the running cluster that the ranks join; empty for one of their own.
     """
 
     world: World
@@ -69,3 +71,9 @@ class Launch:
     worker_name: str = ""
     script: str = ""
     scheduler_address: str = ""
+    joins: str = ""
+
+    @property
+    def has_hub(self) -> bool:
+        """Whether this rank has the hub of the cluster."""
+        return self.world.rank == 0 and not self.joins

@@ -1,6 +1,6 @@
 """Every option, declared once: its name, default, meaning and valid values.
 
-:mod:`dask_runner.launch.settings` finds the values.
+:mod:`dask_runner.launch.settings` finds the values. It is long because it is one table.
 """
 
 from __future__ import annotations
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 PREFIX = "DASK_RUNNER__"
+
+#: The verbs that start ranks, and those of a cluster of their own.
+VERBS = ("run", "serve", "join")
+_OWN = ("run", "serve")
 
 #: Whose value of an option counts, if the ranks of a launch are given several: that of
 #: rank 0, alone; that of each rank, for itself; or all have to have the same.
@@ -42,8 +46,8 @@ class Option:
         A short form, such as "-n".
     multiple : bool
         Whether it may be given several times.
-    verb : str
-        The one verb that has it; empty for all that start ranks.
+    verbs : tuple of str
+        The verbs that have it.
     ranks : str
         Whose value counts: ``FIRST``, ``EACH`` or ``ALL``.
     """
@@ -55,7 +59,7 @@ class Option:
     metavar: str = "TEXT"
     short: str = ""
     multiple: bool = False
-    verb: str = ""
+    verbs: tuple[str, ...] = VERBS
     ranks: str = FIRST
 
     @property
@@ -96,6 +100,7 @@ OPTIONS: tuple[Option, ...] = (
         None,
         values.cluster_name,
         "NAME",
+        verbs=_OWN,
     ),
     Option(
         "layout",
@@ -104,6 +109,7 @@ OPTIONS: tuple[Option, ...] = (
         "shared",
         values.choice(*LAYOUTS),
         "|".join(LAYOUTS),
+        verbs=_OWN,
         ranks=ALL,
     ),
     Option(
@@ -113,6 +119,16 @@ OPTIONS: tuple[Option, ...] = (
         None,
         values.positive,
         "N",
+        verbs=_OWN,
+    ),
+    Option(
+        "spare",
+        "Nodes that wait without workers, to take the place of one that is lost: the "
+        "last ones without scheduler and client; with -n, ranks.",
+        0,
+        values.count,
+        "N",
+        verbs=_OWN,
     ),
     Option(
         "timeout",
@@ -123,7 +139,8 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "grace",
-        "Seconds that the script has to end itself after SIGTERM or SIGINT.",
+        "Seconds that the script has to end itself after SIGTERM or SIGINT, and the "
+        "workers of a join to finish what they compute.",
         5.0,
         values.seconds,
         "SECONDS",
@@ -131,7 +148,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "stop-before",
         "Send the script SIGTERM this many seconds before the job's time limit; a "
-        "cluster without a script ends then (default for that: 10).",
+        "cluster without a script ends then (default for that: 10), and a join leaves "
+        "(default for that: 60).",
         None,
         values.seconds,
         "SECONDS",
@@ -143,6 +161,7 @@ OPTIONS: tuple[Option, ...] = (
         None,
         values.seconds,
         "SECONDS",
+        verbs=_OWN,
     ),
     Option(
         "idle-timeout",
@@ -150,7 +169,7 @@ OPTIONS: tuple[Option, ...] = (
         None,
         values.seconds,
         "SECONDS",
-        verb="serve",
+        verbs=("serve",),
     ),
     Option(
         "no-client-timeout",
@@ -158,7 +177,7 @@ OPTIONS: tuple[Option, ...] = (
         None,
         values.seconds,
         "SECONDS",
-        verb="serve",
+        verbs=("serve",),
     ),
     Option(
         "silence",
@@ -174,6 +193,7 @@ OPTIONS: tuple[Option, ...] = (
         "tls",
         values.choice(*SECURITY),
         "|".join(SECURITY),
+        verbs=_OWN,
         ranks=ALL,
     ),
     Option(
@@ -182,7 +202,7 @@ OPTIONS: tuple[Option, ...] = (
         None,
         str,
         "FILE.html",
-        verb="run",
+        verbs=("run",),
     ),
     Option("quiet", "Print errors only.", False, values.flag, "", ranks=EACH),
     Option(
@@ -259,6 +279,7 @@ OPTIONS: tuple[Option, ...] = (
         None,
         str,
         "NAME",
+        verbs=_OWN,
         ranks=ALL,
     ),
     Option(
@@ -294,6 +315,7 @@ OPTIONS: tuple[Option, ...] = (
         None,
         values.address,
         "HOST:PORT",
+        verbs=_OWN,
     ),
     Option(
         "dashboard",
@@ -301,6 +323,7 @@ OPTIONS: tuple[Option, ...] = (
         True,
         values.flag,
         "",
+        verbs=_OWN,
     ),
     Option(
         "scheduler-file",
@@ -309,6 +332,7 @@ OPTIONS: tuple[Option, ...] = (
         None,
         str,
         "FILE",
+        verbs=_OWN,
     ),
 )
 

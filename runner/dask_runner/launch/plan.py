@@ -36,6 +36,11 @@ class Plan:
     client: int | None
     workers: tuple[int, ...]
 
+    @property
+    def never_spare(self) -> frozenset[int]:
+        """The ranks whose nodes cannot wait for work: the hub's, and these two."""
+        return frozenset({0, self.scheduler or 0, self.client or 0})
+
     def roles(self, rank: int) -> frozenset[Role]:
         """Return the roles of one rank."""
         single = {Role.scheduler: self.scheduler, Role.client: self.client}
@@ -77,10 +82,58 @@ def make_plan(size: int, layout: str, *, serves: bool = False) -> Plan:
     chosen = (SERVING if serves else LAYOUTS)[layout]
     if size < chosen.minimum:
         raise ConfigError(
-            f"{size} rank{'s' if size != 1 else ''} for the layout {layout!r}",
+            f"{_ranks(size)} for the layout {layout!r}",
             f"at least {chosen.minimum} ranks ({chosen.meaning})",
             f"start {chosen.minimum} or more tasks (srun -n {chosen.minimum}, "
             f"mpiexec -n {chosen.minimum}), or choose the layout 'shared', "
             "which works from 1 rank up",
         )
     return Plan(0, chosen.client, tuple(range(chosen.first_worker, size)))
+
+
+def join_plan(size: int) -> Plan:
+    """Return the roles of *size* ranks that join a running cluster: all work."""
+    return Plan(None, None, tuple(range(size)))
+
+
+def check_spare(plan: Plan, size: int, spare: int, *, on_one_node: bool) -> None:
+    """Refuse more spare nodes than *size* ranks can have.
+
+    Ranks may share a node, so there may be too few nodes all the same, which the hub
+    finds out when all ranks are there (:mod:`dask_runner.hub.spares`).
+
+    Parameters
+    ----------
+    plan : Plan
+    size : int
+        The number of ranks.
+    spare : int
+        The number of nodes that have to wait (``--spare``).
+    on_one_node : bool
+        Whether the launcher says that all ranks are on one node.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if not spare:
+        return
+    if on_one_node:
+        raise ConfigError(
+            f"--spare {spare}, and {_ranks(size)} on one node",
+            "another node for each one that waits (dask-runner -n counts ranks)",
+            "start the ranks on more nodes, or leave out --spare",
+        )
+    most = min(size - len(plan.never_spare), len(plan.workers) - 1)
+    if spare > most:
+        raise ConfigError(
+            f"--spare {spare}, and {_ranks(size)}, of which {most} can wait",
+            "a rank that works, and a node for each one that waits, without the "
+            "scheduler and the client",
+            f"start {size + spare - most} ranks or more, or "
+            + (f"say --spare {most}" if most else "leave out --spare"),
+        )
+
+
+def _ranks(size: int) -> str:
+    return f"{size} rank{'' if size == 1 else 's'}"

@@ -53,6 +53,11 @@ class Settings:
     def __iter__(self) -> Iterator[tuple[str, Setting]]:
         return iter(self._found.items())
 
+    @property
+    def needs_all_ranks(self) -> bool:
+        """Whether the cluster can only begin with each of its ranks."""
+        return self.min_workers is None and not self.spare
+
     def plain(self) -> dict[str, Any]:
         """Return the values without their sources."""
         return {key: setting.value for key, setting in self._found.items()}
@@ -142,6 +147,15 @@ def configured(environ: Mapping[str, str]) -> dict[str, Setting]:
         if name.startswith(PREFIX) and not name.startswith(_JOB_PREFIX):
             found[name.removeprefix(PREFIX).lower()] = Setting(_literal(text), name)
     return found
+
+
+def of_verb(verb: str, found: Mapping[str, Setting]) -> dict[str, Setting]:
+    """Return the configured values without those of options that a verb lacks."""
+    return {
+        key: setting
+        for key, setting in found.items()
+        if key not in BY_KEY or verb in BY_KEY[key].verbs
+    }
 
 
 def for_jobs(environ: Mapping[str, str]) -> Mapping[str, Any]:

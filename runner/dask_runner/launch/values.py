@@ -45,6 +45,12 @@ def positive(text: str | float) -> int:
     return number
 
 
+@_needs(f"a whole number from 0 to {MOST_RANKS}")
+def count(text: str | float) -> int:
+    """Read a whole number, which may be 0."""
+    return 0 if str(text) == "0" else positive(text)
+
+
 @_needs("a number of seconds above 0")
 def seconds(text: str | float) -> float:
     """Read a number of seconds."""

@@ -40,6 +40,16 @@ class World:
     key: str
     meeting: str
 
+    @property
+    def ranks_are_nodes(self) -> bool:
+        """Whether each rank counts as a node: ``dask-runner -n`` plays a cluster."""
+        return self.launcher == "local"
+
+    @property
+    def is_one_node(self) -> bool:
+        """Whether the launcher says that all ranks are on one node."""
+        return self.local_size == self.size and not self.ranks_are_nodes
+
     @classmethod
     def alone(cls) -> World:
         """Return the World of a process that no launcher started."""

@@ -24,7 +24,7 @@ from dask_runner.hub.report import say
 from dask_runner.launch import protocols
 from dask_runner.launch.detect import detect, prints_shared_errors
 from dask_runner.launch.options import BY_KEY
-from dask_runner.launch.plan import Plan, Role, make_plan
+from dask_runner.launch.plan import Plan, Role, check_spare, make_plan
 from dask_runner.launch.settings import configured, settle
 from dask_runner.launch.world import World
 from dask_runner.library.deadline import within
@@ -254,6 +254,7 @@ class BaseRunner:
         given = self._scheduler_options, self._worker_options, self._elsewhere
         protocols.check(settings, *given)
         plan = self.plan(world, settings.layout)
+        check_spare(plan, world.size, settings.spare, on_one_node=world.is_one_node)
         self.rank = world.rank
         parts = plan.roles(world.rank)
         self.role = next((role for role in (Role.client, *Role) if role in parts), None)

@@ -52,6 +52,25 @@ class Meeting(ABC):
     def trouble(self) -> str:
         """What was seen last instead of a good record."""
 
+    def waited(self, rank: int, node: str, since: float) -> AssemblyError:
+        """Return the error of a rank that has not found the record in time.
+
+        Parameters
+        ----------
+        rank : int
+        node : str
+            The name of its host.
+        since : float
+            The time, by :func:`time.monotonic`, at which it began to look.
+        """
+        seconds = time.monotonic() - since
+        return AssemblyError(
+            f"rank {rank} on {node} waited {seconds:.0f} s for rank 0: {self.trouble}",
+            "rank 0 running, and a way to it",
+            "look for an error of rank 0 above; name another directory that the nodes "
+            "share with --scheduler-file; give more time with --timeout",
+        )
+
     @property
     def notices(self) -> Notices:
         """Where ranks that do not meet leave a notice of why the launch is over."""
@@ -89,14 +108,3 @@ class NoMeeting(Meeting):
         """Offer nothing."""
         return
         yield  # a generator, that never does
-
-
-def waited(rank: int, node: str, since: float, meeting: Meeting) -> AssemblyError:
-    """Return the error of a rank that has not found the record in time."""
-    seconds = time.monotonic() - since
-    return AssemblyError(
-        f"rank {rank} on {node} waited {seconds:.0f} s for rank 0: {meeting.trouble}",
-        "rank 0 running, and a way to it",
-        "look for an error of rank 0 above; name another directory that the nodes "
-        "share with --scheduler-file; give more time with --timeout",
-    )

@@ -29,8 +29,10 @@ FINALIZE = 10.0
 DESCRIPTOR_VARIABLES = ("PMI_FD", "HYDI_CONTROL_FD")
 
 
-def check(world: World, plan: Plan) -> None:
+def check(world: World, plan: Plan, spare: int) -> None:
     """Refuse a plan in which some rank would not come to MPI_Init.
+
+    *spare* nodes wait without workers (``--spare``).
 
     Raises
     ------
@@ -42,6 +44,13 @@ def check(world: World, plan: Plan) -> None:
             "would wait for the others without end",
             "a worker in each rank",
             "add --layout shared",
+        )
+    if spare:
+        raise ConfigError(
+            f"--mpi-tasks with --spare {spare}: MPI would wait for the spare nodes "
+            "without end, and its world cannot lose a rank",
+            "one of the two",
+            "leave out --spare",
         )
 
 

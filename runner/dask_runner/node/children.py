@@ -111,7 +111,9 @@ class Children:
         place = self._sharing.scratch or scratch(self._snapshot).path
         self._directory = RankDirectory(place, self._launch.environ)
         if self._launch.settings.mpi_tasks:
-            mpi_world.check(self._launch.world, self._launch.plan)
+            mpi_world.check(
+                self._launch.world, self._launch.plan, self._launch.settings.spare
+            )
         if self._launch.settings.interface:
             of_interface(self._launch.settings.interface)
         siblings = []
@@ -218,8 +220,13 @@ class Children:
             self.client.send(await self._program.instructions())
         self.knows_its_program.set()
 
-    async def work(self, start: m.Start, record: Record, host: str) -> tuple[str, ...]:
+    async def work(
+        self, start: m.Start, record: Record, host: str, join: str
+    ) -> tuple[str, ...]:
         """Have an agent start the rank's workers; return warnings for the user.
+
+        *host* is the address by which they are reached. *join* is the name of the
+        rank's join, by which they are called; empty for none.
 
         Raises
         ------
@@ -227,7 +234,7 @@ class Children:
             If an option about the workers is invalid on this node.
         """
         work, warnings = make_instructions.workers(
-            self._launch, self._snapshot, self.directory, start, host, record
+            self._launch, self._snapshot, self.directory, start, host, record, join
         )
         self._logs_of_workers = {
             str(worker.name): log

@@ -27,10 +27,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Met:
-    """The hub has been found: its record, and the node's connection."""
+    """The hub has been found: its record, and the node's connection.
+
+    *join* is the name of the join whose node this is; empty for the cluster's own.
+    """
 
     record: Record
     connection: Connection
+    join: str = ""
 
 
 class RankContact(ABC):

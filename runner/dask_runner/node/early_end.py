@@ -115,6 +115,10 @@ class EarlyEnd:
         error.printed = True
         if hub is not None:
             hub.cluster.fail(error)
+        elif self._launch.joins:
+            # A home directory may be another on each node.
+            if self._local_rank in (0, None):
+                say(f"error: {error}")
         elif isinstance(error, AssemblyError) and self._speaks:
             say(f"error: {error}")
         elif isinstance(error, LostError) and self._local_rank in (0, None):
@@ -154,7 +158,7 @@ class EarlyEnd:
             self._leader = 0
         if self._leader < 0 and here:
             self._leader = here[0]
-        if self._leader or self._contact.has_met:
+        if self._leader or self._contact.has_met or self._launch.joins:
             self.of_another(m.Absent(self._leader, "died before it joined"))
             return None
         error = AssemblyError(
@@ -266,9 +270,11 @@ class EarlyEnd:
 
     def is_missed(self, rank: int) -> bool:
         """Return whether no cluster can begin without a rank."""
-        fewer_will_do = self._launch.settings.min_workers is not None
+        if self._launch.joins:
+            return False
         roles = self._launch.plan.roles(rank)
-        return rank == 0 or not fewer_will_do or roles != {Role.worker}
+        needs_all = self._launch.settings.needs_all_ranks
+        return rank == 0 or needs_all or roles != {Role.worker}
 
     def _notice(self, error: RunnerError, rank: int) -> Notice:
         launch = self._launch

@@ -37,8 +37,9 @@ _KEYS = ("scheduler_file", "timeout", "min_workers", "mpi_tasks")
 def report(
     error: RunnerError,
     environ: Mapping[str, str],
-    given: Mapping[str, Any],
+    given: Mapping[str, Any] | None,
     beside: NodeSockets,
+    launcher: str = "auto",
 ) -> None:
     """Report the error that ends this process, unless another rank reports it.
 
@@ -46,16 +47,18 @@ def report(
     ----------
     error : RunnerError
     environ : mapping
-    given : mapping
-        The options of the command line, as far as they are known.
+    given : mapping or None
+        The options of the command line, as far as they are known; None where no other
+        rank waits for this one.
     beside : NodeSockets
         The connection to the leader of the node, which can report it.
+    launcher : str
+        As the user has named it.
     """
-    launcher = str(given.get("launcher") or "auto")
     if _leader_knows(beside, error):
         return
     first, notices = None, None
-    if found := _place(environ, given, launcher):
+    if given is not None and (found := _place(environ, given, launcher)):
         world, settings, notices = found
         if settings.min_workers is None or world.rank == 0:
             here = world.key, world.rank, socket.gethostname()

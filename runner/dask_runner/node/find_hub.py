@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from dask_runner.errors import AssemblyError, RunnerError
 from dask_runner.hub import messages as m
-from dask_runner.meeting.base import waited
 from dask_runner.resources.cpusets import in_list_format
 from dask_runner.resources.rank_share import knows_its_cpus
 from dask_runner.wire import mutual_tls
@@ -84,7 +83,7 @@ async def find(
         async with asyncio.timeout(seconds):
             return await _first_that_answers(meeting)
     except TimeoutError:
-        return Broken(waited(rank, node, began, meeting))
+        return Broken(meeting.waited(rank, node, began))
     except RunnerError as error:
         return Broken(error)
 

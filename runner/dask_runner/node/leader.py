@@ -261,7 +261,7 @@ class Leader:
 
     def _last_words(self, world: World) -> str:
         """Return the line that a follower prints if the leader is lost."""
-        if self._launch.world.rank != 0 or world.local_rank != 1:
+        if not self._launch.has_hub or world.local_rank != 1:
             return ""  # rank 0 or another follower prints it
         return marked(f"error: {lost_hub(world.rank, socket.gethostname(), 'rank 0')}")
 

@@ -39,6 +39,8 @@ class LocalEnds:
     meeting : FileMeeting
         How they meet.
     settings : Settings
+    joins : bool
+        Whether they join a running cluster, so that none of them waits for the others.
 
     Attributes
     ----------
@@ -50,12 +52,20 @@ class LocalEnds:
         The status of the launch, once it is over.
     """
 
-    def __init__(self, world: World, meeting: FileMeeting, settings: Settings) -> None:
+    def __init__(
+        self,
+        world: World,
+        meeting: FileMeeting,
+        settings: Settings,
+        *,
+        joins: bool = False,
+    ) -> None:
         self._world = world
         self._meeting = meeting
         self._notices = FileNotices(meeting, world.key, world.size, lambda: True)
         self._settings = settings
-        self._met = False
+        self._joins = joins
+        self._met = joins
         self.passed_on: set[int] = set()
         self.over = asyncio.Event()
         self.status = 0
@@ -78,14 +88,15 @@ class LocalEnds:
         ended = Ended(await process.wait())
         if self._has_met() or not ended.status:
             self._after_they_met(rank, ended)
-        elif rank == 0 or self._settings.min_workers is None:
+        elif rank == 0 or self._settings.needs_all_ranks:
             self._before_they_met(rank, ended)
         if rank == 0:
             self._is_over(ended.shell_status)
 
     def _after_they_met(self, rank: int, ended: Ended) -> None:
         if rank:
-            if ended.status and self._settings.min_workers is None:
+            needs_all = self._settings.needs_all_ranks and not self._joins
+            if ended.status and needs_all:
                 # The rank may have failed before it joined; the hub knows.
                 self._leave(rank, self._error(rank, ended), said=False)
         elif ended.status < 0 and -ended.status not in self.passed_on:

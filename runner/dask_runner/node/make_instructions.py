@@ -57,6 +57,19 @@ def _protocol(settings: Settings) -> str:
     return str(settings.protocol or ("tls" if settings.security == "tls" else "tcp"))
 
 
+def _workers_protocol(launch: Launch, scheduler: str) -> str:
+    """Return the protocol of the workers; in a running cluster it is there already."""
+    return scheduler.partition("://")[0] if launch.joins else _protocol(launch.settings)
+
+
+def _prefix(launch: Launch, join: str) -> str | int:
+    """Return the name of the rank's first worker."""
+    rank = launch.world.rank
+    if join:
+        return f"{join}.{rank}"
+    return f"{launch.worker_name}-{rank}" if launch.worker_name else rank
+
+
 def scheduler(
     launch: Launch, link_host: str, environ: Mapping[str, str], record: Record
 ) -> RunScheduler:
@@ -112,6 +125,7 @@ def workers(
     start: Start,
     link_host: str,
     record: Record,
+    join: str = "",
 ) -> tuple[RunWorkers, tuple[str, ...]]:
     """Return the instructions for the rank's workers, and warnings.
 
@@ -126,7 +140,7 @@ def workers(
         snapshot,
         world.local_size or start.local_size,
         local_rank,
-        hosts_hub=world.rank == 0 and Role.worker in launch.plan.roles(0),
+        hosts_hub=launch.has_hub and Role.worker in launch.plan.roles(0),
         masks=[from_list_format(mask) for mask in start.masks] or None,
     )
     shares = worker_shares(
@@ -135,12 +149,12 @@ def workers(
     bound = bind(share, shares.value, allocated=world.launcher != "local").value
     common = {
         **_listens(settings, link_host, launch.worker_options),
-        "protocol": _protocol(settings),
+        "protocol": _workers_protocol(launch, start.address),
         "local_directory": str(directory.path),
         "preload": list(settings.preload) or None,
         "resources": settings.resources,
     }
-    prefix = f"{launch.worker_name}-{world.rank}" if launch.worker_name else world.rank
+    prefix = _prefix(launch, join)
     # Dask sorts the names in what notebooks show: all are text where some have to be.
     if settings.nworkers is not None or len(bound) > 1:
         prefix = str(prefix)

@@ -78,6 +78,11 @@ class OwnContact(RankContact):
             self.say(m.Note(str(error)))
 
     @property
+    def collective(self) -> bool:
+        """Whether each rank has to come to the meeting itself."""
+        return self._meeting.collective
+
+    @property
     def notices(self) -> Notices:
         """The place for notices of ranks that cannot join."""
         return self._meeting.notices

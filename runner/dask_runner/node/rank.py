@@ -148,14 +148,15 @@ class Rank:
         self._signalled_at: dict[m.Signalled, float] = {}
         self._rows = self._table()
         self._started = False
+        self._is_spare = False
         self._closing = False
         self._unfit: RunnerError | None = None
         self._status: int | None = None
 
     def _published(self) -> Published | None:
-        world = self._world
-        files = tuple(self.contact.files)
-        return None if world.rank else Published(world.key, self._nonce, files)
+        if not self._launch.has_hub:
+            return None
+        return Published(self._world.key, self._nonce, tuple(self.contact.files))
 
     async def run(self) -> int:
         """Run the rank until the cluster ends; return its exit status."""
@@ -216,7 +217,7 @@ class Rank:
             self._unfit = problem(error)
         self._prepared.set()
         record = None
-        if self._world.rank == 0:
+        if self._launch.has_hub:
             if (notice := self.contact.notices.find()) is not None:
                 raise OverError(notice)
             hub = Hub.of(self._launch, self.contact.notices)
@@ -256,6 +257,10 @@ class Rank:
         self.contact.found(met)
         self.contact.join(self._children.hello(), self._events, self._look_around)
         self._launched.joined()
+        self._tell_of_the_join(
+            f"joined the cluster {self._launch.joins} on {met.record.node} as "
+            f"{met.join}"
+        )
         if not self._children.agent.running:
             self._launched.die_in(0)
         for service in self.contact.services():
@@ -282,11 +287,17 @@ class Rank:
         if Role.worker in self._roles:
             self._tasks.start(self._work(start))
 
+    def _on_waits(self, message: m.Waits) -> None:
+        del message
+        self._is_spare = True
+
     async def _work(self, start: m.Start) -> None:
         contact = self.contact
         try:
             host = contact.met.connection.host
-            warnings = await self._children.work(start, contact.met.record, host)
+            warnings = await self._children.work(
+                start, contact.met.record, host, contact.met.join
+            )
         except (RunnerError, OSError, RuntimeError) as error:
             contact.fail(problem(error, str(self._children.directory.path)))
             return
@@ -366,8 +377,19 @@ class Rank:
         return STOP_SECONDS / 2 if self._started else 0.0
 
     def _on_finish(self, message: m.Finish) -> int:
-        del message
-        return 0
+        self._tell_of_the_join(f"left the cluster: {message.why}")
+        return message.status
+
+    def _tell_of_the_join(self, text: str) -> None:
+        """Print a line if this is the first rank of a join."""
+        first = self._launch.joins and not self._world.rank
+        if first and not self._settings.quiet:
+            say(text)
+
+    def _on_dismissed(self, message: m.Dismiss) -> int:
+        if message.prints:
+            say(f"error: {RunnerError(message.saw, message.needed, message.do)}")
+        return message.status
 
     def _on_refused(self, refused: m.Refused) -> int:
         """End the rank; the hub has printed the reason."""
@@ -379,10 +401,11 @@ class Rank:
         takes_over = self.contact.inherit()
         if self._closing:
             return 0
-        if takes_over and not self._started:
+        if takes_over and not (self._started or self._is_spare):
             self._early_end.without_rank_0()
         # One line for each node; rank 1 prints it too, as it may be on rank 0's node.
-        if self._world.local_rank in (0, None) or self._world.rank == 1:
+        beside_the_hub = self._world.rank == 1 and not self._launch.joins
+        if self._world.local_rank in (0, None) or beside_the_hub:
             hub = f"rank 0 on {self.contact.met.record.node}"
             say(f"error: {lost_hub(self._world.rank, self._node, hub)}")
         return LostError.status
@@ -416,10 +439,12 @@ class Rank:
             (Source.meeting, Met): self._on_met,
             (Source.meeting, Broken): self._on_broken,
             (Source.link, m.Start): self._on_start,
+            (Source.link, m.Waits): self._on_waits,
             (Source.link, m.Complete): self._children.scheduler.send,
             (Source.link, m.WorkersLost): self._children.scheduler.send,
             (Source.link, m.AskActivity): self._children.scheduler.send,
             (Source.link, m.Retire): self._children.scheduler.send,
+            (Source.link, m.RetireAll): self._children.scheduler.send,
             (Source.link, m.StartWorkers): self._children.start_workers,
             (Source.link, m.AskLines): self._on_ask_lines,
             (Source.link, m.Ready): self._on_ready,
@@ -427,6 +452,7 @@ class Rank:
             (Source.link, m.Close): self._on_close,
             (Source.link, m.Finish): self._on_finish,
             (Source.link, m.Refused): self._on_refused,
+            (Source.link, m.Dismiss): self._on_dismissed,
             (Source.link, Ended): self._on_link_gone,
             (Source.client, Ended): self._on_client_ended,
             (Source.above, m.ClientEnded): say,

@@ -1,17 +1,24 @@
-"""How the scheduler retires workers when the cluster gets smaller."""
+"""How the scheduler retires workers, when the cluster gets smaller or a join leaves."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections import Counter
 from typing import TYPE_CHECKING
 
 from distributed import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     import distributed
     from distributed.scheduler import WorkerState
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between looks at what the workers that have to go still run.
+LOOK_SECONDS = 0.1
 
 _LEAVING = (
     Status.closing_gracefully,
@@ -61,6 +68,64 @@ async def retire(
             workers=chosen, close_workers=True, remove=True
         )
     return [str(worker.name) for worker in there if worker.address not in gone]
+
+
+async def retire_all(
+    scheduler: distributed.Scheduler, names: Collection[str], seconds: float
+) -> None:
+    """Retire workers that have to go, as far as that can be done in so many seconds.
+
+    No new tasks come to them. What they run is finished there; what waits there for its
+    turn is given to others, as work stealing does it; and their data is moved.
+
+    Parameters
+    ----------
+    scheduler : Scheduler
+    names : collection of str
+        Those of the workers.
+    seconds : float
+    """
+    going = [one for one in scheduler.workers.values() if str(one.name) in names]
+    addresses = [one.address for one in going]
+    try:
+        async with asyncio.timeout(seconds):
+            # It closes nobody yet, but from here on they get no new tasks.
+            moving = scheduler.retire_workers(
+                workers=addresses, close_workers=False, remove=False
+            )
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(moving)
+                tasks.create_task(_give_back(scheduler, going))
+            # What has been computed meanwhile is moved as well.
+            await scheduler.retire_workers(
+                workers=addresses, close_workers=True, remove=True
+            )
+    except TimeoutError:
+        # Dask gives their tasks to others when they end.
+        logger.info("Not retired within %s s: %s", seconds, sorted(names))
+
+
+async def _give_back(
+    scheduler: distributed.Scheduler, going: Sequence[WorkerState]
+) -> None:
+    """Give tasks that wait on these workers to others, until they run none."""
+    stealing = scheduler.extensions.get("stealing")
+    there = [one for one in going if one.processing]
+    while there:
+        for worker in there if stealing is not None else ():
+            for task in list(worker.processing):
+                if task in stealing.in_flight:
+                    continue
+                thief = scheduler.decide_worker_non_rootish(task)
+                # The worker keeps a task that it runs already.
+                if thief is not None and thief not in going:
+                    stealing.move_task_request(task, worker, thief)
+        await asyncio.sleep(LOOK_SECONDS)
+        there = [
+            one
+            for one in there
+            if one.processing and scheduler.workers.get(one.address) is one
+        ]
 
 
 def _cost(worker: WorkerState, hosts: Counter[str]) -> tuple[bool, int, int]:

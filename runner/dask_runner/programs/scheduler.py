@@ -119,6 +119,8 @@ async def _told_to_finish(
             await _lose(scheduler, message.names)
         elif isinstance(message, m.Retire):
             begun.append(asyncio.create_task(_retire(channel, scheduler, message)))
+        elif isinstance(message, m.RetireAll):
+            begun.append(asyncio.create_task(_retire_all(scheduler, message)))
         elif isinstance(message, m.AskActivity):
             channel.send(unused_scheduler.activity(scheduler))
         elif isinstance(message, m.Finish):
@@ -156,6 +158,14 @@ async def _retire(channel: Channel, scheduler: Scheduler, message: m.Retire) -> 
         logger.exception("Workers were not retired")
         names = message.names
     channel.send(m.Staying(names))
+
+
+async def _retire_all(scheduler: Scheduler, message: m.RetireAll) -> None:
+    try:
+        await retiring.retire_all(scheduler, message.names, message.seconds)
+    except Exception:
+        # As above; the hub ends them when their time is over.
+        logger.exception("Workers were not retired")
 
 
 async def _nothing() -> None:

@@ -49,6 +49,7 @@ def test_the_state_of_a_cluster_is_told() -> None:
             memory=0,
             capacity=0,
             least=1,
+            spare=0,
             age=first.result().age,
             ends_at=0.0,
             address="",

@@ -38,9 +38,16 @@ def test_a_message_is_written_at_once_so_that_ranks_do_not_mix_lines() -> None:
     ]
 
 
+def test_the_start_tells_of_spare_nodes(capsys: pytest.CaptureFixture[str]) -> None:
+    Reporter(quiet=False).start(WORLD, "shared", 2)
+    assert capsys.readouterr().err == (
+        "dask-runner: slurm job 4711: 4 ranks, layout shared, 2 spare\n"
+    )
+
+
 def test_quiet_leaves_errors_and_warnings(capsys: pytest.CaptureFixture[str]) -> None:
     report = Reporter(quiet=True)
-    report.start(WORLD, "shared")
+    report.start(WORLD, "shared", 0)
     report.note("a note")
     report.ended(0, 1.0)
     assert capsys.readouterr().err == ""

@@ -9,7 +9,7 @@ import pytest
 
 from dask_runner.errors import ConfigError, UnavailableError
 from dask_runner.hub import messages as m
-from dask_runner.hub.roster import Member, Node
+from dask_runner.hub.members import Group, Member, Node
 from dask_runner.hub.scaling import spread
 from tests.unit.stage import UP, Stage, all_leave, playing, ready, workers
 
@@ -250,7 +250,7 @@ def test_a_message_of_ranks_that_are_up_still_says_all_that_they_have() -> None:
 
 
 def member(rank: int, host: str, *there: str) -> Member:
-    node = Node(host, (host, ""), None, 0.0)  # type: ignore[arg-type]  # says nothing
+    node = Node(host, None, 0.0, Group(3))  # type: ignore[arg-type]  # says nothing
     return Member(node, m.Hello(rank), there)
 
 

@@ -20,6 +20,7 @@ from dask_runner.launch.own_variables import (
 from tests.unit.environs import WORLDS, environ
 
 PACKAGE = Path(dask_runner.__file__).parent
+ROOT = Path(__file__).parents[3]
 
 #: Those that import nothing of this package.
 COPIES = {
@@ -55,6 +56,14 @@ def test_our_variables_are_spelled_in_one_place() -> None:
         for name, value in vars(own_variables).items()
         if name.endswith("_VARIABLE")
     }
+
+
+def test_templates_and_images_know_no_other() -> None:
+    texts = [*PACKAGE.rglob("*.j2"), *(ROOT / "images").rglob("*.pth")]
+    found = {name for path in texts for name in OURS.findall(path.read_text())}
+
+    assert {"DASKRUNNER_JOB_ID", "DASKRUNNER_SITEHOOK"} <= found
+    assert found <= spelled(PACKAGE / "launch/own_variables.py")
 
 
 @pytest.mark.parametrize("name", [*OWN_VARIABLES, *HYDRA_VARIABLES, REQUEUE_VARIABLE])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dask_runner.errors import ConfigError
-from dask_runner.launch.plan import LAYOUTS, Role, make_plan
+from dask_runner.launch.plan import LAYOUTS, Role, check_spare, make_plan
 
 EVERYTHING = frozenset(Role)
 
@@ -50,3 +50,25 @@ def test_every_rank_has_a_part_and_every_part_a_rank(layout: str, size: int) -> 
 
 def test_a_rank_outside_the_plan_has_no_part() -> None:
     assert make_plan(3, "dedicated").roles(3) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("size", "layout", "most"),
+    [(1, "shared", 0), (5, "shared", 4), (3, "dedicated", 0), (5, "dedicated", 2)],
+)
+def test_more_spare_nodes_than_ranks_that_can_wait_are_an_error(
+    size: int, layout: str, most: int
+) -> None:
+    chosen = make_plan(size, layout)
+    check_spare(chosen, size, most, on_one_node=False)
+    with pytest.raises(ConfigError) as caught:
+        check_spare(chosen, size, most + 1, on_one_node=False)
+    assert f"of which {most} can wait" in caught.value.saw
+    assert f"start {size + 1} ranks" in caught.value.do
+
+
+def test_ranks_of_one_node_have_no_spare_one() -> None:
+    chosen = make_plan(4, "shared")
+    check_spare(chosen, 4, 0, on_one_node=True)
+    with pytest.raises(ConfigError, match="4 ranks on one node"):
+        check_spare(chosen, 4, 1, on_one_node=True)

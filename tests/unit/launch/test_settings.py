@@ -24,6 +24,7 @@ OTHER: dict[str, tuple[Any, Any]] = {
     "name": ("lab", "lab"),
     "layout": ("dedicated", "dedicated"),
     "min_workers": ("2", 2),
+    "spare": ("1", 1),
     "timeout": ("7.5", 7.5),
     "grace": ("1", 1.0),
     "stop_before": ("60", 60.0),

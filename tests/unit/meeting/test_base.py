@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
-from dask_runner.meeting.base import NoMeeting, waited
+from dask_runner.meeting.base import NoMeeting
 from dask_runner.meeting.by_file import FileMeeting
 from tests.unit.records import KEY, RECORD
 
@@ -28,7 +28,7 @@ def test_one_rank_meets_nobody() -> None:
 
 def test_who_waited_says_for_whom_for_how_long_and_what_it_saw(tmp_path: Path) -> None:
     meeting = FileMeeting([tmp_path / "r.json"], KEY)
-    error = waited(5, "c2", time.monotonic() - 60, meeting)
+    error = meeting.waited(5, "c2", time.monotonic() - 60)
     assert error.status == 75
     assert error.saw.startswith("rank 5 on c2 waited 60 s for rank 0: ")
     assert str(tmp_path / "r.json") in error.saw

@@ -59,7 +59,7 @@ def test_without_its_variables_there_is_no_meeting_place(missing: str) -> None:
 def test_only_who_runs_a_program_has_a_meeting_place() -> None:
     for word in cli.commands:
         found, _ = follower.meeting_place(SLURM, [word, "a.py"])
-        assert bool(found) == (word in {"run", "serve"})
+        assert bool(found) == (word in {"run", "serve", "join"})
     for args in (["--help"], ["--version"], []):
         assert follower.meeting_place(SLURM, args) == ("", False)
 
