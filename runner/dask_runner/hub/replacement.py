@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dask_runner.hub.losses import Losses
-    from dask_runner.hub.roster import Member
+    from dask_runner.hub.members import Member
     from dask_runner.hub.shared_state import SharedState
     from dask_runner.hub.spares import Vacancy
 
