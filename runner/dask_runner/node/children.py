@@ -163,10 +163,7 @@ class Children:
         return self._directory
 
     def logs(self) -> dict[str, str]:
-        """Return the paths of the logs of the rank's processes, by their names.
-
-        Not each of them has one yet.
-        """
+        """Return where the rank's processes have logs, by their names; or will."""
         if self._directory is None:
             return {}
         found, own = {}, self._directory
