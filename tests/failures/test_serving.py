@@ -5,20 +5,17 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.cluster.jobs import SIF, told
+from tests.failures import blows
 from tests.failures.conftest import place_on
-from tests.failures.parts import Process, plays, ranked
 from tests.waiting import until
 
 if TYPE_CHECKING:
     from tests.cluster.jobs import Job, Jobs
-
-LOOK = Path(__file__).with_name("look.py").read_text()
 
 #: Computes, again and again, until there is a file.
 USES = """\
@@ -95,26 +92,9 @@ class Stage:
         self.used = jobs.start(*line, env={"CELL": jobs.directory})
         self.used.wait_for("result 3\n")
 
-    def find(self, part: str, node: str) -> Process:
-        """Return the process that has a part; the last of a kind that a shell has."""
-        line = ["python3", "-c", LOOK, self._mark]
-        done = self.jobs.cluster.run(line, node=node, user="root", timeout=30)
-        there = [
-            Process(node, **json.loads(text))
-            for text in done.stdout.split("\n")
-            if text
-        ]
-        return [one for one in ranked(there) if plays(one, part)][-1]
-
     def strike(self, strike: Strike) -> None:
         """Let it happen."""
-        if strike.how in {"kill", "cut"}:
-            node: Any = self.jobs.cluster.node(strike.node)
-            getattr(node, strike.how)()
-            return
-        process = self.find(strike.part, strike.node)
-        line = ["kill", f"-{strike.how}", str(process.pid)]
-        self.jobs.cluster.run(line, node=strike.node, user="root", timeout=30)
+        blows.strike(self.jobs, self._mark, strike.part, strike.node, strike.how)
 
     def results(self) -> int:
         """Return how many results the program has had."""
@@ -164,7 +144,7 @@ def test_each_ends_in_time_with_the_true_cause_or_goes_on(
                 assert stage.status(stage.served) in strike.served
             assert "Traceback" not in stage.output(stage.served)
         finally:
-            if strike.how in {"kill", "cut"}:
+            if strike.how in blows.TO_NODES:
                 jobs.cluster.node(strike.node).restore()
         listed = jobs.start("apptainer", "run", SIF, "list", "--json").running.wait()
         assert json.loads(listed.stdout)["clusters"] == [], told(listed)

@@ -220,6 +220,29 @@ def test_the_data_of_a_join_that_leaves_are_moved(tmp_path: Path) -> None:
         stopped(serve)
 
 
+def test_a_join_with_the_last_workers_gives_all_to_one_that_starts_again(
+    tmp_path: Path,
+) -> None:
+    made = tmp_path / "made"
+    with serving("--name", "lab") as serve, joining(serve, "lab") as run:
+        until(serve, 3)
+        client = attached(serve, DATA, made)
+        assert client.stdout is not None
+        assert client.stdout.readline() == "held\n"
+        # It is the only one that has data.
+        code = "from dask_runner import Cluster; Cluster('lab').scale(1)"
+        scaled = attached(serve, code)
+        scaled.communicate(timeout=SECONDS)
+        assert scaled.returncode == 0
+        until(serve, 1)
+        assert call(serve.home, "stop", "lab", "--join", "j1").returncode == 0
+        assert run.wait().status == 0
+        assert client.communicate("\n", timeout=SECONDS)[0] == "1000\n"
+        assert made.read_text() == "made\n"
+        assert ask(serve.home)[0]["workers"] == 1
+        stopped(serve)
+
+
 def test_what_does_not_finish_within_grace_is_told_and_ended() -> None:
     with (
         serving("--name", "lab") as serve,

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.local.test_serve import serving, stopped
 from tests.programs import BEGIN, UNTIL_TOLD, WAIT, clean, script
+from tests.running import DASK_RUNNER, Run
 from tests.waiting import until
 
 if TYPE_CHECKING:
-    from tests.running import DaskRunner, Ended, Run
+    from tests.running import DaskRunner, Ended
 
 #: Prints the names of the workers, goes on when it is told to, and prints those that
 #: there are when so many have come as before.
@@ -126,6 +128,16 @@ def test_the_number_of_spare_ranks_may_be_in_the_environment(
 ) -> None:
     env = {"DASK_RUNNER__SPARE": "1"}
     assert clean(dask_runner("-n", 3, "-c", NAMES, env=env)).stdout == "0 1\n"
+
+
+def test_a_join_has_no_spare_ranks_whatever_the_environment_says() -> None:
+    with serving("--name", "lab") as serve:
+        env = {"HOME": str(serve.home), "DASK_RUNNER__SPARE": "1"}
+        with Run((str(DASK_RUNNER), "join", "lab"), env=env) as run:
+            run.wait_for("joined the cluster lab")
+            stopped(serve)
+            ended = run.wait()
+    assert ended.status == 0, ended
 
 
 def test_a_spare_rank_that_is_lost_is_a_warning(dask_runner: DaskRunner) -> None:

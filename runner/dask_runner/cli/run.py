@@ -62,16 +62,16 @@ def run(
         The name of the running cluster to join; empty for one of their own.
     """
 
-    def plan(size: int) -> Plan:
+    def plan(size: int, *, on_one_node: bool = False) -> Plan:
         if joins:
             return join_plan(size)
-        return make_plan(size, settings.layout, serves=program is None)
+        own = make_plan(size, settings.layout, serves=program is None)
+        check_spare(own, size, settings.spare, on_one_node=on_one_node)
+        return own
 
     world = detect(environ, settings.launcher, args)
     if world is None and (settings.nranks or 1) > 1:
-        local_plan = plan(settings.nranks)
-        check_spare(local_plan, settings.nranks, settings.spare, on_one_node=False)
-        client, opened = local_plan.client, {}
+        client, opened = plan(settings.nranks).client, {}
         if program is not None and client is not None:
             opened[client] = program.descriptors
         die_in(0)  # a launcher is the user's to stop and to continue
@@ -85,8 +85,7 @@ def run(
         world = World.alone()
         beside.leader = None  # a rank that is alone has none
     _tell_of_ranks(world, settings)
-    own = plan(world.size)
-    check_spare(own, world.size, settings.spare, on_one_node=world.is_one_node)
+    own = plan(world.size, on_one_node=world.is_one_node)
     launch = Launch(world, own, settings, environ, program, joins=joins)
     return threads.run(_live(launch, args, beside))
 

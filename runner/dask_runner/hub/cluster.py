@@ -214,7 +214,7 @@ class Cluster:
             member.tell(m.Close(self._ending.status or 0))
         elif not member.join:  # its tasks are no part of this launch's MPI
             self._compare_mpi(member)
-        self._survival.joined(member)
+        self._survival.replacement.joined(member)
         self._assembly.joined(node.host)
 
     def _on_told(self, node: Node, message: m.Told) -> None:
@@ -304,7 +304,7 @@ class Cluster:
         if self._has(member, self._plan.scheduler):
             self._assembly.scheduler_up(message)
             if self._settings.min_workers is not None:
-                later(NEIGHBOURS, self._survival.choose_spares)
+                later(NEIGHBOURS, self._survival.replacement.choose)
 
     def _has(self, member: Member, rank: int | None) -> bool:
         """Return whether a rank is the one of that number in the own launch."""

@@ -68,8 +68,8 @@ class Deadline:
             shared.roster.stop_waiting_for(rank)
             shared.report.warn(f"rank {rank} did not arrive in time")
             what = f"rank {rank} did not arrive"
-            survival.look_for_spare(Vacancy(rank, what, error))
-        survival.choose_spares()
+            survival.replacement.look_for_spare(Vacancy(rank, what, error))
+        survival.replacement.choose()
         for member in late:
             survival.give_up_if_late(member)
         return spares.starting

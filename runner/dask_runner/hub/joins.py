@@ -167,9 +167,7 @@ class Joins:
 
     def _retire(self, join: _Join, members: list[Member]) -> None:
         names = [name for member in members for name in member.workers]
-        for member in members:
-            member.offers = ()
-            self._scaling.forget(member)
+        self._scaling.leave(names)
         scheduler = self._roster.member(self._shared.plan.scheduler)
         if scheduler is not None and names:
             scheduler.tell(m.RetireAll(names, join.grace))

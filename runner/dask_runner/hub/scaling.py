@@ -42,7 +42,12 @@ class Scaling:
     @property
     def capacity(self) -> int:
         """The workers that the ranks offer."""
-        return sum(len(member.offers) for member in self._roster.members)
+        return sum(len(member.offers) for member in self._offering)
+
+    @property
+    def _offering(self) -> list[Member]:
+        """The ranks that go on."""
+        return [one for one in self._roster.members if not one.node.group.leaves]
 
     @property
     def least(self) -> int:
@@ -84,6 +89,12 @@ class Scaling:
         if self._asked_for is not None and self._can_renew:
             self._wanted = min(self._asked_for, self.capacity)
             self._advance()
+
+    def leave(self, names: Iterable[str]) -> None:
+        """Note that workers are being retired, and start others if too few are left."""
+        self._leaving.update(names)
+        if self._there < self.least:
+            self.make_up(self.least)
 
     def _refuse_now(self) -> None:
         shared = self._shared
@@ -154,7 +165,7 @@ class Scaling:
         """Take the next step towards the number that is wanted."""
         if self._wanted is None or self._shared.ending.status is not None:
             return
-        there = self._roster.registered - len(self._leaving) + len(self._starting)
+        there = self._there
         if self._asked is not None:
             return  # the answer is the next step
         if there < self._wanted:
@@ -163,6 +174,11 @@ class Scaling:
             self._ask_the_scheduler()
         elif not self._starting and not self._leaving:
             self._wanted = None
+
+    @property
+    def _there(self) -> int:
+        """The workers that are there in a moment."""
+        return self._roster.registered - len(self._leaving) + len(self._starting)
 
     def _start(self, number: int) -> None:
         busy = self._unable.union(self._starting)
@@ -174,7 +190,7 @@ class Scaling:
                     for name in member.offers
                     if name not in busy and name not in member.workers
                 ]
-                for member in self._roster.members
+                for member in self._offering
             },
             self._starting.values(),
         )

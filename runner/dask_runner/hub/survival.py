@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dask_runner.errors import AssemblyError, ConfigError, LostError, RunnerError
+from dask_runner.errors import AssemblyError, LostError, RunnerError
 from dask_runner.hub import messages as m
-from dask_runner.hub.ending import later
 from dask_runner.hub.losses import Losses, never_came
+from dask_runner.hub.replacement import Replacement
 from dask_runner.hub.spares import Vacancy
 from dask_runner.hub.workforce import Workforce
 
@@ -32,6 +32,11 @@ class Survival:
         Starts workers again that were retired.
     joins : Joins
         Dismisses ranks of joins.
+
+    Attributes
+    ----------
+    replacement : Replacement
+        Starts spare ranks in the place of lost ones.
     """
 
     def __init__(self, shared: SharedState, scaling: Scaling, joins: Joins) -> None:
@@ -42,6 +47,9 @@ class Survival:
         self._roster = shared.roster
         self._losses = Losses(shared.report)
         self._workforce = Workforce(shared.roster, shared.settings.timeout, self.fail)
+        self.replacement = Replacement(
+            shared, self._losses, self._unfilled, self.give_up_if_late, self.fail
+        )
 
     # --- ranks --------------------------------------------------------------
 
@@ -130,8 +138,8 @@ class Survival:
         else:
             self._losses.note(rank, node, f"it {message.saw}")
             self._shared.spares.note(rank, host)
-            self.look_for_spare(Vacancy(rank, what, error))
-            self._choose_when_assembled()
+            self.replacement.look_for_spare(Vacancy(rank, what, error))
+            self.replacement.choose_when_assembled()
 
     def agent_gone(self, member: Member, message: m.AgentGone) -> None:
         """Go on without the workers of a rank, which its agent had started."""
@@ -148,33 +156,6 @@ class Survival:
             self._add_loss(member, why.saw)
             self._without(member, why, _of(member, why))
             self._dismiss(member, why)
-
-    # --- spare nodes --------------------------------------------------------
-
-    def joined(self, member: Member) -> None:
-        """Note a rank that has joined; the last one decides which nodes wait."""
-        if not member.join:
-            self._shared.spares.came(member)
-            self._choose_when_assembled()
-
-    def _choose_when_assembled(self) -> None:
-        if self._roster.own.assembled:
-            self.choose_spares()
-
-    def choose_spares(self) -> None:
-        """Decide which nodes wait, if that is not known; fill what places are free."""
-        spares = self._shared.spares
-        if spares.chosen or self._over:
-            return
-        try:
-            spares.choose()
-        except ConfigError as error:
-            self.fail(error)
-            return
-        vacancies, spares.vacancies = spares.vacancies, []
-        for vacancy in vacancies:
-            self._fill(vacancy)
-        self._shared.assembly.advance()
 
     def give_up_if_late(self, member: Member) -> None:
         """Give up a rank whose workers are not there in time."""
@@ -249,24 +230,11 @@ class Survival:
         if member.join:
             self._go_on(what)
         else:
-            self.look_for_spare(Vacancy(member.rank, what, error))
+            self.replacement.look_for_spare(Vacancy(member.rank, what, error))
 
-    def look_for_spare(self, vacancy: Vacancy) -> None:
-        """Start a spare rank in a lost one's place, or go on without it."""
-        if self._shared.spares.give_up(vacancy.rank):
-            self._fill(vacancy)
-        else:
-            self._shared.assembly.advance()
-
-    def _fill(self, vacancy: Vacancy) -> None:
-        spares = self._shared.spares
-        if not spares.chosen:
-            spares.vacancies.append(vacancy)
-        elif (spare := spares.take()) is not None:
-            self._losses.replaced(vacancy.rank, spare)
-            later(self._shared.settings.timeout, self.give_up_if_late, spare)
-            self._shared.assembly.advance(spare.node.host)
-        elif self.needs_all:
+    def _unfilled(self, vacancy: Vacancy) -> None:
+        """Go on without a lost rank, as no spare one can take its place."""
+        if self.needs_all:
             self.fail(vacancy.error)
         else:
             self._go_on(vacancy.what)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from dask_runner.node.follower import NodeSockets
 
 #: Options that decide where notices lie, how long they last, and whether to leave one.
-_KEYS = ("scheduler_file", "timeout", "min_workers", "spare", "mpi_tasks")
+_KEYS = ("scheduler_file", "timeout", "min_workers", "mpi_tasks")
 
 
 def report(
@@ -60,7 +60,7 @@ def report(
     first, notices = None, None
     if given is not None and (found := _place(environ, given, launcher)):
         world, settings, notices = found
-        if settings.needs_all_ranks or world.rank == 0:
+        if settings.min_workers is None or world.rank == 0:
             here = world.key, world.rank, socket.gethostname()
             first = notices.leave(Notice.of(error, *here, settings.timeout))
     if prints_shared_errors(environ, launcher) if first is None else first:

@@ -85,24 +85,41 @@ async def retire_all(
         Those of the workers.
     seconds : float
     """
-    going = [one for one in scheduler.workers.values() if str(one.name) in names]
-    addresses = [one.address for one in going]
     try:
         async with asyncio.timeout(seconds):
-            # It closes nobody yet, but from here on they get no new tasks.
-            moving = scheduler.retire_workers(
-                workers=addresses, close_workers=False, remove=False
-            )
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(moving)
-                tasks.create_task(_give_back(scheduler, going))
-            # What has been computed meanwhile is moved as well.
-            await scheduler.retire_workers(
-                workers=addresses, close_workers=True, remove=True
-            )
+            while going := _there(scheduler, names):
+                await _retire_once(scheduler, going)
+                # A worker that is to take their data may be starting.
+                await asyncio.sleep(LOOK_SECONDS)
     except TimeoutError:
         # Dask gives their tasks to others when they end.
         logger.info("Not retired within %s s: %s", seconds, sorted(names))
+
+
+def _there(
+    scheduler: distributed.Scheduler, names: Collection[str]
+) -> list[WorkerState]:
+    return [one for one in scheduler.workers.values() if str(one.name) in names]
+
+
+async def _retire_once(
+    scheduler: distributed.Scheduler, going: Sequence[WorkerState]
+) -> None:
+    """Retire those of the workers whose data others can take."""
+    async with asyncio.TaskGroup() as tasks:
+        # It closes nobody yet, but from here on they get no new tasks.
+        tasks.create_task(
+            scheduler.retire_workers(
+                workers=[one.address for one in going],
+                close_workers=False,
+                remove=False,
+            )
+        )
+        tasks.create_task(_give_back(scheduler, going))
+    done = [one.address for one in going if one.status in _LEAVING]
+    if done:
+        # What they have computed meanwhile is moved as well.
+        await scheduler.retire_workers(workers=done, close_workers=True, remove=True)
 
 
 async def _give_back(
@@ -110,8 +127,8 @@ async def _give_back(
 ) -> None:
     """Give tasks that wait on these workers to others, until they run none."""
     stealing = scheduler.extensions.get("stealing")
-    there = [one for one in going if one.processing]
-    while there:
+    await asyncio.sleep(0)  # until Dask has told them that they go
+    while there := [one for one in going if one.processing and one.status in _LEAVING]:
         for worker in there if stealing is not None else ():
             for task in list(worker.processing):
                 if task in stealing.in_flight:
@@ -121,11 +138,6 @@ async def _give_back(
                 if thief is not None and thief not in going:
                     stealing.move_task_request(task, worker, thief)
         await asyncio.sleep(LOOK_SECONDS)
-        there = [
-            one
-            for one in there
-            if one.processing and scheduler.workers.get(one.address) is one
-        ]
 
 
 def _cost(worker: WorkerState, hosts: Counter[str]) -> tuple[bool, int, int]:

@@ -57,6 +57,7 @@ ELSEWHERE = {
     "hub/shared_state": "unit/hub/test_cluster.py",
     "hub/requests": "local/hub/test_answers.py",
     "hub/losses": "unit/hub/test_cluster.py",
+    "hub/replacement": "unit/hub/test_spares.py",
     "hub/survival": "unit/hub/test_cluster.py",
     "launch/launch": "unit/node/test_program.py",
     "launch/options": "unit/launch/test_settings.py",
