@@ -1,4 +1,8 @@
-"""What the cluster has lost, and whether it goes on without it."""
+"""What the cluster has lost, and whether it goes on without it.
+
+It is long because each kind of loss ends with the same question: a spare rank, fewer
+workers, or the end.
+"""
 
 from __future__ import annotations
 

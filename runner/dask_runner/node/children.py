@@ -89,9 +89,9 @@ class Children:
         self._published = published
         self.agent: Peer = Process(Source.agent, events)
         self.scheduler = Process(Source.scheduler, events)
-        client = Process(Source.client, events)
-        self.client: Client = above or client
-        self._forks = {"scheduler": self.scheduler, "client": client}
+        own = Process(Source.client, events)
+        self._forks = {"scheduler": self.scheduler, "client": own}
+        self.client: Client = above or own
         self._program: ClientProgram | None = None
         if launch.program is not None and Role.client in self._roles:
             self._program = ClientProgram(launch.program, launch)
@@ -108,19 +108,17 @@ class Children:
         ConfigError
             If the rank cannot take part.
         """
+        launch, settings = self._launch, self._launch.settings
         place = self._sharing.scratch or scratch(self._snapshot).path
-        self._directory = RankDirectory(place, self._launch.environ)
-        if self._launch.settings.mpi_tasks:
-            mpi_world.check(
-                self._launch.world, self._launch.plan, self._launch.settings.spare
-            )
-        if self._launch.settings.interface:
-            of_interface(self._launch.settings.interface)
+        self._directory = RankDirectory(place, launch.environ)
+        if settings.mpi_tasks:
+            mpi_world.check(launch.world, launch.plan, settings.spare)
+        if settings.interface:
+            of_interface(settings.interface)
         siblings = []
         if Role.scheduler in self._roles:
             siblings.append(ToFork(self._forks["scheduler"]))
-        if self._program is not None:
-            its = self._program
+        if (its := self._program) is not None:
             siblings.append(ToFork(self._forks["client"], its.stdin, its.descriptors))
         works_alone = Role.worker in self._roles and not self._sharing.have_agent
         if siblings or self._sharing.leads or works_alone:
@@ -165,10 +163,7 @@ class Children:
         return self._directory
 
     def logs(self) -> dict[str, str]:
-        """Return the paths of the logs of the rank's processes, by their names.
-
-        Not each of them has one yet.
-        """
+        """Return where the rank's processes have logs, by their names; or will."""
         if self._directory is None:
             return {}
         found, own = {}, self._directory
