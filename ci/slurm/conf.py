@@ -43,8 +43,14 @@ SlurmdTimeout=30
 # A task that fails does not end the others; this is the default.
 KillOnBadExit=0
 
+# A job of the partition urgent takes the nodes of others, which are queued again. They
+# are told, and have as many seconds as a site might give them.
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+
 NodeName={nodes} CPUs={cpus} CoresPerSocket={cpus} RealMemory={memory} State=UNKNOWN
-PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP GraceTime=10
+PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF
 """
 
 

@@ -228,6 +228,24 @@ def test_a_cluster_without_a_script_ends_before_its_job(
     assert "the cluster ends" in ended.stderr
 
 
+@pytest.mark.parametrize(
+    ("env", "said"), [({}, "0"), ({"SLURM_RESTART_COUNT": "2"}, "2")]
+)
+@pytest.mark.parametrize(
+    "program",
+    [
+        ("-c", "import os; print(os.environ['DASK_RUNNER_RESTART'])"),
+        ("--", "sh", "-c", "echo $DASK_RUNNER_RESTART"),
+    ],
+    ids=["-c", "--"],
+)
+def test_a_program_knows_how_often_its_job_was_queued_again(
+    dask_runner: DaskRunner, program: tuple[str, ...], env: dict[str, str], said: str
+) -> None:
+    ended = dask_runner("-n", 2, *program, env=env)
+    assert (ended.status, ended.stdout) == (0, f"{said}\n"), ended
+
+
 def test_a_time_that_is_not_told_is_said(dask_runner: DaskRunner) -> None:
     ended = dask_runner("-n", 1, "--stop-before", 60, "-c", "print(1)")
     assert ended.status == 0, ended

@@ -35,6 +35,8 @@ class Job:
         Other variables of the template, as ``NAME=VALUE``.
     no_image : bool
         Whether the job runs the ``dask-runner`` on its PATH.
+    requeues : bool
+        Whether the job script has the system queue the job again.
     """
 
     system: System
@@ -42,6 +44,7 @@ class Job:
     given: Mapping[str, Any] = field(default_factory=dict)
     extra: tuple[str, ...] = ()
     no_image: bool = False
+    requeues: bool = False
 
 
 def system_of(name: str) -> System:
@@ -146,7 +149,13 @@ def _written(job: Job, found: Mapping[str, Setting]) -> bytes:
     system, templates = job.system, _templates(found)
     looked_at = templates.variables(system.template) | submit.needed(system)
     refuse_unused(system, found, looked_at)
-    made = values(found, job.args, no_image=job.no_image)
+    if job.requeues and "requeues" not in looked_at:
+        raise UsageError(
+            f"--requeue-before in a job of {system.title}",
+            "a template that queues the job again at its end, as that of Slurm",
+            "leave it out, or have the script save its work with --stop-before",
+        )
+    made = values(found, job.args, no_image=job.no_image) | {"requeues": job.requeues}
     try:
         text = templates.render(system.template, made)
     except NoValueError as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -24,6 +25,8 @@ from dask_runner.node.follower import NO_RUN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from dask_runner.launch.settings import Settings
 
 USAGE = "dask-runner job SYSTEM [OPTIONS] -- ARGUMENTS OF DASK-RUNNER"
 _NAMES = ", ".join(system.name for system in SYSTEMS)
@@ -114,7 +117,8 @@ def job(
         if show_template:
             text = job_script.template(asked, site, os.environ)
         else:
-            check(args, verbs)
+            settings = check(args, verbs)
+            asked = replace(asked, requeues=settings.requeue_before is not None)
             if submit:
                 text = job_script.submitted(asked, site, os.environ, timeout, say)
             else:
@@ -145,7 +149,7 @@ def write(text: bytes) -> None:
         ) from error
 
 
-def check(args: Sequence[str], verbs: Mapping[str, click.Command]) -> None:
+def check(args: Sequence[str], verbs: Mapping[str, click.Command]) -> Settings:
     """Refuse what would fail as soon as the job starts, which may be days later.
 
     Parameters
@@ -154,6 +158,11 @@ def check(args: Sequence[str], verbs: Mapping[str, click.Command]) -> None:
         What follows ``dask-runner`` in the job.
     verbs : mapping
         The commands of ``dask-runner``, by name.
+
+    Returns
+    -------
+    Settings
+        The options among them.
 
     Raises
     ------
@@ -178,10 +187,11 @@ def check(args: Sequence[str], verbs: Mapping[str, click.Command]) -> None:
         found = command.make_context(f"dask-runner {verb}", list(rest))
     except click.ClickException as error:
         raise as_usage_error(error, command) from None
-    settle(found.params, {})
+    settings = settle(found.params, {})
     if verb == "run" and not found.obj.words:
         raise UsageError(
             "no program to run in the job",
             "a script, -m MODULE, -c CODE or -- COMMAND after the options",
             "write -- script.py, or -- -- COMMAND",
         )
+    return settings

@@ -395,6 +395,11 @@ class Cluster:
     # --- the end ------------------------------------------------------------
 
     @property
+    def queues_again(self) -> bool:
+        """Whether the cluster has ended in order to be queued again."""
+        return self._ending.queues_again
+
+    @property
     def _over(self) -> bool:
         return self._ending.status is not None
 

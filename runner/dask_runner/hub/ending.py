@@ -80,6 +80,7 @@ class Ending:
         self.status: int | None = None
         self.cause: RunnerError | None = None
         self._begun = False
+        self._queues_again = False
         self._signal = 0
         self._signals: Counter[int] = Counter()
         self._heard: Counter[tuple[int, int]] = Counter()
@@ -91,6 +92,14 @@ class Ending:
     def seconds(self) -> float:
         """The age of the cluster."""
         return time.monotonic() - self._began
+
+    @property
+    def queues_again(self) -> bool:
+        """Whether the cluster has ended in order to be queued again.
+
+        A script that fails while it saves its work would fail again.
+        """
+        return self._queues_again and self.status in (0, 128 + signal.SIGTERM)
 
     def changed(self) -> None:
         """Check again whether all ranks have left."""
@@ -112,7 +121,9 @@ class Ending:
         if self._heard[rank, number] <= self._signals[number]:
             return
         self._signals[number] += 1
-        self._time_limit.explain(number)
+        of_time = self._time_limit.explains(number)
+        if number not in FOR_THE_SCRIPT and not of_time:
+            self._queues_again = False  # somebody else ends the job
         if number not in FOR_THE_SCRIPT and not self._begun:
             self.asked_to_end(
                 SignalledError(name, number, "before the cluster was ready")
@@ -128,6 +139,7 @@ class Ending:
         A script gets SIGTERM, and the status says so. A cluster without a script has
         done what it was for.
         """
+        self._queues_again = False
         if self.status is not None or self._signal:
             return
         self._report.note(f"stopped by {by}")
@@ -162,12 +174,16 @@ class Ending:
     def _time_is_over(self) -> None:
         """End the cluster before its job's end; a script has time to save its work."""
         if self.status is None and not self._signal:
+            self._queues_again = self._time_limit.requeues
+            then = "; then the job is queued again" if self._queues_again else ""
+            what = (
+                "the cluster ends" if self._client is None else "SIGTERM to the script"
+            )
+            self._report.note(f"{self._time_limit.left}: {what}{then}")
             if self._client is None:
-                self._report.note(f"{self._time_limit.left}: the cluster ends")
                 self.close(0)
-                return
-            self._report.note(f"{self._time_limit.left}: SIGTERM to the script")
-            self._end_script(signal.SIGTERM)
+            else:
+                self._end_script(signal.SIGTERM)
 
     # --- the status ---------------------------------------------------------
 

@@ -11,7 +11,9 @@ import socket
 import time
 from typing import TYPE_CHECKING, Self
 
+from dask_runner.errors import RunnerError
 from dask_runner.hub import messages as m
+from dask_runner.hub import requeue
 from dask_runner.hub.cluster import Cluster
 from dask_runner.hub.listener import Door
 from dask_runner.hub.naming import Naming, be_named
@@ -26,9 +28,11 @@ from dask_runner.meeting.base import FIRST_POLL, LAST_POLL
 from dask_runner.meeting.record import Record
 from dask_runner.wire import mutual_tls
 from dask_runner.wire.message import ProtocolError
+from dask_runner.wire.threads import in_thread
 
 if TYPE_CHECKING:
     from dask_runner.hub.members import Node
+    from dask_runner.hub.requeue import Requeue
     from dask_runner.launch.launch import Launch
     from dask_runner.meeting.notice import Notices
     from dask_runner.wire.channel import Channel
@@ -48,6 +52,8 @@ class Hub:
         Prints for the user.
     silence : float
         Seconds without a sign of life after which a node counts as lost.
+    again : Requeue, optional
+        How the job is queued again before its time limit.
 
     Attributes
     ----------
@@ -56,11 +62,18 @@ class Hub:
         The cluster's, in PEM.
     """
 
-    def __init__(self, cluster: Cluster, report: Reporter, silence: float) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        report: Reporter,
+        silence: float,
+        again: Requeue | None = None,
+    ) -> None:
         self.certificate, self.key = tls.material()
         self.cluster = cluster
         self._report = report
         self._silence = silence
+        self._again = again
         own = mutual_tls.context(self.certificate, self.key, server=True)
         self._door = Door(own, self._serve, self._refuse, cluster.size)
         self._stranger_seen = False
@@ -90,7 +103,7 @@ class Hub:
             notices=notices.possible,
             told=agreed.in_rank_0(launch),
         )
-        return cls(cluster, report, settings.silence)
+        return cls(cluster, report, settings.silence, requeue.choose(launch))
 
     async def open(self, launch: Launch, interface: str | None, nonce: str) -> Record:
         """Listen at the address of an interface; return the record, with the nonce.
@@ -98,8 +111,10 @@ class Hub:
         Raises
         ------
         ConfigError
-            If the interface has no address.
+            If the interface has no address, or the job cannot be queued again.
         """
+        if self._again is not None:
+            await in_thread(self._again.check)
         host = own_address(launch.world, interface, closed=_is_closed(launch))
         port = await self.listen(host)
         self._end = asyncio.create_task(self.cluster.finished(), name="end")
@@ -144,6 +159,19 @@ class Hub:
     async def ended(self) -> int:
         """Wait for the cluster's end; return the job's exit status."""
         return await self._end
+
+    async def requeue(self) -> None:
+        """Have the job queued again, if the cluster has ended for that.
+
+        This is the very last step: Slurm kills what is left of the job.
+        """
+        if self._again is None or not self.cluster.queues_again:
+            return
+        self._report.note(self._again.words)
+        try:
+            await in_thread(self._again.ask)
+        except RunnerError as error:
+            self._report.warn(f"the job is not queued again: {error.saw}")
 
     async def close(self) -> None:
         """End the cluster, and close every connection with it."""

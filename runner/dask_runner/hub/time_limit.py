@@ -27,7 +27,7 @@ class TimeLimit:
     Parameters
     ----------
     settings : Settings
-        ``stop_before``.
+        ``stop_before``, ``requeue_before``.
     report : Reporter
     ends_at : float or None
         When the batch system ends the job, in seconds since 1970.
@@ -35,6 +35,11 @@ class TimeLimit:
         Called when the cluster has to end.
     serves : bool
         Whether the cluster has no script.
+
+    Attributes
+    ----------
+    requeues : bool
+        Whether the job is to be queued again then.
     """
 
     def __init__(
@@ -50,7 +55,10 @@ class TimeLimit:
         self._ends_at = ends_at
         self._end = end
         self._asked = settings.stop_before is not None
-        self._before = settings.stop_before or (LAST_SECONDS if serves else None)
+        self.requeues = settings.requeue_before is not None
+        self._before = settings.stop_before or settings.requeue_before
+        if self._before is None and serves:
+            self._before = LAST_SECONDS
 
     def begins(self) -> None:
         """Plan the end: the cluster is ready."""
@@ -71,10 +79,12 @@ class TimeLimit:
         """The time until the job's end, in words."""
         return f"the job ends in {in_words(max(self._seconds, 0.0))}"
 
-    def explain(self, number: int) -> None:
-        """Say why a signal has come, if that is because the job's time is over."""
-        if number == signal.SIGTERM and self._seconds <= 0:
+    def explains(self, number: int) -> bool:
+        """Return whether a signal has come because the job's time is over; say so."""
+        is_over = number == signal.SIGTERM and self._seconds <= 0
+        if is_over:
             self._report.note("the job has reached its time limit")
+        return is_over
 
     @property
     def _seconds(self) -> float:

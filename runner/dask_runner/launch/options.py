@@ -155,6 +155,15 @@ OPTIONS: tuple[Option, ...] = (
         "SECONDS",
     ),
     Option(
+        "requeue-before",
+        "As --stop-before; then, when the script has saved its work and ended, have "
+        "Slurm queue the job again.",
+        None,
+        values.seconds,
+        "SECONDS",
+        verbs=_OWN,
+    ),
+    Option(
         "idle-timeout",
         "End the cluster when no task has run for so long.",
         None,

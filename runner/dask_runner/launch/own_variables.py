@@ -47,6 +47,13 @@ NTASKS_VARIABLE = "DASKRUNNER_NTASKS"
 #: When the job ends, in seconds since 1970, where the batch system does not tell it.
 END_VARIABLE = "DASKRUNNER_JOB_END_TIME"
 
+#: The file that a job script looks for at its end, to queue the job again. It is for
+#: the cluster of the job, and not for what that starts.
+REQUEUE_VARIABLE = "DASKRUNNER_REQUEUE"
+
+#: How often the job was queued again, for the program: ``DASK_RUNNER_RESTART``.
+RESTART_VARIABLE = "DASK_RUNNER_RESTART"
+
 #: Says that the variables of TLS beside it are a cluster's of ours, not the user's.
 TLS_VARIABLE = "DASKRUNNER_TLS"
 
@@ -97,7 +104,7 @@ SETTING_PREFIXES = ("PMIX_MCA_", "PMI_DEBUG")
 
 def inherited(environ: Mapping[str, str], extra: Mapping[str, str]) -> dict[str, str]:
     """Return a child's environment: this one without the rank's own, and *extra*."""
-    taken = {*rank_variables(environ), *OWN_VARIABLES}
+    taken = {*rank_variables(environ), *OWN_VARIABLES, REQUEUE_VARIABLE}
     kept = {name: value for name, value in environ.items() if name not in taken}
     return {**kept, **extra}
 

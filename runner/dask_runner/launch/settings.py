@@ -100,6 +100,12 @@ def settle(given: Mapping[str, Any], configured: Mapping[str, Setting]) -> Setti
             found[key] = Setting(option.default, "default")
     settings = Settings(found)
     protocols.check(settings)
+    if None not in (settings.stop_before, settings.requeue_before):
+        raise ConfigError(
+            "--stop-before and --requeue-before",
+            "one of them: before the job's end the cluster ends, or is queued again",
+            "leave out --stop-before: the script gets SIGTERM with both",
+        )
     return settings
 
 

@@ -84,6 +84,11 @@ def ranks_here(environ: Environ) -> tuple[int, ...]:
     return tuple(rank for rank in found if rank is not None)
 
 
+def restarts(environ: Environ) -> int:
+    """Return how often the job was queued again; 0 also where nothing tells it."""
+    return parse_digits_or_none(environ.get("SLURM_RESTART_COUNT", "")) or 0
+
+
 def in_step(environ: Environ) -> bool:
     """Return whether the variables of a step are set, and the step is an srun's."""
     try:

@@ -7,6 +7,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from dask_runner.launch.own_variables import RESTART_VARIABLE
+from dask_runner.launch.slurm import restarts
 from dask_runner.node import make_instructions, program
 
 if TYPE_CHECKING:
@@ -63,8 +65,10 @@ class ClientProgram:
             for descriptor in self.descriptors:  # the client has inherited them
                 os.close(descriptor)
         await self._found.wait()
+        again = {RESTART_VARIABLE: str(restarts(launch.environ))}
         report = launch.settings.report
-        return make_instructions.client(self._given, self._environ, text, report)
+        environ = {**self._environ, **again}
+        return make_instructions.client(self._given, environ, text, report)
 
 
 def _stdin_is_unusable() -> bool:

@@ -24,6 +24,7 @@ from dask_runner.errors import ConfigError, LostError, RunnerError
 from dask_runner.hub import messages as m
 from dask_runner.hub.ending import STOP_SECONDS
 from dask_runner.hub.report import say
+from dask_runner.hub.requeue import SCONTROL_SECONDS
 from dask_runner.hub.server import Hub
 from dask_runner.launch.detect import may_be_outlived
 from dask_runner.launch.plan import Role
@@ -179,6 +180,13 @@ class Rank:
         finally:
             await self._leave()
         return self._status
+
+    async def requeue(self) -> None:
+        """Have the job queued again, if that is why the cluster has ended."""
+        if self._hub is not None:
+            self._launched.die_in(SCONTROL_SECONDS + LAST_STEPS_SECONDS)
+            await self._hub.requeue()
+            self._launched.die_in(LAST_STEPS_SECONDS)
 
     # --- for the ranks that it leads ----------------------------------------
 

@@ -54,6 +54,8 @@ async def run_rank(
         if leader is not None:
             await leader.close(status)
             end_orphans()  # of the ranks for which it has played
+        if status is not None:
+            await rank.requeue()
         # The loop closes a socket into which handlers of signals still write then.
         follower.hold_signals()
     return status

@@ -225,3 +225,40 @@ def test_the_launcher_is_told_when_the_job_ends(
             assert end == ""  # and not that of the job which has submitted this one
         else:
             assert before <= int(end) - seconds <= time.time()
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize(
+    ("asks", "status", "refuses"),
+    [(True, 143, False), (True, 143, True), (False, 3, False)],
+)
+def test_slurms_job_is_queued_again_if_the_cluster_asks_for_it(
+    shell: str, *, asks: bool, status: int, refuses: bool
+) -> None:
+    with place() as there:
+        srun = f"{'>$DASKRUNNER_REQUEUE;' if asks else ''} kill $PPID; exit {status}"
+        scontrol = f"{RECORDER}exit {int(refuses)}"
+        for name, text in (("srun", f"#!/bin/sh\n{srun}\n"), ("scontrol", scontrol)):
+            (there.path / "bin" / name).write_text(text)
+            (there.path / "bin" / name).chmod(0o755)
+        home = there.path / "a home"
+        home.mkdir()
+        there.environ |= {"HOME": str(home), "SLURM_JOB_ID": "7"}
+        given = {"image": str(there.image)}
+        job = Job(BY_NAME["slurm"], ("script.py",), given, requeues=True)
+
+        done = subprocess.run(
+            [shell, "-s"],
+            input=job_script.make(job, {}, {}),
+            cwd=there.path,
+            env=there.environ,
+            capture_output=True,
+            check=False,
+        )
+
+        assert done.returncode == status, done
+        record = there.path / "record"
+        asked = record.read_text().split("\0")[:-1] if record.exists() else []
+        assert asked == (["requeue", "7"] if asks else [])
+        assert (b"not queued again" in done.stderr) == refuses
+        assert not list(home.iterdir())

@@ -403,3 +403,15 @@ def test_the_readme_has_a_row_for_each_system() -> None:
     assert [row[3].replace("`", "") for row in rows] == [
         system.by_hand for system in SYSTEMS
     ]
+
+
+@pytest.mark.parametrize("name", ["pbs", "kubernetes"])
+def test_a_system_that_cannot_queue_a_job_again_refuses_it_at_once(name: str) -> None:
+    with pytest.raises(UsageError, match="--requeue-before in a job of"):
+        written(name, requeues=True)
+
+
+def test_a_job_that_slurm_may_queue_again_keeps_what_it_has_printed() -> None:
+    lines = written("slurm", requeues=True).splitlines()
+    assert {"#SBATCH --requeue", "#SBATCH --open-mode=append"} <= set(lines)
+    assert "#SBATCH --requeue" not in written("slurm").splitlines()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from dask_runner.hub import messages as m
@@ -82,3 +84,89 @@ def test_the_signal_of_a_job_whose_time_is_over_is_explained(
         assert stage.said.notes.count("the job has reached its time limit") == told
 
     playing(2, ends_in=ends_in)(play)
+
+
+# --- to be queued again ---------------------------------------------------------
+
+#: The first is told in a moment.
+AGAIN = {"ends_in": SOON, "requeue_before": SOON - 0.2}
+
+
+@pytest.mark.parametrize(
+    ("status", "again"), [(0, True), (143, True), (1, False), (137, False)]
+)
+def test_a_script_that_has_saved_its_work_is_queued_again_and_no_other(
+    status: int, again: bool
+) -> None:
+    async def play(stage: Stage) -> None:
+        ranks = await ready(stage, 2)
+        assert (await ranks[0].hears(m.Signalled)).number == 15
+        ranks[0].say(m.ClientEnded(status, ""))
+        await all_leave(ranks)
+        assert await stage.status() == (status or 143)
+        told = "SIGTERM to the script; then the job is queued again"
+        assert any(told in note for note in stage.said.notes)
+        assert stage.state.queues_again == again
+
+    playing(2, **AGAIN)(play)
+
+
+def test_a_script_that_ignores_the_signal_is_queued_again_after_its_grace() -> None:
+    async def play(stage: Stage) -> None:
+        ranks = await ready(stage, 2)
+        await all_leave(ranks)
+        assert await stage.status() == 143
+        assert stage.state.queues_again
+
+    playing(2, grace=0.2, **AGAIN)(play)
+
+
+def test_a_script_that_ends_before_it_is_told_is_not_queued_again() -> None:
+    async def play(stage: Stage) -> None:
+        ranks = await ready(stage, 1)
+        ranks[0].say(m.ClientEnded(0, ""))
+        await all_leave(ranks)
+        assert await stage.status() == 0
+        assert not stage.state.queues_again
+
+    playing(1, ends_in=SOON, requeue_before=1)(play)
+
+
+@pytest.mark.parametrize("by", ["signal", "owner"])
+def test_who_ends_the_job_while_the_script_saves_wants_no_more_of_it(by: str) -> None:
+    async def play(stage: Stage) -> None:
+        ranks = await ready(stage, 2)
+        await ranks[0].hears(m.Signalled)
+        if by == "signal":
+            ranks[1].say(m.Signalled(15))
+        else:
+            stage.state.shared.ending.stop("u on login")
+            ranks[0].say(m.ClientEnded(0, ""))
+        await all_leave(ranks)
+        assert await stage.status() == 143
+        assert not stage.state.queues_again
+
+    playing(2, grace=60, **AGAIN)(play)
+
+
+def test_the_time_limit_itself_does_not_keep_the_job_from_being_queued_again() -> None:
+    async def play(stage: Stage) -> None:
+        ranks = await ready(stage, 2)
+        await ranks[0].hears(m.Signalled)
+        await asyncio.sleep(0.5)
+        ranks[1].say(m.Signalled(15))
+        await all_leave(ranks)
+        assert await stage.status() == 143
+        assert stage.state.queues_again
+
+    playing(2, grace=60, ends_in=0.4, requeue_before=0.3)(play)
+
+
+def test_a_cluster_without_a_script_is_queued_again_too() -> None:
+    async def play(stage: Stage) -> None:
+        ranks = await complete(stage, 2)
+        await all_leave(ranks)
+        assert await stage.status() == 0
+        assert stage.state.queues_again
+
+    playing(2, serves=True, **AGAIN)(play)

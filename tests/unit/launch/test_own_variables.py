@@ -13,6 +13,7 @@ from dask_runner.launch import own_variables
 from dask_runner.launch.own_variables import (
     HYDRA_VARIABLES,
     OWN_VARIABLES,
+    REQUEUE_VARIABLE,
     inherited,
     rank_variables,
 )
@@ -27,7 +28,7 @@ COPIES = {
     "programs/sitehook/for_client.py",
     "programs/sitehook/sitecustomize.py",
 }
-OURS = re.compile(r"DASKRUNNER_[A-Z_]+")
+OURS = re.compile(r"DASK_?RUNNER_[A-Z][A-Z_]*")
 
 
 def spelled(module: Path) -> set[str]:
@@ -65,7 +66,7 @@ def test_templates_and_images_know_no_other() -> None:
     assert found <= spelled(PACKAGE / "launch/own_variables.py")
 
 
-@pytest.mark.parametrize("name", [*OWN_VARIABLES, *HYDRA_VARIABLES])
+@pytest.mark.parametrize("name", [*OWN_VARIABLES, *HYDRA_VARIABLES, REQUEUE_VARIABLE])
 def test_what_makes_a_process_a_rank_is_not_handed_on(name: str) -> None:
     assert inherited({name: "1", "LANG": "C"}, {}) == {"LANG": "C"}
 

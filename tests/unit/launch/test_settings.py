@@ -28,6 +28,7 @@ OTHER: dict[str, tuple[Any, Any]] = {
     "timeout": ("7.5", 7.5),
     "grace": ("1", 1.0),
     "stop_before": ("60", 60.0),
+    "requeue_before": ("120", 120.0),
     "idle_timeout": ("600", 600.0),
     "no_client_timeout": ("90", 90.0),
     "silence": ("8", 8.0),
@@ -185,3 +186,8 @@ def test_without_a_home_in_the_environment_that_of_the_user_is_looked_at(
 def test_deeply_nested_text_in_a_variable_is_text(home: Path) -> None:
     found = configured(environ(home, DASK_RUNNER__REPORT="(" * 5000))
     assert settle({}, found).report == "(" * 5000
+
+
+def test_a_cluster_ends_before_its_job_in_one_way() -> None:
+    with pytest.raises(ConfigError, match="--stop-before and --requeue-before"):
+        settle({"stop_before": 60, "requeue_before": 120}, {})
