@@ -62,6 +62,7 @@ async def silent_port(port: int = 0) -> AsyncIterator[int]:
 
     async with await asyncio.start_server(hold, LOOPBACK, port) as server:
         yield server.sockets[0].getsockname()[1]
-    for writer in held:
-        writer.close()
-        await writer.wait_closed()
+        # From Python 3.12 on, the server waits for its connections.
+        for writer in held:
+            writer.close()
+            await writer.wait_closed()

@@ -8,17 +8,13 @@ import time
 from typing import TYPE_CHECKING
 
 from dask_runner.hub.durations import in_words
-from dask_runner.launch.walltime import HOW_TO_TELL
+from dask_runner.launch.walltime import END_BEFORE_SECONDS, HOW_TO_TELL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dask_runner.hub.report import Reporter
     from dask_runner.launch.settings import Settings
-
-#: Seconds before the job's end at which a cluster without a script ends in order, where
-#: the user names no others. All ranks leave within half of them.
-LAST_SECONDS = 10.0
 
 
 class TimeLimit:
@@ -58,7 +54,8 @@ class TimeLimit:
         self.requeues = settings.requeue_before is not None
         self._before = settings.stop_before or settings.requeue_before
         if self._before is None and serves:
-            self._before = LAST_SECONDS
+            # All ranks leave within half of them.
+            self._before = END_BEFORE_SECONDS
 
     def begins(self) -> None:
         """Plan the end: the cluster is ready."""

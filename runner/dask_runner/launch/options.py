@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dask_runner.launch import values
 from dask_runner.launch.plan import LAYOUTS
 from dask_runner.launch.table import LAUNCHERS
+from dask_runner.launch.walltime import END_BEFORE_SECONDS, LEAVE_BEFORE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -148,8 +149,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "stop-before",
         "Send the script SIGTERM this many seconds before the job's time limit; a "
-        "cluster without a script ends then (default for that: 10), and a join leaves "
-        "(default for that: 60).",
+        f"cluster without a script ends then (default for that: {END_BEFORE_SECONDS:g})"
+        f", and a join leaves (default for that: {LEAVE_BEFORE_SECONDS:g}).",
         None,
         values.seconds,
         "SECONDS",

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 #: A later end (in the year 6325) is a mistake, and no calendar's.
 LATEST = 1 << 37
 
+#: Seconds before that at which a cluster without a script ends, and at which a join
+#: leaves, unless the user says otherwise (``--stop-before``).
+END_BEFORE_SECONDS = 10.0
+LEAVE_BEFORE_SECONDS = 60.0
+
 #: How a user tells it, for messages.
 HOW_TO_TELL = (
     f"write in the job script, with the job's time in seconds: export "

@@ -10,7 +10,7 @@ from dask_runner.errors import RunnerError, UnavailableError
 from dask_runner.hub import messages as m
 from dask_runner.hub.ask import SilentError, answer
 from dask_runner.hub.requests import AskJoin
-from dask_runner.launch.walltime import end_time
+from dask_runner.launch.walltime import LEAVE_BEFORE_SECONDS, end_time
 from dask_runner.node import find_hub
 from dask_runner.node.connection import Connection
 from dask_runner.node.contact import Met
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from dask_runner.meeting.by_name import NameMeeting
     from dask_runner.meeting.record import Record
     from dask_runner.wire.channel import Channel
-
-#: Seconds before its job ends that a join leaves, unless the user says otherwise.
-STOP_BEFORE_SECONDS = 60.0
 
 
 class JoinContact(OwnContact):
@@ -85,7 +82,7 @@ class JoinContact(OwnContact):
         leaves_in, ends_at = -1.0, end_time(self._launch.environ)
         if ends_at is not None:
             before = settings.stop_before
-            before = STOP_BEFORE_SECONDS if before is None else before
+            before = LEAVE_BEFORE_SECONDS if before is None else before
             leaves_in = max(0.0, ends_at - before - time.time())
         job, key = f"{world.launcher} job {world.job_id}", world.key
         if world.launcher == "local":
