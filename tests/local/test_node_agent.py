@@ -59,8 +59,10 @@ def test_a_runner_whose_leader_loses_its_agent_says_so_of_both_ranks(
         os.kill(agent, signal.SIGKILL)
         ended = first.wait()
         assert ended.status == 69, ended
-        what = r"lost ranks 0, 1 on \S+: its node agent was killed by SIGKILL"
-        assert re.search(what, ended.stderr), ended
+        # On a busy machine the two are told one after the other.
+        what = r"lost ranks? ([\d, ]+) on \S+: its node agent was killed by SIGKILL"
+        lost = ", ".join(re.findall(what, ended.stderr))
+        assert sorted(lost.split(", ")) == ["0", "1"], ended
         assert second.wait().status == 0
 
 

@@ -150,7 +150,7 @@ class Survival:
             "an agent for as long as the script runs",
             "look for what ended it: the node's memory, another program",
         )
-        if self._is_needed(member.node.group, member.rank):
+        if not member.join and self._needs_workers_of(member.rank):
             self.fail(_of(member, why))
         else:
             self._add_loss(member, why.saw)
@@ -263,11 +263,12 @@ class Survival:
         """Whether the cluster cannot be without that rank."""
         if group is not self._roster.own:
             return False
-        plan, spares = self._shared.plan, self._shared.spares
-        replaced = spares.can_replace(rank)
-        return rank in {plan.scheduler, plan.client} or (
-            self.needs_all and not replaced
-        )
+        plan = self._shared.plan
+        return rank in {plan.scheduler, plan.client} or self._needs_workers_of(rank)
+
+    def _needs_workers_of(self, rank: int) -> bool:
+        """Whether the cluster cannot begin without the workers of a rank of its own."""
+        return self.needs_all and not self._shared.spares.can_replace(rank)
 
     @property
     def needs_all(self) -> bool:

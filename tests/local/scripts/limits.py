@@ -4,6 +4,7 @@ import concurrent.futures
 import os
 import resource
 import subprocess
+import warnings
 
 from distributed import Client
 
@@ -22,6 +23,8 @@ def output(*args, **how):
 
 def forked():
     read, write = os.pipe()
+    # Python 3.12 and later warn of threads beside it, which the worker has.
+    warnings.simplefilter("ignore", DeprecationWarning)
     if not (pid := os.fork()):
         os.write(write, str(own()).encode())
         os._exit(0)
