@@ -37,6 +37,7 @@ print(sum(client.gather(client.map(lambda x: 2 * x, range(10)))))
 #: A task that waits on worker 2 until there is a file, and what it returns.
 TASK = f"""{BEGIN}
 def wait():
+    open("runs", "w").close()
     while not os.path.exists("go"):
         time.sleep(0.02)
     return os.environ["DASK_TEMPORARY_DIRECTORY"] != ""
@@ -106,10 +107,11 @@ def test_the_task_of_a_lost_rank_goes_on_with_the_spare_one(
     dask_runner: DaskRunner,
 ) -> None:
     run = dask_runner.start("-n", 4, "--spare", 1, "-c", TASK)
-    run.wait_for("begun")
+    until((run.cwd / "runs").exists, context=lambda: run.stderr)
     kill(run, 2)
     run.wait_for("takes the place of rank 2")
-    ended = go(run)
+    (run.cwd / "go").touch()
+    ended = run.wait(makes=("go", "runs"))
     assert (ended.status, ended.stdout) == (0, "begun\nTrue\n"), ended
 
 
