@@ -137,6 +137,20 @@ def test_a_join_that_is_requeued_joins_again(jobs: Jobs) -> None:
     assert ended(batch) == "COMPLETED"
 
 
+def test_a_join_that_is_preempted_leaves_in_order_and_joins_again(jobs: Jobs) -> None:
+    serving = serve(jobs, "-N1 -n1 -w c1 --partition=urgent")
+    jobs.write("join.sh", JOIN)
+    batch = jobs.batch("--requeue", "-n1", "-w", "c2", "--open-mode=append", "join.sh")
+    assert workers(jobs, 2)["joins"] == ["j1"]
+    line = ("srun", "--partition=urgent", "-w", "c2", "--exclusive", "true")
+    assert jobs.start(*line).running.wait().returncode == 0
+    serving.wait_for("join j1 has left")
+    jobs.shell("scontrol", "update", f"JobId={batch.number}", "StartTime=now")
+    assert workers(jobs, 2)["joins"] == ["j2"]
+    assert "lost" not in end(jobs, serving=serving)
+    assert ended(batch) == "COMPLETED"
+
+
 def test_a_join_leaves_before_the_end_of_its_job(jobs: Jobs) -> None:
     serving = serve(jobs, "-N1 -n1")
     joining = join(jobs, "-N1 -n2 --time=1", "--stop-before", "50")

@@ -34,6 +34,8 @@ class _Join:
     Attributes
     ----------
     group : Group
+    key : str
+        Of its launch.
     grace : float
         Seconds for its workers to be retired.
     status : int
@@ -49,6 +51,7 @@ class _Join:
     """
 
     group: Group
+    key: str
     grace: float
     status: int = 0
     why: str = ""
@@ -104,7 +107,7 @@ class Joins:
     def _begin(self, request: AskJoin) -> _Join:
         self._came += 1
         group = Group(request.size, self._came)
-        join = _Join(group, request.grace)
+        join = _Join(group, request.key, request.grace)
         self._joins[group] = self._by_key[request.key] = join
         job = f" of {request.job}" if request.job else ""
         ranks = "1 rank" if request.size == 1 else f"{request.size} ranks"
@@ -213,6 +216,8 @@ class Joins:
         nodes = self._nodes(join)
         if not nodes:
             del self._joins[join.group]
+            if self._by_key.get(join.key) is join:
+                del self._by_key[join.key]
             join.gone.set()
             if join.group.left and self._shared.ending.status is None:
                 self._shared.report.note(f"join {join.group.join} has left")

@@ -86,6 +86,20 @@ def test_joins_are_numbered_and_nodes_of_one_launch_are_one_join() -> None:
     playing(1)(play)
 
 
+def test_a_launch_whose_nodes_have_all_left_is_a_new_join_when_one_comes_back() -> None:
+    async def play(stage: Stage) -> None:
+        await ready(stage, 1)
+        ranks = await joined(stage, 2)
+        stage.state.joins.stop("j1", "me")
+        with pytest.raises(UnavailableError, match="join j1 is ending"):
+            await comes(stage, 0, 2)
+        await leave(ranks)
+        await joined(stage, 2)
+        assert stage.state.joins.names == ["j2"]
+
+    playing(1)(play)
+
+
 def test_a_join_may_come_before_the_cluster_is_ready_and_is_not_waited_for() -> None:
     async def play(stage: Stage) -> None:
         early = await comes(stage, 0, 2)
