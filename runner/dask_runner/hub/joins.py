@@ -16,7 +16,7 @@ from dask_runner.errors import ConfigError, RunnerError, UnavailableError
 from dask_runner.hub import messages as m
 from dask_runner.hub.assembly import NEIGHBOURS
 from dask_runner.hub.ending import STOP_SECONDS, later
-from dask_runner.hub.members import Group
+from dask_runner.hub.members import Group, Stay
 from dask_runner.launch.signals import FOR_THE_SCRIPT
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ class Joins:
         group = join.group
         if group.leaves or join.gone.is_set():
             return
-        group.leaves, join.why = True, why
+        group.stay, join.why = Stay.leaves, why
         self._shared.report.note(f"join {group.join} leaves: {why}")
         self._retire(join, self._members(join))
         later(join.grace, self._grace_is_over, join)
@@ -177,7 +177,7 @@ class Joins:
 
     def _grace_is_over(self, join: _Join) -> None:
         left = sum(len(member.workers) for member in self._members(join))
-        if not join.group.left and left:
+        if join.group.stay is not Stay.left and left:
             self._shared.report.warn(
                 f"join {join.group.join}: {left} workers have not finished within "
                 f"{join.grace:g} s (--grace): their tasks begin again elsewhere"
@@ -187,9 +187,9 @@ class Joins:
     def _close(self, join: _Join) -> None:
         """Have the ranks end their processes, and leave."""
         group = join.group
-        if group.left:
+        if group.stay is Stay.left:
             return
-        group.leaves = group.left = True
+        group.stay = Stay.left
         for node in self._nodes(join):
             node.channel.send(m.Close(0))
         later(STOP_SECONDS, self._finish, join)
@@ -219,9 +219,9 @@ class Joins:
             if self._by_key.get(join.key) is join:
                 del self._by_key[join.key]
             join.gone.set()
-            if join.group.left and self._shared.ending.status is None:
+            if join.group.stay is Stay.left and self._shared.ending.status is None:
                 self._shared.report.note(f"join {join.group.join} has left")
-        elif join.group.left:
+        elif join.group.stay is Stay.left:
             if not self._roster.staying.intersection(nodes):
                 self._finish(join)
         elif join.group.leaves and not any(

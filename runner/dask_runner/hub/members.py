@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from dask_runner.hub import messages as m
@@ -13,6 +14,17 @@ if TYPE_CHECKING:
 
 #: A host, as a place of one group: the ranks of another there are no concern of its.
 Host = tuple[str, str]
+
+
+class Stay(StrEnum):
+    """How long a group's ranks stay."""
+
+    #: Until the cluster ends.
+    stays = "stays"
+    #: Until the workers are retired.
+    leaves = "leaves"
+    #: It has no workers any more.
+    left = "left"
 
 
 @dataclass(eq=False)
@@ -31,8 +43,8 @@ class Group:
         Those that may still come, and are waited for no more.
     impatient : bool
         Whether its ranks no longer wait for others of their host.
-    leaves, left : bool
-        Whether it is a join that is leaving, and one that has no workers any more.
+    stay : Stay
+        Whether it is a join that is leaving, or has left.
     """
 
     size: int
@@ -40,13 +52,17 @@ class Group:
     arrived: set[int] = field(default_factory=set)
     not_awaited: set[int] = field(default_factory=set)
     impatient: bool = False
-    leaves: bool = False
-    left: bool = False
+    stay: Stay = Stay.stays
 
     @property
     def join(self) -> str:
         """The join's name; empty for the cluster's own launch."""
         return f"j{self.number}" if self.number else ""
+
+    @property
+    def leaves(self) -> bool:
+        """Whether it is a join that is leaving, or has left."""
+        return self.stay is not Stay.stays
 
     @property
     def assembled(self) -> bool:

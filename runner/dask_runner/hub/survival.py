@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from dask_runner.errors import AssemblyError, LostError, RunnerError
 from dask_runner.hub import messages as m
 from dask_runner.hub.losses import Losses, never_came
+from dask_runner.hub.members import Stay
 from dask_runner.hub.replacement import Replacement
 from dask_runner.hub.spares import Vacancy
 from dask_runner.hub.workforce import Workforce
@@ -105,7 +106,7 @@ class Survival:
                 self._without(member, why, error)
 
     def _was_to_go(self, member: Member) -> bool:
-        return member.node.group.left or member in self._dismissed
+        return member.node.group.stay is Stay.left or member in self._dismissed
 
     def failed(self, member: Member, error: RunnerError) -> None:
         """Act on a rank that cannot do its part."""

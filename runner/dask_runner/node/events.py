@@ -1,4 +1,4 @@
-"""The events of a rank: each is a source, and what happened there."""
+"""The states of a rank, and its events: each is a source, and what happened there."""
 
 from __future__ import annotations
 
@@ -29,6 +29,19 @@ class Source(StrEnum):
     node = "node"
     # A background task of this process that has failed.
     task = "task"
+
+
+class RankState(StrEnum):
+    """How far a rank has come."""
+
+    #: The hub has not told it what to do.
+    early = "early"
+    #: It waits for the place of a rank that is lost.
+    spare = "spare"
+    #: Its workers start, or are there.
+    working = "working"
+    #: It ends its processes.
+    closing = "closing"
 
 
 Event = tuple[Source, Any]

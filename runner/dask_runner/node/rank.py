@@ -39,7 +39,7 @@ from dask_runner.node.children import Children
 from dask_runner.node.connection import lost_hub
 from dask_runner.node.contact import Met
 from dask_runner.node.early_end import EarlyEnd, Unheard
-from dask_runner.node.events import Source
+from dask_runner.node.events import RankState, Source
 from dask_runner.node.exits import Ended
 from dask_runner.node.find_hub import Broken
 from dask_runner.node.instructions import Published
@@ -147,9 +147,9 @@ class Rank:
         self._prepared = asyncio.Event()
         self._signalled_at: dict[m.Signalled, float] = {}
         self._rows = self._table()
-        self._started = False
-        self._is_spare = False
-        self._closing = False
+        self._state = RankState.early
+        #: Seconds for the rank's processes to end; none before they have started.
+        self._patience = 0.0
         self._unfit: RunnerError | None = None
         self._status: int | None = None
 
@@ -249,7 +249,8 @@ class Rank:
 
     def _handle(self, source: str, what: object) -> None:
         event = source, type(what)
-        if event in self._rows and not (self._closing and event in self._LATE):
+        late = self._closing and event in self._LATE
+        if event in self._rows and not late:
             status = self._rows[event](what)
             self._status = self._status if status is None else status
 
@@ -281,7 +282,9 @@ class Rank:
         return f"rank {self._world.rank} on {self._node}"
 
     def _on_start(self, start: m.Start) -> None:
-        self._started = True
+        self._patience = STOP_SECONDS / 2
+        if not self._closing:
+            self._state = RankState.working
         if self._hub is not None:
             self._tasks.start(self.contact.add_address(start.address))
         if Role.worker in self._roles:
@@ -289,7 +292,7 @@ class Rank:
 
     def _on_waits(self, message: m.Waits) -> None:
         del message
-        self._is_spare = True
+        self._state = RankState.spare
 
     async def _work(self, start: m.Start) -> None:
         contact = self.contact
@@ -361,7 +364,7 @@ class Rank:
     # --- the cluster's end, and losses --------------------------------------
 
     def _on_close(self, message: m.Close) -> None:
-        self._closing = True
+        self._state = RankState.closing
         self._tasks.start(self._stop(message.status))
 
     async def _stop(self, status: int) -> None:
@@ -372,9 +375,8 @@ class Rank:
         self.contact.bye()
 
     @property
-    def _patience(self) -> float:
-        """Seconds for the rank's processes to end; none before they have started."""
-        return STOP_SECONDS / 2 if self._started else 0.0
+    def _closing(self) -> bool:
+        return self._state is RankState.closing
 
     def _on_finish(self, message: m.Finish) -> int:
         self._tell_of_the_join(f"left the cluster: {message.why}")
@@ -401,7 +403,7 @@ class Rank:
         takes_over = self.contact.inherit()
         if self._closing:
             return 0
-        if takes_over and not (self._started or self._is_spare):
+        if takes_over and self._state is RankState.early:
             self._early_end.without_rank_0()
         # One line for each node; rank 1 prints it too, as it may be on rank 0's node.
         beside_the_hub = self._world.rank == 1 and not self._launch.joins
@@ -518,7 +520,7 @@ class Rank:
 
     async def _leave(self) -> None:
         """End and remove everything of this rank, whatever happened before."""
-        self._closing = True
+        self._state = RankState.closing
         await self._tasks.cancel()
         if self._hub is not None:
             self._early_end.leave_behind(self._hub.cluster)
@@ -536,7 +538,7 @@ class Rank:
         self._launched.die_in(0)
         self._children.tidy()
         self._launched.die_in(LAST_STEPS_SECONDS)
-        if self._status == LostError.status and not self._started:
+        if self._status == LostError.status and not self._patience:
             # A rank that did not find the hub in time may have left a notice of that.
             self.contact.notices.sign([self._world.rank])
         await self._early_end.over()
