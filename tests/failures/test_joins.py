@@ -5,21 +5,18 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.cluster.jobs import SIF, told
+from tests.failures import blows
 from tests.failures.conftest import place_on
-from tests.failures.parts import Process, plays, ranked
 from tests.failures.test_serving import USES
 from tests.waiting import until
 
 if TYPE_CHECKING:
     from tests.cluster.jobs import Job, Jobs
-
-LOOK = Path(__file__).with_name("look.py").read_text()
 
 #: Seconds until all have ended: a lost node is noticed after --silence.
 SECONDS = 60.0
@@ -145,17 +142,8 @@ class Stage:
     def strike(self, strike: Strike) -> None:
         """Let it happen."""
         where = {"cluster": "c1", "join": "c2"}[strike.of]
-        node: Any = self.jobs.cluster.node(where)
-        if strike.how in {"kill", "cut"}:
-            getattr(node, strike.how)()
-            return
-        line = ["python3", "-c", LOOK, self._marks[strike.of]]
-        done = self.jobs.cluster.run(line, node=where, user="root", timeout=30)
-        found = [json.loads(text) for text in done.stdout.split("\n") if text]
-        there = ranked([Process(where, **one) for one in found])
-        process = [one for one in there if plays(one, strike.part)][-1]
-        kill = ["kill", f"-{strike.how}", str(process.pid)]
-        self.jobs.cluster.run(kill, node=where, user="root", timeout=30)
+        mark = self._marks[strike.of]
+        blows.strike(self.jobs, mark, strike.part, where, strike.how)
 
     def results(self) -> int:
         """Return how many results the program has had."""

@@ -256,7 +256,7 @@ def test_what_does_not_finish_within_grace_is_told_and_ended() -> None:
         assert run.wait().status == 0
         client.communicate(timeout=SECONDS)
         said = stopped(serve).stderr
-        assert "join j1: 1 workers have not finished within 1 s (--grace)" in said
+        assert "join j1: 1 worker has not finished within 1 s (--grace)" in said
 
 
 def test_a_join_that_is_killed_costs_its_workers_alone() -> None:

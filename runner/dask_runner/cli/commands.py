@@ -91,7 +91,7 @@ def serve(invocation: Invocation, /, **given: Any) -> NoReturn:
 @options_of("join")
 @click.pass_obj
 def join(invocation: Invocation, /, name: str, **given: Any) -> NoReturn:
-    """Let all ranks work for the running cluster NAME, for as long as it goes on.
+    """Add the workers of all ranks to the running cluster NAME, until it ends.
 
     The ranks wait for the cluster if they come before it. They leave in order on
     SIGTERM, by `dask-runner stop NAME --join j1`, and before their own job ends:

@@ -61,7 +61,7 @@ class _Join:
 
 
 class Joins:
-    """Lets joins in, and sees them off.
+    """Admits joins, and dismisses them when they leave.
 
     Parameters
     ----------
@@ -160,7 +160,8 @@ class Joins:
 
     def _leave(self, join: _Join, why: str) -> None:
         group = join.group
-        if group.leaves or join.gone.is_set():
+        ends = self._shared.ending.status is not None
+        if ends or group.leaves or join.gone.is_set():
             return
         group.stay, join.why = Stay.leaves, why
         self._shared.report.note(f"join {group.join} leaves: {why}")
@@ -179,7 +180,7 @@ class Joins:
         left = sum(len(member.workers) for member in self._members(join))
         if join.group.stay is not Stay.left and left:
             self._shared.report.warn(
-                f"join {join.group.join}: {left} workers have not finished within "
+                f"join {join.group.join}: {_many(left)} not finished within "
                 f"{join.grace:g} s (--grace): their tasks begin again elsewhere"
             )
         self._close(join)
@@ -244,6 +245,10 @@ class Joins:
 
     def _members(self, join: _Join) -> list[Member]:
         return [one for node in self._nodes(join) for one in node.members.values()]
+
+
+def _many(workers: int) -> str:
+    return "1 worker has" if workers == 1 else f"{workers} workers have"
 
 
 def _ending(what: str) -> UnavailableError:

@@ -216,7 +216,7 @@ def _refuse_late(asked: str, before: float, ends_at: float | None) -> None:
         )
     left = ends_at - time.time()
     if left <= before:
-        # Every run would end at once, and be queued again for ever.
+        # Each run would end at once and be queued again, without end.
         raise ConfigError(
             f"{asked}, and the job ends in {in_words(max(left, 0.0))}",
             "a time in which the script can run",

@@ -159,7 +159,7 @@ class Survival:
             self._dismiss(member, why)
 
     def give_up_if_late(self, member: Member) -> None:
-        """Give up a rank whose workers are not there in time."""
+        """Go on without a rank whose workers have not started in time."""
         there = self._roster.member(member.rank) is member
         if self._over or not there or member.rank not in self._roster.missing:
             return

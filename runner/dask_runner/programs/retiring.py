@@ -125,7 +125,7 @@ async def _retire_once(
 async def _give_back(
     scheduler: distributed.Scheduler, going: Sequence[WorkerState]
 ) -> None:
-    """Give tasks that wait on these workers to others, until they run none."""
+    """Hand tasks that have not started to other workers, until these run none."""
     stealing = scheduler.extensions.get("stealing")
     await asyncio.sleep(0)  # until Dask has told them that they go
     while there := [one for one in going if one.processing and one.status in _LEAVING]:

@@ -138,7 +138,7 @@ def test_workers_that_do_not_finish_in_time_are_told_of_and_ended() -> None:
         stage.state.joins.stop("j1", "me")
         await rank.leaves()
         (warning,) = stage.said.warnings
-        assert warning.startswith("join j1: 1 workers have not finished within 0.05 s")
+        assert warning.startswith("join j1: 1 worker has not finished within 0.05 s")
 
     playing(1)(play)
 

@@ -1,4 +1,7 @@
-"""Spare nodes: which wait, which place each takes, and what becomes of the cluster."""
+"""Spare nodes: which wait, which place each takes, and what becomes of the cluster.
+
+It is one file because each test plays one loss with the same few ranks.
+"""
 
 from __future__ import annotations
 
