@@ -58,8 +58,8 @@ def system_here(launcher: str, environ: Mapping[str, str]) -> System:
             if found
             else "no command that submits jobs is on the PATH here",
             "one batch system, to submit jobs that join the cluster",
-            f'name it: scale(jobs=1, job={{"system": "{(found or SYSTEMS)[0].name}"}}) '
-            f"({known}); or submit them elsewhere: dask-runner job SYSTEM -- join NAME",
+            f'name one of {known} with job={{"system": "{(found or SYSTEMS)[0].name}"}}'
+            "; or submit the jobs elsewhere: dask-runner job SYSTEM -- join NAME",
         )
     return found[0]
 
