@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dask_runner.launch import values
+from dask_runner.launch.own_variables import SECRET_VARIABLE
 from dask_runner.launch.plan import LAYOUTS
 from dask_runner.launch.table import LAUNCHERS
 from dask_runner.launch.walltime import END_BEFORE_SECONDS, LEAVE_BEFORE_SECONDS
@@ -111,6 +112,27 @@ OPTIONS: tuple[Option, ...] = (
         None,
         values.size,
         "N|auto",
+        verbs=_OWN,
+        ranks=EACH,
+    ),
+    Option(
+        "meet",
+        "Where the ranks meet without a shared directory: an address of one host that "
+        "all reach. The rank that can listen there is rank 0, where no launcher tells "
+        "which is. Needs a secret.",
+        None,
+        values.meet,
+        "tcp://HOST:PORT",
+        verbs=_OWN,
+        ranks=EACH,
+    ),
+    Option(
+        "secret-file",
+        "File with the secret of the ranks that meet at an address, the same for all "
+        f"and yours alone; or set {SECRET_VARIABLE}.",
+        None,
+        str,
+        "FILE",
         verbs=_OWN,
         ranks=EACH,
     ),

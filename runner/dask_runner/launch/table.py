@@ -19,6 +19,7 @@ from dask_runner.errors import ConfigError
 from dask_runner.launch.own_variables import (
     JOB_ID_VARIABLE,
     RANK_VARIABLE,
+    SIZE_OPTION_VARIABLE,
     SIZE_VARIABLE,
 )
 from dask_runner.launch.slurm import step_is_inherited, tasks_here
@@ -381,7 +382,7 @@ LAUNCHERS: tuple[Launcher, ...] = (
         marks=("JOB_COMPLETION_INDEX",),
         rank=("JOB_COMPLETION_INDEX",),
         # Kubernetes does not tell a pod the number of pods.
-        size=(SIZE_VARIABLE, "DASK_RUNNER__SIZE"),
+        size=(SIZE_VARIABLE, SIZE_OPTION_VARIABLE),
         key=(("job_id", None),),
         meeting="file",
         start="a Job with completionMode: Indexed",

@@ -72,6 +72,22 @@ def size(text: str | int) -> Any:
     return text if text == "auto" else positive(text)
 
 
+@_needs("tcp://HOST:PORT, with a port from 1 to 65535")
+def meet(text: str) -> tuple[str, int]:
+    """Read the address at which ranks meet."""
+    scheme, _, place = str(text).partition("://")
+    host, _, port = place.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError
+    if scheme != "tcp" or not host or not (port.isascii() and port.isdigit()):
+        raise ValueError
+    if not 0 < int(port) < 1 << 16:
+        raise ValueError
+    return host, int(port)
+
+
 def limit(value: Any) -> Any:
     """Check a limit of memory, or ``auto``."""
     if value != "auto":

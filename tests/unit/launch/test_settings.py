@@ -23,6 +23,8 @@ OTHER: dict[str, tuple[Any, Any]] = {
     "launcher": ("none", "none"),
     "name": ("lab", "lab"),
     "size": ("3", 3),
+    "meet": ("tcp://[::1]:7700", ("::1", 7700)),
+    "secret_file": ("secret", "secret"),
     "layout": ("dedicated", "dedicated"),
     "min_workers": ("2", 2),
     "spare": ("1", 1),

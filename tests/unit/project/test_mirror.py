@@ -100,6 +100,7 @@ ELSEWHERE = {
     "node/at_desk": "local/test_handed_out.py",
     "node/desk": "local/test_handed_out.py",
     "node/desk_messages": "local/test_handed_out.py",
+    "node/first_come": "local/test_meet.py",
     "node/handing_out": "local/test_handed_out.py",
     "node/admission": "local/test_followers.py",
     "node/introduction": "unit/node/test_follower.py",
