@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING
 from dask_runner.errors import ConfigError, RunnerError, UnavailableError
 from dask_runner.hub import messages as m
 from dask_runner.hub.assembly import NEIGHBOURS
+from dask_runner.hub.batch_jobs import job_number
 from dask_runner.hub.ending import STOP_SECONDS, later
 from dask_runner.hub.members import Group, Stay
+from dask_runner.hub.requests import JoinState
 from dask_runner.launch.signals import FOR_THE_SCRIPT
 
 if TYPE_CHECKING:
+    from dask_runner.hub.batch_jobs import BatchJobs
     from dask_runner.hub.members import Member, Node
     from dask_runner.hub.requests import AskJoin
     from dask_runner.hub.scaling import Scaling
@@ -36,8 +39,12 @@ class _Join:
     group : Group
     key : str
         Of its launch.
+    job : str
+        The number of its batch job; empty where there is none.
     grace : float
         Seconds for its workers to be retired.
+    option : str
+        What sets them.
     status : int
         The exit status of its ranks.
     why : str
@@ -52,7 +59,9 @@ class _Join:
 
     group: Group
     key: str
+    job: str
     grace: float
+    option: str = "--grace"
     status: int = 0
     why: str = ""
     signals: Counter[int] = field(default_factory=Counter)
@@ -68,20 +77,32 @@ class Joins:
     shared : SharedState
     scaling : Scaling
         Starts no workers on ranks that leave.
+    jobs : BatchJobs
+        Those that were submitted, so that they join.
     """
 
-    def __init__(self, shared: SharedState, scaling: Scaling) -> None:
+    def __init__(self, shared: SharedState, scaling: Scaling, jobs: BatchJobs) -> None:
         self._shared = shared
         self._scaling = scaling
+        self._jobs = jobs
         self._roster = shared.roster
         self._joins: dict[Group, _Join] = {}
         self._by_key: dict[str, _Join] = {}
         self._came = 0
 
     @property
-    def names(self) -> list[str]:
-        """The names of the joins that are there."""
-        return [group.join for group in self._joins]
+    def states(self) -> list[JoinState]:
+        """The joins that are there."""
+        return [
+            JoinState(
+                group.join,
+                join.job,
+                group.size,
+                sum(len(member.offers) for member in self._members(join)),
+                group.leaves,
+            )
+            for group, join in self._joins.items()
+        ]
 
     # --- how they come --------------------------------------------------------
 
@@ -107,14 +128,16 @@ class Joins:
     def _begin(self, request: AskJoin) -> _Join:
         self._came += 1
         group = Group(request.size, self._came)
-        join = _Join(group, request.key, request.grace)
+        number = job_number(request.job_id)
+        join = _Join(group, request.key, number, request.grace)
         self._joins[group] = self._by_key[request.key] = join
-        job = f" of {request.job}" if request.job else ""
+        self._jobs.came(number)
+        job = f" of {request.launcher} job {request.job_id}" if number else ""
         ranks = "1 rank" if request.size == 1 else f"{request.size} ranks"
         self._shared.report.note(f"join {group.join}: {ranks}{job}")
         later(NEIGHBOURS, self._wait_no_longer, join)
         if request.leaves_in >= 0:
-            later(request.leaves_in, self._leave, join, "its job ends soon")
+            later(request.leaves_in, self._leave_in_time, join, request.last_grace)
         return join
 
     def _wait_no_longer(self, join: _Join) -> None:
@@ -133,11 +156,12 @@ class Joins:
         """
         for join in self._joins.values():
             if join.group.join == name:
+                self._jobs.gone(join.job)
                 self._leave(join, f"stopped by {by}")
                 return join.gone
         raise ConfigError(
             f"no join {name!r} in this cluster",
-            f"one of {', '.join(self.names)}"
+            f"one of {', '.join(group.join for group in self._joins)}"
             if self._joins
             else "a cluster with joins",
             "see the names of the joins with dask-runner list --json",
@@ -157,6 +181,11 @@ class Joins:
             self._close(join)
         else:
             self._leave(join, f"{group.name_of(rank)} got a signal to end")
+
+    def _leave_in_time(self, join: _Join, grace: float) -> None:
+        if not join.group.leaves:
+            join.grace, join.option = grace, "--stop-before"
+        self._leave(join, "its job ends soon")
 
     def _leave(self, join: _Join, why: str) -> None:
         group = join.group
@@ -181,7 +210,7 @@ class Joins:
         if join.group.stay is not Stay.left and left:
             self._shared.report.warn(
                 f"join {join.group.join}: {_many(left)} not finished within "
-                f"{join.grace:g} s (--grace): their tasks begin again elsewhere"
+                f"{join.grace:g} s ({join.option}): their tasks begin again elsewhere"
             )
         self._close(join)
 

@@ -10,7 +10,11 @@ from dask_runner.errors import RunnerError, UnavailableError
 from dask_runner.hub import messages as m
 from dask_runner.hub.ask import SilentError, answer
 from dask_runner.hub.requests import AskJoin
-from dask_runner.launch.walltime import LEAVE_BEFORE_SECONDS, end_time
+from dask_runner.launch.walltime import (
+    END_BEFORE_SECONDS,
+    LEAVE_BEFORE_SECONDS,
+    end_time,
+)
 from dask_runner.node import find_hub
 from dask_runner.node.connection import Connection
 from dask_runner.node.contact import Met
@@ -80,15 +84,25 @@ class JoinContact(OwnContact):
     def _request(self) -> AskJoin:
         world, settings = self._launch.world, self._launch.settings
         leaves_in, ends_at = -1.0, end_time(self._launch.environ)
+        before = settings.stop_before
+        before = LEAVE_BEFORE_SECONDS if before is None else before
         if ends_at is not None:
-            before = settings.stop_before
-            before = LEAVE_BEFORE_SECONDS if before is None else before
             leaves_in = max(0.0, ends_at - before - time.time())
-        job, key = f"{world.launcher} job {world.job_id}", world.key
+        job_id, key = world.job_id, world.key
         if world.launcher == "local":
             # The number is that of a process, of which each host has one.
-            job, key = "", f"{key}@{self._node}"
-        return AskJoin(self._node, key, world.size, job, settings.grace, leaves_in)
+            job_id, key = "", f"{key}@{self._node}"
+        return AskJoin(
+            self._node,
+            key,
+            world.size,
+            world.launcher,
+            job_id,
+            settings.grace,
+            leaves_in,
+            # Tasks may use the time that is left, but for the end of the processes.
+            max(settings.grace, before - END_BEFORE_SECONDS),
+        )
 
     def _introduce(self, connection: Connection) -> None:
         """Do nothing: the hub knows the node since it has let it in."""
