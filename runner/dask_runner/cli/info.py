@@ -99,14 +99,16 @@ def _handed_out(
     asked: Asked, settings: Settings, environ: Mapping[str, str]
 ) -> list[tuple[str, str, str]]:
     """Return what is known of a launch in which ranks are handed out."""
-    where = claims.place(environ, settings.scheduler_file)
+    where = str(claims.place(environ, settings.scheduler_file))
+    if settings.meet:
+        where = "tcp://{}:{}".format(*settings.meet)
     return [
         ("launcher", asked.system, "no launcher counts the ranks"),
         ("rank", "handed out", "by the process that comes first"),
         ("size", str(asked.size), asked.source),
         ("job_id", asked.job_id or "unknown", ""),
         ("key", asked.key, asked.source),
-        ("meeting", str(where), "claims of the processes"),
+        ("meeting", where, dict(settings)["meet" if settings.meet else "size"].source),
     ]
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dask_runner.launch import values
-from dask_runner.launch.own_variables import SECRET_VARIABLE
+from dask_runner.launch.own_variables import VARIABLE_OF_SECRET
 from dask_runner.launch.plan import LAYOUTS
 from dask_runner.launch.table import LAUNCHERS
 from dask_runner.launch.walltime import END_BEFORE_SECONDS, LEAVE_BEFORE_SECONDS
@@ -129,7 +129,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "secret-file",
         "File with the secret of the ranks that meet at an address, the same for all "
-        f"and yours alone; or set {SECRET_VARIABLE}.",
+        f"and yours alone; or set {VARIABLE_OF_SECRET}.",
         None,
         str,
         "FILE",

@@ -46,10 +46,10 @@ NTASKS_VARIABLE = "DASKRUNNER_NTASKS"
 
 #: The secret by which ranks meet at an address (``--meet``). It is no option, since
 #: everybody sees a command line, and no child's: only ranks need it.
-SECRET_VARIABLE = "DASK_RUNNER__SECRET"  # noqa: S105  its name
+VARIABLE_OF_SECRET = "DASK_RUNNER__SECRET"  # noqa: S105  its name
 
 #: The variable of ``--size``, which also tells the number of pods in Kubernetes.
-SIZE_OPTION_VARIABLE = "DASK_RUNNER__SIZE"
+VARIABLE_OF_SIZE = "DASK_RUNNER__SIZE"
 
 #: When the job ends, in seconds since 1970, where the batch system does not tell it.
 END_VARIABLE = "DASKRUNNER_JOB_END_TIME"
@@ -115,7 +115,7 @@ def inherited(environ: Mapping[str, str], extra: Mapping[str, str]) -> dict[str,
         *rank_variables(environ),
         *OWN_VARIABLES,
         REQUEUE_VARIABLE,
-        SECRET_VARIABLE,
+        VARIABLE_OF_SECRET,
     }
     kept = {name: value for name, value in environ.items() if name not in taken}
     return {**kept, **extra}

@@ -18,7 +18,7 @@ from dask_runner.errors import ConfigError, RunnerError, UsageError
 from dask_runner.launch import protocols
 from dask_runner.launch.numbers import quoted
 from dask_runner.launch.options import BY_KEY, PREFIX
-from dask_runner.launch.own_variables import SECRET_VARIABLE
+from dask_runner.launch.own_variables import VARIABLE_OF_SECRET
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -144,10 +144,10 @@ def configured(environ: Mapping[str, str]) -> dict[str, Setting]:
                 continue
             key = str(name).replace("-", "_")
             found[key] = Setting(value, f"Dask's configuration, runner.{name}")
-    if SECRET_VARIABLE in environ:
+    if VARIABLE_OF_SECRET in environ:
         found.pop("secret", None)  # Dask has read the variable, which is no option
     for name, text in environ.items():
-        if name.startswith(_JOB_PREFIX) or name == SECRET_VARIABLE:
+        if name.startswith(_JOB_PREFIX) or name == VARIABLE_OF_SECRET:
             continue
         if name.startswith(PREFIX):
             found[name.removeprefix(PREFIX).lower()] = Setting(_literal(text), name)

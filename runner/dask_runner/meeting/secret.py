@@ -13,7 +13,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from dask_runner.errors import ConfigError
-from dask_runner.launch.own_variables import SECRET_VARIABLE
+from dask_runner.launch.own_variables import VARIABLE_OF_SECRET
 from dask_runner.meeting import tls
 
 if TYPE_CHECKING:
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
 #: Bytes of the shortest secret, and of the longest that is read.
 SHORTEST, LONGEST = 16, 4096
-#: How a good one is made; for messages.
-MAKE = "make one: (umask 077; head -c 32 /dev/urandom | base64 > secret)"
-
 #: The mode of a secret of root's that a pod's other accounts can read by its group.
 _OF_A_POD = 0o440
 
@@ -43,19 +40,20 @@ def read(file: str | None, environ: Mapping[str, str]) -> bytes:
     if file:
         where, secret = f"--secret-file {file}", _from_file(file)
     else:
-        where = SECRET_VARIABLE
-        secret = os.fsencode(environ.get(SECRET_VARIABLE, "")).strip()
+        where = VARIABLE_OF_SECRET
+        secret = os.fsencode(environ.get(VARIABLE_OF_SECRET, "")).strip()
         if not secret:
             raise ConfigError(
                 "--meet without a secret",
                 "a secret that all processes of this launch have, and nobody else",
-                f"give all the same --secret-file FILE, or {SECRET_VARIABLE}; {MAKE}",
+                f"give all the same --secret-file FILE, or {VARIABLE_OF_SECRET}; make "
+                "one with head -c 32 /dev/urandom | base64",
             )
     if len(secret) < SHORTEST:
         raise ConfigError(
             f"{where}: a secret of {len(secret)} bytes",
             f"at least {SHORTEST} bytes that nobody can guess",
-            MAKE,
+            "make one with head -c 32 /dev/urandom | base64",
         )
     return secret
 
@@ -72,7 +70,7 @@ def _from_file(path: str) -> bytes:
         raise ConfigError(
             f"--secret-file {path}: {error.strerror}",
             "a file with the secret of this launch, on each node",
-            MAKE,
+            "make one with head -c 32 /dev/urandom | base64",
         ) from error
 
 
@@ -91,7 +89,7 @@ def _check(path: str, found: os.stat_result) -> None:
         raise ConfigError(
             f"--secret-file {path} {trouble}",
             "a file of yours that nobody else can read",
-            f"chmod 600 {path}, and make a new secret, which nobody has seen",
+            "make a new secret, which nobody has seen, in a file of mode 600",
         )
 
 

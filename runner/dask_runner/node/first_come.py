@@ -41,9 +41,6 @@ _OF_A_STRANGER = (
 class FirstCome(Protocol):
     """A way for processes to agree on the first, at whose desk the others ask."""
 
-    #: What helps where the others do not come; for messages.
-    advice: str
-
     @property
     def trouble(self) -> str:
         """What was seen last instead of a desk that answers."""
@@ -82,11 +79,6 @@ class ByClaim:
     settings : Settings
     environ : mapping
     """
-
-    advice = (
-        "start all with the same --name and in the same job; name a directory that the "
-        "nodes share with --scheduler-file"
-    )
 
     def __init__(
         self,
@@ -194,10 +186,6 @@ class ByAddress:
         self._bound: socket.socket | None = None
         self._name = f"{self._host}:{self._port}"
         self.trouble = f"nobody has come to {self._name}"
-        self.advice = (
-            f"see that {self._name} is an address of one of the hosts, that all reach "
-            "it, and that all have the same secret"
-        )
 
     @property
     def own(self) -> ssl.SSLContext:

@@ -303,7 +303,8 @@ class _HandingOut:
 
     @property
     def _left(self) -> float:
-        return self._began + self._settings.timeout - time.monotonic()
+        left: float = self._began + self._settings.timeout - time.monotonic()
+        return left
 
     def _handed(self, seat: d.Seat, side: _First | _Other) -> Handed:
         world = self._known or _world(self._asked, seat)
@@ -323,10 +324,6 @@ class _HandingOut:
     def _too_late(self) -> AssemblyError:
         asked, seconds = self._asked, time.monotonic() - self._began
         needed = f"{asked.size} processes of this launch ({asked.source})"
-        do = (
-            f"look for errors of the others; {self._way.advice}; give more time with "
-            "--timeout"
-        )
         if self._desk is not None:
             came, where = self._desk.came, f" on {', '.join(self._desk.nodes)}"
         elif self._at_desk is not None:
@@ -334,9 +331,18 @@ class _HandingOut:
         else:
             trouble = self._way.trouble
             saw = f"waited {seconds:.0f} s for the first process: {trouble}"
-            return AssemblyError(saw, needed, do)
+            return _late(saw, needed)
         saw = f"{came} of {asked.size} processes came within {seconds:.0f} s{where}"
-        return AssemblyError(saw, needed, do)
+        return _late(saw, needed)
+
+
+def _late(saw: str, needed: str) -> AssemblyError:
+    return AssemblyError(
+        saw,
+        needed,
+        "look for errors of the others; see that all have the same name, job and "
+        "directory, or the same address and secret; give more time with --timeout",
+    )
 
 
 def _world(asked: Asked, seat: d.Seat) -> World:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dask_runner.errors import ConfigError
-from dask_runner.launch.own_variables import SECRET_VARIABLE, inherited
+from dask_runner.launch.own_variables import VARIABLE_OF_SECRET, inherited
 from dask_runner.launch.settings import configured
 from dask_runner.meeting.secret import material, read
 from tests.users import NOBODY
@@ -30,8 +30,8 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_a_file_and_the_variable_tell_the_same(file: Path) -> None:
-    assert read(str(file), {}) == read(None, {SECRET_VARIABLE: SECRET})
-    assert read(str(file), {SECRET_VARIABLE: "another one, which is not it"}) == (
+    assert read(str(file), {}) == read(None, {VARIABLE_OF_SECRET: SECRET})
+    assert read(str(file), {VARIABLE_OF_SECRET: "another one, which is not it"}) == (
         SECRET.encode()
     )
 
@@ -41,7 +41,7 @@ def test_a_file_that_others_can_read_is_refused(file: Path, mode: int) -> None:
     file.chmod(mode)
     with pytest.raises(ConfigError, match="can be read by others") as failure:
         read(str(file), {})
-    assert failure.value.do.startswith("chmod 600 ")
+    assert "mode 600" in failure.value.do
 
 
 def test_a_pod_may_show_it_to_its_group(file: Path, require: Require) -> None:
@@ -69,11 +69,11 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("told", ["short", "fifteen letters"])
 def test_a_short_one_is_refused_and_not_shown(told: str) -> None:
     with pytest.raises(ConfigError, match="at least 16 bytes") as failure:
-        read(None, {SECRET_VARIABLE: told})
+        read(None, {VARIABLE_OF_SECRET: told})
     assert told not in str(failure.value)
 
 
-@pytest.mark.parametrize("environ", [{}, {SECRET_VARIABLE: "  "}])
+@pytest.mark.parametrize("environ", [{}, {VARIABLE_OF_SECRET: "  "}])
 def test_none_is_refused(environ: dict[str, str]) -> None:
     with pytest.raises(ConfigError, match="--meet without a secret"):
         read(None, environ)
@@ -87,6 +87,6 @@ def test_all_derive_the_same_and_no_others() -> None:
 
 
 def test_it_is_no_option_and_no_childs(tmp_path: Path) -> None:
-    environ = {SECRET_VARIABLE: SECRET, "HOME": str(tmp_path), "PATH": "/bin"}
+    environ = {VARIABLE_OF_SECRET: SECRET, "HOME": str(tmp_path), "PATH": "/bin"}
     assert configured(environ) == {}
-    assert SECRET_VARIABLE not in inherited(environ, {})
+    assert VARIABLE_OF_SECRET not in inherited(environ, {})
