@@ -28,6 +28,9 @@ MANIFEST = "dask-runner.json"
 #: A manifest of more bytes is none of ours.
 _MOST_BYTES = 1 << 24
 
+#: Bytes that are read at once: a shared file system serves few requests better.
+_BUFFER = 1 << 20
+
 _OTHERS_WRITE = 0o022
 
 
@@ -76,7 +79,16 @@ def pack(manifest: Manifest, directory: Path, into: BinaryIO) -> None:
         first.size = len(text)
         archive.addfile(first, io.BytesIO(text))
         for path in paths:
-            archive.add(path, str(path.relative_to(directory)), recursive=False)
+            name = str(path.relative_to(directory))
+            archive.add(path, name, recursive=False, filter=_plain)
+
+
+def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    """Leave out what would need a header more, and be of no use elsewhere."""
+    member.mtime = int(member.mtime)
+    member.uid = member.gid = 0
+    member.uname = member.gname = ""
+    return member
 
 
 @contextmanager
@@ -94,16 +106,23 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         raise BadArchiveError("is a symbolic link")
     # Not waiting: it may be a FIFO.
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
-    with open(os.open(path, flags), "rb") as file:  # noqa: PTH123  a descriptor
-        found = os.fstat(file.fileno())
-        mode = stat.S_IMODE(found.st_mode)
-        if not stat.S_ISREG(found.st_mode):
-            raise BadArchiveError("is no regular file")
-        if found.st_uid != os.geteuid():
-            raise BadArchiveError(f"belongs to uid {found.st_uid}, not to you")
-        if mode & _OTHERS_WRITE:
-            raise BadArchiveError(f"can be written by others (mode {mode:04o})")
-        yield file
+    descriptor = os.open(path, flags)
+    try:
+        _check(os.fstat(descriptor))
+        with open(descriptor, "rb", _BUFFER, closefd=False) as file:  # noqa: PTH123
+            yield file
+    finally:
+        os.close(descriptor)
+
+
+def _check(found: os.stat_result) -> None:
+    mode = stat.S_IMODE(found.st_mode)
+    if not stat.S_ISREG(found.st_mode):
+        raise BadArchiveError("is no regular file")
+    if found.st_uid != os.geteuid():
+        raise BadArchiveError(f"belongs to uid {found.st_uid}, not to you")
+    if mode & _OTHERS_WRITE:
+        raise BadArchiveError(f"can be written by others (mode {mode:04o})")
 
 
 def manifest(path: Path, key: str = "") -> Manifest:
@@ -170,7 +189,7 @@ def unpack(path: Path, key: str, python: str, into: Path) -> Manifest:
 @contextmanager
 def _read(file: BinaryIO) -> Iterator[tarfile.TarFile]:
     try:
-        archive = tarfile.open(fileobj=file, mode="r|", bufsize=1 << 20)  # noqa: SIM115
+        archive = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115
     except tarfile.TarError as error:
         raise BadArchiveError(f"is damaged: {error}") from error
     with archive:

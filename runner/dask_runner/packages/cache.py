@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from dask_runner.errors import ConfigError
 from dask_runner.packages import archive
-from dask_runner.resources.amounts import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -294,26 +293,5 @@ def unusable(path: Path, error: archive.BadArchiveError | OSError) -> ConfigErro
         f"{path} {why}",
         "packages that this account has put there, whole, on a disk that this node "
         "has as well",
-        f"remove it, so that it is made anew; or {_DO}",
+        f"remove it, so that it is made anew, or {_DO}",
     )
-
-
-def described(named: str | None, environ: Mapping[str, str]) -> dict[str, str]:
-    """Return what is in the cache, in words, for people.
-
-    Raises
-    ------
-    ConfigError
-        If there is no place for one.
-    """
-    here = place(named, environ)
-    found = {"cache": f"{here.path}"}
-    for entry in Cache(here).entries():
-        what = entry.trouble
-        if entry.manifest is not None:
-            names = sorted(entry.manifest.packages) or ["none"]
-            what = f"{len(entry.manifest.packages)} packages: {', '.join(names)}"
-        days = max(0, int((time.time() - entry.used) / 86400))
-        size = in_words(entry.size)
-        found[entry.path.stem[:8]] = f"{size}, used {days} days ago: {what}"
-    return found

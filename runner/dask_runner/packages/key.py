@@ -75,8 +75,8 @@ def inputs(
     for variable in ("UV_CONSTRAINT", "UV_OVERRIDE", "UV_CONFIG_FILE"):
         for name in settings.get(variable, "").split():
             _read_file(directory / name, directory, found)
-    for name in settings.get("UV_FIND_LINKS", "").split(","):
-        _look_at(name, directory, found)
+    for name in filter(None, settings.get("UV_FIND_LINKS", "").split(",")):
+        _look_in(directory / name.removeprefix("file://"), found)
     # A name of a file is no content: the same lines elsewhere are the same packages.
     return tuple(found.values())
 
@@ -113,19 +113,23 @@ def _read_line(line: str, beside: Path, directory: Path, found: dict[str, str]) 
         case [option, name, *_] if option in _INCLUDES:
             _read_file(beside / name, directory, found)
         case [option, name, *_] if option in _PLACES:
-            _look_at(name, directory, found)
+            _look_in(directory / name.removeprefix("file://"), found)
         case [*_, "@", name] | [name]:
             _look_at(name, directory, found)
 
 
 def _look_at(name: str, directory: Path, found: dict[str, str]) -> None:
-    """Note what is in a local directory of packages, or how old a local package is."""
+    """Note how old a package is, if it is a local one."""
     name = name.removeprefix("file://").partition("[")[0]
     path = directory / name
     # "polars" is no path, whatever else has that name.
-    is_path = os.sep in name or name.startswith(".") or path.is_file()
-    if name and is_path and "://" not in name:
-        found |= dict(_stamps(path))
+    if name and (os.sep in name or name.startswith(".") or path.is_file()):
+        _look_in(path, found)
+
+
+def _look_in(path: Path, found: dict[str, str]) -> None:
+    """Note what is in a directory of packages; nothing where there is none."""
+    found |= dict(_stamps(path))
 
 
 def _stamps(path: Path) -> Iterator[tuple[str, str]]:

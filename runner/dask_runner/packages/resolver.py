@@ -43,7 +43,7 @@ _BEGINS = re.compile(r"\s*(error:|[^\x00-\x7f])")
 _MARK = re.compile(r"^\W*(?:(?:error|cause|Caused by|hint):\W*)?")
 
 _ALSO = (
-    "or have the packages in the image: make sif REQUIREMENTS=FILE, recipes/derive.def"
+    "put the packages into an image (make sif REQUIREMENTS=FILE, recipes/derive.def)"
 )
 
 
@@ -103,7 +103,7 @@ class Resolver:
             image,
             scratch,
         )
-        return target, _without_the_image(target, image)
+        return target, without_the_image(target, image)
 
     def _run(
         self,
@@ -142,7 +142,7 @@ class Resolver:
                 f"{in_words(requested)} was not installed within {SECONDS:g} s",
                 "an index that answers, and packages that need no long build",
                 "see that wheels are there for this Python (uv pip install says what "
-                f"it builds); {_ALSO}",
+                f"it builds), or {_ALSO}",
             ) from error
         if done.returncode < 0:
             name = signal.Signals(-done.returncode).name
@@ -173,8 +173,8 @@ def find(environ: Mapping[str, str], variables: Mapping[str, str]) -> Resolver:
     if command is None:
         raise ConfigError(
             "--with and --with-requirements, and no uv here",
-            "uv, which finds and installs packages",
-            "install it beside dask-runner (pip install uv); the images have it",
+            "uv, which finds and installs packages; the images have it",
+            "install it beside dask-runner: pip install dask-runner[packages]",
         )
     return Resolver(command, variables)
 
@@ -191,7 +191,7 @@ def beside_python() -> str | None:
         return None
 
 
-def _without_the_image(target: Path, image: tuple[Installed, ...]) -> dict[str, str]:
+def without_the_image(target: Path, image: tuple[Installed, ...]) -> dict[str, str]:
     """Remove what stood for the image's packages; return the others' versions."""
     names = {one.name for one in image}
     found: dict[str, str] = {}
@@ -212,7 +212,7 @@ def _replaced(name: str, version: str) -> ConfigError:
     return ConfigError(
         f"the packages asked for would replace {name} of the image by {version}",
         "packages beside those of the image, which Dask's processes use",
-        f"leave out {name}; {_ALSO}",
+        f"leave out {name}, or {_ALSO}",
     )
 
 
@@ -255,12 +255,12 @@ def explained(
         return ConfigError(
             f"{what} does not go with the image: {reason}",
             f"packages that go with what the image has and keeps: {names}",
-            f"ask for other versions, or leave {stays[0].name} out; {_ALSO}",
+            f"ask for other versions, leave {stays[0].name} out, or {_ALSO}",
         )
     return ConfigError(
         f"{what} cannot be installed: {reason}",
         "packages that the index has for this Python and platform",
-        f"correct the names and versions; {_ALSO}",
+        f"correct the names and versions, or {_ALSO}",
     )
 
 

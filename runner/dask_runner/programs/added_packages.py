@@ -27,6 +27,11 @@ def use(packages: str) -> None:
     _used.add(packages)
     # It runs the .pth files there, as those of any directory of packages.
     site.addsitedir(packages)
+    # The agent has looked for some packages before its forks, and Dask keeps what it
+    # has found.
+    for each in vars(sys.modules.get("distributed.versions", object)).values():
+        if hasattr(each, "cache_clear"):
+            each.cache_clear()
     own = sys.implementation.cache_tag, sys.prefix
     os.environ[PACKAGES_VARIABLE] = packages
     os.environ[PACKAGES_FOR_VARIABLE] = " ".join(map(str, own))
