@@ -10,7 +10,8 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
-from ci.slurm.cluster import HOME, LOGIN, NAME, USER, Cluster
+from ci.slurm.cluster import HOME, LOGIN, NAME, SLURM, USER, Cluster
+from ci.systems import BY_NAME
 from containers.engine import say
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def down(cluster: Cluster, _: argparse.Namespace) -> int:
 
 
 def logs(cluster: Cluster, options: argparse.Namespace) -> int:
-    """Print what the Slurm daemons logged."""
+    """Print what the daemons logged."""
     sys.stdout.write(cluster.logs(options.lines or "all") + "\n")
     return 0
 
@@ -102,7 +103,7 @@ def _forwarding(running: Running) -> Iterator[None]:
 COMMANDS: tuple[tuple[str, str, Callable[[Cluster, argparse.Namespace], int]], ...] = (
     ("up", "bring it up, if it is not up", up),
     ("exec", "run a command on a node; its status is the command's", execute),
-    ("logs", "print what the Slurm daemons logged", logs),
+    ("logs", "print what the daemons logged", logs),
     ("kill", "a node loses power", act),
     ("stop", "a node is shut down in order", act),
     ("freeze", "a node stands still, its connections stay open", act),
@@ -118,8 +119,8 @@ def parser() -> argparse.ArgumentParser:
     common.add_argument("--name", default=NAME, help="which cluster (%(default)s)")
     result = argparse.ArgumentParser(
         prog="ci/cluster",
-        description="A Slurm cluster in containers: a login node and compute nodes "
-        "c1, c2 ..., a shared home, images in /images, examples in /examples.",
+        description="A cluster in containers, of Slurm or another system: a login node "
+        "and compute nodes c1, c2 ..., images in /images, examples in /examples.",
     )
     commands = result.add_subparsers(dest="command", required=True)
     made: dict[str, Any] = {}
@@ -130,6 +131,12 @@ def parser() -> argparse.ArgumentParser:
             made[name].add_argument("node", help="login, c1, c2 ...")
     made["up"].add_argument("--nodes", type=int, default=2, help="%(default)s")
     made["up"].add_argument("--cpus", type=int, default=16, help="each (%(default)s)")
+    made["up"].add_argument(
+        "--system",
+        choices=list(BY_NAME),
+        default=SLURM,
+        help="; ".join(f"{row.name}: {row.title}" for row in BY_NAME.values()),
+    )
     made["exec"].add_argument("--node", default=LOGIN, help="where (%(default)s)")
     made["exec"].add_argument("--user", default=USER, help="as whom (%(default)s)")
     made["exec"].add_argument(
@@ -146,7 +153,8 @@ def main(argv: Sequence[str]) -> int:
     """Run ``ci/cluster``."""
     parsing = parser()
     options = parsing.parse_args(argv)
-    shape = {key: getattr(options, key) for key in ("nodes", "cpus") if key in options}
+    keys = ("nodes", "cpus", "system")
+    shape = {key: getattr(options, key) for key in keys if key in options}
     if options.command == "exec":
         if options.argv[:1] == ["--"]:
             del options.argv[0]

@@ -1,4 +1,4 @@
-"""Bring up a Slurm cluster in containers: a login node with slurmctld, compute nodes.
+"""Bring up a cluster in containers: a login node and compute nodes, of Slurm or others.
 
 ::
 
@@ -19,14 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from ci.slurm import parts
-from ci.slurm.conf import slurm_conf
 from ci.slurm.container import start_container
 from ci.slurm.node import Node
-from ci.slurm.ready import UP_SECONDS, trouble_until_ready
+from ci.slurm.ready import UP_SECONDS
+from ci.systems import BY_NAME
 from containers.commands import Completed, Running
 from containers.engine import ensure, locked, say, tail
 from containers.entry import ROOT
-from containers.node_image import ensure_slurm_image
 from dask_runner.errors import AssemblyError, ConfigError
 
 if TYPE_CHECKING:
@@ -36,15 +35,18 @@ if TYPE_CHECKING:
     import docker
     from docker.models.containers import Container
 
+    from ci.systems import System
+
 NAME = "dask-runner"
 LOGIN = "login"
 USER = "user"
 HOME = "/home/user"
 SHAPE = "dask-runner.shape"
+SLURM = "slurm"
 
 
 class Cluster:
-    """A Slurm cluster in containers.
+    """A cluster in containers.
 
     Entering brings it up and leaving takes it down; an entry that fails removes what it
     had made.
@@ -57,6 +59,9 @@ class Cluster:
         Number of compute nodes, ``c1``, ``c2`` ...
     cpus : int
         CPUs that each node claims to have; more than the machine's are fine.
+    system : str, optional
+        What starts jobs on it: a row of :data:`ci.systems.SYSTEMS`. By default that of
+        the cluster of this name that is up, else Slurm.
     images : path, optional
         Folder shown as ``/images``; by default ``CLUSTER_IMAGES`` of the
         environment, else ``build`` of the checkout.
@@ -70,12 +75,14 @@ class Cluster:
         *,
         nodes: int = 2,
         cpus: int = 16,
+        system: str | None = None,
         images: Path | None = None,
         client: docker.DockerClient | None = None,
     ) -> None:
         self.name = name
         self.nodes = nodes
         self.cpus = cpus
+        self._system = system
         self.images = images or Path(os.environ.get("CLUSTER_IMAGES") or ROOT / "build")
         self._client = client
 
@@ -85,6 +92,14 @@ class Cluster:
         if self._client is None:
             self._client = ensure()
         return self._client
+
+    @property
+    def system(self) -> System:
+        """The row of its system."""
+        if self._system is None:
+            shapes = [json.loads(one.labels[SHAPE]) for one in self._all()]
+            self._system = next((one.get("system", SLURM) for one in shapes), SLURM)
+        return BY_NAME[self._system]
 
     def __enter__(self) -> Self:
         self.up()
@@ -104,11 +119,11 @@ class Cluster:
         Raises
         ------
         ConfigError
-            One of that name is up with another number of nodes or CPUs.
+            One of that name is up with another system, or number of nodes or CPUs.
         AssemblyError
             It did not become ready; the message has the ends of the logs.
         """
-        image = ensure_slurm_image(self.client)
+        image = self.system.image(self.client)
         with locked(f"cluster-{self.name}"):
             if self._found():
                 if {one.attrs["Image"] for one in self._all()} != {image.id}:
@@ -202,7 +217,7 @@ class Cluster:
             raise OSError(done.stderr)
 
     def logs(self, lines: int | Literal["all"] = "all") -> str:
-        """Return what the Slurm daemons logged, node by node."""
+        """Return what the daemons logged, node by node."""
         return "\n".join(
             f"== {container.labels[parts.NODE]} ({container.status})\n"
             f"{container.logs(tail=lines).decode(errors='replace')}"
@@ -210,7 +225,7 @@ class Cluster:
         )
 
     def wait_ready(self, *names: str) -> None:
-        """Wait until the controller answers and the nodes take work.
+        """Wait until the nodes take work.
 
         Parameters
         ----------
@@ -223,7 +238,7 @@ class Cluster:
             The deadline passed before they did, or a container ended.
         """
         wanted = set(names or self._names()) - {LOGIN}
-        if trouble := trouble_until_ready(
+        if trouble := self.system.trouble(
             self.node(LOGIN).container, wanted, self._all
         ):
             raise AssemblyError(
@@ -237,9 +252,10 @@ class Cluster:
         return [f"c{number}" for number in range(1, self.nodes + 1)]
 
     def _shape(self) -> str:
-        return json.dumps(
-            {"nodes": self.nodes, "cpus": self.cpus, "images": str(self.images)}
-        )
+        shape = {"nodes": self.nodes, "cpus": self.cpus, "images": str(self.images)}
+        if self.system.name != SLURM:
+            shape["system"] = self.system.name
+        return json.dumps(shape)
 
     def _all(self) -> list[Container]:
         return parts.containers(self.client, self.name)
@@ -267,9 +283,10 @@ class Cluster:
 
     def _create(self, image: str) -> None:
         self.images.mkdir(parents=True, exist_ok=True)
-        labels = parts.create(self.client, self.name)
+        shared_home = self.system.shared_home
+        labels = parts.create(self.client, self.name, home=shared_home)
         memory = self.client.info()["MemTotal"] // 2**20 // self.nodes
-        conf = slurm_conf(self._names(), self.cpus, memory)
+        files = self.system.files(self._names(), self.cpus, memory)
 
         def start(node: str, daemon: str) -> None:
             start_container(
@@ -278,14 +295,16 @@ class Cluster:
                 cluster=self.name,
                 node=node,
                 daemon=daemon,
-                conf=conf,
+                files=files,
+                shared_home=shared_home,
                 binds={self.images: "/images", ROOT / "examples": "/examples"},
                 labels=labels | {parts.NODE: node, SHAPE: self._shape()},
             )
 
         # slurmctld looks up the addresses of its nodes when it starts: they go first.
         with ThreadPoolExecutor() as pool:
-            starts = [pool.submit(start, name, "slurmd") for name in self._names()]
+            daemon = self.system.node
+            starts = [pool.submit(start, name, daemon) for name in self._names()]
             for started in starts:
                 started.result()
-        start(LOGIN, "slurmctld")
+        start(LOGIN, self.system.login)

@@ -1,4 +1,4 @@
-"""Start a container in which Slurm and Apptainer run."""
+"""Start a container in which Slurm, or another system, and Apptainer run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ def start_container(
     cluster: str,
     node: str,
     daemon: str,
-    conf: str,
+    files: Mapping[str, str],
+    shared_home: bool,
     binds: Mapping[Path, str],
     labels: dict[str, str],
 ) -> None:
@@ -43,9 +44,11 @@ def start_container(
     cluster, node : str
         The name of the cluster and of its network, and the host name.
     daemon : str
-        ``slurmctld`` or ``slurmd``.
-    conf : str
-        The slurm.conf.
+        What its first process is told, such as ``slurmctld``.
+    files : mapping of str to str
+        The texts of files in it, by their paths below the root.
+    shared_home : bool
+        Whether all nodes of the cluster have one home directory.
     binds : mapping of path to str
         Folders of this machine, and their paths in the container, read-only.
     labels : dict of str to str
@@ -61,8 +64,10 @@ def start_container(
         str(path.resolve()): {"bind": target, "mode": "ro"}
         for path, target in binds.items()
     }
+    if shared_home:
+        folders[f"{cluster}-home"] = {"bind": "/home", "mode": "rw"}
     host = api.create_host_config(
-        binds={f"{cluster}-home": {"bind": "/home", "mode": "rw"}} | folders,
+        binds=folders,
         cap_add=["ALL"],
         # Some machines cannot give it, and nothing here needs it.
         cap_drop=["SYS_RESOURCE"],
@@ -89,7 +94,9 @@ def start_container(
             host_config=host,
             networking_config=network,
         )
-    api.put_archive(created["Id"], "/etc/slurm", archive({"slurm.conf": conf.encode()}))
+    if files:
+        packed = archive({path: text.encode() for path, text in files.items()})
+        api.put_archive(created["Id"], "/", packed)
     try:
         api.start(created["Id"])
     except APIError as error:

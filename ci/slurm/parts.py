@@ -14,11 +14,14 @@ LABEL = "dask-runner.cluster"
 NODE = LABEL + ".node"
 
 
-def create(client: docker.DockerClient, name: str) -> dict[str, str]:
-    """Create the network and the home; return the labels for all parts."""
+def create(
+    client: docker.DockerClient, name: str, *, home: bool = True
+) -> dict[str, str]:
+    """Create the network, and a shared *home*; return the labels for all parts."""
     labels = {LABEL: name}
     client.networks.create(name, driver="bridge", labels=labels)
-    client.volumes.create(f"{name}-home", labels=labels)
+    if home:
+        client.volumes.create(f"{name}-home", labels=labels)
     return labels
 
 

@@ -48,10 +48,17 @@ def trouble_until_ready(
         states = {} if code else dict(line.split() for line in seen.splitlines())
         if all(states.get(name) in WORKING for name in nodes):
             return ""
-        for container in members():
-            if container.status in {"exited", "dead"} and (
-                container.attrs["Config"]["Hostname"] in awaited
-            ):
-                return f"{container.name} ended"
+        if gone := ended(members(), awaited):
+            return gone
         time.sleep(0.05)
     return f"after {UP_SECONDS} s sinfo says: {seen}"
+
+
+def ended(members: Iterable[Container], awaited: AbstractSet[str]) -> str:
+    """Return which container has ended, of those that are awaited; "" for none."""
+    for container in members:
+        if container.status in {"exited", "dead"} and (
+            container.attrs["Config"]["Hostname"] in awaited
+        ):
+            return f"{container.name} ended"
+    return ""

@@ -93,6 +93,7 @@ def begin(jobs: Jobs) -> Begin:
     return begin
 
 
+@pytest.mark.system("Apptainer", "a killed container")
 def test_a_lost_rank_is_named_and_the_script_goes_on(begin: Begin) -> None:
     victim = begin(options="-N2 --ntasks-per-node=2")
 
@@ -121,6 +122,7 @@ signal.pause()
 """
 
 
+@pytest.mark.system("Apptainer", "scancel")
 def test_a_script_has_time_to_save_its_work_after_scancel(begin: Begin) -> None:
     victim = begin(HANDLES)
 

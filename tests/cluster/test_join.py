@@ -64,6 +64,10 @@ def workers(jobs: Jobs, number: int, seconds: float = SECONDS) -> dict[str, Any]
         time.sleep(0.1)
 
 
+def joins_of(found: dict[str, Any]) -> list[str]:
+    return [join["name"] for join in found["joins"]]
+
+
 def names(jobs: Jobs) -> list[str]:
     jobs.write("names.py", WORKERS)
     return image(jobs, "connect", "lab", "names.py")[0].split()
@@ -87,7 +91,7 @@ def test_jobs_of_any_size_join_and_end_with_the_cluster(jobs: Jobs) -> None:
     workers(jobs, 9)
     number = jobs.shell("squeue", "-h", "-o", "%i", "-w", "c1").split()[-1]
     second = join(jobs, f"--overlap --jobid={number} -N1 -n1")
-    assert workers(jobs, 10)["joins"] == ["j1", "j2"]
+    assert joins_of(workers(jobs, 10)) == ["j1", "j2"]
     found = names(jobs)
     assert found[:2] == ["0", "j1.0"]
     assert [name for name in found if name.startswith("j2")] == ["j2.0"]
@@ -109,7 +113,7 @@ def test_each_element_of_a_job_array_joins(jobs: Jobs) -> None:
     serving = serve(jobs, "-N1 -n1")
     jobs.write("join.sh", JOIN)
     array = jobs.batch("--array=1-4", "-n1", "--open-mode=append", "join.sh")
-    assert workers(jobs, 5)["joins"] == ["j1", "j2", "j3", "j4"]
+    assert joins_of(workers(jobs, 5)) == ["j1", "j2", "j3", "j4"]
     said = end(jobs, serving=serving)
     assert said.count(": 1 rank of slurm job ") == 4
     assert ended(array) == "COMPLETED"
@@ -127,12 +131,12 @@ def test_a_join_that_is_requeued_joins_again(jobs: Jobs) -> None:
     serving = serve(jobs, "-N1 -n1")
     jobs.write("join.sh", JOIN)
     batch = jobs.batch("--requeue", "-n1", "--open-mode=append", "join.sh")
-    assert workers(jobs, 2)["joins"] == ["j1"]
+    assert joins_of(workers(jobs, 2)) == ["j1"]
     jobs.shell("scontrol", "requeue", batch.number)
     serving.wait_for("join j1 has left")
     # Slurm holds a job back for a moment that was requeued.
     jobs.shell("scontrol", "update", f"JobId={batch.number}", "StartTime=now")
-    assert workers(jobs, 2)["joins"] == ["j2"]
+    assert joins_of(workers(jobs, 2)) == ["j2"]
     assert "lost" not in end(jobs, serving=serving)
     assert ended(batch) == "COMPLETED"
 
@@ -141,12 +145,12 @@ def test_a_join_that_is_preempted_leaves_in_order_and_joins_again(jobs: Jobs) ->
     serving = serve(jobs, "-N1 -n1 -w c1 --partition=urgent")
     jobs.write("join.sh", JOIN)
     batch = jobs.batch("--requeue", "-n1", "-w", "c2", "--open-mode=append", "join.sh")
-    assert workers(jobs, 2)["joins"] == ["j1"]
+    assert joins_of(workers(jobs, 2)) == ["j1"]
     line = ("srun", "--partition=urgent", "-w", "c2", "--exclusive", "true")
     assert jobs.start(*line).running.wait().returncode == 0
     serving.wait_for("join j1 has left")
     jobs.shell("scontrol", "update", f"JobId={batch.number}", "StartTime=now")
-    assert workers(jobs, 2)["joins"] == ["j2"]
+    assert joins_of(workers(jobs, 2)) == ["j2"]
     assert "lost" not in end(jobs, serving=serving)
     assert ended(batch) == "COMPLETED"
 

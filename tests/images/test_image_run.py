@@ -36,6 +36,7 @@ PEOPLE: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.system("Docker", "main job")
 @pytest.mark.parametrize("options", PEOPLE.values(), ids=PEOPLE.keys())
 def test_anyone_runs_a_script_on_a_local_cluster(
     contained: Any, tmp_path: Path, options: dict[str, Any]

@@ -140,6 +140,7 @@ def test_docker_stop_ends_it_and_its_name_is_gone(machine: Machine) -> None:
     assert machine.files == []
 
 
+@pytest.mark.system("Docker", "a killed container")
 def test_after_docker_kill_the_next_one_has_its_name(machine: Machine) -> None:
     """The next one has its address as well, at which nothing listens any more."""
     serving = machine.start(*SERVE)

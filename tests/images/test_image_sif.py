@@ -49,6 +49,7 @@ def test_the_stable_name_is_the_default_images_sif(sif: Path) -> None:
     assert sif.with_name("dask-runner.sif").resolve() == sif
 
 
+@pytest.mark.system("Apptainer", "main job")
 def test_it_runs_a_program_on_a_local_cluster(apptainer: Run) -> None:
     code = (
         "from dask.distributed import Client; c = Client();"

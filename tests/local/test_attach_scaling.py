@@ -101,6 +101,32 @@ print("silent")
     assert told(lab, code) == "silent\n"
 
 
+def test_what_is_not_made_yet_does_not_adapt(lab: Run) -> None:
+    # Dask starts the timer before it reads the last of its options.
+    code = """
+import logging
+import distributed.deploy.adaptive as of_dask
+logging.getLogger("distributed.deploy.adaptive").setLevel("WARNING")
+read, calls = of_dask.parse_timedelta, []
+def slow(*given):
+    calls.append(given)
+    if len(given) == 1:
+        until(lambda: adapted)
+    return read(*given)
+of_dask.parse_timedelta = slow
+from dask_runner.library.scaling import Adaptive
+adapted, adapt = [], Adaptive.adapt
+async def note(self):
+    await adapt(self)
+    adapted.append(hasattr(self, "target_duration"))
+Adaptive.adapt = note
+cluster = Cluster.from_name("lab")
+cluster.adapt(interval="1ms", target_duration="5s").stop()
+print(adapted[0])
+"""
+    assert told(lab, code) == "False\n"
+
+
 def test_it_adapts_to_its_tasks(lab: Run) -> None:
     code = """
 import logging

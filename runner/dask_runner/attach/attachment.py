@@ -138,6 +138,22 @@ class Attachment:
             # Where only the connection was lost, the hub answers again.
             await asyncio.sleep(LOOK)
 
+    async def dismiss(self, join: str) -> None:
+        """Have a join leave; it does so in order, and is not waited for.
+
+        Raises
+        ------
+        UnavailableError
+            If the cluster does not answer.
+        ConfigError
+            If it has no such join.
+        """
+        try:
+            async with asking(self.named.record, AskStop(_asker(), join)) as channel:
+                await answer(channel, Stopping)
+        except SilentError as why:
+            raise self._silent(why) from None
+
     async def stop(self, patience: float, join: str = "") -> None:
         """End the cluster, or one join of it, and wait until its ranks have left.
 

@@ -98,6 +98,12 @@ def make(job: Job, site: Mapping[str, Any], environ: Mapping[str, str]) -> bytes
     return _written(job, found)
 
 
+def ranks(job: Job, site: Mapping[str, Any], environ: Mapping[str, str]) -> int:
+    """Return the number of ranks of a job; errors as :func:`make`."""
+    made = values(_find(job, site, environ), job.args, no_image=job.no_image)
+    return int(made["ntasks"])
+
+
 def submitted(
     job: Job,
     site: Mapping[str, Any],

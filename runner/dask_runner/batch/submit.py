@@ -93,10 +93,7 @@ def submit(
     printed, said = "", []
     for words in chain:
         command = [word.format(**values, printed=printed.strip()) for word in words]
-        done = _run(command, script, _for_another_job(environ), timeout)
-        if warning := done.stderr.decode(errors="replace").strip():
-            say("\n".join(map(printable, warning.splitlines())))
-        printed = done.stdout.decode(errors="replace")
+        printed = run(command, script, environ, timeout, say)
         said.append(printed)
         script = b""
     return "".join(said)
@@ -109,15 +106,26 @@ def _for_another_job(environ: Mapping[str, str]) -> dict[str, str]:
     return kept
 
 
-def _run(
-    command: Sequence[str], script: bytes, environ: Mapping[str, str], timeout: float
-) -> subprocess.CompletedProcess[bytes]:
+def run(
+    command: Sequence[str],
+    script: bytes,
+    environ: Mapping[str, str],
+    timeout: float,
+    say: Callable[[str], object],
+) -> str:
+    """Run one command of a batch system, and return what it prints; as :func:`submit`.
+
+    Raises
+    ------
+    SubmitError
+        If it fails, or does not end in time.
+    """
     name = os.path.basename(command[0])  # noqa: PTH119  a word of a command line
     try:
         done = subprocess.run(
             command,
             input=script,
-            env=dict(environ),
+            env=_for_another_job(environ),
             capture_output=True,
             timeout=timeout,
             check=False,
@@ -132,7 +140,7 @@ def _run(
     except OSError as error:
         raise SubmitError(
             f"{command[0]} cannot be started: {error.strerror}",
-            "a command that submits jobs",
+            "a command of the batch system",
             f"try it by hand: {shlex.join(command)}",
         ) from error
     if done.returncode:
@@ -141,9 +149,11 @@ def _run(
         raise SubmitError(
             f"{name} ended with {how}{_words(done.stderr or done.stdout)}",
             "a job that the batch system accepts",
-            "correct what it complains of; see the job script without --submit",
+            "correct what it complains of; see the job script: dask-runner job",
         )
-    return done
+    if warning := done.stderr.decode(errors="replace").strip():
+        say("\n".join(map(printable, warning.splitlines())))
+    return done.stdout.decode(errors="replace")
 
 
 def _words(said: bytes | None) -> str:

@@ -13,6 +13,26 @@ _MPIEXEC = ("openmpi", "hydra", "pals")
 
 
 @dataclass(frozen=True, slots=True)
+class Queue:
+    """How a system's queue is read and changed, by the number of a job.
+
+    Attributes
+    ----------
+    submitted : str
+        A pattern for what the command that submits prints; its group is the number.
+    listed : tuple of str
+        The command that lists the user's jobs that wait or run, each number first in
+        its line.
+    cancel : tuple of str
+        The command that cancels the jobs whose numbers follow.
+    """
+
+    submitted: str
+    listed: tuple[str, ...]
+    cancel: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class System:
     """One row of the table.
 
@@ -30,6 +50,8 @@ class System:
         what the command before has printed. Empty where it has to be in a file.
     by_hand : str
         What a user types to submit a job script that was printed; for messages.
+    queue : Queue, optional
+        Where a program can follow the jobs that it submits.
     from_registry : bool
         Whether images come from a registry, not from a file.
     defaults : mapping
@@ -41,6 +63,7 @@ class System:
     launchers: tuple[str, ...]
     submit: tuple[tuple[str, ...], ...]
     by_hand: str
+    queue: Queue | None = None
     from_registry: bool = False
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
@@ -56,10 +79,43 @@ _BY_KUBECTL = "| kubectl create -f -"
 _IN_IMAGE = {"directory": "/work"}
 
 SYSTEMS: tuple[System, ...] = (
-    System("slurm", "Slurm", ("slurm",), (("sbatch",),), "| sbatch"),
-    System("pbs", "PBS", _MPIEXEC, (("qsub",),), "| qsub"),
-    System("lsf", "LSF", (*_MPIEXEC, "jsm"), (("bsub",),), "| bsub"),
-    System("sge", "Grid Engine", _MPIEXEC, (("qsub",),), "| qsub"),
+    System(
+        "slurm",
+        "Slurm",
+        ("slurm",),
+        (("sbatch",),),
+        "| sbatch",
+        Queue(
+            r"Submitted batch job (\d+)",
+            # Those that are completing as well: some will be queued again.
+            ("squeue", "--me", "--noheader", "--format=%A"),
+            ("scancel",),
+        ),
+    ),
+    System(
+        "pbs",
+        "PBS",
+        _MPIEXEC,
+        (("qsub",),),
+        "| qsub",
+        Queue(r"^(\d+)", ("qstat",), ("qdel",)),
+    ),
+    System(
+        "lsf",
+        "LSF",
+        (*_MPIEXEC, "jsm"),
+        (("bsub",),),
+        "| bsub",
+        Queue(r"Job <(\d+)>", ("bjobs", "-noheader", "-o", "jobid"), ("bkill",)),
+    ),
+    System(
+        "sge",
+        "Grid Engine",
+        _MPIEXEC,
+        (("qsub",),),
+        "| qsub",
+        Queue(r"Your job (\d+)", ("qstat",), ("qdel",)),
+    ),
     System(
         "oar",
         "OAR",
@@ -74,6 +130,7 @@ SYSTEMS: tuple[System, ...] = (
         ("htcondor",),
         (("condor_submit", "-terse", "-"),),
         "| condor_submit -terse -",
+        Queue(r"^(\d+)\.", ("condor_q", "-autoformat", "ClusterId"), ("condor_rm",)),
         # It starts a program by its path.
         defaults={"container": ["/usr/bin/apptainer", "run"]},
     ),

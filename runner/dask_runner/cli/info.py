@@ -6,9 +6,10 @@ import time
 from typing import TYPE_CHECKING
 
 from dask_runner.launch.detect import detect, explain
+from dask_runner.launch.handed_out import asked, counted
 from dask_runner.launch.settings import configured, settle
 from dask_runner.launch.walltime import job_end
-from dask_runner.meeting import cluster_directory
+from dask_runner.meeting import claims, cluster_directory
 from dask_runner.mpi import image
 from dask_runner.packages import described as packages
 from dask_runner.resources.amounts import in_words
@@ -21,6 +22,9 @@ from dask_runner.resources.worker_share import worker_shares
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from dask_runner.launch.handed_out import Asked
+    from dask_runner.launch.settings import Settings
 
 #: Section → name → value and source, all as text.
 Info = dict[str, dict[str, dict[str, str]]]
@@ -38,7 +42,12 @@ def collect(environ: Mapping[str, str], launcher: str) -> Info:
         Where a run would raise them.
     """
     settings = settle({"launcher": launcher}, configured(environ))
-    world = detect(environ, settings.launcher)
+    handed = asked(environ, settings)
+    if handed is not None and counted(environ, settings, handed) is None:
+        world, launch = None, _handed_out(handed, settings, environ)
+    else:
+        world = detect(environ, settings.launcher)
+        launch = explain(environ, settings.launcher)
     snapshot = take(environ, settings.local_directory)
     local_size = (world and world.local_size) or 1
     hosts_hub = settings.layout == "shared" and (world is None or world.rank == 0)
@@ -56,10 +65,7 @@ def collect(environ: Mapping[str, str], launcher: str) -> Info:
         for worker in workers.value
     )
     found: Info = {
-        "launch": {
-            name: _row(value, source)
-            for name, value, source in explain(environ, settings.launcher)
-        }
+        "launch": {name: _row(value, source) for name, value, source in launch}
         | {"job ends": _job_end(environ)},
         "resources": {
             "cpus": _row(share.cpus.value, share.cpus.source),
@@ -94,6 +100,21 @@ def collect(environ: Mapping[str, str], launcher: str) -> Info:
             str(number): _row(text, "") for number, text in enumerate(warnings, 1)
         }
     return found
+
+
+def _handed_out(
+    asked: Asked, settings: Settings, environ: Mapping[str, str]
+) -> list[tuple[str, str, str]]:
+    """Return what is known of a launch in which ranks are handed out."""
+    where = claims.place(environ, settings.scheduler_file)
+    return [
+        ("launcher", asked.system, "no launcher counts the ranks"),
+        ("rank", "handed out", "by the process that comes first"),
+        ("size", str(asked.size), asked.source),
+        ("job_id", asked.job_id or "unknown", ""),
+        ("key", asked.key, asked.source),
+        ("meeting", str(where), "claims of the processes"),
+    ]
 
 
 def _job_end(environ: Mapping[str, str]) -> dict[str, str]:

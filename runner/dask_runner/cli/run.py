@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from dask_runner.cli import local
 from dask_runner.hub.report import say
 from dask_runner.launch.detect import LAUNCHERS, detect
+from dask_runner.launch.handed_out import asked, counted
 from dask_runner.launch.launch import Launch
 from dask_runner.launch.plan import check_spare, join_plan, make_plan
 from dask_runner.launch.world import World
@@ -19,6 +20,7 @@ from dask_runner.meeting.choose import choose
 from dask_runner.mpi import lost_launcher, surroundings
 from dask_runner.node import node_socket
 from dask_runner.node.agent_sharing import AgentSharing
+from dask_runner.node.handing_out import hand_out
 from dask_runner.node.join_contact import JoinContact
 from dask_runner.node.kill_timer import die_in
 from dask_runner.node.launcher_child import ThisProcess
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from dask_runner.launch.plan import Plan
     from dask_runner.launch.settings import Settings
     from dask_runner.node.follower import NodeSockets
+    from dask_runner.node.handing_out import DeskMeeting
 
 
 def run(
@@ -69,7 +72,22 @@ def run(
         check_spare(own, size, settings.spare, on_one_node=on_one_node)
         return own
 
-    world = detect(environ, settings.launcher, args)
+    handed = None if joins else asked(environ, settings)
+    if handed is None:
+        world = detect(environ, settings.launcher, args)
+    else:
+        world = counted(environ, settings, handed)
+    if world is None and handed is not None:
+        plan(handed.size)  # what cannot be is refused before anybody waits
+        _leave(beside)
+
+        async def play() -> int:
+            found = await hand_out(handed, settings, environ)
+            own = plan(found.world.size, on_one_node=found.world.is_one_node)
+            launch = Launch(found.world, own, settings, environ, program)
+            return await _live(launch, args, beside, found.meeting)
+
+        return threads.run(play())
     if world is None and (settings.nranks or 1) > 1:
         client, opened = plan(settings.nranks).client, {}
         if program is not None and client is not None:
@@ -90,6 +108,14 @@ def run(
     return threads.run(_live(launch, args, beside))
 
 
+def _leave(beside: NodeSockets) -> None:
+    """Forget the other ranks of an outer launch, of which this one is the only one."""
+    for sock in (beside.listening, beside.leader):
+        if sock is not None:
+            sock.close()
+    beside.name, beside.listening, beside.leader = "", None, None
+
+
 def _tell_of_ranks(world: World, settings: Settings) -> None:
     """Tell the user who gives a number of ranks where a launcher has started others."""
     asked = dict(settings)["nranks"]
@@ -104,8 +130,13 @@ def _tell_of_ranks(world: World, settings: Settings) -> None:
         )
 
 
-async def _live(launch: Launch, args: Sequence[str], beside: NodeSockets) -> int:
-    contact = _contact(launch)
+async def _live(
+    launch: Launch,
+    args: Sequence[str],
+    beside: NodeSockets,
+    meeting: DeskMeeting | None = None,
+) -> int:
+    contact = _contact(launch, meeting)
     to_leader = None
     if beside.leader is not None:
         to_leader = socket.socket(fileno=beside.leader.detach())
@@ -120,11 +151,15 @@ async def _live(launch: Launch, args: Sequence[str], beside: NodeSockets) -> int
         ThisProcess(to_leader),
         AgentSharing.of(launch, beside),
     )
+    if meeting is not None:
+        meeting.listen(rank.hear)
     return await run_rank(rank, launch, args, beside, collective=contact.collective)
 
 
-def _contact(launch: Launch) -> OwnContact:
+def _contact(launch: Launch, desk: DeskMeeting | None) -> OwnContact:
     node = socket.gethostname()
+    if desk is not None:
+        return OwnContact(launch, desk, node)
     if not launch.joins:
         meeting = choose(launch.world, launch.environ, launch.settings, mpi_meeting)
         return OwnContact(launch, meeting, node)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
     from dask_runner.hub.activity import Activity
+    from dask_runner.hub.batch_jobs import BatchJobs
     from dask_runner.hub.joins import Joins
     from dask_runner.hub.logs import Logs
     from dask_runner.hub.members import Node
@@ -38,6 +39,8 @@ class Answers:
         Retires workers, and starts them again.
     joins : Joins
         Lets joins in, and sees them off.
+    jobs : BatchJobs
+        Those that were submitted, so that they join.
     logs : Logs
         Reads the logs of the ranks.
     ends_at : float or None
@@ -50,12 +53,14 @@ class Answers:
         activity: Activity,
         scaling: Scaling,
         joins: Joins,
+        jobs: BatchJobs,
         logs: Logs,
         ends_at: float | None,
     ) -> None:
         self._shared = shared
         self._scaling = scaling
         self._joins = joins
+        self._jobs = jobs
         self._logs = logs
         self._activity = activity
         self._ends_at = ends_at
@@ -106,8 +111,13 @@ class Answers:
             dashboard=bool(scheduler and scheduler.dashboard),
             clients=heard.clients,
             idle=heard.idle,
-            joins=self._joins.names,
+            joins=self._joins.states,
+            jobs=self._jobs.states,
         )
+
+    async def _tell_jobs(self, channel: Channel, request: r.TellJobs) -> None:
+        self._jobs.tell(request)
+        await self._state(channel, request)
 
     async def _scale(self, channel: Channel, request: r.AskScale) -> None:
         workers = self._scaling.ask(request.workers, nearest=request.nearest)
@@ -200,6 +210,7 @@ class Answers:
     ] = {
         r.AskState: _state,
         r.AskScale: _scale,
+        r.TellJobs: _tell_jobs,
         r.AskStop: _stop,
         r.Attend: _attend,
         r.AskLogs: _show_logs,

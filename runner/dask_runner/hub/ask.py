@@ -68,7 +68,7 @@ async def asking(
     SilentError
         If the hub cannot be reached.
     """
-    channel = await _connected(record, seconds)
+    channel = await connected(record, seconds)
     try:
         channel.send(request)
         yield channel
@@ -79,7 +79,14 @@ async def asking(
         await channel.closed()
 
 
-async def _connected(record: Record, seconds: float) -> Channel:
+async def connected(record: Record, seconds: float = SECONDS) -> Channel:
+    """Connect to the hub, or another server that a record names.
+
+    Raises
+    ------
+    SilentError
+        If it cannot be reached.
+    """
     try:
         async with asyncio.timeout(seconds):
             return await mutual_tls.connect(record, seconds)

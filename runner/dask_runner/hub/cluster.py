@@ -20,6 +20,7 @@ from dask_runner.hub import messages as m
 from dask_runner.hub.activity import Activity
 from dask_runner.hub.answers import Answers
 from dask_runner.hub.assembly import NEIGHBOURS, Assembly
+from dask_runner.hub.batch_jobs import BatchJobs
 from dask_runner.hub.deadline import Deadline
 from dask_runner.hub.ending import Ending, later
 from dask_runner.hub.joins import Joins
@@ -125,12 +126,13 @@ class Cluster:
             AddedPackages(settings.packages, self._roster, report, self._ending),
         )
         self.scaling = Scaling(shared)
-        self.joins = Joins(shared, self.scaling)
+        jobs = BatchJobs()
+        self.joins = Joins(shared, self.scaling, jobs)
         self._survival = Survival(shared, self.scaling, self.joins)
         self._activity = Activity(self._roster, plan.scheduler)
         self.logs = Logs(shared)
         self.answers = Answers(
-            shared, self._activity, self.scaling, self.joins, self.logs, ends_at
+            shared, self._activity, self.scaling, self.joins, jobs, self.logs, ends_at
         )
         self._noted: set[str] = set()
         self._has_read = False

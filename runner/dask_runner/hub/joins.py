@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING
 from dask_runner.errors import ConfigError, RunnerError, UnavailableError
 from dask_runner.hub import messages as m
 from dask_runner.hub.assembly import NEIGHBOURS
+from dask_runner.hub.batch_jobs import job_number
 from dask_runner.hub.ending import STOP_SECONDS, later
 from dask_runner.hub.members import Group, Stay
+from dask_runner.hub.requests import JoinState
 from dask_runner.launch.signals import FOR_THE_SCRIPT
 
 if TYPE_CHECKING:
+    from dask_runner.hub.batch_jobs import BatchJobs
     from dask_runner.hub.members import Member, Node
     from dask_runner.hub.requests import AskJoin
     from dask_runner.hub.scaling import Scaling
@@ -36,6 +39,8 @@ class _Join:
     group : Group
     key : str
         Of its launch.
+    job : str
+        The number of its batch job; empty where there is none.
     grace : float
         Seconds for its workers to be retired.
     status : int
@@ -52,6 +57,7 @@ class _Join:
 
     group: Group
     key: str
+    job: str
     grace: float
     status: int = 0
     why: str = ""
@@ -68,20 +74,32 @@ class Joins:
     shared : SharedState
     scaling : Scaling
         Starts no workers on ranks that leave.
+    jobs : BatchJobs
+        Those that were submitted, so that they join.
     """
 
-    def __init__(self, shared: SharedState, scaling: Scaling) -> None:
+    def __init__(self, shared: SharedState, scaling: Scaling, jobs: BatchJobs) -> None:
         self._shared = shared
         self._scaling = scaling
+        self._jobs = jobs
         self._roster = shared.roster
         self._joins: dict[Group, _Join] = {}
         self._by_key: dict[str, _Join] = {}
         self._came = 0
 
     @property
-    def names(self) -> list[str]:
-        """The names of the joins that are there."""
-        return [group.join for group in self._joins]
+    def states(self) -> list[JoinState]:
+        """The joins that are there."""
+        return [
+            JoinState(
+                group.join,
+                join.job,
+                group.size,
+                sum(len(member.offers) for member in self._members(join)),
+                group.leaves,
+            )
+            for group, join in self._joins.items()
+        ]
 
     # --- how they come --------------------------------------------------------
 
@@ -107,9 +125,11 @@ class Joins:
     def _begin(self, request: AskJoin) -> _Join:
         self._came += 1
         group = Group(request.size, self._came)
-        join = _Join(group, request.key, request.grace)
+        number = job_number(request.job_id)
+        join = _Join(group, request.key, number, request.grace)
         self._joins[group] = self._by_key[request.key] = join
-        job = f" of {request.job}" if request.job else ""
+        self._jobs.came(number)
+        job = f" of {request.launcher} job {request.job_id}" if number else ""
         ranks = "1 rank" if request.size == 1 else f"{request.size} ranks"
         self._shared.report.note(f"join {group.join}: {ranks}{job}")
         later(NEIGHBOURS, self._wait_no_longer, join)
@@ -133,11 +153,12 @@ class Joins:
         """
         for join in self._joins.values():
             if join.group.join == name:
+                self._jobs.gone(join.job)
                 self._leave(join, f"stopped by {by}")
                 return join.gone
         raise ConfigError(
             f"no join {name!r} in this cluster",
-            f"one of {', '.join(self.names)}"
+            f"one of {', '.join(group.join for group in self._joins)}"
             if self._joins
             else "a cluster with joins",
             "see the names of the joins with dask-runner list --json",

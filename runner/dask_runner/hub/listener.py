@@ -80,11 +80,13 @@ class Door:
         self._unmet: dict[asyncio.Task[None], socket.socket] = {}
         self._from: Counter[str] = Counter()
 
-    async def open(self, host: str) -> int:
-        """Listen on *host*; return the port that the system chose."""
+    async def open(self, host: str, bound: socket.socket | None = None) -> int:
+        """Listen on *host*, or at a socket that is bound already; return the port."""
         allow_many_files()
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._socket = socket.create_server((host, 0), family=family, backlog=BACKLOG)
+        if bound is None:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            bound = socket.create_server((host, 0), family=family, backlog=BACKLOG)
+        self._socket = bound
         self._socket.setblocking(False)
         self._spawn(self._listen())
         return int(self._socket.getsockname()[1])

@@ -263,7 +263,8 @@ class Absent(Message):
     """A rank on the node's host will not join: what happened, and its status.
 
     *rank* is -1 for the rank with local rank 0 if its number is not known. *needed* and
-    *do* are as in its error, if it has reported one.
+    *do* are as in its error, if it has reported one. *host* is the name of its host
+    where that is not the one that sends this.
     """
 
     rank: int
@@ -271,11 +272,12 @@ class Absent(Message):
     needed: str = ""
     do: str = ""
     status: int = 75
+    host: str = ""
 
     def on(self, node: str) -> str:
         """Return it in words, with the node's name."""
         which = f"rank {self.rank}" if self.rank >= 0 else "the rank of local rank 0"
-        return f"{which} on {node} {self.saw}"
+        return f"{which} on {self.host or node} {self.saw}"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from dask_runner.wire.message import Message
 
 #: Raised when a message changes; a hub of another version says so.
-VERSION = 3
+VERSION = 4
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,43 @@ class Denied(Message):
 @dataclass(frozen=True)
 class AskState(Request):
     """Ask for a ``State``."""
+
+
+@dataclass(frozen=True)
+class JoinState:
+    """A join that is there.
+
+    Attributes
+    ----------
+    name : str
+    job : str
+        The number of its batch job; empty where there is none.
+    ranks, workers : int
+        Its ranks, and the workers that they offer.
+    leaves : bool
+        Whether it leaves.
+    """
+
+    name: str
+    job: str
+    ranks: int
+    workers: int
+    leaves: bool
+
+
+@dataclass(frozen=True)
+class JobState:
+    """A batch job whose ranks have joined, or were submitted so that they join.
+
+    Attributes
+    ----------
+    number : str
+    joined : bool
+        Whether a rank of it has ever joined.
+    """
+
+    number: str
+    joined: bool
 
 
 @dataclass(frozen=True)
@@ -69,8 +106,11 @@ class State(Message):
         Dask clients that are connected to the scheduler; -1 if it does not say.
     idle : float
         Seconds without a task; 0 while tasks run, -1 if the scheduler does not say.
-    joins : list of str
-        The names of its joins.
+    joins : list of JoinState
+        The joins that are there, in the order in which they came.
+    jobs : list of JobState
+        The batch jobs whose ranks have joined or will, and that nobody has said to be
+        gone, in the order in which the hub heard of them.
     """
 
     ready: bool
@@ -89,7 +129,8 @@ class State(Message):
     dashboard: bool
     clients: int
     idle: float
-    joins: list[str] = field(default_factory=list)
+    joins: list[JoinState] = field(default_factory=list)
+    jobs: list[JobState] = field(default_factory=list)
 
 
 # --- its joins -------------------------------------------------------------------
@@ -109,8 +150,9 @@ class AskJoin(Request):
         The key of the join's launch, which its nodes have in common.
     size : int
         Its number of ranks.
-    job : str
-        Its job, in words; empty where there is none.
+    launcher, job_id : str
+        What has started it, and the number of its job; the number is empty where there
+        is no job.
     grace : float
         Seconds for its workers to be retired when it is told to leave.
     leaves_in : float
@@ -120,9 +162,22 @@ class AskJoin(Request):
     node: str
     key: str
     size: int
-    job: str
+    launcher: str
+    job_id: str
     grace: float
     leaves_in: float
+
+
+@dataclass(frozen=True)
+class TellJobs(Request):
+    """Say which batch jobs were submitted so that they join, and which are gone.
+
+    The hub answers ``State``. It keeps the list for all programs that scale the
+    cluster.
+    """
+
+    submitted: list[str]
+    gone: list[str]
 
 
 # --- its end --------------------------------------------------------------------

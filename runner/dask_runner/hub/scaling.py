@@ -254,5 +254,5 @@ def _beyond(workers: int, least: int, capacity: int) -> ConfigError:
     return ConfigError(
         f"{workers} workers asked for, and the nodes of this cluster offer {capacity}",
         f"{least} to {capacity} workers",
-        f"ask for {capacity} at most, or start a cluster on more nodes",
+        f"ask for {capacity} at most, or have more nodes join: dask-runner join NAME",
     )

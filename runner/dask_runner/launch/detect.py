@@ -28,6 +28,7 @@ __all__ = [
     "Launcher",
     "detect",
     "explain",
+    "is_started",
     "local_world",
     "may_be_outlived",
     "prints_shared_errors",
@@ -137,6 +138,11 @@ def prints_shared_errors(environ: Environ, choice: str = "auto") -> bool:
         return rank == 0 or rank >= _number(rows[0], environ, "size", 1)
     except ConfigError:
         return False
+
+
+def is_started(environ: Environ) -> bool:
+    """Return whether any launcher of the table has started this process."""
+    return any(row.started(environ) for row in LAUNCHERS)
 
 
 def may_be_outlived(name: str) -> bool:

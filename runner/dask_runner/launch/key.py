@@ -42,7 +42,7 @@ def launch_key(row: Launcher, environ: Environ, job_id: str | None) -> Sourced[s
             names.append(name)
         elif default is None:
             raise _nameless(row, (name,))
-        values.append(_spelled(value or default or ""))
+        values.append(spelled(value or default or ""))
     if not names:
         if row.meeting == "file":
             raise _nameless(row, tuple(name for name, _ in row.key))
@@ -65,7 +65,7 @@ def _nameless(row: Launcher, names: Sequence[str]) -> ConfigError:
     )
 
 
-def _spelled(text: str) -> str:
+def spelled(text: str) -> str:
     """Encode a text in letters, digits, ``-`` and ``_``; no two texts get the same."""
     return "".join(
         chr(byte)

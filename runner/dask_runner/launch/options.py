@@ -104,6 +104,17 @@ OPTIONS: tuple[Option, ...] = (
         verbs=_OWN,
     ),
     Option(
+        "size",
+        "Ranks of the cluster, where no launcher counts them: each process that is "
+        "started gets a number from the first one. auto: as the batch system's file of "
+        "hosts has them.",
+        None,
+        values.size,
+        "N|auto",
+        verbs=_OWN,
+        ranks=EACH,
+    ),
+    Option(
         "layout",
         "; ".join(f"{name}: {layout.meaning}" for name, layout in LAYOUTS.items())
         + ".",

@@ -189,7 +189,18 @@ def for_jobs(environ: Mapping[str, str]) -> Mapping[str, Any]:
     named = any(name.startswith(_JOB_PREFIX) for name in environ)
     if not named and not any(map(_has_content, _yaml_files(environ))):
         return {}
-    found = _from_dask().get(JOB) or {}
+    return of_jobs(_from_dask().get(JOB))
+
+
+def of_jobs(value: Any) -> Mapping[str, Any]:
+    """Return what a configuration has below ``runner.job``.
+
+    Raises
+    ------
+    ConfigError
+        If that is a value, and has no options below it.
+    """
+    found = value or {}
     if not isinstance(found, dict):
         raise ConfigError(
             f"Dask's configuration, runner.{JOB} = {quoted(found)}",

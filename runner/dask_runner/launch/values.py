@@ -66,6 +66,12 @@ def nworkers(text: str | int) -> Any:
     return text if text == "auto" else positive(text)
 
 
+@_needs(f"auto, or {_NUMBER}")
+def size(text: str | int) -> Any:
+    """Read a number of ranks, or ``auto``."""
+    return text if text == "auto" else positive(text)
+
+
 def limit(value: Any) -> Any:
     """Check a limit of memory, or ``auto``."""
     if value != "auto":

@@ -28,6 +28,7 @@ from dask_runner.errors import RunnerError, UnavailableError
 from dask_runner.hub.report import say
 from dask_runner.hub.requests import AskScale, AskState, State, WillScale
 from dask_runner.library import quiet_dask, scaling
+from dask_runner.library.join_jobs import JoinJobs
 from dask_runner.programs.dask_tls import as_security
 from dask_runner.programs.sitehook.for_client import (
     Link,
@@ -37,7 +38,7 @@ from dask_runner.programs.sitehook.for_client import (
 
 if TYPE_CHECKING:
     import builtins
-    from collections.abc import Generator
+    from collections.abc import Generator, Mapping
 
 
 #: Seconds for a cluster to end, when it is told to.
@@ -89,6 +90,10 @@ class Cluster(distributed.deploy.Cluster):  # type: ignore[misc]  # Dask has no 
         self._attachment = Attachment.to(name, os.environ)
         self._state: State | None = None
         self._attending: asyncio.Task[None] | None = None
+        self._job_options: Mapping[str, Any] = {}
+        self._jobs: JoinJobs | None = None
+        self._changing_jobs = asyncio.Lock()
+        self._has_ended = False
         named = self._attachment.named
         differ = other_versions(named.name, named.python, named.distributed)
         if differ and not self._attachment.own(os.environ):  # which has been told
@@ -183,6 +188,7 @@ class Cluster(distributed.deploy.Cluster):  # type: ignore[misc]  # Dask has no 
             lost = f"is lost: {why}" if status is None else "has ended"
             say(f"the cluster {self.name!r} {lost}")
         self.shutdown_on_close = False
+        self._has_ended = True
         await self._close()
 
     async def _close(self) -> None:
@@ -198,6 +204,9 @@ class Cluster(distributed.deploy.Cluster):  # type: ignore[misc]  # Dask has no 
         try:
             if self.shutdown_on_close:
                 await self._attachment.stop(END_SECONDS)
+                self._has_ended = True
+            if self._has_ended and self._jobs is not None:
+                await self._jobs.cancel_waiting()
         finally:
             _OPEN.discard(self)
             await super()._close()
@@ -227,8 +236,15 @@ class Cluster(distributed.deploy.Cluster):  # type: ignore[misc]  # Dask has no 
         n: int | None = None,
         memory: str | float | None = None,
         cores: int | None = None,
+        *,
+        jobs: int | None = None,
+        job: Mapping[str, Any] | None = None,
     ) -> Any:
         """Begin to retire workers, or to start some again, until there are so many.
+
+        With *jobs* or *job*, jobs are submitted to the batch system whose ranks join
+        the cluster, and are seen off, the newest first: those that wait are cancelled,
+        then those leave whose workers run nothing.
 
         Parameters
         ----------
@@ -238,18 +254,66 @@ class Cluster(distributed.deploy.Cluster):  # type: ignore[misc]  # Dask has no 
             What all of them have at least, such as "100 GiB".
         cores : int, optional
             The threads that all of them have at least.
+        jobs : int, optional
+            The number of jobs beside the cluster's own, whoever has submitted them; by
+            default, with *job*, as many as are needed for the workers.
+        job : mapping, optional
+            What a job is like: options of ``dask-runner job`` such as ``nodes`` and
+            ``time``, and variables of its templates; ``system``, such as "slurm";
+            ``options``, a list of those of ``dask-runner join``; ``no_image``. What
+            is not given comes from ``runner.job`` in Dask's configuration.
 
         Raises
         ------
         ConfigError
-            If the nodes of the cluster do not offer so many, or if so few cannot be.
+            If the nodes of the cluster do not offer so many, or if so few cannot be; if
+            jobs cannot be submitted from here.
+        UsageError
+            If an option of the job is wrong.
+        SubmitError
+            If a command of the batch system fails.
         """
-        given = self.scheduler_info["workers"].values()
-        wanted = scaling.workers(n, memory, cores, list(given))
+        wanted = None
+        if jobs is None or not n is memory is cores is None:
+            given = self.scheduler_info["workers"].values()
+            wanted = scaling.workers(n, memory, cores, list(given))
+        number = None if jobs is None else scaling.job_count(jobs)
+        grows = jobs is not None or job is not None
+        join_jobs = self._join_jobs(job) if grows else None
         if self.asynchronous:
             # It begins also where nobody awaits it, as with Dask's own clusters.
-            return asyncio.ensure_future(self._scale(wanted))
-        return self.sync(self._scale, wanted)
+            return asyncio.ensure_future(self._scale_both(wanted, number, join_jobs))
+        return self.sync(self._scale_both, wanted, number, join_jobs)
+
+    async def _scale_both(
+        self, workers: int | None, number: int | None, jobs: JoinJobs | None
+    ) -> None:
+        if jobs is not None:
+            if number is None:
+                there = jobs.standing(await self._now())
+                number = there.needed(workers or 0, jobs.ranks)
+            await self._have_jobs(jobs, number)
+        if workers is not None:
+            # Those of jobs come later, and are not counted before.
+            await self._scale(workers, nearest=jobs is not None)
+
+    def _join_jobs(self, job: Mapping[str, Any] | None) -> JoinJobs:
+        self._job_options = self._job_options if job is None else job
+        self._jobs = JoinJobs(self._attachment, self._job_options, os.environ)
+        return self._jobs
+
+    async def _have_jobs(
+        self, jobs: JoinJobs, number: int, *, idle_only: bool = False
+    ) -> None:
+        idle = await self.scheduler_comm.workers_to_close(
+            memory_ratio=0, attribute="name"
+        )
+        busy = {*map(str, self.observed)}.difference(map(str, idle))
+        async with self._changing_jobs:
+            await jobs.have(number, busy, idle_only=idle_only)
+
+    async def _now(self) -> State:
+        return await self._attachment.ask(AskState(), State)
 
     async def _scale(self, n: int, *, nearest: bool = False) -> None:
         await self._attachment.ask(AskScale(n, nearest), WillScale)
@@ -263,9 +327,15 @@ class Cluster(distributed.deploy.Cluster):  # type: ignore[misc]  # Dask has no 
         *,
         minimum: int | None = None,
         maximum: float | None = None,
+        minimum_jobs: int | None = None,
+        maximum_jobs: int | None = None,
+        job: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> distributed.deploy.Adaptive:
         """Have as many workers as the tasks need, as Dask's ``Adaptive`` finds.
+
+        With *maximum_jobs*, or with *job* and *maximum*, jobs are submitted whose ranks
+        join the cluster, and leave when their workers run nothing; see :meth:`scale`.
 
         Parameters
         ----------
@@ -274,19 +344,36 @@ class Cluster(distributed.deploy.Cluster):  # type: ignore[misc]  # Dask has no 
         minimum : int, optional
             By default, and at least, those with which the cluster goes on: 1.
         maximum : int, optional
-            By default, and at most, those that the nodes of the cluster offer.
+            By default, and without jobs at most, those that the nodes of the cluster
+            offer.
+        minimum_jobs, maximum_jobs : int, optional
+            The number of jobs beside the cluster's own; by default from 0.
+        job : mapping, optional
+            What a job is like, as for :meth:`scale`.
         **options
             As for ``distributed.deploy.Adaptive``.
 
         Raises
         ------
         ConfigError
-            If the nodes of the cluster do not offer so many.
+            If the nodes of the cluster do not offer so many; if jobs cannot be
+            submitted from here.
+        UsageError
+            If an option of the job is wrong.
         """
         if self._state is None or not self.asynchronous:
-            self._state = self.sync(self._attachment.ask, AskState(), State)
-        within = scaling.within(minimum, maximum, self._state)
-        return super().adapt(Adaptive, **options, **within)
+            self._state = self.sync(self._now)
+        # Dask keeps the options of the call before.
+        getattr(self, "_adaptive_options", {}).pop("job_bounds", None)
+        grows = minimum_jobs is not None or maximum_jobs is not None or job is not None
+        if grows:
+            if not issubclass(Adaptive, scaling.Adaptive):
+                raise TypeError(f"{Adaptive.__name__} cannot submit jobs")
+            options["job_bounds"] = scaling.job_bounds(
+                minimum_jobs, maximum_jobs, maximum, self._join_jobs(job)
+            )
+        bounds = scaling.bounds(minimum, maximum, self._state, grows=grows)
+        return super().adapt(Adaptive, **options, **bounds)
 
     @property
     def plan(self) -> set[Any]:

@@ -126,7 +126,8 @@ class FileMeeting(Meeting):
         began = time.monotonic()
         for pause in pauses():
             if time.monotonic() > began + HOPELESS_SECONDS and not any(
-                path.exists() or record_file.usable(path.parent) for path in self._paths
+                record_file.seen(path) or record_file.usable(path.parent)
+                for path in self._paths
             ):
                 raise _unwritable(self.trouble)
             for path in self._paths:

@@ -175,9 +175,14 @@ def _remove_if_empty(path: Path, directory: int) -> None:
         path.rmdir()
 
 
+def seen(path: Path) -> bool:
+    """Return whether there is something; not where this account may not look."""
+    return os.access(path, os.F_OK)
+
+
 def usable(directory: Path) -> bool:
     """Return whether this account could write a record there."""
-    while not directory.exists():
+    while not seen(directory):
         directory = directory.parent
     if not os.access(directory, os.W_OK | os.X_OK):
         return False

@@ -12,7 +12,7 @@ import contextlib
 import socket
 from typing import TYPE_CHECKING, Any
 
-from dask_runner.errors import RunnerError
+from dask_runner.errors import RunnerError, SignalledError
 from dask_runner.hub import messages as m
 from dask_runner.hub.report import say
 from dask_runner.launch.detect import detect, prints_shared_errors
@@ -64,9 +64,14 @@ def report(
             here = world.key, world.rank, socket.gethostname()
             first = notices.leave(Notice.of(error, *here, settings.timeout))
     if prints_shared_errors(environ, launcher) if first is None else first:
-        say(f"error: {error}")
+        _say(error)
     if notices is not None:
         asyncio.run(notices.taken())
+
+
+def _say(error: RunnerError) -> None:
+    if not error.printed:
+        say(error if isinstance(error, SignalledError) else f"error: {error}")
 
 
 def _leader_knows(beside: NodeSockets, error: RunnerError) -> bool:

@@ -84,11 +84,19 @@ class JoinContact(OwnContact):
             before = settings.stop_before
             before = LEAVE_BEFORE_SECONDS if before is None else before
             leaves_in = max(0.0, ends_at - before - time.time())
-        job, key = f"{world.launcher} job {world.job_id}", world.key
+        job_id, key = world.job_id, world.key
         if world.launcher == "local":
             # The number is that of a process, of which each host has one.
-            job, key = "", f"{key}@{self._node}"
-        return AskJoin(self._node, key, world.size, job, settings.grace, leaves_in)
+            job_id, key = "", f"{key}@{self._node}"
+        return AskJoin(
+            self._node,
+            key,
+            world.size,
+            world.launcher,
+            job_id,
+            settings.grace,
+            leaves_in,
+        )
 
     def _introduce(self, connection: Connection) -> None:
         """Do nothing: the hub knows the node since it has let it in."""

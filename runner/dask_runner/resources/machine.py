@@ -96,6 +96,11 @@ NETWORK = frozenset(
     }
 )
 
+# File systems that show several as one. What is written goes to the uppermost, which
+# Charliecloud and machines without a disk have in memory, and which no other container
+# shows.
+LAYERS = frozenset({"aufs", "overlay", "fuse.fuse-overlayfs", "fuse.unionfs"})
+
 
 @dataclass(frozen=True, slots=True)
 class Directory:
@@ -115,6 +120,9 @@ class Directory:
         Why it cannot be used; empty if it can.
     others : str
         Why other accounts could rename what lies in it; empty if they cannot.
+    layered : bool
+        Whether it is in the layers of a container, or of a machine without a disk: the
+        root is, and nothing is mounted on the way to it.
     """
 
     path: str
@@ -123,6 +131,7 @@ class Directory:
     free: int
     problem: str
     others: str = ""
+    layered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,12 +262,13 @@ def _directory(
     shown = path.encode(errors="surrogateescape").decode(errors="backslashreplace")
     if shown != path:
         return Directory(shown, source, "", 0, "has a name that is no UTF-8")
-    kind = _kind(path, mounts)
+    kind = _mount(path, mounts).kind
     if kind in NETWORK and source != "--local-directory":
         return Directory(path, source, kind, 0, "")
     try:
         real = Path(path).resolve()
-        kind = _kind(str(real), mounts)
+        mount = _mount(str(real), mounts)
+        kind = mount.kind
         there = real
         while may_be_made and not there.exists() and there != there.parent:
             there = there.parent
@@ -272,7 +282,8 @@ def _directory(
     if others and source != "--local-directory":
         problem = f"is open to others: {others}"
     free = stat.f_bavail * stat.f_frsize
-    return Directory(str(real), source, kind, free, problem, others)
+    layered = mount.point == "/" and kind in LAYERS
+    return Directory(str(real), source, kind, free, problem, others, layered)
 
 
 def _trouble(directory: Path) -> str:
@@ -285,13 +296,13 @@ def _trouble(directory: Path) -> str:
 
 def kind_of(path: Path) -> str:
     """Return the type of the file system that a path is on, "" where unknown."""
-    return _kind(str(path.resolve()), mounted())
+    return _mount(str(path.resolve()), mounted()).kind
 
 
-def _kind(path: str, mounts: tuple[Mount, ...]) -> str:
+def _mount(path: str, mounts: tuple[Mount, ...]) -> Mount:
     # Of two mounts on one point the later covers the earlier.
     best = Mount("", "", "", ())
     for mount in mounts:
         if is_below(path, mount.point) and len(mount.point) >= len(best.point):
             best = mount
-    return best.kind
+    return best

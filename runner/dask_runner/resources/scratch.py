@@ -47,8 +47,8 @@ def scratch(snapshot: Snapshot) -> Scratch:
     """Choose the first candidate that is on a disk of this node.
 
     A directory that the user named is taken whatever it is, with a warning; any other
-    only if no other account could take it away. Memory (tmpfs) comes after disks, and
-    network file systems come last.
+    only if no other account could take it away. The layers of a container come after
+    what is mounted into it, memory (tmpfs) after these, and network file systems last.
     Unknown types count as local: overlay, squashfs and FUSE are what containers
     are made of.
 
@@ -69,12 +69,15 @@ def scratch(snapshot: Snapshot) -> Scratch:
                 "name another one, or leave the option out",
             )
         if asked or not objection:
-            warnings = (f"scratch {directory.path} {objection}",) if objection else ()
+            # The user may know better what the layers are.
+            warned = objection and not directory.layered
+            warnings = (f"scratch {directory.path} {objection}",) if warned else ()
             return Scratch(directory.path, _words(directory), tuple(refused), warnings)
         refused.append(f"{directory.path} ({directory.source}): {objection}")
         if not directory.problem and directory.free >= LEAST_FREE:
-            rank = "memory" if directory.kind in MEMORY else "network"
-            fallback.setdefault(rank, directory)
+            fallback.setdefault(_rank(directory), directory)
+    if layers := fallback.get("layers"):
+        return Scratch(layers.path, _words(layers), tuple(refused))
     for rank in ("memory", "network"):
         if rank in fallback:
             taken = fallback[rank]
@@ -90,18 +93,23 @@ def scratch(snapshot: Snapshot) -> Scratch:
     )
 
 
+def _rank(directory: Directory) -> str:
+    if directory.layered:
+        return "layers"
+    return "memory" if directory.kind in MEMORY else "network"
+
+
 def _objection(directory: Directory) -> str:
-    if directory.problem:
-        return directory.problem
-    if directory.others:
-        return f"is open to others: {directory.others}"
-    if directory.kind in NETWORK:
-        return f"is on a network file system ({directory.kind})"
-    if directory.kind in MEMORY:
-        return f"is in memory ({directory.kind})"
-    if directory.free < LEAST_FREE:
-        return f"has only {in_words(directory.free)} free"
-    return ""
+    kind = directory.kind
+    objections = (
+        (bool(directory.problem), directory.problem),
+        (bool(directory.others), f"is open to others: {directory.others}"),
+        (kind in NETWORK, f"is on a network file system ({kind})"),
+        (kind in MEMORY, f"is in memory ({kind})"),
+        (directory.free < LEAST_FREE, f"has only {in_words(directory.free)} free"),
+        (directory.layered, f"is in the layers of this container ({kind})"),
+    )
+    return next((why for objects, why in objections if objects), "")
 
 
 def _words(directory: Directory) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -10,7 +11,8 @@ import pytest
 
 from dask_runner.errors import ConfigError
 from dask_runner.meeting import by_file as files
-from tests.unit.records import published
+from tests.unit.records import KEY, published
+from tests.users import ordinary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,3 +55,25 @@ def test_what_was_made_for_a_record_that_does_not_fit_is_gone_again(
         with pytest.raises(ConfigError, match="No space"):
             published(disk / "a" / files.RECORDS / "record.json")
         assert [item.name for item in disk.iterdir()] == ["full"]
+
+
+def test_a_directory_into_which_this_rank_may_not_look_is_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As a container's user that is not the owner of the home."""
+    monkeypatch.setattr(files, "HOPELESS_SECONDS", 0.2)
+    with ordinary() as directory:
+        hidden = directory / "hidden"
+        hidden.mkdir()
+        meeting = files.FileMeeting((hidden / files.RECORDS / "record.json",), KEY)
+        hidden.chmod(0)
+
+        async def look() -> None:
+            async for _ in meeting.records():
+                pass
+
+        try:
+            with pytest.raises(ConfigError, match="Permission denied"):
+                asyncio.run(look())
+        finally:
+            hidden.chmod(0o700)

@@ -44,3 +44,11 @@ def test_it_says_when_the_job_ends_and_what_tells_it() -> None:
         "source": "DASKRUNNER_JOB_END_TIME=86400000",
     }
     assert ends() == {"value": "unknown", "source": ""}
+
+
+def test_it_says_where_processes_without_numbers_meet(tmp_path: Path) -> None:
+    environ = {"HOME": str(tmp_path), "OAR_JOB_ID": "7", "DASK_RUNNER__SIZE": "3"}
+    launch = collect(environ, "auto")["launch"]
+    assert launch["launcher"]["value"] == "oar"
+    assert launch["size"]["value"] == "3"
+    assert launch["meeting"]["value"] == f"{tmp_path}/.dask-runner"

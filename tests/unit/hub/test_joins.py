@@ -23,7 +23,13 @@ async def comes(
     stage: Stage, rank: int, size: int, *, key: str = "slurm.2", **more: Any
 ) -> FakeRank:
     """Connect one rank of a join, each on a node of its own."""
-    asked = {"job": "slurm job 2", "grace": GRACE, "leaves_in": -1.0, **more}
+    asked = {
+        "launcher": "slurm",
+        "job_id": "2",
+        "grace": GRACE,
+        "leaves_in": -1.0,
+        **more,
+    }
     found = FakeRank(await stage.connect(), rank)
     found.channel.send(AskJoin(f"d{rank}", key, size, **asked))
     await found.hears(m.Joined)
@@ -34,11 +40,15 @@ async def comes(
 async def joined(stage: Stage, size: int, **more: Any) -> list[FakeRank]:
     """Have a join come whose workers are up."""
     ranks = [await comes(stage, number, size, **more) for number in range(size)]
-    number = stage.state.joins.names[-1]
+    number = stage.state.joins.states[-1].name
     for rank in ranks:
         await rank.hears(m.Start)
         rank.say(m.WorkersUp([f"{number}.{rank.rank}"], 2, 2**30))
     return ranks
+
+
+def joined_names(stage: Stage) -> list[str]:
+    return [join.name for join in stage.state.joins.states]
 
 
 def names(stage: Stage) -> list[str]:
@@ -77,11 +87,11 @@ def test_joins_are_numbered_and_nodes_of_one_launch_are_one_join() -> None:
         await ready(stage, 1)
         await joined(stage, 2)
         await joined(stage, 2, key="slurm.3")
-        assert stage.state.joins.names == ["j1", "j2"]
+        assert joined_names(stage) == ["j1", "j2"]
         # Processes that are alone have no key that nobody else has.
         await joined(stage, 1, key="local-7")
         await joined(stage, 1, key="local-7")
-        assert stage.state.joins.names == ["j1", "j2", "j3", "j4"]
+        assert joined_names(stage) == ["j1", "j2", "j3", "j4"]
 
     playing(1)(play)
 
@@ -95,7 +105,7 @@ def test_a_launch_whose_nodes_have_all_left_is_a_new_join_when_one_comes_back() 
             await comes(stage, 0, 2)
         await leave(ranks)
         await joined(stage, 2)
-        assert stage.state.joins.names == ["j2"]
+        assert joined_names(stage) == ["j2"]
 
     playing(1)(play)
 
@@ -126,7 +136,7 @@ def test_the_first_signal_retires_and_a_second_one_to_the_same_rank_ends() -> No
             assert (await rank.hears(m.Finish)).status == 128 + TERM
             rank.channel.close()
         assert not stage.said.warnings
-        assert stage.state.joins.names == []
+        assert joined_names(stage) == []
 
     playing(1)(play)
 
@@ -180,7 +190,7 @@ def test_a_lost_rank_of_a_join_costs_what_a_lost_rank_costs() -> None:
         ]
         assert names(stage) == ["0", "1", "j1.0"]
         ranks[0].channel.close()
-        assert stage.state.joins.names == []
+        assert joined_names(stage) == []
 
     playing(2)(play)
 

@@ -85,7 +85,7 @@ INNERMOST_FIRST = (
     {"openmpi", "prterun", "flux", "pals", "hydra", "mvapich"},  # inside of a job
     {"jsm", "slurm"},  # a job's own launcher
     {"pmi"},  # what is left where nobody else has said more
-    {"htcondor", "kubernetes", "aws-batch"},  # the machine itself
+    {"htcondor", "lws", "kubernetes", "aws-batch"},  # the machine itself
 )
 
 

@@ -22,6 +22,7 @@ OTHER: dict[str, tuple[Any, Any]] = {
     "nranks": ("4", 4),
     "launcher": ("none", "none"),
     "name": ("lab", "lab"),
+    "size": ("3", 3),
     "layout": ("dedicated", "dedicated"),
     "min_workers": ("2", 2),
     "spare": ("1", 1),

@@ -46,7 +46,7 @@ VERBS = frozenset(
         *("add", "ask", "begin", "bind", "bring", "build", "change"),
         *("check", "choose", "correct", "end", "give", "install", "leave", "let"),
         *("list", "look", "make", "mend", "move", "name", "pipe", "put"),
-        *("raise", "remove", "run", "save", "see", "set", "start", "take"),
+        *("raise", "remove", "run", "save", "see", "set", "start", "submit", "take"),
         *("try", "unset", "use", "write"),
     )
 )

@@ -21,8 +21,10 @@ def directory(
     free: int = 9 * GIB,
     problem: str = "",
     others: str = "",
+    *,
+    layered: bool = False,
 ) -> Directory:
-    return Directory(path, source, kind, free, problem, others)
+    return Directory(path, source, kind, free, problem, others, layered)
 
 
 @pytest.mark.parametrize("kind", ["nfs4", "lustre", "gpfs", "beegfs", "tmpfs", "cifs"])
@@ -36,6 +38,55 @@ def test_network_and_memory_file_systems_are_passed_over(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["overlay", "fuse.fuse-overlayfs", "fuse", "zfs", ""])
 def test_file_systems_of_containers_and_unknown_ones_are_local(kind: str) -> None:
     assert choose(directory("/tmp", kind)).path == "/tmp"
+
+
+def test_what_is_mounted_into_a_container_comes_before_its_layers() -> None:
+    layers = directory("/var/tmp", "overlay", layered=True)
+
+    chosen = choose(layers, directory("/tmp", "xfs"))
+
+    assert chosen.path == "/tmp"
+    assert "layers of this container (overlay)" in chosen.refused[0]
+    assert chosen.warnings == ()
+
+
+def test_the_layers_of_a_container_come_before_memory_without_a_warning() -> None:
+    layers = directory("/var/tmp", "fuse.fuse-overlayfs", layered=True)
+
+    chosen = choose(layers, directory("/tmp", "tmpfs"))
+
+    assert (chosen.path, chosen.warnings) == ("/var/tmp", ())
+
+
+def test_the_layers_of_a_container_are_taken_if_the_user_names_them() -> None:
+    named = directory("/x", "overlay", "--local-directory", layered=True)
+
+    chosen = choose(named, directory("/tmp"))
+
+    assert (chosen.path, chosen.warnings) == ("/x", ())
+
+
+@pytest.mark.parametrize(
+    ("root", "mounted", "layered"),
+    [
+        ("overlay", "/elsewhere", True),
+        ("fuse.fuse-overlayfs", "/elsewhere", True),
+        ("overlay", "", False),
+        ("ext4", "/elsewhere", False),
+    ],
+)
+def test_layers_are_where_the_root_has_some_and_nothing_is_mounted(
+    tmp_path: Path, root: str, mounted: str, layered: bool
+) -> None:
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/mountinfo").write_text(
+        f"1 0 0:58 / / rw - {root} {root} rw\n"
+        f"2 1 0:59 / {mounted or tmp_path} rw - overlay overlay rw\n"
+    )
+
+    found = take({"TMPDIR": str(tmp_path)}, root=str(tmp_path)).directories[0]
+
+    assert found.layered is layered
 
 
 def test_first_local_candidate_wins() -> None:
