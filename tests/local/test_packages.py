@@ -17,14 +17,14 @@ import pytest
 
 from dask_runner.packages.archive import manifest
 from tests.programs import BEGIN
-from tests.running import DASK_RUNNER
+from tests.running import Run
 from tests.waiting import until
 from tests.wheels import wheel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.running import DaskRunner, Ended, Run
+    from tests.running import DaskRunner, Ended
 
 #: Where the script and each worker have a package from, and its version.
 CODE = f"""{BEGIN}
@@ -51,6 +51,8 @@ class Site:
         self.env = {
             "UV_FIND_LINKS": str(self.wheels),
             "UV_NO_INDEX": "1",
+            # What this machine tells pip is of no concern here.
+            "PIP_CONFIG_FILE": os.devnull,
             "DASK_RUNNER__PACKAGE_CACHE": str(self.cache),
         }
 
@@ -101,6 +103,7 @@ def test_a_requirements_file_may_say_where_wheels_are(
 
 def test_what_only_pip_was_told_is_heeded(dask_runner: DaskRunner, site: Site) -> None:
     env = {name.replace("UV_", "PIP_"): value for name, value in site.env.items()}
+    assert "PIP_FIND_LINKS" in env
 
     ended = dask_runner("--with", "extra", "-c", CODE, env=env)
 
@@ -186,6 +189,13 @@ def test_a_pth_file_of_a_package_counts_in_script_and_workers(
     assert ended.stdout.startswith("1 {"), ended
 
 
+def at(index: socket.socket, site: Site) -> dict[str, str]:
+    """Return variables that name an index at a port, and the site's cache."""
+    address = f"http://127.0.0.1:{index.getsockname()[1]}/simple"
+    kept = {k: v for k, v in site.env.items() if not k.startswith("UV_")}
+    return kept | {"UV_DEFAULT_INDEX": address}
+
+
 # --- what goes wrong --------------------------------------------------------------
 
 
@@ -197,7 +207,7 @@ def test_a_pth_file_of_a_package_counts_in_script_and_workers(
         (("--with", "numpy<1"), 78, ("does not go with the image", "keeps: numpy ")),
         (("--with", "not a name!"), 78, ("not a name! cannot be installed",)),
         (("--with-requirements", "nofile"), 78, ("nofile cannot be read",)),
-        (("--with", "-r x"), 2, ("--with = '-r x'", "packages, such as")),
+        (("--with", "-r x"), 2, ("('-r x',)", "packages, such as")),
     ],
 )
 def test_what_cannot_be_resolved_ends_all_ranks_with_the_reason(
@@ -221,12 +231,7 @@ def test_an_index_that_does_not_answer_is_unavailable(
 ) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))  # and does not listen
-        port = closed.getsockname()[1]
-        env = {
-            "UV_DEFAULT_INDEX": f"http://127.0.0.1:{port}/simple",
-            "UV_HTTP_RETRIES": "0",
-            "DASK_RUNNER__PACKAGE_CACHE": str(site.cache),
-        }
+        env = at(closed, site) | {"UV_HTTP_RETRIES": "0"}
         ended = dask_runner("-n", 2, "--with", "extra", "-c", "pass", env=env)
 
     assert ended.status == 69, ended
@@ -276,30 +281,18 @@ def test_an_archive_that_is_damaged_is_told_and_not_used(
 # --- ends while packages are resolved ---------------------------------------------
 
 
-class SlowIndex:
-    """An index that takes connections, and answers none."""
-
-    def __init__(self, server: socket.socket) -> None:
-        self._server = server
-        self.env = {
-            "UV_DEFAULT_INDEX": f"http://127.0.0.1:{server.getsockname()[1]}/simple",
-            "UV_HTTP_TIMEOUT": "600",
-        }
-
-
 @pytest.fixture
 def slow(site: Site) -> Iterator[dict[str, str]]:
     """Variables that name an index which does not answer, and the site's cache."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        env = SlowIndex(server).env
-        yield env | {"DASK_RUNNER__PACKAGE_CACHE": str(site.cache)}
+        yield at(server, site) | {"UV_HTTP_TIMEOUT": "600"}
 
 
 def resolving(dask_runner: DaskRunner, env: dict[str, str], *args: Any) -> Run:
     """Start a job, and wait until uv runs."""
     run = dask_runner.start(*args, "--with", "extra", "-c", "print(1)", env=env)
     run.wait_for("resolving 1 requirement")
-    until(lambda: run.named("uv"), "uv has not begun")
+    until(lambda: run.named("uv"), context=lambda: run.stderr)
     return run
 
 
@@ -396,9 +389,7 @@ def test_info_says_what_the_cache_has(dask_runner: DaskRunner, site: Site) -> No
     assert "extra 1.0, more 1.5  (" in ended.stdout, ended
 
 
-def test_a_runner_in_python_has_them_too(
-    dask_runner: DaskRunner, site: Site, tmp_path: Path
-) -> None:
+def test_a_runner_in_python_has_them_too(site: Site, tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
         "from dask.distributed import Client\n"
@@ -409,11 +400,8 @@ def test_a_runner_in_python_has_them_too(
         "        print(extra.VERSION, client.run(lambda: __import__('more').VERSION))\n"
     )
     (tmp_path / "more.txt").write_text("extra\n")
-    from tests.running import Run  # noqa: PLC0415
-
     with Run((sys.executable, str(script)), env=site.env, cwd=tmp_path) as run:
         ended = run.wait()
 
     assert ended.status == 0, ended
     assert ended.stdout.startswith("1.0 {"), ended
-    assert DASK_RUNNER.exists()

@@ -110,10 +110,11 @@ async def _ask(
             if begins is not None:
                 begins()
         return answer
-    finally:
-        # It has ended, or nobody waits for it any more. SIGTERM may come from a
-        # launcher, to all processes, and is the rank's.
+    except asyncio.CancelledError:
+        # SIGTERM may come from a launcher, to all processes, and is the rank's.
         process.signal(signal.SIGHUP)
+        raise
+    finally:
         await process.wait(PATIENCE_SECONDS)
 
 

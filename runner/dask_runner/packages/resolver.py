@@ -9,16 +9,17 @@ import signal
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dask_runner import linux
 from dask_runner.errors import AssemblyError, ConfigError, RunnerError, UnavailableError
 from dask_runner.launch.signals import FOR_THE_TOP
+from dask_runner.packages import settings
 from dask_runner.packages.installed import OURS, normalized, stand_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from dask_runner.launch.settings import Requested
     from dask_runner.packages.installed import Installed
@@ -97,12 +98,10 @@ class Resolver:
         lines.write_text("".join(f"{line}\n" for line in requested.lines))
         files = [str(lines)] if requested.lines else []
         words = [word for file in (*files, *requested.files) for word in ("-r", file)]
-        self._run(
-            ["--target", str(target), "-c", str(pins), *words],
-            requested,
-            image,
-            scratch,
-        )
+        where = ["--target", str(target), "-c", str(pins)]
+        if settings.no_index(self.variables):
+            where.append("--no-index")
+        self._run([*where, *words], requested, image, scratch)
         return target, without_the_image(target, image)
 
     def _run(
@@ -124,6 +123,9 @@ class Resolver:
         }
         # The archive has files, and no links to what is removed.
         own = {"UV_LINK_MODE": "hardlink"}
+        if not credentials(self.variables).exists():
+            # It would leave a lock there.
+            own["UV_CREDENTIALS_DIR"] = str(scratch / "credentials")
         try:
             done = subprocess.run(
                 [*start, *words],
@@ -159,6 +161,14 @@ def _be_a_part_of_it() -> None:
     """End with this process, however it ends, and by no signal to all of a job."""
     linux.die_with_parent(signal.SIGKILL)
     signal.pthread_sigmask(signal.SIG_BLOCK, FOR_THE_TOP)
+
+
+def credentials(environ: Mapping[str, str]) -> Path:
+    """Return where uv keeps what the user has told it of indexes (``uv auth``)."""
+    home = Path(environ.get("HOME", "/"), ".local", "share")
+    data = Path(environ.get("XDG_DATA_HOME") or home)
+    place = environ.get("UV_CREDENTIALS_DIR") or data / "uv" / "credentials"
+    return Path(place, "credentials.toml")
 
 
 def find(environ: Mapping[str, str], variables: Mapping[str, str]) -> Resolver:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import configparser
 import os
+import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,9 +68,28 @@ def of_uv(environ: Mapping[str, str]) -> dict[str, str]:
     else:
         found["UV_NO_CONFIG"] = "1"
         found |= _from_pip(environ)
-    if not environ.get("SSL_CERT_FILE") and (bundle := _bundle(environ)):
-        found["SSL_CERT_FILE"] = bundle
+    if not environ.get("SSL_CERT_FILE"):
+        if bundle := _bundle(environ):
+            found["SSL_CERT_FILE"] = bundle
+        elif _has_certificates():
+            # As pip does; uv has certificates of its own, and no site's.
+            found.setdefault("UV_SYSTEM_CERTS", "1")
     return found
+
+
+def _has_certificates() -> bool:
+    """Return whether this system trusts some authorities; a bare container may not."""
+    places = ssl.get_default_verify_paths()
+    directory = Path(places.capath or os.devnull)
+    return places.cafile is not None or (
+        directory.is_dir() and any(directory.iterdir())
+    )
+
+
+def no_index(variables: Mapping[str, str]) -> bool:
+    """Return whether only directories of wheels count, and no index."""
+    # uv has an option for it, and no variable.
+    return variables.get("UV_NO_INDEX", "").lower() not in _FALSE
 
 
 def _bundle(environ: Mapping[str, str]) -> str:

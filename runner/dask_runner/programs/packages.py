@@ -37,7 +37,9 @@ def main() -> None:
     with failures.logged():
         run = channel.receive()
         if isinstance(run, BuildPackages | UnpackPackages):
-            channel.send(_answer(run, channel))
+            answer = _answer(run, channel)
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+            channel.send(answer)
 
 
 def _answer(run: BuildPackages | UnpackPackages, channel: BlockingChannel) -> Message:

@@ -46,14 +46,18 @@ def test_what_a_site_has_told_pip_is_told_to_uv(
     (tmp_path / "none").write_text(PIP)
     found = of_uv(environ)
 
-    assert found | {
-        "UV_DEFAULT_INDEX": "https://mirror/simple",
-        "UV_INDEX": "https://a/simple https://b/simple",
-        "UV_INDEX_STRATEGY": "unsafe-best-match",
-        "UV_FIND_LINKS": "/wheels,/more",
-        "UV_INSECURE_HOST": "mirror",
-        "SSL_CERT_FILE": "/etc/site.pem",
-    } == found
+    assert (
+        found
+        | {
+            "UV_DEFAULT_INDEX": "https://mirror/simple",
+            "UV_INDEX": "https://a/simple https://b/simple",
+            "UV_INDEX_STRATEGY": "unsafe-best-match",
+            "UV_FIND_LINKS": "/wheels,/more",
+            "UV_INSECURE_HOST": "mirror",
+            "SSL_CERT_FILE": "/etc/site.pem",
+        }
+        == found
+    )
 
 
 @pytest.mark.parametrize(
