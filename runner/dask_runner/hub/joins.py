@@ -43,6 +43,8 @@ class _Join:
         The number of its batch job; empty where there is none.
     grace : float
         Seconds for its workers to be retired.
+    option : str
+        What sets them.
     status : int
         The exit status of its ranks.
     why : str
@@ -59,6 +61,7 @@ class _Join:
     key: str
     job: str
     grace: float
+    option: str = "--grace"
     status: int = 0
     why: str = ""
     signals: Counter[int] = field(default_factory=Counter)
@@ -134,7 +137,7 @@ class Joins:
         self._shared.report.note(f"join {group.join}: {ranks}{job}")
         later(NEIGHBOURS, self._wait_no_longer, join)
         if request.leaves_in >= 0:
-            later(request.leaves_in, self._leave, join, "its job ends soon")
+            later(request.leaves_in, self._leave_in_time, join, request.last_grace)
         return join
 
     def _wait_no_longer(self, join: _Join) -> None:
@@ -179,6 +182,11 @@ class Joins:
         else:
             self._leave(join, f"{group.name_of(rank)} got a signal to end")
 
+    def _leave_in_time(self, join: _Join, grace: float) -> None:
+        if not join.group.leaves:
+            join.grace, join.option = grace, "--stop-before"
+        self._leave(join, "its job ends soon")
+
     def _leave(self, join: _Join, why: str) -> None:
         group = join.group
         ends = self._shared.ending.status is not None
@@ -202,7 +210,7 @@ class Joins:
         if join.group.stay is not Stay.left and left:
             self._shared.report.warn(
                 f"join {join.group.join}: {_many(left)} not finished within "
-                f"{join.grace:g} s (--grace): their tasks begin again elsewhere"
+                f"{join.grace:g} s ({join.option}): their tasks begin again elsewhere"
             )
         self._close(join)
 

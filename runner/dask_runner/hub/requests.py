@@ -157,6 +157,8 @@ class AskJoin(Request):
         Seconds for its workers to be retired when it is told to leave.
     leaves_in : float
         Seconds until it leaves by itself, before its job ends; -1 for never.
+    last_grace : float
+        The same as *grace*, for that moment.
     """
 
     node: str
@@ -166,6 +168,7 @@ class AskJoin(Request):
     job_id: str
     grace: float
     leaves_in: float
+    last_grace: float
 
 
 @dataclass(frozen=True)

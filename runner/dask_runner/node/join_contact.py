@@ -10,7 +10,11 @@ from dask_runner.errors import RunnerError, UnavailableError
 from dask_runner.hub import messages as m
 from dask_runner.hub.ask import SilentError, answer
 from dask_runner.hub.requests import AskJoin
-from dask_runner.launch.walltime import LEAVE_BEFORE_SECONDS, end_time
+from dask_runner.launch.walltime import (
+    END_BEFORE_SECONDS,
+    LEAVE_BEFORE_SECONDS,
+    end_time,
+)
 from dask_runner.node import find_hub
 from dask_runner.node.connection import Connection
 from dask_runner.node.contact import Met
@@ -80,9 +84,9 @@ class JoinContact(OwnContact):
     def _request(self) -> AskJoin:
         world, settings = self._launch.world, self._launch.settings
         leaves_in, ends_at = -1.0, end_time(self._launch.environ)
+        before = settings.stop_before
+        before = LEAVE_BEFORE_SECONDS if before is None else before
         if ends_at is not None:
-            before = settings.stop_before
-            before = LEAVE_BEFORE_SECONDS if before is None else before
             leaves_in = max(0.0, ends_at - before - time.time())
         job_id, key = world.job_id, world.key
         if world.launcher == "local":
@@ -96,6 +100,8 @@ class JoinContact(OwnContact):
             job_id,
             settings.grace,
             leaves_in,
+            # Tasks may use the time that is left, but for the end of the processes.
+            max(settings.grace, before - END_BEFORE_SECONDS),
         )
 
     def _introduce(self, connection: Connection) -> None:

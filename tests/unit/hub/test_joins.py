@@ -28,6 +28,7 @@ async def comes(
         "job_id": "2",
         "grace": GRACE,
         "leaves_in": -1.0,
+        "last_grace": GRACE,
         **more,
     }
     found = FakeRank(await stage.connect(), rank)
@@ -156,8 +157,8 @@ def test_workers_that_do_not_finish_in_time_are_told_of_and_ended() -> None:
 def test_a_join_leaves_before_its_job_ends() -> None:
     async def play(stage: Stage) -> None:
         own = await ready(stage, 1)
-        await joined(stage, 1, leaves_in=0.05)
-        assert await own[0].hears(m.RetireAll)
+        await joined(stage, 1, leaves_in=0.05, last_grace=50.0, grace=0.01)
+        assert (await own[0].hears(m.RetireAll)).seconds == 50
         assert "join j1 leaves: its job ends soon" in stage.said.notes
 
     playing(1)(play)
