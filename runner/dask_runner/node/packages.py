@@ -109,13 +109,13 @@ async def _ask(
         while isinstance(answer := (await events.get())[1], n.Resolving):
             if begins is not None:
                 begins()
-        return answer
     except asyncio.CancelledError:
         # SIGTERM may come from a launcher, to all processes, and is the rank's.
         process.signal(signal.SIGHUP)
         raise
     finally:
         await process.wait(PATIENCE_SECONDS)
+    return answer
 
 
 def _failed(answer: object, directory: RankDirectory) -> RunnerError:

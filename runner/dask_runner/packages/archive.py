@@ -109,7 +109,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
     descriptor = os.open(path, flags)
     try:
         _check(os.fstat(descriptor))
-        with open(descriptor, "rb", _BUFFER, closefd=False) as file:  # noqa: PTH123
+        with open(descriptor, "rb", _BUFFER, closefd=False) as file:
             yield file
     finally:
         os.close(descriptor)

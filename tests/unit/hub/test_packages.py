@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-
-import pytest
+from typing import TYPE_CHECKING
 
 from dask_runner.hub import messages as m
 from dask_runner.hub import packages
-from dask_runner.hub.requests import AskJoin
-from tests.unit.stage import UP, FakeNode, FakeRank, Stage, playing, workers
+from tests.unit.hub.test_joins import comes
+from tests.unit.stage import UP, Stage, playing, workers
+
+if TYPE_CHECKING:
+    import pytest
 
 ARCHIVE = m.Packages("/home/me/a.tar", "a")
 
@@ -50,10 +52,7 @@ def test_without_any_nobody_is_told_but_a_join_which_does_not_know() -> None:
         zero = await stage.rank(0)
         zero.say(UP)
         await zero.hears(m.Start)
-        joins = FakeNode(await stage.connect())
-        joins.say(AskJoin("c9", "key", 1, "", 1.0, -1.0))
-        joins.say(m.Hello(0, local_size=1))
-        rank = FakeRank(joins.channel, 0)
+        rank = await comes(stage, 0, 1)
         assert await rank.hears(m.Packages) == m.Packages("", "")
         told = [zero._for_rank(one) for one in zero.channel.waiting()]  # noqa: SLF001
         assert not any(isinstance(one, m.Packages) for one in told)

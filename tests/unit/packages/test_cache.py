@@ -119,7 +119,7 @@ def test_a_full_disk_is_told_as_one(cache: Cache) -> None:
         with cache.adding(KEY):
             raise OSError(28, "No space left on device")
 
-    with pytest.raises(ConfigError, match="do not fit into .*No space left") as told:
+    with pytest.raises(ConfigError, match=r"do not fit into .*No space left") as told:
         fills()
     assert "--package-cache" in told.value.do
 

@@ -31,7 +31,7 @@ requirements are unsatisfiable.
 #: The same of an earlier version.
 PICTURES = """\
 Using CPython 3.13.5 interpreter at: /opt/dask-runner/bin/python
-  × No solution found when resolving dependencies:
+  \u00d7 No solution found when resolving dependencies:
   ╰─▶ Because you require numpy<2 and numpy==2.4.6, we can conclude that your
       requirements are unsatisfiable.
 """

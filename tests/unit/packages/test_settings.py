@@ -95,7 +95,7 @@ def test_uvs_own_variables_count_before_pips(
     found = of_uv(environ | told)
 
     assert found[variable] == "https://own"
-    assert "https://pip" not in {found.get("UV_DEFAULT_INDEX")}
+    assert found.get("UV_DEFAULT_INDEX") != "https://pip"
 
 
 def test_certificates_of_uv_count_before_pips(environ: dict[str, str]) -> None:
