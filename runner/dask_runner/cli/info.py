@@ -11,6 +11,7 @@ from dask_runner.launch.settings import configured, settle
 from dask_runner.launch.walltime import job_end
 from dask_runner.meeting import claims, cluster_directory
 from dask_runner.mpi import image
+from dask_runner.packages import described as packages
 from dask_runner.resources.amounts import in_words
 from dask_runner.resources.binding import bind
 from dask_runner.resources.cpusets import in_list_format
@@ -76,6 +77,12 @@ def collect(environ: Mapping[str, str], launcher: str) -> Info:
                 bound.source,
             ),
             "scratch": _row(place.path, place.source),
+        },
+        "packages": {
+            name: _row(value, source)
+            for name, value, source in packages.described(
+                settings.package_cache, environ
+            )
         },
         "clusters": {"directory": _row(*cluster_directory.described(environ))},
         "options": {

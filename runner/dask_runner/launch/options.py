@@ -360,6 +360,34 @@ OPTIONS: tuple[Option, ...] = (
         verbs=_OWN,
     ),
     Option(
+        "with",
+        "A Python package that script and workers have beside the image's, as "
+        "`uv run --with` takes it; may be repeated.",
+        (),
+        values.requirements,
+        "PKG",
+        multiple=True,
+        verbs=_OWN,
+    ),
+    Option(
+        "with-requirements",
+        "The same with the packages that a requirements file lists; may be repeated.",
+        (),
+        values.files,
+        "FILE",
+        multiple=True,
+        verbs=_OWN,
+    ),
+    Option(
+        "package-cache",
+        "Directory that all nodes share, where these packages are kept for later jobs; "
+        "default: ~/.cache/dask-runner/packages.",
+        None,
+        str,
+        "DIR",
+        verbs=_OWN,
+    ),
+    Option(
         "scheduler-file",
         "File by which the ranks meet, on a file system that all nodes share, and by "
         "which Dask clients find the scheduler; {job_id} is replaced.",

@@ -74,6 +74,11 @@ DASHBOARD_VARIABLE = "DASKRUNNER_DASHBOARD"
 NAME_VARIABLE = "DASKRUNNER_NAME"
 VERSIONS_VARIABLE = "DASKRUNNER_VERSIONS"
 
+#: The directory of the packages that were added to the program's Python, and that
+#: Python: others cannot use them.
+PACKAGES_VARIABLE = "DASKRUNNER_PACKAGES"
+PACKAGES_FOR_VARIABLE = "DASKRUNNER_PACKAGES_FOR"
+
 #: The prefix of Jupyter's addresses, where it shows our dashboards, for all that it
 #: starts.
 JUPYTER_VARIABLE = "DASKRUNNER_JUPYTER"

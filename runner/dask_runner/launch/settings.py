@@ -39,6 +39,18 @@ class Setting:
     source: str
 
 
+@dataclass(frozen=True, slots=True)
+class Requested:
+    """Packages that were asked for: as lines of text, and as files of lines."""
+
+    lines: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        """Return whether any were."""
+        return bool(self.lines or self.files)
+
+
 class Settings:
     """The values of all options; ``settings.timeout`` is the value alone."""
 
@@ -58,6 +70,14 @@ class Settings:
     def needs_all_ranks(self) -> bool:
         """Whether the cluster can only begin with each of its ranks."""
         return self.min_workers is None and not self.spare
+
+    @property
+    def packages(self) -> Requested:
+        """The packages that the cluster has beside the image's."""
+        found = self._found
+        return Requested(
+            tuple(found["with"].value), tuple(found["with_requirements"].value)
+        )
 
     def plain(self) -> dict[str, Any]:
         """Return the values without their sources."""

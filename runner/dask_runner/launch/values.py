@@ -135,6 +135,30 @@ def strings(value: Any) -> list[str]:
     return [value] if isinstance(value, str) else [str(item) for item in value]
 
 
+@_needs("names of files")
+def files(value: Any) -> list[str]:
+    """Read one file's name or several."""
+    found: list[str] = strings(value)
+    if not all(found):
+        raise ValueError
+    return found
+
+
+#: A comma before the name of another package: in a version's limits (">=1,<2") none
+#: comes before a letter, and the names of extras are in brackets.
+_NEXT = re.compile(r",\s*(?=[A-Za-z])(?![^\[]*\])")
+
+
+@_needs("packages, such as polars, 'scipy>=1.14' or ./local.whl")
+def requirements(value: Any) -> list[str]:
+    """Read packages as ``uv run --with`` does: several may be in one text."""
+    found = [one.strip() for text in strings(value) for one in _NEXT.split(text)]
+    # They become lines of a file, which may have options of the resolver as well.
+    if not all(one and one.isprintable() and one[0] not in "-#" for one in found):
+        raise ValueError
+    return found
+
+
 @_needs(NAME_IN_WORDS)
 def cluster_name(text: str) -> str:
     """Read the name of a cluster."""

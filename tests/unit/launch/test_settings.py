@@ -52,6 +52,9 @@ OTHER: dict[str, tuple[Any, Any]] = {
     "resources": ("GPU=2 MEM=1e9", {"GPU": 2.0, "MEM": 1e9}),
     "dashboard_address": (":0", ":0"),
     "dashboard": (False, False),
+    "with": (("a", "b>=1,<2, c"), ["a", "b>=1,<2", "c"]),
+    "with_requirements": (("a.txt", "b.txt"), ["a.txt", "b.txt"]),
+    "package_cache": ("/shared/packages", "/shared/packages"),
     "scheduler_file": ("s-{job_id}.json", "s-{job_id}.json"),
 }
 
