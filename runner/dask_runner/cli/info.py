@@ -11,6 +11,7 @@ from dask_runner.launch.settings import configured, settle
 from dask_runner.launch.walltime import job_end
 from dask_runner.meeting import claims, cluster_directory
 from dask_runner.mpi import image
+from dask_runner.packages import described as packages
 from dask_runner.resources.amounts import in_words
 from dask_runner.resources.binding import bind
 from dask_runner.resources.cpusets import in_list_format
@@ -77,6 +78,12 @@ def collect(environ: Mapping[str, str], launcher: str) -> Info:
             ),
             "scratch": _row(place.path, place.source),
         },
+        "packages": {
+            name: _row(value, source)
+            for name, value, source in packages.described(
+                settings.package_cache, environ
+            )
+        },
         "clusters": {"directory": _row(*cluster_directory.described(environ))},
         "options": {
             key: _row(setting.value, setting.source) for key, setting in settings
@@ -99,14 +106,16 @@ def _handed_out(
     asked: Asked, settings: Settings, environ: Mapping[str, str]
 ) -> list[tuple[str, str, str]]:
     """Return what is known of a launch in which ranks are handed out."""
-    where = claims.place(environ, settings.scheduler_file)
+    where = str(claims.place(environ, settings.scheduler_file))
+    if settings.meet:
+        where = "tcp://{}:{}".format(*settings.meet)
     return [
         ("launcher", asked.system, "no launcher counts the ranks"),
         ("rank", "handed out", "by the process that comes first"),
         ("size", str(asked.size), asked.source),
         ("job_id", asked.job_id or "unknown", ""),
         ("key", asked.key, asked.source),
-        ("meeting", str(where), "claims of the processes"),
+        ("meeting", where, dict(settings)["meet" if settings.meet else "size"].source),
     ]
 
 

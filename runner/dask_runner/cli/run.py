@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from dask_runner.cli import local
 from dask_runner.hub.report import say
 from dask_runner.launch.detect import LAUNCHERS, detect
-from dask_runner.launch.handed_out import asked, counted
+from dask_runner.launch.handed_out import asked, counted, of_world
 from dask_runner.launch.launch import Launch
 from dask_runner.launch.plan import check_spare, join_plan, make_plan
 from dask_runner.launch.world import World
@@ -34,6 +34,7 @@ from dask_runner.wire import threads
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from dask_runner.launch.handed_out import Asked
     from dask_runner.launch.launch import Program
     from dask_runner.launch.plan import Plan
     from dask_runner.launch.settings import Settings
@@ -72,17 +73,14 @@ def run(
         check_spare(own, size, settings.spare, on_one_node=on_one_node)
         return own
 
-    handed = None if joins else asked(environ, settings)
-    if handed is None:
-        world = detect(environ, settings.launcher, args)
-    else:
-        world = counted(environ, settings, handed)
-    if world is None and handed is not None:
-        plan(handed.size)  # what cannot be is refused before anybody waits
-        _leave(beside)
+    world, wanted = _placed(settings, environ, args, joins=bool(joins))
+    if wanted is not None:
+        plan(wanted.size)  # what cannot be is refused before anybody waits
+        if world is None:
+            _leave(beside)
 
         async def play() -> int:
-            found = await hand_out(handed, settings, environ)
+            found = await hand_out(wanted, settings, environ, world)
             own = plan(found.world.size, on_one_node=found.world.is_one_node)
             launch = Launch(found.world, own, settings, environ, program)
             return await _live(launch, args, beside, found.meeting)
@@ -106,6 +104,29 @@ def run(
     own = plan(world.size, on_one_node=world.is_one_node)
     launch = Launch(world, own, settings, environ, program, joins=joins)
     return threads.run(_live(launch, args, beside))
+
+
+def _placed(
+    settings: Settings,
+    environ: Mapping[str, str],
+    args: Sequence[str],
+    *,
+    joins: bool,
+) -> tuple[World | None, Asked | None]:
+    """Return this process's place, and what it knows if it has to ask a desk.
+
+    A desk hands out ranks where no launcher counts them, and with ``--meet`` it hands
+    out the record in any case.
+    """
+    wanted = None if joins else asked(environ, settings)
+    if wanted is None:
+        world = detect(environ, settings.launcher, args)
+    else:
+        world = counted(environ, settings, wanted)
+    if world is None:
+        return None, wanted
+    meets = settings.meet and not joins and world.size > 1
+    return world, of_world(world) if meets else None
 
 
 def _leave(beside: NodeSockets) -> None:

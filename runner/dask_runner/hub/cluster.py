@@ -25,6 +25,7 @@ from dask_runner.hub.deadline import Deadline
 from dask_runner.hub.ending import Ending, later
 from dask_runner.hub.joins import Joins
 from dask_runner.hub.logs import Logs
+from dask_runner.hub.packages import AddedPackages
 from dask_runner.hub.roster import Roster
 from dask_runner.hub.scaling import Scaling
 from dask_runner.hub.shared_state import SharedState
@@ -122,6 +123,7 @@ class Cluster:
             self._spares,
             self._assembly,
             self._ending,
+            AddedPackages(settings.packages, self._roster, report, self._ending),
         )
         self.scaling = Scaling(shared)
         jobs = BatchJobs()
@@ -216,6 +218,7 @@ class Cluster:
             member.tell(m.Close(self._ending.status or 0))
         elif not member.join:  # its tasks are no part of this launch's MPI
             self._compare_mpi(member)
+        self.shared.packages.joined(member)
         self._survival.replacement.joined(member)
         self._assembly.joined(node.host)
 

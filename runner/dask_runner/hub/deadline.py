@@ -35,6 +35,12 @@ class Deadline:
         shared = self._shared
         if shared.ending.status is not None:
             return
+        absent = shared.roster.never_came()
+        left = 0.0 if absent else shared.packages.left(shared.settings.timeout)
+        if left and not shared.assembly.ready:
+            # All are there, and wait or have waited for the cluster's packages.
+            later(left, self._time_is_over)
+            return
         error, there = shared.assembly.what_is_missing(), shared.assembly.ready
         # The ranks that take places now need time as well.
         if shared.spares.number and self._replaces_the_late(error):

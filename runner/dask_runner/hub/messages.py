@@ -93,6 +93,18 @@ class Gone(Message):
 
 
 @dataclass(frozen=True)
+class Packages(Message):
+    """The cluster has these packages beside the image's; no path if it has none.
+
+    ``path`` is that of an archive on a disk that all nodes share, and ``key`` says what
+    it has to be made from.
+    """
+
+    path: str
+    key: str
+
+
+@dataclass(frozen=True)
 class Starts(Message):
     """The scheduler is up, so ranks of the node may start their workers.
 
@@ -340,8 +352,9 @@ class Waits(Message):
 class Ready(Message):
     """The cluster is complete, so the client may begin.
 
-    The hub leaves the keys empty; a rank adds them for its own client. *name* is the
-    cluster's, and empty if it has none.
+    The hub leaves the keys empty; a rank adds them for its own client, and *packages*,
+    the directory of the cluster's packages on its node. *name* is the cluster's, and
+    empty if it has none.
     """
 
     address: str
@@ -350,6 +363,7 @@ class Ready(Message):
     certificate: str = ""
     private_key: str = ""
     name: str = ""
+    packages: str = ""
 
 
 @dataclass(frozen=True)

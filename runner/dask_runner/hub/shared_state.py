@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from dask_runner.hub.assembly import Assembly
     from dask_runner.hub.ending import Ending
+    from dask_runner.hub.packages import AddedPackages
     from dask_runner.hub.report import Reporter
     from dask_runner.hub.roster import Roster
     from dask_runner.hub.spares import Spares
@@ -26,3 +27,4 @@ class SharedState:
     spares: Spares
     assembly: Assembly
     ending: Ending
+    packages: AddedPackages

@@ -234,7 +234,7 @@ def asked(
         return None
     size = _size(environ, settings, row, read)
     job = _job(environ, row, named=settings.name is not None)
-    if not (settings.name or job.value or settings.scheduler_file):
+    if not (settings.name or job.value or settings.scheduler_file or settings.meet):
         raise ConfigError(
             f"--size {size.value} without a name, in no job",
             "a name that the processes of this launch have in common, and no others",
@@ -270,6 +270,11 @@ def counted(environ: Environ, settings: Settings, asked: Asked) -> World | None:
             f"leave out --size ({asked.source}): {world.launcher} counts the ranks",
         )
     return world
+
+
+def of_world(world: World) -> Asked:
+    """Return the same of a launch whose ranks are counted, and only have to meet."""
+    return Asked(world.launcher, world.size, world.job_id, world.key, world.launcher)
 
 
 def _size(

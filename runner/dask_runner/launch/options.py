@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dask_runner.launch import values
+from dask_runner.launch.own_variables import VARIABLE_OF_SECRET
 from dask_runner.launch.plan import LAYOUTS
 from dask_runner.launch.table import LAUNCHERS
 from dask_runner.launch.walltime import END_BEFORE_SECONDS, LEAVE_BEFORE_SECONDS
@@ -111,6 +112,27 @@ OPTIONS: tuple[Option, ...] = (
         None,
         values.size,
         "N|auto",
+        verbs=_OWN,
+        ranks=EACH,
+    ),
+    Option(
+        "meet",
+        "Where the ranks meet without a shared directory: an address of one host that "
+        "all reach. The rank that can listen there is rank 0, where no launcher tells "
+        "which is. Needs a secret.",
+        None,
+        values.meet,
+        "tcp://HOST:PORT",
+        verbs=_OWN,
+        ranks=EACH,
+    ),
+    Option(
+        "secret-file",
+        "File with the secret of the ranks that meet at an address, the same for all "
+        f"and yours alone; or set {VARIABLE_OF_SECRET}.",
+        None,
+        str,
+        "FILE",
         verbs=_OWN,
         ranks=EACH,
     ),
@@ -335,6 +357,34 @@ OPTIONS: tuple[Option, ...] = (
         True,
         values.flag,
         "",
+        verbs=_OWN,
+    ),
+    Option(
+        "with",
+        "A Python package that script and workers have beside the image's, as "
+        "`uv run --with` takes it; may be repeated.",
+        (),
+        values.requirements,
+        "PKG",
+        multiple=True,
+        verbs=_OWN,
+    ),
+    Option(
+        "with-requirements",
+        "The same with the packages that a requirements file lists; may be repeated.",
+        (),
+        values.files,
+        "FILE",
+        multiple=True,
+        verbs=_OWN,
+    ),
+    Option(
+        "package-cache",
+        "Directory that all nodes share, where these packages are kept for later jobs; "
+        "default: ~/.cache/dask-runner/packages.",
+        None,
+        str,
+        "DIR",
         verbs=_OWN,
     ),
     Option(

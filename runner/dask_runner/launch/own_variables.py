@@ -44,6 +44,13 @@ OWN_VARIABLES = (
 #: ``APPTAINERENV_DASKRUNNER_NTASKS=$SLURM_NTASKS``.
 NTASKS_VARIABLE = "DASKRUNNER_NTASKS"
 
+#: The secret by which ranks meet at an address (``--meet``). It is no option, since
+#: everybody sees a command line, and no child's: only ranks need it.
+VARIABLE_OF_SECRET = "DASK_RUNNER__SECRET"  # noqa: S105  its name
+
+#: The variable of ``--size``, which also tells the number of pods in Kubernetes.
+VARIABLE_OF_SIZE = "DASK_RUNNER__SIZE"
+
 #: When the job ends, in seconds since 1970, where the batch system does not tell it.
 END_VARIABLE = "DASKRUNNER_JOB_END_TIME"
 
@@ -66,6 +73,11 @@ SITEHOOK_VARIABLE = "DASKRUNNER_SITEHOOK"
 DASHBOARD_VARIABLE = "DASKRUNNER_DASHBOARD"
 NAME_VARIABLE = "DASKRUNNER_NAME"
 VERSIONS_VARIABLE = "DASKRUNNER_VERSIONS"
+
+#: The directory of the packages that were added to the program's Python, and that
+#: Python: others cannot use them.
+PACKAGES_VARIABLE = "DASKRUNNER_PACKAGES"
+PACKAGES_FOR_VARIABLE = "DASKRUNNER_PACKAGES_FOR"
 
 #: The prefix of Jupyter's addresses, where it shows our dashboards, for all that it
 #: starts.
@@ -104,7 +116,12 @@ SETTING_PREFIXES = ("PMIX_MCA_", "PMI_DEBUG")
 
 def inherited(environ: Mapping[str, str], extra: Mapping[str, str]) -> dict[str, str]:
     """Return a child's environment: this one without the rank's own, and *extra*."""
-    taken = {*rank_variables(environ), *OWN_VARIABLES, REQUEUE_VARIABLE}
+    taken = {
+        *rank_variables(environ),
+        *OWN_VARIABLES,
+        REQUEUE_VARIABLE,
+        VARIABLE_OF_SECRET,
+    }
     kept = {name: value for name, value in environ.items() if name not in taken}
     return {**kept, **extra}
 

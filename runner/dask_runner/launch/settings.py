@@ -18,6 +18,7 @@ from dask_runner.errors import ConfigError, RunnerError, UsageError
 from dask_runner.launch import protocols
 from dask_runner.launch.numbers import quoted
 from dask_runner.launch.options import BY_KEY, PREFIX
+from dask_runner.launch.own_variables import VARIABLE_OF_SECRET
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -36,6 +37,18 @@ class Setting:
 
     value: Any
     source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Requested:
+    """Packages that were asked for: as lines of text, and as files of lines."""
+
+    lines: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        """Return whether any were."""
+        return bool(self.lines or self.files)
 
 
 class Settings:
@@ -57,6 +70,14 @@ class Settings:
     def needs_all_ranks(self) -> bool:
         """Whether the cluster can only begin with each of its ranks."""
         return self.min_workers is None and not self.spare
+
+    @property
+    def packages(self) -> Requested:
+        """The packages that the cluster has beside the image's."""
+        found = self._found
+        return Requested(
+            tuple(found["with"].value), tuple(found["with_requirements"].value)
+        )
 
     def plain(self) -> dict[str, Any]:
         """Return the values without their sources."""
@@ -143,8 +164,12 @@ def configured(environ: Mapping[str, str]) -> dict[str, Setting]:
                 continue
             key = str(name).replace("-", "_")
             found[key] = Setting(value, f"Dask's configuration, runner.{name}")
+    if VARIABLE_OF_SECRET in environ:
+        found.pop("secret", None)  # Dask has read the variable, which is no option
     for name, text in environ.items():
-        if name.startswith(PREFIX) and not name.startswith(_JOB_PREFIX):
+        if name.startswith(_JOB_PREFIX) or name == VARIABLE_OF_SECRET:
+            continue
+        if name.startswith(PREFIX):
             found[name.removeprefix(PREFIX).lower()] = Setting(_literal(text), name)
     return found
 

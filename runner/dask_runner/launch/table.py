@@ -20,6 +20,7 @@ from dask_runner.launch.own_variables import (
     JOB_ID_VARIABLE,
     RANK_VARIABLE,
     SIZE_VARIABLE,
+    VARIABLE_OF_SIZE,
 )
 from dask_runner.launch.slurm import step_is_inherited, tasks_here
 from dask_runner.launch.sourced import Sourced
@@ -381,7 +382,7 @@ LAUNCHERS: tuple[Launcher, ...] = (
         marks=("JOB_COMPLETION_INDEX",),
         rank=("JOB_COMPLETION_INDEX",),
         # Kubernetes does not tell a pod the number of pods.
-        size=(SIZE_VARIABLE, "DASK_RUNNER__SIZE"),
+        size=(SIZE_VARIABLE, VARIABLE_OF_SIZE),
         key=(("job_id", None),),
         meeting="file",
         start="a Job with completionMode: Indexed",

@@ -72,6 +72,22 @@ def size(text: str | int) -> Any:
     return text if text == "auto" else positive(text)
 
 
+@_needs("tcp://HOST:PORT, with a port from 1 to 65535")
+def meet(text: str) -> tuple[str, int]:
+    """Read the address at which ranks meet."""
+    scheme, _, place = str(text).partition("://")
+    host, _, port = place.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError
+    if scheme != "tcp" or not host or not (port.isascii() and port.isdigit()):
+        raise ValueError
+    if not 0 < int(port) < 1 << 16:
+        raise ValueError
+    return host, int(port)
+
+
 def limit(value: Any) -> Any:
     """Check a limit of memory, or ``auto``."""
     if value != "auto":
@@ -117,6 +133,30 @@ def resources(value: str | Mapping[str, float]) -> dict[str, float]:
 def strings(value: Any) -> list[str]:
     """Read one name or several."""
     return [value] if isinstance(value, str) else [str(item) for item in value]
+
+
+@_needs("names of files")
+def files(value: Any) -> list[str]:
+    """Read one file's name or several."""
+    found: list[str] = strings(value)
+    if not all(found):
+        raise ValueError
+    return found
+
+
+#: A comma before the name of another package: in a version's limits (">=1,<2") none
+#: comes before a letter, and the names of extras are in brackets.
+_NEXT = re.compile(r",\s*(?=[A-Za-z])(?![^\[]*\])")
+
+
+@_needs("packages, such as polars, 'scipy>=1.14' or ./local.whl")
+def requirements(value: Any) -> list[str]:
+    """Read packages as ``uv run --with`` does: several may be in one text."""
+    found = [one.strip() for text in strings(value) for one in _NEXT.split(text)]
+    # They become lines of a file, which may have options of the resolver as well.
+    if not all(one and one.isprintable() and one[0] not in "-#" for one in found):
+        raise ValueError
+    return found
 
 
 @_needs(NAME_IN_WORDS)

@@ -22,6 +22,7 @@ from dask_runner.library.with_body import Body, end_with
 from dask_runner.meeting import pmi_client
 from dask_runner.node import messages as n
 from dask_runner.node.child import command_of
+from dask_runner.programs import added_packages
 from dask_runner.wire.channel import BlockingChannel
 
 if TYPE_CHECKING:
@@ -109,6 +110,8 @@ class Session:
                 top.channel.send(n.Relay(exchange(message.record or None)))
             elif isinstance(message, m.Ready):
                 self.ready = message
+                if message.packages:
+                    added_packages.use(message.packages)
                 self.status = "running"
                 self._body.begin()
                 watch = threading.Thread(target=self._watch, args=[top], daemon=True)

@@ -13,6 +13,9 @@ from dask_runner.launch.own_variables import TLS_VARIABLE
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 #: The key lives as long as the job, so the certificate need not say when that is: a
 #: clock that takes local time for UTC, or stands still, would refuse it. The end is
 #: the one that means none (RFC 5280, 4.1.2.5).
@@ -43,23 +46,34 @@ def material() -> tuple[str, str]:
         Certificate and key, in PEM.
     """
     from cryptography import x509  # noqa: PLC0415  70 ms, on rank 0 only
-    from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415
     from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
 
     key = ec.generate_private_key(ec.SECP256R1())
+    return certified(key, x509.random_serial_number())
+
+
+def certified(
+    key: EllipticCurvePrivateKey | Ed25519PrivateKey, serial: int
+) -> tuple[str, str]:
+    """Return the self-signed certificate of a key, and the key, in PEM."""
+    from cryptography import x509  # noqa: PLC0415  as above
+    from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric import ed25519  # noqa: PLC0415
+
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, _NAME)])
+    own_hash = isinstance(key, ed25519.Ed25519PrivateKey)
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
         .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
+        .serial_number(serial)
         .not_valid_before(BEGINS)
         .not_valid_after(ENDS)
         .add_extension(
             x509.SubjectAlternativeName([x509.DNSName(_NAME)]), critical=False
         )
-        .sign(key, hashes.SHA256())
+        .sign(key, None if own_hash else hashes.SHA256())
     )
     private = key.private_bytes(
         serialization.Encoding.PEM,

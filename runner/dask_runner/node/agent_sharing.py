@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dask_runner.launch.launch import Launch
     from dask_runner.node.follower import NodeSockets
     from dask_runner.node.fork_context import ForkContext
+    from dask_runner.node.packages import NodePackages
     from dask_runner.node.shared_agent import AgentProcess
     from dask_runner.wire.channel import Channel
 
@@ -35,12 +36,15 @@ class AgentSharing:
         The leader's agent, in a rank for which the leader plays.
     scratch : str
         Where its directory is made; empty where the rank chooses.
+    packages : NodePackages or None
+        Those of the node, in a rank for which the leader plays.
     """
 
     leads: bool = False
     asks_at: str = ""
     agent: AgentProcess | None = None
     scratch: str = ""
+    packages: NodePackages | None = None
 
     @classmethod
     def of(cls, launch: Launch, beside: NodeSockets) -> AgentSharing:

@@ -186,8 +186,8 @@ class Children:
             published=self._published,
         )
 
-    def found(self, record: Record, host: str) -> None:
-        """Instruct the agent and the scheduler, once the hub is found.
+    def found(self, record: Record) -> None:
+        """Tell the agent and the client, once the hub is found.
 
         Raises
         ------
@@ -197,11 +197,23 @@ class Children:
         tls = self.directory.tls(record)
         self._found = n.Found(tls)
         self.agent.send(self._found)
-        if Role.scheduler in self._roles:
-            run = make_instructions.scheduler(self._launch, host, tls, record)
-            self.scheduler.send(run)
         if self._program is not None:
             self._program.found({**tls, CLUSTER_VARIABLE: record.nonce})
+
+    def schedule(self, record: Record, host: str, packages: str) -> None:
+        """Instruct the scheduler, if it is here, once the packages are there as well.
+
+        *packages* is the directory of the cluster's packages; empty for none.
+
+        Raises
+        ------
+        ConfigError
+            If an option about it is invalid on this node.
+        """
+        if Role.scheduler in self._roles:
+            tls = self.directory.tls(record)
+            run = make_instructions.scheduler(self._launch, host, tls, record, packages)
+            self.scheduler.send(run)
 
     async def read_program(self) -> None:
         """Instruct the client, once the program is read and the hub is found.
@@ -216,20 +228,22 @@ class Children:
         self.knows_its_program.set()
 
     async def work(
-        self, start: m.Start, record: Record, host: str, join: str
+        self, start: m.Start, record: Record, host: str, join: str, packages: str
     ) -> tuple[str, ...]:
         """Have an agent start the rank's workers; return warnings for the user.
 
         *host* is the address by which they are reached. *join* is the name of the
-        rank's join, by which they are called; empty for none.
+        rank's join, by which they are called, and *packages* the directory of the
+        cluster's packages; both are empty for none.
 
         Raises
         ------
         ConfigError
             If an option about the workers is invalid on this node.
         """
+        place = self._snapshot, self.directory
         work, warnings = make_instructions.workers(
-            self._launch, self._snapshot, self.directory, start, host, record, join
+            self._launch, *place, start, host, record, join, packages
         )
         self._logs_of_workers = {
             str(worker.name): log

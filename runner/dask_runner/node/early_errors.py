@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from dask_runner.node.follower import NodeSockets
 
 #: Options that decide where notices lie, how long they last, and whether to leave one.
-_KEYS = ("scheduler_file", "timeout", "min_workers", "mpi_tasks")
+_KEYS = ("scheduler_file", "meet", "timeout", "min_workers", "mpi_tasks")
 
 
 def report(
@@ -100,6 +100,8 @@ def _place(
         if world is None:
             return None
         settings = _settled(environ, given)
+        if settings.meet:
+            return None  # they meet at a desk, which sees that this process is gone
         meeting = choose(world, environ, settings, mpi_meeting)
     except RunnerError:
         return None  # it may be the very error that is reported

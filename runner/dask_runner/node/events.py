@@ -22,6 +22,7 @@ class Source(StrEnum):
     scheduler = "scheduler"
     client = "client"
     broadcast = "broadcast"
+    packages = "packages"
     above = "above"
     # The process that the launcher started, and the other ranks of the node.
     launched = "launched"

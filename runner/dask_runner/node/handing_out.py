@@ -1,37 +1,31 @@
 """Hand out ranks to processes that no launcher counts, before anything else begins.
 
 The one that comes first opens the desk (:mod:`dask_runner.node.desk`) and becomes rank
-0. The others find the desk by its claim in a shared directory
-(:mod:`dask_runner.meeting.claims`). When all have come, each knows its place in the
+0. The others find it by a claim in a shared directory, or at an address
+(:mod:`dask_runner.node.first_come`). When all have come, each knows its place in the
 launch; the hub's record reaches them over their connections with the desk.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
 import socket
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dask_runner.errors import AssemblyError, ConfigError, RunnerError, SignalledError
-from dask_runner.hub.ask import SilentError, connected
+from dask_runner.errors import AssemblyError, RunnerError, SignalledError
+from dask_runner.hub.report import say
 from dask_runner.launch.signals import ENDS_THE_CLUSTER, FOR_THE_TOP
 from dask_runner.launch.world import World
-from dask_runner.meeting import tls
-from dask_runner.meeting.addresses import own_address
 from dask_runner.meeting.by_file import file_meeting, pauses
-from dask_runner.meeting.claims import REFRESH_SECONDS, Claims, place
-from dask_runner.meeting.record import BadRecordError, Record
 from dask_runner.meeting.relay import RelayMeeting
 from dask_runner.node import desk_messages as d
 from dask_runner.node.at_desk import AtDesk, DeskNotices, UnansweredError
 from dask_runner.node.desk import Desk
+from dask_runner.node.first_come import ByClaim, by_secret
 from dask_runner.node.follower import hear_signals, hold_signals
-from dask_runner.wire import mutual_tls
-from dask_runner.wire.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,7 +34,13 @@ if TYPE_CHECKING:
     from dask_runner.launch.settings import Settings
     from dask_runner.meeting.by_file import FileMeeting
     from dask_runner.meeting.notice import Notice
+    from dask_runner.meeting.record import Record
+    from dask_runner.node.first_come import FirstCome
     from dask_runner.wire.message import Message
+
+
+#: Seconds that others wait longer than the first, which tells them how many came.
+LATER_SECONDS = 2.0
 
 
 class DeskMeeting(RelayMeeting):
@@ -99,17 +99,10 @@ class _First:
 
     prints = True
 
-    def __init__(self, desk: Desk, claims: Claims) -> None:
+    def __init__(self, desk: Desk, way: FirstCome) -> None:
         self._desk = desk
-        self._claims = claims
-        self._keeping = asyncio.create_task(self._keep())
-
-    async def _keep(self) -> None:
-        while True:
-            await asyncio.sleep(REFRESH_SECONDS)
-            # Somebody has removed it: who comes now begins a launch of its own.
-            with contextlib.suppress(OSError, BadRecordError):
-                await in_thread(self._claims.refresh)
+        self._way = way
+        self._keeping = asyncio.create_task(way.keep())
 
     async def hand_over(self, text: str | None) -> str:
         """Give the record to all."""
@@ -129,7 +122,7 @@ class _First:
     async def leave(self) -> None:
         """Take the claim back, and close the desk."""
         self._keeping.cancel()
-        self._claims.withdraw()
+        self._way.withdraw()
         await self._desk.shut()
 
 
@@ -164,7 +157,10 @@ class Handed:
 
 
 async def hand_out(
-    asked: Asked, settings: Settings, environ: Mapping[str, str]
+    asked: Asked,
+    settings: Settings,
+    environ: Mapping[str, str],
+    known: World | None = None,
 ) -> Handed:
     """Get this process's place in the launch, as the first or from the first.
 
@@ -173,13 +169,15 @@ async def hand_out(
     asked : Asked
     settings : Settings
     environ : mapping
+    known : World, optional
+        Its place, where its launcher counts ranks, and they only have to meet.
 
     Raises
     ------
     RunnerError
         If it gets none, within ``--timeout``.
     """
-    handing = _HandingOut(asked, settings, environ)
+    handing = _HandingOut(asked, settings, environ, known)
     running = asyncio.create_task(handing.run())
     loop = asyncio.get_running_loop()
 
@@ -192,65 +190,89 @@ async def hand_out(
         loop.add_signal_handler(number, end, number)
     hear_signals()
     try:
-        async with asyncio.timeout(settings.timeout):
+        async with asyncio.timeout(settings.timeout) as handing.deadline:
             return await running
     except (TimeoutError, asyncio.CancelledError) as error:
-        raise handing.why() from error
+        reason = handing.why()
+        _print(reason, known)
+        raise reason from error
+    except RunnerError as error:
+        _print(error, known)
+        raise
     finally:
         hold_signals()
         for number in FOR_THE_TOP:
             loop.remove_signal_handler(number)
 
 
+def _print(error: RunnerError, known: World | None) -> None:
+    """Print an error, unless another process of the launch does."""
+    late = isinstance(error, AssemblyError)
+    if error.printed or (late and known is not None and known.rank > 1):
+        return
+    say(error if isinstance(error, SignalledError) else f"error: {error}")
+    error.printed = True
+
+
 class _HandingOut:
     def __init__(
-        self, asked: Asked, settings: Settings, environ: Mapping[str, str]
+        self,
+        asked: Asked,
+        settings: Settings,
+        environ: Mapping[str, str],
+        known: World | None,
     ) -> None:
         self._asked = asked
         self._settings = settings
         self._environ = environ
+        self._known = known
         self._began = time.monotonic()
-        where = place(environ, settings.scheduler_file)
-        self._claims = Claims(where, asked.key)
+        self._rank = known.rank if known is not None else -1
+        self._nonce = secrets.token_hex(16)
         self.signalled = 0
+        self.deadline: asyncio.Timeout | None = None
         self._reason: RunnerError | None = None
         self._desk: Desk | None = None
         self._at_desk: AtDesk | None = None
+        self._way: FirstCome
+        if settings.meet:
+            self._way = by_secret(settings, environ, self._rank)
+        else:
+            own = _world(asked, d.Seat(0, 0, 0, ""))
+            self._way = ByClaim(asked.key, self._nonce, own, settings, environ)
 
     async def run(self) -> Handed:
         for pause in pauses():
-            try:
-                claim = self._claims.look()
-                if claim is None:
-                    if (handed := await self._be_first()) is not None:
-                        return handed
-                elif (handed := await self._ask(claim)) is not None:
-                    return handed
-            except (OSError, BadRecordError) as error:
-                raise _unusable(self._claims, error) from error
+            found = await self._way.look()
+            if found is None:
+                handed = await self._be_first()
+            else:
+                handed = await self._ask(found)
+            if handed is not None:
+                return handed
             await asyncio.sleep(pause)
         raise AssertionError("pauses never end")
 
     async def _be_first(self) -> Handed | None:
-        """Open the desk and lay a claim; None if somebody else was quicker."""
-        asked, settings = self._asked, self._settings
-        certificate, private_key = tls.material()
-        nonce = secrets.token_hex(16)
+        """Open the desk; None if another process was quicker."""
+        settings = self._settings
         desk = Desk(
-            asked.size,
-            f"{asked.key}.{nonce}",
-            mutual_tls.context(certificate, private_key, server=True),
+            self._asked.size,
+            f"{self._asked.key}.{self._nonce}",
+            self._way.own,
+            numbered=self._known is not None,
             patience=None if settings.needs_all_ranks else settings.timeout / 2,
         )
-        host = own_address(_world(asked, d.Seat(0, 0, 0, "")), settings.interface)
-        port = await desk.open(host)
-        node = socket.gethostname()
-        where = asked.key, nonce, node, host, port, certificate, private_key
-        if not self._claims.lay(Record(*where)):
+        try:
+            is_first = await self._way.claim(desk)
+        except BaseException:
+            await desk.shut()
+            raise
+        if not is_first:
             await desk.shut()
             return None
         desk.begin()
-        self._desk, first = desk, _First(desk, self._claims)
+        self._desk, first = desk, _First(desk, self._way)
         try:
             seat = await desk.complete()
         except BaseException:
@@ -259,17 +281,18 @@ class _HandingOut:
             raise
         return self._handed(seat, first)
 
-    async def _ask(self, claim: Record) -> Handed | None:
-        """Ask the desk of a claim for a place; None if it does not answer."""
-        try:
-            channel = await connected(claim)
-        except SilentError as why:
-            self._claims.is_over(gone=why.gone)
+    async def _ask(self, found: Record) -> Handed | None:
+        """Ask the desk for a place; None if it does not answer."""
+        if (channel := await self._way.reach(found)) is None:
             return None
-        desk = f"on {claim.node}"
-        self._at_desk = at_desk = AtDesk(channel, self._asked.size, desk)
+        if self._at_desk is None and self.deadline is not None:
+            # The desk's own time ends at about the same moment, and it knows more.
+            latest = asyncio.get_running_loop().time() + self._left + LATER_SECONDS
+            self.deadline.reschedule(latest)
+        at_desk = AtDesk(channel, self._asked.size, f"on {found.node}")
+        self._at_desk = at_desk
         try:
-            seat = await at_desk.sit_down()
+            seat = await at_desk.sit_down(self._rank)
         except UnansweredError:
             await at_desk.leave()
             return None
@@ -278,8 +301,14 @@ class _HandingOut:
             raise
         return self._handed(seat, _Other(at_desk))
 
+    @property
+    def _left(self) -> float:
+        left: float = self._began + self._settings.timeout - time.monotonic()
+        return left
+
     def _handed(self, seat: d.Seat, side: _First | _Other) -> Handed:
-        world, file = _world(self._asked, seat), self._settings.scheduler_file
+        world = self._known or _world(self._asked, seat)
+        file = self._settings.scheduler_file
         also = file_meeting(world, self._environ, file) if file else None
         return Handed(world, DeskMeeting(side, also))
 
@@ -295,21 +324,25 @@ class _HandingOut:
     def _too_late(self) -> AssemblyError:
         asked, seconds = self._asked, time.monotonic() - self._began
         needed = f"{asked.size} processes of this launch ({asked.source})"
-        do = (
-            "look for errors of the others; start all with the same --name and in the "
-            "same job; name a directory that the nodes share with --scheduler-file; "
-            "give more time with --timeout"
-        )
         if self._desk is not None:
             came, where = self._desk.came, f" on {', '.join(self._desk.nodes)}"
         elif self._at_desk is not None:
             came, where = self._at_desk.came, ""
         else:
-            trouble = self._claims.trouble
+            trouble = self._way.trouble
             saw = f"waited {seconds:.0f} s for the first process: {trouble}"
-            return AssemblyError(saw, needed, do)
+            return _late(saw, needed)
         saw = f"{came} of {asked.size} processes came within {seconds:.0f} s{where}"
-        return AssemblyError(saw, needed, do)
+        return _late(saw, needed)
+
+
+def _late(saw: str, needed: str) -> AssemblyError:
+    return AssemblyError(
+        saw,
+        needed,
+        "look for errors of the others; see that all have the same name, job and "
+        "directory, or the same address and secret; give more time with --timeout",
+    )
 
 
 def _world(asked: Asked, seat: d.Seat) -> World:
@@ -322,13 +355,4 @@ def _world(asked: Asked, seat: d.Seat) -> World:
         job_id=asked.job_id,
         key=seat.key,
         meeting="file",
-    )
-
-
-def _unusable(claims: Claims, error: Exception) -> ConfigError:
-    saw = getattr(error, "strerror", None) or error
-    return ConfigError(
-        f"the processes cannot meet in {claims.directory}: {saw}",
-        "a directory that all nodes share, and that only you can write",
-        "name one with --scheduler-file DIR/scheduler.json",
     )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dask_runner.launch.launch import Program
+from dask_runner.launch.settings import Requested
 from dask_runner.node.child import Sibling
 from dask_runner.resources.worker_share import NamedWorker
 from dask_runner.wire.message import Message
@@ -47,11 +48,14 @@ class Modules:
     added : tuple of str
         Places that a process which has looked there has added to the path of its
         children.
+    packages : str
+        The directory of the cluster's packages on this node; empty for none.
     """
 
     at: tuple[str, ...]
     command: bool = False
     added: tuple[str, ...] = ()
+    packages: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +68,13 @@ class Imports:
         Variables that it has for its import, and its forks do not.
     preload_modules : tuple of str
         Modules of the user's.
+    packages : bool
+        Whether some of them may be in packages that come later.
     """
 
     added: tuple[str, ...]
     preload_modules: tuple[str, ...]
+    packages: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +250,41 @@ class RunWorkers(Message):
     logs: tuple[str, ...]
     environ: dict[str, str]
     keys: Keys
+
+
+@dataclass(frozen=True)
+class BuildPackages(Message):
+    """Make the archive of the packages that the user has asked for.
+
+    Attributes
+    ----------
+    requested : Requested
+    cache : str or None
+        The directory of archives that the user has named.
+    scratch : str
+        A private directory to make, for what is needed meanwhile.
+    """
+
+    requested: Requested
+    cache: str | None
+    scratch: str
+
+
+@dataclass(frozen=True)
+class UnpackPackages(Message):
+    """Unpack an archive of packages.
+
+    Attributes
+    ----------
+    path, key : str
+        The archive, and what it has to be made from.
+    into : str
+        A directory to make.
+    """
+
+    path: str
+    key: str
+    into: str
 
 
 @dataclass(frozen=True)

@@ -250,7 +250,9 @@ class Leader:
             SharedContact(world.rank, self._leader.contact),
             asyncio.Queue(),
             process,
-            AgentSharing(agent=playing.agent, scratch=scratch),
+            AgentSharing(
+                agent=playing.agent, scratch=scratch, packages=self._leader.packages
+            ),
         )
         status = await rank.run()
         if process.running:

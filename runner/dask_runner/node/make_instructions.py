@@ -71,9 +71,21 @@ def _prefix(launch: Launch, join: str) -> str | int:
 
 
 def scheduler(
-    launch: Launch, link_host: str, environ: Mapping[str, str], record: Record
+    launch: Launch,
+    link_host: str,
+    environ: Mapping[str, str],
+    record: Record,
+    packages: str = "",
 ) -> RunScheduler:
-    """Return the instructions for the scheduler; *environ* is for Dask."""
+    """Return the instructions for the scheduler; *environ* is for Dask.
+
+    *packages* is the directory of the cluster's packages; empty for none.
+
+    Raises
+    ------
+    ConfigError
+        If an option about it is invalid on this node.
+    """
     settings, given = launch.settings, dict(launch.scheduler_options)
     serves = launch.plan.client is None
     own = {
@@ -84,7 +96,7 @@ def scheduler(
     return RunScheduler(
         dashboard=bool(given.pop("dashboard", settings.dashboard)),
         options=own | given,
-        modules=modules(launch),
+        modules=modules(launch, packages),
         environ=dict(environ),
         keys=_keys(record),
         # A script ends its cluster itself, however long it thinks or waits.
@@ -126,8 +138,11 @@ def workers(
     link_host: str,
     record: Record,
     join: str = "",
+    packages: str = "",
 ) -> tuple[RunWorkers, tuple[str, ...]]:
     """Return the instructions for the rank's workers, and warnings.
+
+    *packages* is the directory of the cluster's packages; empty for none.
 
     Raises
     ------
@@ -151,7 +166,7 @@ def workers(
         **_listens(settings, link_host, launch.worker_options),
         "protocol": _workers_protocol(launch, start.address),
         "local_directory": str(directory.path),
-        "preload": list(settings.preload) or None,
+        "preload": [*_in_packages(settings, packages), *settings.preload] or None,
         "resources": settings.resources,
     }
     prefix = _prefix(launch, join)
@@ -169,7 +184,7 @@ def workers(
     run = RunWorkers(
         scheduler=start.address,
         worker_class=settings.worker_class,
-        modules=modules(launch),
+        modules=modules(launch, packages),
         common={key: value for key, value in common.items() if value is not None},
         options=dict(launch.worker_options),
         nanny=has_nannies(settings),
@@ -195,8 +210,13 @@ def has_nannies(settings: Settings) -> bool:
     return bool(settings.nanny) and not settings.mpi_tasks and not is_fleet(settings)
 
 
-def modules(launch: Launch) -> Modules:
-    """Return where the user's modules are."""
+def _in_packages(settings: Settings, packages: str) -> tuple[str, ...]:
+    """Return the modules to preload that the agent may not have had when it began."""
+    return tuple(settings.preload_modules) if packages else ()
+
+
+def modules(launch: Launch, packages: str = "") -> Modules:
+    """Return where the user's modules are, and the cluster's *packages*."""
     program = launch.program
     command = program is not None and program.kind == "command"
     if program is None and launch.script:
@@ -207,4 +227,4 @@ def modules(launch: Launch) -> Modules:
         at = []  # a pipe is in no directory
     else:
         at = [str(Path(program.target).absolute())]
-    return Modules(tuple(at), command)
+    return Modules(tuple(at), command, packages=packages)

@@ -50,6 +50,29 @@ class Forked(Message):
 
 
 @dataclass(frozen=True)
+class Resolving(Message):
+    """Packages are being resolved: the cache does not have them."""
+
+
+@dataclass(frozen=True)
+class Built(Message):
+    """The archive of packages is in the cache.
+
+    There are *number* packages in it. It took *seconds* to make, 0 if it was there.
+    """
+
+    path: str
+    key: str
+    number: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Unpacked(Message):
+    """The archive of packages is unpacked."""
+
+
+@dataclass(frozen=True)
 class Relay(Message):
     """The record, on its way to or from an MPI broadcast."""
 

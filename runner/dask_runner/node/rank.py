@@ -44,6 +44,7 @@ from dask_runner.node.exits import Ended
 from dask_runner.node.find_hub import Broken
 from dask_runner.node.instructions import Published
 from dask_runner.node.kill_timer import LAST_STEPS_SECONDS
+from dask_runner.node.packages import NodePackages
 from dask_runner.node.script import Script
 from dask_runner.node.system_errors import problem
 
@@ -103,6 +104,8 @@ class Rank:
     Attributes
     ----------
     contact : RankContact
+    packages : NodePackages
+        The packages that the cluster adds to the image's.
     """
 
     def __init__(
@@ -121,11 +124,14 @@ class Rank:
         self._roles = launch.plan.roles(launch.world.rank)
         self._events: asyncio.Queue[Event] = events
         self._launched = launched
+        self._sharing = sharing
         self._above = above
         self._node = socket.gethostname()
         self._hub: Hub | None = None
         self._launcher = os.getppid()
         self.contact = contact
+        self.packages = sharing.packages or NodePackages()
+        self._has_packages = bool(launch.settings.packages)
         self._nonce = secrets.token_hex(16)
         self._children = Children(
             launch,
@@ -227,6 +233,8 @@ class Rank:
             self._tasks.start(hub.read(self.contact.notices))
         if self._unfit is None:
             self._tasks.start(self._read_program())
+            if self._hub is not None and self._has_packages:
+                self._tasks.start(self._resolve(self._hub))
         else:
             self._early_end.give_up_soon(self._unfit)
         self._tasks.start(self._meet(record))
@@ -240,10 +248,25 @@ class Rank:
         try:
             await self._children.read_program()
         except RunnerError as error:
-            # As above; this happens before the ranks have met, or after.
-            self._unfit = self._unfit or error
-            self.contact.fail(error)
-            self._early_end.give_up_soon(self._unfit)
+            self._cannot(error)
+
+    async def _resolve(self, hub: Hub) -> None:
+        added = hub.cluster.shared.packages
+        try:
+            built = await self.packages.build(
+                self._settings, self._children.directory, added.resolving
+            )
+        except (RunnerError, OSError, RuntimeError) as error:
+            self._cannot(problem(error))
+        else:
+            archive = m.Packages(built.path, built.key)
+            added.found(archive, built.number, built.seconds)
+
+    def _cannot(self, error: RunnerError) -> None:
+        # As above; this happens before the ranks have met, or after.
+        self._unfit = self._unfit or error
+        self.contact.fail(error)
+        self._early_end.give_up_soon(self._unfit)
 
     # --- events -------------------------------------------------------------
 
@@ -270,9 +293,27 @@ class Rank:
             self.contact.fail(self._unfit)
             return
         try:
-            self._children.found(met.record, met.connection.host)
+            self._children.found(met.record)
         except (ConfigError, OSError) as error:
             self.contact.fail(problem(error, str(self._children.directory.path)))
+            return
+        if not self._has_packages:
+            self._children.schedule(met.record, met.connection.host, "")
+
+    def _on_packages(self, archive: m.Packages) -> None:
+        self.packages.begin(archive, self._children.directory)
+        if self._has_packages:
+            self._tasks.start(self._schedule())
+
+    async def _schedule(self) -> None:
+        """Have the scheduler begin, if it is here, once it has its packages."""
+        met = self.contact.met
+        try:
+            packages = await self.packages.there()
+        except (RunnerError, OSError, RuntimeError) as error:
+            self.contact.fail(problem(error, str(self._children.directory.path)))
+            return
+        self._children.schedule(met.record, met.connection.host, packages)
 
     def _on_crashed(self, crashed: Crashed) -> None:
         raise crashed.error
@@ -298,8 +339,9 @@ class Rank:
         contact = self.contact
         try:
             host = contact.met.connection.host
+            packages = await self.packages.there()
             warnings = await self._children.work(
-                start, contact.met.record, host, contact.met.join
+                start, contact.met.record, host, contact.met.join, packages
             )
         except (RunnerError, OSError, RuntimeError) as error:
             contact.fail(problem(error, str(self._children.directory.path)))
@@ -325,7 +367,9 @@ class Rank:
         if self._closing:
             return
         certificate, key = self.contact.met.record.for_dask
-        self._script.begin(replace(ready, certificate=certificate, private_key=key))
+        own = replace(ready, certificate=certificate, private_key=key)
+        # The scheduler has them, so they are there.
+        self._script.begin(replace(own, packages=await self.packages.there()))
 
     def _for_the_script(self, message: m.Signalled) -> None:
         if (ended := self._script.signalled(message.number)) is not None:
@@ -440,6 +484,7 @@ class Rank:
             (Source.task, Crashed): self._on_crashed,
             (Source.meeting, Met): self._on_met,
             (Source.meeting, Broken): self._on_broken,
+            (Source.link, m.Packages): self._on_packages,
             (Source.link, m.Start): self._on_start,
             (Source.link, m.Waits): self._on_waits,
             (Source.link, m.Complete): self._children.scheduler.send,
@@ -522,6 +567,8 @@ class Rank:
         """End and remove everything of this rank, whatever happened before."""
         self._state = RankState.closing
         await self._tasks.cancel()
+        if self._sharing.packages is None:
+            await self.packages.end()
         if self._hub is not None:
             self._early_end.leave_behind(self._hub.cluster)
             self._hub.withdraw()

@@ -103,7 +103,11 @@ async def start_agent(
         siblings=tuple(forks),
         serves=serves,
         launchers=tuple(launchers),
-        imports=Imports(tuple(added), tuple(settings.preload_modules)),
+        imports=Imports(
+            tuple(added),
+            tuple(settings.preload_modules),
+            bool(settings.packages) or bool(launch.joins),
+        ),
         silence=settings.silence,
         nannies=make_instructions.has_nannies(settings),
         files=open_files.given(),

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import importlib.util
 import os
 import socket
 import ssl
@@ -206,7 +207,9 @@ def _import_for_workers(imports: Imports) -> None:
     with fork.without_collecting():
         _do_once_for_all()
         for name in imports.preload_modules:
-            _preload(name)
+            # Else the workers load it, when the packages have come.
+            if not imports.packages or _is_here(name):
+                _preload(name)
 
 
 def _take_the_fork_servers_place(run: RunForkServer) -> NoReturn:
@@ -217,6 +220,10 @@ def _take_the_fork_servers_place(run: RunForkServer) -> NoReturn:
         fork.hold(run.stderr)
         _import_for_workers(run.imports)
         fork_server.serve(run.listener, run.alive)
+
+
+def _is_here(name: str) -> bool:
+    return importlib.util.find_spec(name.partition(".")[0]) is not None
 
 
 def _preload(name: str) -> None:

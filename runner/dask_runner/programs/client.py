@@ -26,7 +26,7 @@ from dask_runner.hub.report import say
 from dask_runner.launch.own_variables import DASHBOARD_VARIABLE, NAME_VARIABLE
 from dask_runner.node.instructions import RunClient
 from dask_runner.node.program import STDIN
-from dask_runner.programs import lifeline, openblas, user_modules
+from dask_runner.programs import added_packages, lifeline, openblas, user_modules
 from dask_runner.programs.command import become, environment
 from dask_runner.programs.sitehook.for_client import Link, advise
 from dask_runner.resources import open_files
@@ -57,6 +57,8 @@ def begin(channel: BlockingChannel) -> None:
         raise SystemExit(0)
     os.environ["DASK_SCHEDULER_ADDRESS"] = ready.address
     os.environ |= {DASHBOARD_VARIABLE: ready.dashboard, NAME_VARIABLE: ready.name}
+    if ready.packages:
+        added_packages.use(ready.packages)
     # A script starts other Pythons, too, whose Client() connects.
     os.environ.update(environment(os.environ))
     program = run.program

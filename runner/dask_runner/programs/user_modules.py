@@ -31,6 +31,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dask_runner.programs import added_packages
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from importlib.machinery import ModuleSpec
@@ -204,6 +206,8 @@ def look_in(modules: Modules, role: str) -> None:
     role : str
         The kind of process.
     """
+    if modules.packages:
+        added_packages.use(modules.packages)
     # multiprocessing gives a worker the path of its nanny's process.
     sys.path[:] = [place for place in sys.path if place not in modules.added]
     places = [_place(path) for path in modules.at]

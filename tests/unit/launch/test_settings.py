@@ -23,6 +23,8 @@ OTHER: dict[str, tuple[Any, Any]] = {
     "launcher": ("none", "none"),
     "name": ("lab", "lab"),
     "size": ("3", 3),
+    "meet": ("tcp://[::1]:7700", ("::1", 7700)),
+    "secret_file": ("secret", "secret"),
     "layout": ("dedicated", "dedicated"),
     "min_workers": ("2", 2),
     "spare": ("1", 1),
@@ -50,6 +52,9 @@ OTHER: dict[str, tuple[Any, Any]] = {
     "resources": ("GPU=2 MEM=1e9", {"GPU": 2.0, "MEM": 1e9}),
     "dashboard_address": (":0", ":0"),
     "dashboard": (False, False),
+    "with": (("a", "b>=1,<2, c"), ["a", "b>=1,<2", "c"]),
+    "with_requirements": (("a.txt", "b.txt"), ["a.txt", "b.txt"]),
+    "package_cache": ("/shared/packages", "/shared/packages"),
     "scheduler_file": ("s-{job_id}.json", "s-{job_id}.json"),
 }
 

@@ -75,10 +75,24 @@ def _prepare():
         )
 
 
+def _packages():
+    """Look in the packages that the cluster adds, if they are for this Python."""
+    place = os.environ.get("DASKRUNNER_PACKAGES")
+    tag = getattr(getattr(sys, "implementation", None), "cache_tag", None)
+    if place and os.environ.get("DASKRUNNER_PACKAGES_FOR") == "%s %s" % (
+        tag,
+        sys.prefix,
+    ):
+        import site  # noqa: PLC0415  it is what runs this
+
+        site.addsitedir(place)
+
+
 # PYTHONPATH is inherited by what is no business of this cluster any more (another
 # dask-runner's processes); the other variable is not.
 if os.environ.get("DASKRUNNER_SITEHOOK") == _HERE and sys.version_info >= (3, 8):
     sys.meta_path.insert(0, Finder())
+    _packages()
 
 # Python 2 empties a module that nothing refers to.
 _self = sys.modules.pop("sitecustomize", None)
