@@ -440,7 +440,7 @@ async def _send(link: _Link, message: h.Input) -> None:
 
 
 def _script(program: Program | None, args: Sequence[str]) -> tuple[bytes, int]:
-    """Return the text of the script, if it is a file, and its place in the arguments."""
+    """Return the text of a script that is a file, and its place in the arguments."""
     if program is None or program.kind != "script":
         return b"", -1
     at = len(args) - len(program.args) - 1

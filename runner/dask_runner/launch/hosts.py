@@ -29,7 +29,7 @@ class Host:
 
 def parse_hosts(text: str | Iterable[str]) -> list[Host]:
     """Read ``a,b:2,user@c``; ValueError for anything else."""
-    words = text.split(",") if isinstance(text, str) else list(text)
+    words = text.split(",") if isinstance(text, str) else map(str, text)
     return _merged([_host(word.strip()) for word in words if word.strip()])
 
 

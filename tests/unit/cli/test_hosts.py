@@ -48,8 +48,8 @@ def test_hosts_are_those_of_the_option_or_the_file(tmp_path: Path) -> None:
 
 
 def test_an_image_is_for_hosts() -> None:
-    with pytest.raises(ConfigError, match="--image x.sif without --hosts"):
-        hosts.hosts_of(settle({"image": "x.sif"}, {}))
+    with pytest.raises(ConfigError, match="--image x without --hosts"):
+        hosts.hosts_of(settle({"image": "x"}, {}))
 
 
 def test_a_path_in_a_command_is_one_word_of_the_hosts_shell() -> None:
