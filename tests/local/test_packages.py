@@ -17,6 +17,7 @@ import pytest
 
 from dask_runner.packages.archive import manifest
 from tests.local.serving import call, serving
+from tests.local.test_disks import mounted
 from tests.programs import BEGIN
 from tests.running import DASK_RUNNER, Run
 from tests.waiting import until
@@ -25,6 +26,7 @@ from tests.wheels import wheel
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.conftest import Require
     from tests.running import DaskRunner, Ended
 
 #: Where the script and each worker have a package from, and its version.
@@ -137,6 +139,30 @@ def test_programs_below_a_command_have_them_too(
     ended = dask_runner("--with", "extra", "--", "sh", "-c", line, env=site.env)
 
     assert (ended.status, ended.stdout) == (0, "extra 1.0\n" * 2), ended
+
+
+def test_a_python_that_a_task_starts_has_them(
+    dask_runner: DaskRunner, site: Site
+) -> None:
+    line = [sys.executable, "-c", "import extra; extra.main()"]
+    code = (
+        f"{BEGIN}\nimport subprocess\n"
+        f"print(client.submit(subprocess.check_output, {line}, text=True).result())"
+    )
+    ended = dask_runner("--with", "extra", "-c", code, env=site.env)
+
+    assert (ended.status, ended.stdout) == (0, "extra 1.0\n\n"), ended
+
+
+def test_a_cluster_that_the_script_starts_has_its_own_alone(
+    dask_runner: DaskRunner, site: Site
+) -> None:
+    look = "import importlib.util; print(importlib.util.find_spec('extra'))"
+    inner = [str(DASK_RUNNER), "--launcher", "none", "--with", "more", "-c", look]
+    code = f"import subprocess; subprocess.run({inner}, check=True)"
+    ended = dask_runner("--with", "extra", "-c", code, env=site.env)
+
+    assert (ended.status, ended.stdout) == (0, "None\n"), ended
 
 
 def test_a_command_may_be_a_program_of_theirs(
@@ -274,6 +300,36 @@ def test_a_cache_that_cannot_be_written_is_told(
     assert ended.status == 78, ended
     assert f"the package cache {site.cache}" in ended.stderr
     assert "--package-cache DIR" in ended.stderr
+
+
+def test_a_cache_on_a_full_disk_is_told(
+    dask_runner: DaskRunner, site: Site, tmp_path: Path, require: Require
+) -> None:
+    with mounted(tmp_path / "disk", require, "size=12k") as disk:
+        ended = dask_runner(
+            *("-n", 2, "--with", "extra", "--package-cache", disk / "own"),
+            *("-c", "pass"),
+            env=site.env,
+        )
+        assert [*(disk / "own").iterdir()] == []
+
+    assert ended.status == 78, ended
+    assert "the packages do not fit into" in ended.stderr
+    assert "No space left on device" in ended.stderr
+
+
+def test_a_node_whose_scratch_is_full_is_told(
+    dask_runner: DaskRunner, site: Site, tmp_path: Path, require: Require
+) -> None:
+    wheel(site.wheels, "big", files={"big/data": "x" * (4 << 20)})
+    dask_runner("--with", "big", "-c", "pass", env=site.env)
+    with mounted(tmp_path / "disk", require, "size=2m") as disk:
+        line = ("--with", "big", "--local-directory", disk, "-c", "pass")
+        ended = dask_runner(*line, env=site.env)
+
+    assert ended.status == 78, ended
+    assert "No space left on device" in ended.stderr
+    assert "--local-directory DIR" in ended.stderr
 
 
 def test_an_archive_that_is_damaged_is_told_and_not_used(

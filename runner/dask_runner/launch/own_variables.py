@@ -134,6 +134,9 @@ def inherited(environ: Mapping[str, str], extra: Mapping[str, str]) -> dict[str,
         *OWN_VARIABLES,
         REQUEUE_VARIABLE,
         VARIABLE_OF_SECRET,
+        # Another cluster's packages are another's.
+        PACKAGES_VARIABLE,
+        PACKAGES_FOR_VARIABLE,
     }
     kept = {name: value for name, value in environ.items() if name not in taken}
     return {**kept, **extra}
