@@ -289,6 +289,8 @@ class _Launcher:
     def _hear(self, link: Link, message: Message) -> None:
         if isinstance(message, h.HostReady) and not link.ready.done():
             link.ready.set_result(message)
+        elif isinstance(message, h.HostGone) and link is not self._links[0]:
+            self._links[0].send(message)
         elif isinstance(message, h.HubRecord):
             self._name.note(message.text, link.ready.result())
             for other in self._links:
