@@ -408,14 +408,28 @@ def test_a_resolver_that_is_killed_is_told(
     assert "uv was killed by SIGKILL while it installed extra" in ended.stderr
 
 
+def test_a_process_that_prepares_them_and_is_killed_is_told(
+    dask_runner: DaskRunner, slow: dict[str, str]
+) -> None:
+    run = resolving(dask_runner, slow, "-n", 2)
+    (uv,) = run.named("uv")
+    os.kill(_parent(uv), signal.SIGKILL)
+    ended = run.wait()
+
+    assert ended.status == 69, ended
+    assert "the process that prepares packages was killed by SIGKILL" in ended.stderr
+
+
+def _parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().split()[3])
+
+
 def test_rank_0_that_is_killed_takes_the_resolution_with_it(
     dask_runner: DaskRunner, site: Site, slow: dict[str, str]
 ) -> None:
     run = resolving(dask_runner, slow, "-n", 2)
     (uv,) = run.named("uv")
-    builder = int(Path(f"/proc/{uv}/stat").read_text().split()[3])
-    rank_0 = int(Path(f"/proc/{builder}/stat").read_text().split()[3])
-    os.kill(rank_0, signal.SIGKILL)
+    os.kill(_parent(_parent(uv)), signal.SIGKILL)
     ended = run.wait()
 
     assert ended.status != 0, ended
