@@ -39,7 +39,8 @@ def look():
 found = client.run(look)
 print(extra.VERSION, *sorted({{one[:2] for one in found.values()}}))
 assert all(one[2] == os.path.dirname(extra.__file__) for one in found.values())
-assert "/dask-runner-" in extra.__file__, extra.__file__
+# The leader's directory, in which those of the other ranks are.
+assert extra.__file__.count("/dask-runner-") == 1, extra.__file__
 """
 
 
@@ -316,6 +317,25 @@ def test_a_cache_on_a_full_disk_is_told(
     assert ended.status == 78, ended
     assert "the packages do not fit into" in ended.stderr
     assert "No space left on device" in ended.stderr
+
+
+@pytest.mark.parametrize("layout", ["shared", "dedicated"])
+def test_half_an_archive_is_told_once_in_each_layout(
+    dask_runner: DaskRunner, site: Site, tmp_path: Path, layout: str
+) -> None:
+    dask_runner("--with", "extra", "-c", "pass", env=site.env)
+    (archive,) = site.archives
+    # The manifest, which rank 0 looks at first, is whole.
+    whole = archive.read_bytes()
+    archive.write_bytes(whole[: len(whole) // 2])
+    line = ("--layout", layout, "--with", "extra", "-c", "pass")
+
+    ended = dask_runner("-n", 3, *line, env=site.env)
+
+    assert ended.status == 78, ended
+    assert ended.stderr.count("error:") == 1, ended
+    assert "members are there" in ended.stderr or "is damaged" in ended.stderr
+    assert tmp_path in archive.parents
 
 
 def test_a_node_whose_scratch_is_full_is_told(
