@@ -11,6 +11,7 @@ import asyncio
 import base64
 import contextlib
 import hashlib
+import math
 import os
 import secrets
 import signal
@@ -163,9 +164,11 @@ class _Launcher:
     async def _connect(self, host: Host, first: int) -> Link:
         here = host.name in (*HERE, socket.gethostname())
         command = command_of(self._settings.image)
+        # Else an ssh whose launcher was killed would try for minutes.
+        ssh = *SSH, "-o", f"ConnectTimeout={math.ceil(self._settings.timeout)}"
         try:
             process = await asyncio.create_subprocess_exec(
-                *(("sh", "-c", command) if here else (*SSH, "--", host.name, command)),
+                *(("sh", "-c", command) if here else (*ssh, "--", host.name, command)),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
