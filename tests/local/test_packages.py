@@ -17,6 +17,7 @@ import pytest
 
 from dask_runner.packages.archive import manifest
 from tests.local.serving import call, serving
+from tests.local.test_disks import mounted
 from tests.programs import BEGIN
 from tests.running import DASK_RUNNER, Run
 from tests.waiting import until
@@ -25,6 +26,7 @@ from tests.wheels import wheel
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.conftest import Require
     from tests.running import DaskRunner, Ended
 
 #: Where the script and each worker have a package from, and its version.
@@ -37,7 +39,8 @@ def look():
 found = client.run(look)
 print(extra.VERSION, *sorted({{one[:2] for one in found.values()}}))
 assert all(one[2] == os.path.dirname(extra.__file__) for one in found.values())
-assert "/dask-runner-" in extra.__file__, extra.__file__
+# The leader's directory, in which those of the other ranks are.
+assert extra.__file__.count("/dask-runner-") == 1, extra.__file__
 """
 
 
@@ -137,6 +140,30 @@ def test_programs_below_a_command_have_them_too(
     ended = dask_runner("--with", "extra", "--", "sh", "-c", line, env=site.env)
 
     assert (ended.status, ended.stdout) == (0, "extra 1.0\n" * 2), ended
+
+
+def test_a_python_that_a_task_starts_has_them(
+    dask_runner: DaskRunner, site: Site
+) -> None:
+    line = [sys.executable, "-c", "import extra; extra.main()"]
+    code = (
+        f"{BEGIN}\nimport subprocess\n"
+        f"print(client.submit(subprocess.check_output, {line}, text=True).result())"
+    )
+    ended = dask_runner("--with", "extra", "-c", code, env=site.env)
+
+    assert (ended.status, ended.stdout) == (0, "extra 1.0\n\n"), ended
+
+
+def test_a_cluster_that_the_script_starts_has_its_own_alone(
+    dask_runner: DaskRunner, site: Site
+) -> None:
+    look = "import importlib.util; print(importlib.util.find_spec('extra'))"
+    inner = [str(DASK_RUNNER), "--launcher", "none", "--with", "more", "-c", look]
+    code = f"import subprocess; subprocess.run({inner}, check=True)"
+    ended = dask_runner("--with", "extra", "-c", code, env=site.env)
+
+    assert (ended.status, ended.stdout) == (0, "None\n"), ended
 
 
 def test_a_command_may_be_a_program_of_theirs(
@@ -276,6 +303,55 @@ def test_a_cache_that_cannot_be_written_is_told(
     assert "--package-cache DIR" in ended.stderr
 
 
+def test_a_cache_on_a_full_disk_is_told(
+    dask_runner: DaskRunner, site: Site, tmp_path: Path, require: Require
+) -> None:
+    with mounted(tmp_path / "disk", require, "size=12k") as disk:
+        ended = dask_runner(
+            *("-n", 2, "--with", "extra", "--package-cache", disk / "own"),
+            *("-c", "pass"),
+            env=site.env,
+        )
+        assert [*(disk / "own").iterdir()] == []
+
+    assert ended.status == 78, ended
+    assert "the packages do not fit into" in ended.stderr
+    assert "No space left on device" in ended.stderr
+
+
+@pytest.mark.parametrize("layout", ["shared", "dedicated"])
+def test_half_an_archive_is_told_once_in_each_layout(
+    dask_runner: DaskRunner, site: Site, tmp_path: Path, layout: str
+) -> None:
+    dask_runner("--with", "extra", "-c", "pass", env=site.env)
+    (archive,) = site.archives
+    # The manifest, which rank 0 looks at first, is whole.
+    whole = archive.read_bytes()
+    archive.write_bytes(whole[: len(whole) // 2])
+    line = ("--layout", layout, "--with", "extra", "-c", "pass")
+
+    ended = dask_runner("-n", 3, *line, env=site.env)
+
+    assert ended.status == 78, ended
+    assert ended.stderr.count("error:") == 1, ended
+    assert "members are there" in ended.stderr or "is damaged" in ended.stderr
+    assert tmp_path in archive.parents
+
+
+def test_a_node_whose_scratch_is_full_is_told(
+    dask_runner: DaskRunner, site: Site, tmp_path: Path, require: Require
+) -> None:
+    wheel(site.wheels, "big", files={"big/data": "x" * (4 << 20)})
+    dask_runner("--with", "big", "-c", "pass", env=site.env)
+    with mounted(tmp_path / "disk", require, "size=2m") as disk:
+        line = ("--with", "big", "--local-directory", disk, "-c", "pass")
+        ended = dask_runner(*line, env=site.env)
+
+    assert ended.status == 78, ended
+    assert "No space left on device" in ended.stderr
+    assert "--local-directory DIR" in ended.stderr
+
+
 def test_an_archive_that_is_damaged_is_told_and_not_used(
     dask_runner: DaskRunner, site: Site
 ) -> None:
@@ -352,14 +428,28 @@ def test_a_resolver_that_is_killed_is_told(
     assert "uv was killed by SIGKILL while it installed extra" in ended.stderr
 
 
+def test_a_process_that_prepares_them_and_is_killed_is_told(
+    dask_runner: DaskRunner, slow: dict[str, str]
+) -> None:
+    run = resolving(dask_runner, slow, "-n", 2)
+    (uv,) = run.named("uv")
+    os.kill(_parent(uv), signal.SIGKILL)
+    ended = run.wait()
+
+    assert ended.status == 69, ended
+    assert "the process that prepares packages was killed by SIGKILL" in ended.stderr
+
+
+def _parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().split()[3])
+
+
 def test_rank_0_that_is_killed_takes_the_resolution_with_it(
     dask_runner: DaskRunner, site: Site, slow: dict[str, str]
 ) -> None:
     run = resolving(dask_runner, slow, "-n", 2)
     (uv,) = run.named("uv")
-    builder = int(Path(f"/proc/{uv}/stat").read_text().split()[3])
-    rank_0 = int(Path(f"/proc/{builder}/stat").read_text().split()[3])
-    os.kill(rank_0, signal.SIGKILL)
+    os.kill(_parent(_parent(uv)), signal.SIGKILL)
     ended = run.wait()
 
     assert ended.status != 0, ended

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dask_runner.launch.own_variables import PACKAGES_FOR_VARIABLE, PACKAGES_VARIABLE
+from dask_runner.programs.command import environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,6 +41,8 @@ def use(packages: str) -> None:
     os.environ[PACKAGES_VARIABLE] = packages
     os.environ[PACKAGES_FOR_VARIABLE] = " ".join(map(str, own))
     os.environ |= on_path(packages, os.environ)
+    # Pythons that a task starts find them as those below the program do.
+    os.environ |= environment(os.environ)
 
 
 def on_path(packages: str, environ: Mapping[str, str]) -> dict[str, str]:
