@@ -222,6 +222,8 @@ def test_a_terminal_is_the_programs(lab: Run, tmp_path: Path) -> None:
         terminal.wait_for(">>> ")
         terminal.line("print(6 * 7)")
         terminal.wait_for("42")
+        # Before it reads again, the terminal would keep the end for itself.
+        terminal.wait_for(">>> ")
         terminal.type(CTRL_D)
         shown = terminal.wait_for("status 0")
     assert shown.count("Traceback") == 1
