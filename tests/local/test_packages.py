@@ -16,14 +16,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dask_runner.packages.archive import manifest
+from tests.local.serving import call, serving
+from tests.local.test_disks import mounted
 from tests.programs import BEGIN
-from tests.running import Run
+from tests.running import DASK_RUNNER, Run
 from tests.waiting import until
 from tests.wheels import wheel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.conftest import Require
     from tests.running import DaskRunner, Ended
 
 #: Where the script and each worker have a package from, and its version.
@@ -136,6 +139,41 @@ def test_programs_below_a_command_have_them_too(
     ended = dask_runner("--with", "extra", "--", "sh", "-c", line, env=site.env)
 
     assert (ended.status, ended.stdout) == (0, "extra 1.0\n" * 2), ended
+
+
+def test_a_python_that_a_task_starts_has_them(
+    dask_runner: DaskRunner, site: Site
+) -> None:
+    line = [sys.executable, "-c", "import extra; extra.main()"]
+    code = (
+        f"{BEGIN}\nimport subprocess\n"
+        f"print(client.submit(subprocess.check_output, {line}, text=True).result())"
+    )
+    ended = dask_runner("--with", "extra", "-c", code, env=site.env)
+
+    assert (ended.status, ended.stdout) == (0, "extra 1.0\n\n"), ended
+
+
+def test_a_cluster_that_the_script_starts_has_its_own_alone(
+    dask_runner: DaskRunner, site: Site
+) -> None:
+    look = "import importlib.util; print(importlib.util.find_spec('extra'))"
+    inner = [str(DASK_RUNNER), "--launcher", "none", "--with", "more", "-c", look]
+    code = f"import subprocess; subprocess.run({inner}, check=True)"
+    ended = dask_runner("--with", "extra", "-c", code, env=site.env)
+
+    assert (ended.status, ended.stdout) == (0, "None\n"), ended
+
+
+def test_a_command_may_be_a_program_of_theirs(
+    dask_runner: DaskRunner, site: Site
+) -> None:
+    ended = dask_runner("-n", 2, "--with", "extra", "--", "extra", env=site.env)
+    assert (ended.status, ended.stdout) == (0, "extra 1.0\n"), ended
+
+    ended = dask_runner("--with", "extra", "--", "nosuchprogram", env=site.env)
+    assert ended.status == 127, ended
+    assert "nosuchprogram: No such file or directory" in ended.stderr
 
 
 def test_another_python_below_a_command_has_not(
@@ -262,6 +300,36 @@ def test_a_cache_that_cannot_be_written_is_told(
     assert ended.status == 78, ended
     assert f"the package cache {site.cache}" in ended.stderr
     assert "--package-cache DIR" in ended.stderr
+
+
+def test_a_cache_on_a_full_disk_is_told(
+    dask_runner: DaskRunner, site: Site, tmp_path: Path, require: Require
+) -> None:
+    with mounted(tmp_path / "disk", require, "size=12k") as disk:
+        ended = dask_runner(
+            *("-n", 2, "--with", "extra", "--package-cache", disk / "own"),
+            *("-c", "pass"),
+            env=site.env,
+        )
+        assert [*(disk / "own").iterdir()] == []
+
+    assert ended.status == 78, ended
+    assert "the packages do not fit into" in ended.stderr
+    assert "No space left on device" in ended.stderr
+
+
+def test_a_node_whose_scratch_is_full_is_told(
+    dask_runner: DaskRunner, site: Site, tmp_path: Path, require: Require
+) -> None:
+    wheel(site.wheels, "big", files={"big/data": "x" * (4 << 20)})
+    dask_runner("--with", "big", "-c", "pass", env=site.env)
+    with mounted(tmp_path / "disk", require, "size=2m") as disk:
+        line = ("--with", "big", "--local-directory", disk, "-c", "pass")
+        ended = dask_runner(*line, env=site.env)
+
+    assert ended.status == 78, ended
+    assert "No space left on device" in ended.stderr
+    assert "--local-directory DIR" in ended.stderr
 
 
 def test_an_archive_that_is_damaged_is_told_and_not_used(
@@ -405,3 +473,49 @@ def test_a_runner_in_python_has_them_too(site: Site, tmp_path: Path) -> None:
 
     assert ended.status == 0, ended
     assert ended.stdout.startswith("1.0 {"), ended
+
+
+# --- others that use the cluster ---------------------------------------------------
+
+
+@pytest.fixture
+def served(site: Site) -> Iterator[Run]:
+    """A served cluster with a package."""
+    with serving("--name", "lab", "--with", "extra", env=site.env) as run:
+        yield run
+
+
+#: Prints the version of a package of each worker, in the order of their names.
+VERSIONS = f"""{BEGIN}
+def look(dask_worker):
+    import extra
+    return str(dask_worker.name), extra.VERSION
+print(*sorted(client.run(look).values()))
+"""
+
+
+def test_ranks_that_join_have_the_packages_of_their_cluster(served: Run) -> None:
+    env = {"HOME": str(served.home)}
+    with Run((str(DASK_RUNNER), "join", "-n", "2", "lab"), env=env) as join:
+        until(lambda: call(served.home, "list").stdout.split()[-7] == "4")
+        told = call(served.home, "connect", "lab", "-c", VERSIONS)
+        names = re.findall(r"\('([\w.]+)', '1\.0'\)", told.stdout)
+        assert names == ["0", "1", "j1.0", "j1.1"], told
+        assert call(served.home, "stop", "lab").returncode == 0
+        assert join.wait().status == 0
+    assert served.wait().status == 0
+
+
+def test_a_program_that_connects_has_them_and_leaves_none(served: Run) -> None:
+    code = "import extra; extra.main(); print(extra.__file__)"
+    for args in (("-c", code), ("--", sys.executable, "-c", code)):
+        told = call(served.home, "connect", "lab", *args)
+        assert told.returncode == 0, told
+        said, file = told.stdout.splitlines()
+        assert said == "extra 1.0"
+        assert not Path(file).exists()
+    # An installed program as well.
+    told = call(served.home, "connect", "lab", "--", "extra")
+    assert (told.returncode, told.stdout) == (0, "extra 1.0\n"), told
+    assert call(served.home, "stop", "lab").returncode == 0
+    assert served.wait().status == 0

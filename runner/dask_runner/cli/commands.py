@@ -121,6 +121,14 @@ def info(*, as_json: bool, launcher: str) -> NoReturn:
     end(play, launcher)
 
 
+@cli.command(hidden=True)
+def hosted() -> NoReturn:
+    """Play the part of `dask-runner --hosts` on one host; it is not for people."""
+    from dask_runner.cli import hosted as far_side  # noqa: PLC0415  as above
+
+    sys.exit(far_side.play())
+
+
 @cli.command(cls=ConnectCommand)
 @click.option(
     "--timeout",

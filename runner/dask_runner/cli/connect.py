@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from dask_runner.attach.attachment import Attachment
 from dask_runner.errors import LostError, RunnerError, UsageError
@@ -28,9 +29,14 @@ from dask_runner.launch.values import NAME
 from dask_runner.meeting import cluster_directory, tls
 from dask_runner.node import make_instructions
 from dask_runner.node import program as programs
+from dask_runner.node.directory import RankDirectory
 from dask_runner.node.foreground import Foreground, Signals
+from dask_runner.node.packages import NodePackages
 from dask_runner.node.system_errors import problem
+from dask_runner.programs import added_packages
 from dask_runner.programs.sitehook.for_client import other_versions
+from dask_runner.resources.machine import take
+from dask_runner.resources.scratch import scratch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
@@ -118,13 +124,26 @@ async def _connect(
     patience: float,
     environ: Mapping[str, str],
 ) -> int:
+    async with _OwnPackages(environ) as packages:
+        return await _run(attachment, program, patience, environ, packages)
+
+
+async def _run(
+    attachment: Attachment,
+    program: Program,
+    patience: float,
+    environ: Mapping[str, str],
+    packages: _OwnPackages,
+) -> int:
     signals = Signals()
     foreground = Foreground(MODULE)
-    preparing = asyncio.create_task(_prepared(attachment, program, patience, environ))
+    prepared = _prepared(attachment, program, patience, environ, packages)
+    preparing = asyncio.create_task(prepared)
     stopped = asyncio.create_task(signals.next())
     await asyncio.wait({preparing, stopped}, return_when=asyncio.FIRST_COMPLETED)
     if not preparing.done():
         preparing.cancel()
+        await asyncio.wait({preparing})
         return 128 + stopped.result().si_signo
     stopped.cancel()
     state, text = preparing.result()
@@ -134,7 +153,7 @@ async def _connect(
             variables[VERSIONS_VARIABLE] = _versions(attachment)
         messages = [
             make_instructions.client(program, variables, text),
-            _ready(attachment, state),
+            replace(_ready(attachment, state), packages=await packages.there()),
         ]
         own = inherited(environ, {})
         try:
@@ -150,16 +169,50 @@ async def _prepared(
     program: Program,
     patience: float,
     environ: Mapping[str, str],
+    packages: _OwnPackages,
 ) -> tuple[State, bytes | None]:
     """Look at the program and the cluster, and tell how they differ."""
-    text = await programs.read(program, environ, patience)
+    of_file = program.kind != "command"
+    text = await programs.read(program, environ, patience) if of_file else None
     state = await attachment.started(patience)
+    packages.use(m.Packages(state.packages, state.packages_key))
+    with_packages = added_packages.on_path(await packages.there(), environ)
+    if not of_file:  # it may be one of the packages'
+        await programs.read(program, with_packages, patience)
     # Below a command, each Python that connects tells of itself.
-    if program.kind != "command" and (
-        differ := other_versions(*_versions(attachment).split())
-    ):
+    if of_file and (differ := other_versions(*_versions(attachment).split())):
         say(differ)
     return state, text
+
+
+class _OwnPackages(NodePackages):
+    """The cluster's packages for this program alone, unpacked on this machine.
+
+    Parameters
+    ----------
+    environ : mapping
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__()
+        self._environ = environ
+        self._directory: RankDirectory | None = None
+
+    def use(self, archive: m.Packages) -> None:
+        """Begin to unpack them, if there are any."""
+        if archive.path:
+            place = scratch(take(self._environ, None)).path
+            self._directory = RankDirectory(place, self._environ)
+            self.begin(archive, self._directory)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Remove them again."""
+        await self.end()
+        if self._directory is not None:
+            self._directory.remove()
 
 
 def _versions(attachment: Attachment) -> str:

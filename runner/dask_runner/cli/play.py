@@ -54,8 +54,10 @@ def play_a_rank(
         # --help needs no event loop.
         from dask_runner.cli import local  # noqa: PLC0415
         from dask_runner.cli import run as runner  # noqa: PLC0415
+        from dask_runner.node import hosted_meeting  # noqa: PLC0415
 
         local.end_with_launcher(os.environ)
+        hosted_meeting.end_with_parent(os.environ)
         args, beside = invocation.args, invocation.beside
         return runner.run(program(), settings, os.environ, args, beside, joins)
 

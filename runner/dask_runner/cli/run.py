@@ -9,10 +9,12 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from dask_runner.cli import local
+from dask_runner.cli.hosts import hosts_of, run_hosts
 from dask_runner.hub.report import say
 from dask_runner.launch.detect import LAUNCHERS, detect
 from dask_runner.launch.handed_out import asked, counted, of_world
 from dask_runner.launch.launch import Launch
+from dask_runner.launch.own_variables import HOST_RANK_VARIABLE
 from dask_runner.launch.plan import check_spare, join_plan, make_plan
 from dask_runner.launch.world import World
 from dask_runner.meeting.by_name import NameMeeting
@@ -21,6 +23,7 @@ from dask_runner.mpi import lost_launcher, surroundings
 from dask_runner.node import node_socket
 from dask_runner.node.agent_sharing import AgentSharing
 from dask_runner.node.handing_out import hand_out
+from dask_runner.node.hosted_meeting import hosted_meeting
 from dask_runner.node.join_contact import JoinContact
 from dask_runner.node.kill_timer import die_in
 from dask_runner.node.launcher_child import ThisProcess
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     from dask_runner.launch.settings import Settings
     from dask_runner.node.follower import NodeSockets
     from dask_runner.node.handing_out import DeskMeeting
+    from dask_runner.node.hosted_meeting import HostedMeeting
 
 
 def run(
@@ -73,6 +77,13 @@ def run(
         check_spare(own, size, settings.spare, on_one_node=on_one_node)
         return own
 
+    hosts = [] if HOST_RANK_VARIABLE in environ else hosts_of(settings)
+    if hosts:
+        elsewhere = plan(sum(host.slots for host in hosts))
+        die_in(0)  # a launcher is the user's to stop and to continue
+        return threads.run(
+            run_hosts(hosts, settings, args, environ, program, elsewhere.client)
+        )
     world, wanted = _placed(settings, environ, args, joins=bool(joins))
     if wanted is not None:
         plan(wanted.size)  # what cannot be is refused before anybody waits
@@ -87,14 +98,8 @@ def run(
 
         return threads.run(play())
     if world is None and (settings.nranks or 1) > 1:
-        client, opened = plan(settings.nranks).client, {}
-        if program is not None and client is not None:
-            opened[client] = program.descriptors
-        die_in(0)  # a launcher is the user's to stop and to continue
-        ranks = local.run_ranks(
-            settings.nranks, settings, args, environ, opened, joins=bool(joins)
-        )
-        return threads.run(ranks)
+        client = plan(settings.nranks).client
+        return _start_here(client, program, settings, args, environ, joins)
     if world is None:
         if settings.launcher == "auto" and settings.nranks is None:
             lost_launcher.refuse(environ, surroundings.look(environ))
@@ -103,7 +108,27 @@ def run(
     _tell_of_ranks(world, settings)
     own = plan(world.size, on_one_node=world.is_one_node)
     launch = Launch(world, own, settings, environ, program, joins=joins)
-    return threads.run(_live(launch, args, beside))
+    hosted = hosted_meeting(environ) if world.meeting == "hosts" else None
+    return threads.run(_live(launch, args, beside, hosted))
+
+
+def _start_here(
+    client: int | None,
+    program: Program | None,
+    settings: Settings,
+    args: Sequence[str],
+    environ: Mapping[str, str],
+    joins: str,
+) -> int:
+    """Start ranks on this machine, as their launcher; return the status."""
+    opened = {}
+    if program is not None and client is not None:
+        opened[client] = program.descriptors
+    die_in(0)  # a launcher is the user's to stop and to continue
+    ranks = local.run_ranks(
+        settings.nranks, settings, args, environ, opened, joins=bool(joins)
+    )
+    return threads.run(ranks)
 
 
 def _placed(
@@ -155,7 +180,7 @@ async def _live(
     launch: Launch,
     args: Sequence[str],
     beside: NodeSockets,
-    meeting: DeskMeeting | None = None,
+    meeting: DeskMeeting | HostedMeeting | None = None,
 ) -> int:
     contact = _contact(launch, meeting)
     to_leader = None
@@ -177,10 +202,10 @@ async def _live(
     return await run_rank(rank, launch, args, beside, collective=contact.collective)
 
 
-def _contact(launch: Launch, desk: DeskMeeting | None) -> OwnContact:
+def _contact(launch: Launch, found: DeskMeeting | HostedMeeting | None) -> OwnContact:
     node = socket.gethostname()
-    if desk is not None:
-        return OwnContact(launch, desk, node)
+    if found is not None and not launch.joins:
+        return OwnContact(launch, found, node)
     if not launch.joins:
         meeting = choose(launch.world, launch.environ, launch.settings, mpi_meeting)
         return OwnContact(launch, meeting, node)

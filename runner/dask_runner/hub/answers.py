@@ -113,6 +113,8 @@ class Answers:
             idle=heard.idle,
             joins=self._joins.states,
             jobs=self._jobs.states,
+            packages=shared.packages.archive.path,
+            packages_key=shared.packages.archive.key,
         )
 
     async def _tell_jobs(self, channel: Channel, request: r.TellJobs) -> None:

@@ -93,6 +93,11 @@ class AddedPackages:
         if not self._pending and (self._archive.path or member.join):
             member.tell(self._archive)
 
+    @property
+    def archive(self) -> m.Packages:
+        """Where they are, once they are there."""
+        return self._archive
+
     def left(self, timeout: float) -> float:
         """Return the seconds that ranks have for what they do once these are there."""
         if self._pending:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from dask_runner.wire.message import Message
 
 #: Raised when a message changes; a hub of another version says so.
-VERSION = 4
+VERSION = 5
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,9 @@ class State(Message):
     jobs : list of JobState
         The batch jobs whose ranks have joined or will, and that nobody has said to be
         gone, in the order in which the hub heard of them.
+    packages, packages_key : str
+        The archive of packages that it has beside the image's, and what that is made
+        from; empty for none.
     """
 
     ready: bool
@@ -131,6 +134,8 @@ class State(Message):
     idle: float
     joins: list[JoinState] = field(default_factory=list)
     jobs: list[JobState] = field(default_factory=list)
+    packages: str = ""
+    packages_key: str = ""
 
 
 # --- its joins -------------------------------------------------------------------

@@ -88,6 +88,32 @@ OPTIONS: tuple[Option, ...] = (
         ranks=EACH,
     ),
     Option(
+        "hosts",
+        "Start the ranks on these hosts over your own ssh: one each, or as many as "
+        "stand behind a colon.",
+        None,
+        values.hosts,
+        "HOST[:N],...",
+        ranks=EACH,
+    ),
+    Option(
+        "hostfile",
+        "The same from a file, a host a line: HOST, HOST slots=N or HOST:N.",
+        None,
+        str,
+        "FILE",
+        ranks=EACH,
+    ),
+    Option(
+        "image",
+        "With --hosts: run the ranks in this image (apptainer run), which each host "
+        "has at that path.",
+        None,
+        str,
+        "IMAGE.sif",
+        ranks=EACH,
+    ),
+    Option(
         "launcher",
         "Who started the ranks: auto, none, or a name that `dask-runner info` lists.",
         "auto",

@@ -26,6 +26,14 @@ JOB_ID_VARIABLE = "DASKRUNNER_JOB_ID"
 #: The directory where the ranks that ``dask-runner -n`` starts meet.
 DIRECTORY_VARIABLE = "DASKRUNNER_DIRECTORY"
 
+#: The place of a rank that ``dask-runner --hosts`` has started, the descriptor by which
+#: it meets the others, and the process that has started it on its host.
+HOST_RANK_VARIABLE = "DASKRUNNER_HOST_RANK"
+HOST_LOCAL_RANK_VARIABLE = "DASKRUNNER_HOST_LOCAL_RANK"
+HOST_LOCAL_SIZE_VARIABLE = "DASKRUNNER_HOST_LOCAL_SIZE"
+HOST_MEETING_VARIABLE = "DASKRUNNER_HOST_MEETING"
+HOST_PARENT_VARIABLE = "DASKRUNNER_HOST_PARENT"
+
 #: The nonce of the record of the cluster whose program a process is. It is no secret:
 #: who wants to use the cluster needs its record, which lies in the user's home.
 CLUSTER_VARIABLE = "DASKRUNNER_CLUSTER"
@@ -38,6 +46,11 @@ OWN_VARIABLES = (
     JOB_ID_VARIABLE,
     DIRECTORY_VARIABLE,
     CLUSTER_VARIABLE,
+    HOST_RANK_VARIABLE,
+    HOST_LOCAL_RANK_VARIABLE,
+    HOST_LOCAL_SIZE_VARIABLE,
+    HOST_MEETING_VARIABLE,
+    HOST_PARENT_VARIABLE,
 )
 
 #: How many tasks there are, told from outside an emptied environment:
@@ -121,6 +134,9 @@ def inherited(environ: Mapping[str, str], extra: Mapping[str, str]) -> dict[str,
         *OWN_VARIABLES,
         REQUEUE_VARIABLE,
         VARIABLE_OF_SECRET,
+        # Another cluster's packages are another's.
+        PACKAGES_VARIABLE,
+        PACKAGES_FOR_VARIABLE,
     }
     kept = {name: value for name, value in environ.items() if name not in taken}
     return {**kept, **extra}

@@ -17,6 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from dask_runner.errors import ConfigError
 from dask_runner.launch.own_variables import (
+    HOST_LOCAL_RANK_VARIABLE,
+    HOST_LOCAL_SIZE_VARIABLE,
+    HOST_RANK_VARIABLE,
     JOB_ID_VARIABLE,
     RANK_VARIABLE,
     SIZE_VARIABLE,
@@ -169,6 +172,21 @@ LAUNCHERS: tuple[Launcher, ...] = (
         meeting="private",
         start="dask-runner -n 4 script.py",
         hint="unset DASKRUNNER_RANK, which only dask-runner sets",
+    ),
+    Launcher(
+        name="hosts",
+        title="dask-runner --hosts",
+        why_here="as the one before, on other hosts",
+        marks=(HOST_RANK_VARIABLE,),
+        rank=(HOST_RANK_VARIABLE,),
+        size=(SIZE_VARIABLE,),
+        local_rank=(HOST_LOCAL_RANK_VARIABLE,),
+        local_size=(HOST_LOCAL_SIZE_VARIABLE,),
+        job_id=(JOB_ID_VARIABLE,),
+        key=((JOB_ID_VARIABLE, None),),
+        meeting="hosts",
+        start="dask-runner --hosts a,b script.py",
+        hint="unset DASKRUNNER_HOST_RANK, which only dask-runner sets",
     ),
     Launcher(
         name="torchrun",

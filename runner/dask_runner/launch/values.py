@@ -6,6 +6,7 @@ import functools
 import re
 from typing import TYPE_CHECKING, Any
 
+from dask_runner.launch.hosts import WORDS, Host, parse_hosts
 from dask_runner.launch.numbers import MOST_DIGITS, MOST_RANKS, parse_limit
 
 if TYPE_CHECKING:
@@ -70,6 +71,12 @@ def nworkers(text: str | int) -> Any:
 def size(text: str | int) -> Any:
     """Read a number of ranks, or ``auto``."""
     return text if text == "auto" else positive(text)
+
+
+@_needs(WORDS)
+def hosts(value: Any) -> list[Host]:
+    """Read names of hosts."""
+    return parse_hosts(value)
 
 
 @_needs("tcp://HOST:PORT, with a port from 1 to 65535")

@@ -57,10 +57,13 @@ class ClientProgram:
             If the program cannot be run.
         """
         launch = self._launch
+        # A command may be one of the packages', which come later.
+        later = self._given.kind == "command" and launch.settings.packages
         try:
-            text = await program.read(
-                self._given, launch.environ, launch.settings.timeout, launch.world.rank
-            )
+            text = None
+            if not later:
+                wait = launch.settings.timeout, launch.world.rank
+                text = await program.read(self._given, launch.environ, *wait)
         finally:
             for descriptor in self.descriptors:  # the client has inherited them
                 os.close(descriptor)

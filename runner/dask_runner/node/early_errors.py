@@ -100,7 +100,7 @@ def _place(
         if world is None:
             return None
         settings = _settled(environ, given)
-        if settings.meet:
+        if settings.meet or world.meeting == "hosts":
             return None  # they meet at a desk, which sees that this process is gone
         meeting = choose(world, environ, settings, mpi_meeting)
     except RunnerError:

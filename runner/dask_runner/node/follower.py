@@ -70,6 +70,7 @@ NO_RUN = (
     "check",
     "recipe",
     "job",
+    "hosted",
     "--help",
     "--version",
 )

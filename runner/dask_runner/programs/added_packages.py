@@ -10,8 +10,13 @@ import os
 import site
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dask_runner.launch.own_variables import PACKAGES_FOR_VARIABLE, PACKAGES_VARIABLE
+from dask_runner.programs.command import environment
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 #: Where this process looks already.
 _used: set[str] = set()
@@ -35,7 +40,15 @@ def use(packages: str) -> None:
     own = sys.implementation.cache_tag, sys.prefix
     os.environ[PACKAGES_VARIABLE] = packages
     os.environ[PACKAGES_FOR_VARIABLE] = " ".join(map(str, own))
+    os.environ |= on_path(packages, os.environ)
+    # Pythons that a task starts find them as those below the program do.
+    os.environ |= environment(os.environ)
+
+
+def on_path(packages: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment in which programs of packages are found, after others."""
     programs = str(Path(packages) / "bin")
-    path = os.environ.get("PATH", os.defpath).split(os.pathsep)
-    if programs not in path:
-        os.environ["PATH"] = os.pathsep.join([*path, programs])
+    path = environ.get("PATH", os.defpath).split(os.pathsep)
+    if not packages or programs in path:
+        return dict(environ)
+    return {**environ, "PATH": os.pathsep.join([*path, programs])}

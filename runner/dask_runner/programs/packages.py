@@ -17,7 +17,7 @@ from dask_runner import linux
 from dask_runner.errors import RunnerError
 from dask_runner.node import messages as n
 from dask_runner.node.instructions import BuildPackages, UnpackPackages
-from dask_runner.node.system_errors import problem
+from dask_runner.node.system_errors import problem, refused
 from dask_runner.packages import archive, installed
 from dask_runner.packages.build import build
 from dask_runner.packages.cache import unusable
@@ -69,10 +69,8 @@ def _unpacked(run: UnpackPackages) -> n.Unpacked:
     except archive.BadArchiveError as error:
         raise unusable(path, error) from error
     except OSError as error:
-        # What it has been reading names no file.
-        if error.filename in {None, str(path)}:
-            raise unusable(path, error) from error
-        raise
+        # A full disk is that of the node: nothing is written into the archive.
+        raise refused(error, str(into.parent)) or unusable(path, error) from error
     return n.Unpacked()
 
 

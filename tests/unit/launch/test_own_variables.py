@@ -13,6 +13,8 @@ from dask_runner.launch import own_variables
 from dask_runner.launch.own_variables import (
     HYDRA_VARIABLES,
     OWN_VARIABLES,
+    PACKAGES_FOR_VARIABLE,
+    PACKAGES_VARIABLE,
     REQUEUE_VARIABLE,
     inherited,
     rank_variables,
@@ -66,7 +68,13 @@ def test_templates_and_images_know_no_other() -> None:
     assert found <= spelled(PACKAGE / "launch/own_variables.py")
 
 
-@pytest.mark.parametrize("name", [*OWN_VARIABLES, *HYDRA_VARIABLES, REQUEUE_VARIABLE])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(*OWN_VARIABLES, *HYDRA_VARIABLES, REQUEUE_VARIABLE),
+        *(PACKAGES_VARIABLE, PACKAGES_FOR_VARIABLE),
+    ],
+)
 def test_what_makes_a_process_a_rank_is_not_handed_on(name: str) -> None:
     assert inherited({name: "1", "LANG": "C"}, {}) == {"LANG": "C"}
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dask_runner.errors import ConfigError, UsageError
+from dask_runner.launch.hosts import Host
 from dask_runner.launch.options import BY_KEY, OPTIONS, PREFIX, Option
 from dask_runner.launch.settings import Setting, Settings, configured, settle
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 #: and what becomes of it.
 OTHER: dict[str, tuple[Any, Any]] = {
     "nranks": ("4", 4),
+    "hosts": ("a,b:2", [Host("a"), Host("b", 2)]),
+    "hostfile": ("hosts", "hosts"),
+    "image": ("/x.sif", "/x.sif"),
     "launcher": ("none", "none"),
     "name": ("lab", "lab"),
     "size": ("3", 3),

@@ -70,6 +70,23 @@ def test_what_was_packed_is_unpacked(archive: Path) -> None:
     assert into.stat().st_mode & 0o077 == 0
 
 
+def test_the_bytecode_of_packages_own_tests_is_left_out(tmp_path: Path) -> None:
+    packages = tmp_path / "target"
+    for name in ("a/__pycache__", "a/tests/b/__pycache__"):
+        (packages / name).mkdir(parents=True)
+        (packages / name / "c.pyc").touch()
+        (packages / name).with_name("c.py").touch()
+    path = tmp_path / "made.tar"
+    with path.open("wb") as made:
+        pack(TOLD, packages, made)
+    path.chmod(0o600)
+
+    into = unpacked(path)
+
+    found = sorted(str(one.relative_to(into)) for one in into.rglob("*.py*"))
+    assert found == ["a/__pycache__/c.pyc", "a/c.py", "a/tests/b/c.py"]
+
+
 def test_its_manifest_says_what_is_in_it(archive: Path) -> None:
     found = manifest(archive)
 

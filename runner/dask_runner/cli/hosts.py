@@ -1,0 +1,503 @@
+"""``dask-runner --hosts a,b script.py``: this process launches ranks elsewhere.
+
+It starts ``dask-runner hosted`` on each host, over the user's own ssh, and carries what
+the hosts say to each other: the hub's record travels over ssh alone. Output, standard
+input, signals and the status are those of the ranks, as with ``mpiexec``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import hashlib
+import os
+import secrets
+import shlex
+import shutil
+import signal
+import socket
+import sys
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dask_runner import __version__
+from dask_runner.errors import (
+    AssemblyError,
+    ConfigError,
+    LostError,
+    RunnerError,
+    UnavailableError,
+)
+from dask_runner.launch.hosts import Host, read_hostfile
+from dask_runner.launch.options import PREFIX
+from dask_runner.launch.own_variables import VARIABLE_OF_SECRET
+from dask_runner.launch.signals import FOR_LOCAL_RANKS
+from dask_runner.node import hosted_messages as h
+from dask_runner.node.follower import hear_signals, hold_signals
+from dask_runner.wire.channel import HEAD, LIMIT
+from dask_runner.wire.message import ProtocolError, decode, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from dask_runner.launch.launch import Program
+    from dask_runner.launch.settings import Settings
+    from dask_runner.wire.message import Message
+
+#: Seconds for the other hosts to end by themselves after that of rank 0, and once more
+#: when their standard input has ended.
+LEAVE_SECONDS = 15.0
+#: ssh's own failures.
+OF_SSH = 255
+#: A shell's statuses for a program that is not there, or cannot be run.
+NO_PROGRAM = (126, 127)
+#: The names of this machine, for which no ssh is needed.
+HERE = ("localhost", "127.0.0.1", "::1")
+#: Bytes of standard input that are sent at a time.
+PIECE = 1 << 16
+
+_SSH = (
+    *("ssh", "-T", "-o", "BatchMode=yes"),
+    *("-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=3"),
+)
+
+#: What ssh says last, and what that means: the error, what was needed, what one can do.
+_CAUSES: tuple[tuple[str, type[RunnerError], str, str], ...] = (
+    (
+        "Permission denied",
+        ConfigError,
+        "a key of yours that the host takes without a password",
+        "see that this logs in without a question: ssh -o BatchMode=yes {host} true",
+    ),
+    (
+        "Host key verification failed",
+        ConfigError,
+        "a host whose key you know",
+        "check the key, and take it, by logging in once: ssh {host}",
+    ),
+    (
+        "Could not resolve hostname",
+        ConfigError,
+        "names that this machine, or your ssh, knows",
+        "correct the name; or add it to ~/.ssh/config",
+    ),
+    (
+        "could not open image",
+        ConfigError,
+        "the image of --image at that path on each host",
+        "put it there; or name another path",
+    ),
+)
+
+
+def hosts_of(settings: Settings) -> list[Host]:
+    """Return the hosts that the user has named; none without ``--hosts``.
+
+    Raises
+    ------
+    ConfigError
+        If the file of hosts cannot be read.
+    """
+    if settings.hosts:
+        return list(settings.hosts)
+    if settings.hostfile:
+        return read_hostfile(Path(settings.hostfile).expanduser(), Path.read_text)
+    if dict(settings)["image"].source.startswith("--"):
+        raise ConfigError(
+            f"--image {settings.image} without --hosts",
+            "hosts on which ranks are started in it",
+            f"add --hosts a,b; or start the image itself: apptainer run "
+            f"{settings.image} script.py",
+        )
+    return []
+
+
+async def run_hosts(
+    hosts: Sequence[Host],
+    settings: Settings,
+    args: Sequence[str],
+    environ: Mapping[str, str],
+    program: Program | None,
+    client: int | None,
+) -> int:
+    """Start ranks on the hosts; return the status of rank 0's.
+
+    Parameters
+    ----------
+    hosts : sequence of Host
+    settings : Settings
+    args : sequence of str
+        The arguments of ``dask-runner``, as the user gave them.
+    environ : mapping
+    program : Program or None
+    client : int or None
+        The rank of the client, which gets standard input.
+
+    Raises
+    ------
+    RunnerError
+        If a host cannot start ranks.
+    """
+    launcher = _Launcher(hosts, settings, args, environ, program, client)
+    try:
+        return await launcher.run()
+    finally:
+        await launcher.end()
+        hold_signals()  # as in run_rank
+
+
+@dataclass(eq=False, slots=True)
+class _Link:
+    """The connection with one host, and its first rank."""
+
+    host: Host
+    first: int
+    process: asyncio.subprocess.Process
+    ready: asyncio.Future[h.HostReady]
+    said: list[str] = field(default_factory=list)
+    begun: bool = False
+    readers: list[asyncio.Task[None]] = field(default_factory=list)
+
+    @property
+    def ranks(self) -> list[int]:
+        return list(range(self.first, self.first + self.host.slots))
+
+    def send(self, message: Message) -> None:
+        """Send a message; that the host is gone is noticed by its end."""
+        pipe = self.process.stdin
+        if pipe is not None and not pipe.is_closing():
+            payload = encode(message)
+            pipe.write(HEAD.pack(len(payload)) + payload)
+
+
+class _Launcher:
+    def __init__(
+        self,
+        hosts: Sequence[Host],
+        settings: Settings,
+        args: Sequence[str],
+        environ: Mapping[str, str],
+        program: Program | None,
+        client: int | None,
+    ) -> None:
+        self._hosts = hosts
+        self._settings = settings
+        self._args = list(args)
+        self._environ = environ
+        self._client = -1 if client is None else client
+        self._links: list[_Link] = []
+        self._script, self._at = _script(program, args)
+        self._over: RunnerError | None = None
+
+    async def run(self) -> int:
+        loop = asyncio.get_running_loop()
+        for number in FOR_LOCAL_RANKS:
+            loop.add_signal_handler(number, self._signal, number)
+        hear_signals()
+        first = 0
+        for host in self._hosts:
+            self._links.append(await self._connect(host, first))
+            first += host.slots
+        await self._all_ready()
+        self._begin(first)
+        return await self._ended()
+
+    # --- the beginning ----------------------------------------------------------
+
+    async def _connect(self, host: Host, first: int) -> _Link:
+        here = host.name in (*HERE, socket.gethostname())
+        command = _command(self._settings.image)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *(("sh", "-c", command) if here else (*_SSH, "--", host.name, command)),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                limit=LIMIT,
+                # Ctrl-C reaches this process alone, which passes it on once.
+                process_group=0,
+            )
+        except FileNotFoundError as error:
+            raise ConfigError(
+                "there is no ssh here, which is to start the ranks",
+                "OpenSSH's client where --hosts is typed",
+                "install it; in an image, run dask-runner --hosts outside, and name "
+                "the image with --image",
+            ) from error
+        ready: asyncio.Future[h.HostReady]
+        ready = asyncio.get_running_loop().create_future()
+        link = _Link(host, first, process, ready)
+        link.readers += [
+            asyncio.create_task(self._read_output(link)),
+            asyncio.create_task(self._read_errors(link)),
+        ]
+        digest = hashlib.sha256(self._script).hexdigest() if self._script else ""
+        path = self._args[self._at] if self._script else ""
+        link.send(h.AskHost(__version__, str(Path.cwd()), path, digest))
+        return link
+
+    async def _all_ready(self) -> None:
+        """Wait until each host has answered.
+
+        Raises
+        ------
+        RunnerError
+            If one cannot, or does not in time.
+        """
+        waits = {asyncio.create_task(self._answer(link)): link for link in self._links}
+        try:
+            async with asyncio.timeout(self._settings.timeout):
+                for answer in asyncio.as_completed(waits):
+                    await answer
+        except TimeoutError as error:
+            late = [x.host.name for x in self._links if not x.ready.done()]
+            raise AssemblyError(
+                f"{', '.join(late)} did not answer within {self._settings.timeout:g} s",
+                "hosts that your ssh reaches",
+                "leave out what is down; give more time with --timeout",
+            ) from error
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    async def _answer(self, link: _Link) -> None:
+        """Wait until a host has answered; raise an error if it will not."""
+        end = asyncio.create_task(link.process.wait())
+        either: set[asyncio.Future[Any]] = {link.ready, end}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not link.ready.done():
+            await asyncio.gather(*link.readers)
+        if self._over is not None:
+            raise self._over
+        if not link.ready.done():
+            raise _refused(link.host.name, link.process.returncode or 0, link.said)
+        end.cancel()
+        found = link.ready.result()
+        if found.version != __version__:
+            raise ConfigError(
+                f"{link.host.name} has dask-runner {found.version}, and this is "
+                f"{__version__}",
+                "one version on all hosts",
+                "install the same everywhere; or run all in one image with --image",
+            )
+
+    def _begin(self, size: int) -> None:
+        # A script that all hosts have runs where it is, with the modules beside it.
+        have = all(link.ready.result().has_script for link in self._links)
+        sent = base64.b64encode(self._script).decode() if not have else ""
+        job = secrets.token_hex(8)
+        passed = {
+            name: value
+            for name, value in self._environ.items()
+            if name.startswith(PREFIX) and name != VARIABLE_OF_SECRET
+        }
+        for link in self._links:
+            link.begun = True
+            link.send(
+                h.Begin(
+                    self._args,
+                    passed,
+                    str(Path.cwd()),
+                    link.first,
+                    link.host.slots,
+                    size,
+                    job,
+                    self._client,
+                    sent,
+                    self._at,
+                )
+            )
+        if self._client >= 0:
+            feeder = next(one for one in self._links if self._client in one.ranks)
+            loop = asyncio.get_running_loop()
+            # A daemon thread, because a read from stdin cannot be interrupted.
+            threading.Thread(target=_feed, args=(loop, feeder), daemon=True).start()
+
+    # --- what the hosts say -------------------------------------------------------
+
+    async def _read_output(self, link: _Link) -> None:
+        stream = link.process.stdout
+        assert stream is not None  # noqa: S101  it is a pipe
+        mark = h.MARK.encode()
+        while piece := await _line(stream):
+            if piece.startswith(mark):
+                with contextlib.suppress(ProtocolError):
+                    self._hear(link, decode(piece[len(mark) :]))
+            elif link.begun:
+                sys.stdout.buffer.write(piece)
+                sys.stdout.buffer.flush()
+            # What a shell's start-up files print before is nobody's.
+
+    def _hear(self, link: _Link, message: Message) -> None:
+        if isinstance(message, h.HostReady) and not link.ready.done():
+            link.ready.set_result(message)
+        elif isinstance(message, h.HubRecord):
+            for other in self._links:
+                if other is not link:
+                    other.send(message)
+
+    async def _read_errors(self, link: _Link) -> None:
+        stream = link.process.stderr
+        assert stream is not None  # noqa: S101  it is a pipe
+        while piece := await _line(stream):
+            text = piece.decode(errors="replace")
+            if text.strip():
+                link.said = [*link.said[-9:], text.strip()]
+            if link.begun:
+                sys.stderr.write(text)
+                sys.stderr.flush()
+
+    # --- the end ------------------------------------------------------------------
+
+    async def _ended(self) -> int:
+        """Wait until the host of rank 0 has ended, and then the others."""
+        ends = {
+            asyncio.create_task(self._end_of(link)): link for link in self._links[1:]
+        }
+        zero = self._links[0]
+        status = await zero.process.wait()
+        await asyncio.gather(*zero.readers)
+        if ends:
+            await asyncio.wait(ends, timeout=LEAVE_SECONDS)
+        for task in ends:
+            task.cancel()
+        if status == OF_SSH or status < 0:
+            raise LostError(
+                f"the connection to {zero.host.name} ended: {_how(status, zero)}",
+                "the host of rank 0, for as long as the script runs",
+                "look whether the host is up; start again",
+            )
+        return status
+
+    async def _end_of(self, link: _Link) -> None:
+        """Tell rank 0 of a host whose ranks are gone."""
+        status = await link.process.wait()
+        await asyncio.gather(*link.readers)
+        if status:
+            why = "its dask-runner ended"
+            if status == OF_SSH or status < 0:
+                why = _how(status, link)
+            gone = h.HostGone(link.ranks, link.host.name, f"{why} (status {status})")
+            self._links[0].send(gone)
+
+    def _signal(self, number: int) -> None:
+        if not all(link.begun for link in self._links) or not self._links:
+            self._over = RunnerError("")
+            self._over.status, self._over.printed = 128 + number, True
+            for link in self._links:
+                link.process.kill()
+            if not self._links:
+                raise SystemExit(128 + number)
+            return
+        for link in self._links:
+            link.send(h.SignalAll(number))
+
+    async def end(self) -> None:
+        """End what is left: the end of standard input ends the ranks of a host."""
+        running = [one for one in self._links if one.process.returncode is None]
+        for link in running:
+            if link.process.stdin is not None:
+                link.process.stdin.close()
+        waits = [asyncio.create_task(one.process.wait()) for one in running]
+        if waits:
+            begun = any(one.begun for one in running)
+            await asyncio.wait(waits, timeout=LEAVE_SECONDS if begun else 1.0)
+        for link in running:
+            if link.process.returncode is None:
+                link.process.send_signal(signal.SIGKILL)
+                await link.process.wait()
+        for link in self._links:
+            for reader in link.readers:
+                reader.cancel()
+
+
+async def _line(stream: asyncio.StreamReader) -> bytes:
+    """Return a line, or what there is of a very long one; empty at the end."""
+    try:
+        return await stream.readuntil(b"\n")
+    except asyncio.IncompleteReadError as error:
+        return error.partial
+    except asyncio.LimitOverrunError as error:
+        return await stream.readexactly(error.consumed)
+
+
+def _feed(loop: asyncio.AbstractEventLoop, link: _Link) -> None:
+    """Send on standard input, to its end."""
+    with contextlib.suppress(OSError, ValueError, RuntimeError):  # closed, or all over
+        while data := os.read(0, PIECE):
+            message = h.Input(base64.b64encode(data).decode())
+            asyncio.run_coroutine_threadsafe(_send(link, message), loop).result()
+        loop.call_soon_threadsafe(link.send, h.Input(""))
+
+
+async def _send(link: _Link, message: h.Input) -> None:
+    link.send(message)
+    if link.process.stdin is not None:
+        await link.process.stdin.drain()
+
+
+def _script(program: Program | None, args: Sequence[str]) -> tuple[bytes, int]:
+    """Return the text of a script that is a file, and its place in the arguments."""
+    if program is None or program.kind != "script":
+        return b"", -1
+    at = len(args) - len(program.args) - 1
+    path = Path(program.target)
+    try:
+        return (path.read_bytes() if path.is_file() else b""), at
+    except OSError:
+        return b"", at
+
+
+def _command(image: str | None) -> str:
+    """Return what a host's shell runs."""
+    if image:
+        apptainer = (
+            "$(command -v apptainer || command -v singularity || echo apptainer)"
+        )
+        run = f"exec {apptainer} run {shlex.quote(image)} hosted"
+    else:
+        own = shlex.quote(shutil.which(sys.argv[0]) or sys.argv[0])
+        run = (
+            f"if [ -x {own} ]; then exec {own} hosted; else exec dask-runner hosted; fi"
+        )
+    # The user's own shell there may be any.
+    return f"exec sh -c {shlex.quote(run)}"
+
+
+def _how(status: int, link: _Link) -> str:
+    """Return how the ssh of a host has ended by itself."""
+    if status < 0:
+        return f"its ssh got {signal.Signals(-status).name}"
+    return f"ssh says: {_last(link.said)}"
+
+
+def _last(said: Sequence[str]) -> str:
+    return said[-1] if said else "nothing"
+
+
+def _refused(host: str, status: int, said: Sequence[str]) -> RunnerError:
+    """Return the error of a host that has ended before it could start ranks."""
+    last = _last(said)
+    if status in NO_PROGRAM:
+        return ConfigError(
+            f"{host} has no dask-runner: {last}",
+            "dask-runner on the path of a shell that is no login shell, or an image",
+            "install it there; or name an image that the host has with --image",
+        )
+    if status != OF_SSH:
+        return ConfigError(
+            f"{host} cannot start ranks: {last} (status {status})",
+            "a dask-runner that runs there",
+            f"see what this prints: ssh {host} dask-runner --version",
+        )
+    for words, kind, needed, do in _CAUSES:
+        if words in last:
+            return kind(f"{host}: {last}", needed, do.format(host=host))
+    return UnavailableError(
+        f"{host}: {last}",
+        "a host that answers ssh",
+        f"see whether it is up: ssh -v {host} true; or leave it out",
+    )

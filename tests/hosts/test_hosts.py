@@ -1,0 +1,300 @@
+"""``dask-runner --hosts`` on real hosts, over a real ssh."""
+
+from __future__ import annotations
+
+import json
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.hosts.reached import SIF
+from tests.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.hosts.reached import Hosts
+    from tests.running import Run
+
+TEMPFAIL, CONFIG, UNAVAILABLE, KILLED, TERMINATED = 75, 78, 69, 137, 143
+ALL = "login,c1,c2"
+#: What ssh and a host that is killed may say.
+STRAY = r".*"
+#: Seconds for what is left on a host to go.
+GONE_SECONDS = 30
+
+WHO = """
+import json
+from distributed import Client
+client = Client()
+client.wait_for_workers({size})
+import socket
+where = client.run(socket.gethostname)
+print(json.dumps([socket.gethostname(), sorted(where.values())]), flush=True)
+"""
+STAY = (
+    WHO
+    + """
+import time
+print("begun", flush=True)
+time.sleep(600)
+"""
+)
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays(hosts: Hosts) -> Iterator[None]:
+    """Neither processes nor files stay on the hosts."""
+    yield
+    until(lambda: not hosts.left(), GONE_SECONDS, hosts.left, every=0.5)
+
+
+def script(path: Path, text: str) -> Path:
+    file = path / "script.py"
+    file.write_text(text)
+    return file
+
+
+def test_one_line_is_a_cluster_of_all_hosts(hosts: Hosts, tmp_path: Path) -> None:
+    file = script(tmp_path, WHO.format(size=3))
+    with hosts.start("--hosts", ALL, file) as run:
+        ended = run.wait()
+    assert ended.status == 0, ended
+    assert json.loads(ended.stdout) == ["login", ["c1", "c2", "login"]]
+    assert "3 ranks" in ended.stderr
+
+
+def test_hosts_may_have_several_ranks_and_come_from_a_file(
+    hosts: Hosts, tmp_path: Path
+) -> None:
+    (tmp_path / "hosts").write_text("c1 slots=2\n# a comment\nc2:1\n")
+    file = script(tmp_path, WHO.format(size=3))
+    with hosts.start("--hostfile", tmp_path / "hosts", file) as run:
+        ended = run.wait()
+    assert ended.status == 0, ended
+    assert json.loads(ended.stdout) == ["c1", ["c1", "c1", "c2"]]
+
+
+def test_an_image_runs_the_ranks_where_nothing_is_installed(
+    hosts: Hosts, tmp_path: Path
+) -> None:
+    for name in hosts.names:
+        hosts.root(name, "mv /usr/local/bin/dask-runner /usr/local/bin/hidden")
+    try:
+        file = script(tmp_path, WHO.format(size=2))
+        with hosts.start("--hosts", "c1,c2", "--image", SIF, file) as run:
+            ended = run.wait()
+    finally:
+        for name in hosts.names:
+            hosts.root(name, "mv /usr/local/bin/hidden /usr/local/bin/dask-runner")
+    assert ended.status == 0, ended
+    assert json.loads(ended.stdout) == ["c1", ["c1", "c2"]]
+
+
+def test_input_arguments_and_the_status_are_the_scripts(
+    hosts: Hosts, tmp_path: Path
+) -> None:
+    text = "import sys; print(sys.argv[1:], sys.stdin.read()); sys.exit(7)"
+    file = script(tmp_path, text)
+    with hosts.start("--hosts", "c1,c2", file, "a", "-b", stdin="words") as run:
+        ended = run.wait()
+    assert (ended.status, ended.stdout) == (7, "['a', '-b'] words\n")
+
+
+def test_a_script_that_all_hosts_have_runs_where_it_is(hosts: Hosts) -> None:
+    from pathlib import Path  # noqa: PLC0415  tests alone
+
+    # All hosts show the checkout's examples.
+    text = "import os; print(os.path.abspath(__file__))"
+    place = "/home/user/job"
+    for name in ("c1", "c2"):
+        hosts.root(name, f"mkdir {place}; echo '{text}' > {place}/s.py")
+    Path(place).mkdir(parents=True)
+    try:
+        Path(place, "s.py").write_text(f"{text}\n")
+        with hosts.start("--hosts", "c1,c2", f"{place}/s.py") as run:
+            ended = run.wait()
+    finally:
+        import shutil  # noqa: PLC0415
+
+        shutil.rmtree(place)
+        for name in ("c1", "c2"):
+            hosts.root(name, f"rm -r {place}")
+    assert ended.stdout == f"{place}/s.py\n", ended
+
+
+def begun(hosts: Hosts, tmp_path: Path, where: str = ALL) -> Run:
+    size = len(where.split(","))
+    file = script(tmp_path, STAY.format(size=size))
+    run = hosts.start("--hosts", where, file)
+    run.wait_for("begun", 120)
+    return run
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_all(hosts: Hosts, tmp_path: Path, number: int) -> None:
+    with begun(hosts, tmp_path) as run:
+        run.signal(number)
+        assert run.wait(stray=STRAY).status == 128 + number
+
+
+def test_all_ends_with_the_launcher(hosts: Hosts, tmp_path: Path) -> None:
+    with begun(hosts, tmp_path) as run:
+        run.process.kill()
+        run.process.wait()
+        until(lambda: not hosts.left(), GONE_SECONDS, hosts.left, every=0.5)
+
+
+def test_all_ends_with_the_ssh_of_rank_0(hosts: Hosts, tmp_path: Path) -> None:
+    with begun(hosts, tmp_path) as run:
+        (ssh,) = (
+            pid
+            for pid, words in run.pids.items()
+            if "/usr/bin/ssh" in words and " login " in words
+        )
+        import os  # noqa: PLC0415
+
+        os.kill(ssh, signal.SIGKILL)
+        ended = run.wait(stray=STRAY)
+    assert ended.status in (UNAVAILABLE, KILLED), ended
+    assert "login" in ended.stderr
+
+
+def test_a_host_that_is_killed_costs_its_worker(hosts: Hosts, tmp_path: Path) -> None:
+    text = (
+        WHO.format(size=3)
+        + """
+import time
+print("begun", flush=True)
+while len(client.scheduler_info(n_workers=-1)["workers"]) > 2:
+    time.sleep(0.1)
+print("went on")
+"""
+    )
+    file = script(tmp_path, text)
+    with hosts.start("--hosts", ALL, "--silence", "10", file) as run:
+        run.wait_for("begun", 120)
+        hosts.cluster.node("c2").kill()
+        try:
+            ended = run.wait(stray=STRAY)
+        finally:
+            hosts.cluster.node("c2").restore()
+            hosts.configure()
+            # As a machine that has lost its power, it has kept its disk.
+            hosts.root("c2", "rm -rf /tmp/dask-runner-* /var/tmp/dask-runner-*")
+    assert ended.status == 0, ended
+    assert "went on" in ended.stdout
+    assert "lost" in ended.stderr
+
+
+def test_a_cluster_is_served_on_hosts(hosts: Hosts) -> None:
+    with hosts.start("serve", "--hosts", ALL, "--name", "lab") as run:
+        run.wait_for("ready after", 120)
+        done = hosts.cluster.run("dask-runner stop lab", timeout=60)
+        assert done.returncode == 0, done
+        assert run.wait(stray=STRAY).status == 0
+
+
+# --- bad input -----------------------------------------------------------------------
+
+
+def refused(hosts: Hosts, *args: str) -> tuple[int, str, float]:
+    with hosts.start(*args, "-c", "print('ran')") as run:
+        ended = run.wait()
+    assert ended.stdout == "", ended
+    assert ended.stderr.count("error:") == 1, ended
+    assert "needed:" in ended.stderr, ended
+    assert "you can:" in ended.stderr, ended
+    return ended.status, ended.stderr, ended.seconds
+
+
+def test_a_host_without_a_name_is_named(hosts: Hosts) -> None:
+    status, err, _ = refused(hosts, "--hosts", "c1,nowhere.invalid")
+    assert status == CONFIG
+    assert "nowhere.invalid: ssh: Could not resolve hostname" in err
+
+
+def test_a_host_that_refuses_ssh_is_named(hosts: Hosts) -> None:
+    hosts.configure(f"Host closed\n  HostName {hosts.address('c1')}\n  Port 1\n")
+    status, err, _ = refused(hosts, "--hosts", "c2,closed")
+    hosts.configure()
+    assert status == UNAVAILABLE
+    assert "closed: ssh: connect to host" in err
+    assert "Connection refused" in err
+
+
+def test_a_host_that_does_not_answer_costs_no_more_than_the_timeout(
+    hosts: Hosts,
+) -> None:
+    hosts.cluster.node("c2").cut()
+    try:
+        status, err, seconds = refused(hosts, "--hosts", "c1,c2", "--timeout", "5")
+    finally:
+        hosts.cluster.node("c2").restore()
+    assert status == TEMPFAIL
+    assert "c2 did not answer within 5 s" in err
+    assert seconds < 30
+
+
+def test_a_refused_key_is_said(hosts: Hosts) -> None:
+    hosts.configure(
+        f"Host strange\n  HostName {hosts.address('c1')}\n  User other\n"
+        "  IdentityFile none\n"
+    )
+    status, err, _ = refused(hosts, "--hosts", "c2,strange")
+    hosts.configure()
+    assert status == CONFIG
+    assert "strange: " in err
+    assert "Permission denied" in err
+
+
+def test_an_unknown_host_key_is_said(hosts: Hosts) -> None:
+    hosts.configure(
+        f"Host unknown\n  HostName {hosts.address('c1')}\n"
+        "  StrictHostKeyChecking yes\n  UserKnownHostsFile /dev/null\n"
+    )
+    status, err, _ = refused(hosts, "--hosts", "c2,unknown")
+    hosts.configure()
+    assert status == CONFIG
+    assert "unknown: Host key verification failed." in err
+
+
+def test_a_host_without_dask_runner_is_said(hosts: Hosts) -> None:
+    hosts.root("c1", "mv /usr/local/bin/dask-runner /usr/local/bin/hidden")
+    try:
+        status, err, _ = refused(hosts, "--hosts", "c1,c2")
+    finally:
+        hosts.root("c1", "mv /usr/local/bin/hidden /usr/local/bin/dask-runner")
+    assert status == CONFIG
+    assert "c1 has no dask-runner: " in err
+    assert "not found" in err
+
+
+def test_a_host_without_the_image_is_said(hosts: Hosts) -> None:
+    status, err, _ = refused(hosts, "--hosts", "c1", "--image", "/images/none.sif")
+    assert status == CONFIG
+    assert "c1: " in err
+    assert "could not open image" in err
+
+
+def test_a_start_up_file_that_prints_disturbs_nothing(
+    hosts: Hosts, tmp_path: Path
+) -> None:
+    hosts.root("c1", "echo 'echo hello from bashrc' > /home/user/.bashrc.new")
+    hosts.root(
+        "c1",
+        "cp /home/user/.bashrc /home/user/.bashrc.old;"
+        "cat /home/user/.bashrc.new /home/user/.bashrc.old > /home/user/.bashrc",
+    )
+    try:
+        file = script(tmp_path, "print('ran')")
+        with hosts.start("--hosts", "c1,c2", file) as run:
+            ended = run.wait()
+    finally:
+        hosts.root(
+            "c1",
+            "mv /home/user/.bashrc.old /home/user/.bashrc; rm /home/user/.bashrc.new",
+        )
+    assert (ended.status, ended.stdout) == (0, "ran\n"), ended
