@@ -175,3 +175,28 @@ def test_the_secret_is_in_no_command_line(port: int) -> None:
         assert secret not in seen
         with start(port, secret) as second:
             assert [first.wait().status, second.wait().status] == [0, 0]
+
+
+@pytest.mark.attack(
+    "reads the command lines and environments of what `dask-runner --hosts` starts",
+    "nothing of the cluster's keys: they travel through pipes and ssh alone",
+)
+def test_what_runs_on_hosts_shows_no_keys() -> None:
+    look = (
+        "for pid in filter(str.isdigit, os.listdir('/proc')):\n"
+        "    for name in ('cmdline', 'environ'):\n"
+        "        try:\n"
+        "            print(open('/proc/%s/%s' % (pid, name)).read())\n"
+        "        except OSError:\n"
+        "            pass\n"
+    )
+    code = "import time; print('begun', flush=True); time.sleep(600)"
+    words = (str(DASK_RUNNER), "--hosts", "localhost:2", "-c", code)
+    with Run(words) as run:
+        run.wait_for("begun")
+        seen = attack(look).stdout
+        run.signal(15)
+        run.wait()
+    assert " hosted" in seen.replace("\0", " ")
+    assert "BEGIN" not in seen
+    assert "private_key" not in seen

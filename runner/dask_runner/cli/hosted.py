@@ -12,10 +12,12 @@ import base64
 import contextlib
 import hashlib
 import os
+import platform
 import shutil
 import signal
 import socket
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +33,10 @@ from dask_runner.launch.own_variables import (
     SIZE_VARIABLE,
 )
 from dask_runner.linux import adopt_orphans
+from dask_runner.meeting import cluster_directory
+from dask_runner.meeting.cluster_directory import NoDirectoryError
+from dask_runner.meeting.named_record import NamedRecord
+from dask_runner.meeting.record import BadRecordError
 from dask_runner.node import hosted_messages as h
 from dask_runner.node.follower import hear_signals
 from dask_runner.node.orphans import end_orphans
@@ -72,6 +78,7 @@ class _Hosted:
         self._tasks: list[asyncio.Task[None]] = []
         self._client: asyncio.subprocess.Process | None = None
         self._copy: Path | None = None
+        self._laid: tuple[Path, str] | None = None
 
     async def run(self) -> int:
         adopt_orphans()
@@ -97,7 +104,12 @@ class _Hosted:
             begin = await _message(reader)
             if isinstance(begin, h.AskHost):
                 has = script_here(begin.directory, begin.script, begin.digest)
-                _tell(h.HostReady(__version__, socket.gethostname(), has))
+                versions = __version__, platform.python_version()
+                _tell(
+                    h.HostReady(
+                        *versions, version("distributed"), socket.gethostname(), has
+                    )
+                )
             elif begin is None:
                 return 0  # the launcher has changed its mind
         try:
@@ -127,6 +139,8 @@ class _Hosted:
             copy = self._copy / Path(args[begin.at]).name
             copy.write_bytes(base64.b64decode(begin.script))
             args[begin.at] = str(copy)
+        if begin.named:
+            self._lay(NamedRecord.load(begin.named))
         for local in range(begin.number):
             ours, theirs = socket.socketpair()
             rank = begin.first + local
@@ -158,6 +172,13 @@ class _Hosted:
             channel = await open_channel(ours)
             self._channels.append(channel)
             self._tasks.append(asyncio.create_task(self._carry(channel)))
+
+    def _lay(self, named: NamedRecord) -> None:
+        """Lay the record of the cluster to join where the ranks look for it."""
+        with contextlib.suppress(NoDirectoryError, OSError, BadRecordError):
+            path = cluster_directory.path_of(named.name, os.environ)
+            if cluster_directory.claim(path, named):
+                self._laid = path, named.record.nonce
 
     async def _carry(self, channel: Channel) -> None:
         """Send on the record of rank 0, to the launcher and to the others here."""
@@ -191,6 +212,8 @@ class _Hosted:
                 rank.kill()
                 await rank.wait()
         end_orphans()
+        if self._laid is not None:
+            cluster_directory.remove(*self._laid)
         if self._copy is not None:
             shutil.rmtree(self._copy, ignore_errors=True)
 

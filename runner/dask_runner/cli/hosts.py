@@ -13,32 +13,40 @@ import contextlib
 import hashlib
 import os
 import secrets
-import shlex
-import shutil
 import signal
 import socket
 import sys
 import threading
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dask_runner import __version__
+from dask_runner.cli.name_here import NameHere, named_here
+from dask_runner.cli.ssh import (
+    HERE,
+    OF_SSH,
+    SSH,
+    Link,
+    command_of,
+    how,
+    other_version,
+    refused,
+)
 from dask_runner.errors import (
     AssemblyError,
     ConfigError,
     LostError,
     RunnerError,
-    UnavailableError,
 )
 from dask_runner.launch.hosts import Host, read_hostfile
 from dask_runner.launch.options import PREFIX
 from dask_runner.launch.own_variables import VARIABLE_OF_SECRET
 from dask_runner.launch.signals import FOR_LOCAL_RANKS
+from dask_runner.meeting.record import BadRecordError
 from dask_runner.node import hosted_messages as h
 from dask_runner.node.follower import hear_signals, hold_signals
-from dask_runner.wire.channel import HEAD, LIMIT
-from dask_runner.wire.message import ProtocolError, decode, encode
+from dask_runner.wire.channel import LIMIT
+from dask_runner.wire.message import ProtocolError, decode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,47 +58,8 @@ if TYPE_CHECKING:
 #: Seconds for the other hosts to end by themselves after that of rank 0, and once more
 #: when their standard input has ended.
 LEAVE_SECONDS = 15.0
-#: ssh's own failures.
-OF_SSH = 255
-#: A shell's statuses for a program that is not there, or cannot be run.
-NO_PROGRAM = (126, 127)
-#: The names of this machine, for which no ssh is needed.
-HERE = ("localhost", "127.0.0.1", "::1")
 #: Bytes of standard input that are sent at a time.
 PIECE = 1 << 16
-
-_SSH = (
-    *("ssh", "-T", "-o", "BatchMode=yes"),
-    *("-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=3"),
-)
-
-#: What ssh says last, and what that means: the error, what was needed, what one can do.
-_CAUSES: tuple[tuple[str, type[RunnerError], str, str], ...] = (
-    (
-        "Permission denied",
-        ConfigError,
-        "a key of yours that the host takes without a password",
-        "see that this logs in without a question: ssh -o BatchMode=yes {host} true",
-    ),
-    (
-        "Host key verification failed",
-        ConfigError,
-        "a host whose key you know",
-        "check the key, and take it, by logging in once: ssh {host}",
-    ),
-    (
-        "Could not resolve hostname",
-        ConfigError,
-        "names that this machine, or your ssh, knows",
-        "correct the name; or add it to ~/.ssh/config",
-    ),
-    (
-        "could not open image",
-        ConfigError,
-        "the image of --image at that path on each host",
-        "put it there; or name another path",
-    ),
-)
 
 
 def hosts_of(settings: Settings) -> list[Host]:
@@ -122,6 +91,7 @@ async def run_hosts(
     environ: Mapping[str, str],
     program: Program | None,
     client: int | None,
+    joins: str = "",
 ) -> int:
     """Start ranks on the hosts; return the status of rank 0's.
 
@@ -135,42 +105,20 @@ async def run_hosts(
     program : Program or None
     client : int or None
         The rank of the client, which gets standard input.
+    joins : str
+        The name of the running cluster to join; empty for one of their own.
 
     Raises
     ------
     RunnerError
         If a host cannot start ranks.
     """
-    launcher = _Launcher(hosts, settings, args, environ, program, client)
+    launcher = _Launcher(hosts, settings, args, environ, program, client, joins)
     try:
         return await launcher.run()
     finally:
         await launcher.end()
         hold_signals()  # as in run_rank
-
-
-@dataclass(eq=False, slots=True)
-class _Link:
-    """The connection with one host, and its first rank."""
-
-    host: Host
-    first: int
-    process: asyncio.subprocess.Process
-    ready: asyncio.Future[h.HostReady]
-    said: list[str] = field(default_factory=list)
-    begun: bool = False
-    readers: list[asyncio.Task[None]] = field(default_factory=list)
-
-    @property
-    def ranks(self) -> list[int]:
-        return list(range(self.first, self.first + self.host.slots))
-
-    def send(self, message: Message) -> None:
-        """Send a message; that the host is gone is noticed by its end."""
-        pipe = self.process.stdin
-        if pipe is not None and not pipe.is_closing():
-            payload = encode(message)
-            pipe.write(HEAD.pack(len(payload)) + payload)
 
 
 class _Launcher:
@@ -182,13 +130,18 @@ class _Launcher:
         environ: Mapping[str, str],
         program: Program | None,
         client: int | None,
+        joins: str,
     ) -> None:
+        self._joins = joins
+        self._job = secrets.token_hex(8)
+        name = settings.name or ("" if program is not None or joins else self._job)
+        self._name = NameHere(name, self._job, environ)
         self._hosts = hosts
         self._settings = settings
         self._args = list(args)
         self._environ = environ
         self._client = -1 if client is None else client
-        self._links: list[_Link] = []
+        self._links: list[Link] = []
         self._script, self._at = _script(program, args)
         self._over: RunnerError | None = None
 
@@ -207,12 +160,12 @@ class _Launcher:
 
     # --- the beginning ----------------------------------------------------------
 
-    async def _connect(self, host: Host, first: int) -> _Link:
+    async def _connect(self, host: Host, first: int) -> Link:
         here = host.name in (*HERE, socket.gethostname())
-        command = _command(self._settings.image)
+        command = command_of(self._settings.image)
         try:
             process = await asyncio.create_subprocess_exec(
-                *(("sh", "-c", command) if here else (*_SSH, "--", host.name, command)),
+                *(("sh", "-c", command) if here else (*SSH, "--", host.name, command)),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
@@ -229,7 +182,7 @@ class _Launcher:
             ) from error
         ready: asyncio.Future[h.HostReady]
         ready = asyncio.get_running_loop().create_future()
-        link = _Link(host, first, process, ready)
+        link = Link(host, first, process, ready)
         link.readers += [
             asyncio.create_task(self._read_output(link)),
             asyncio.create_task(self._read_errors(link)),
@@ -263,7 +216,7 @@ class _Launcher:
             for wait in waits:
                 wait.cancel()
 
-    async def _answer(self, link: _Link) -> None:
+    async def _answer(self, link: Link) -> None:
         """Wait until a host has answered; raise an error if it will not."""
         end = asyncio.create_task(link.process.wait())
         either: set[asyncio.Future[Any]] = {link.ready, end}
@@ -273,22 +226,17 @@ class _Launcher:
         if self._over is not None:
             raise self._over
         if not link.ready.done():
-            raise _refused(link.host.name, link.process.returncode or 0, link.said)
+            raise refused(link.host.name, link.process.returncode or 0, link.said)
         end.cancel()
         found = link.ready.result()
         if found.version != __version__:
-            raise ConfigError(
-                f"{link.host.name} has dask-runner {found.version}, and this is "
-                f"{__version__}",
-                "one version on all hosts",
-                "install the same everywhere; or run all in one image with --image",
-            )
+            raise other_version(link.host.name, found.version)
 
     def _begin(self, size: int) -> None:
         # A script that all hosts have runs where it is, with the modules beside it.
         have = all(link.ready.result().has_script for link in self._links)
         sent = base64.b64encode(self._script).decode() if not have else ""
-        job = secrets.token_hex(8)
+        named = named_here(self._joins, self._environ) if self._joins else ""
         passed = {
             name: value
             for name, value in self._environ.items()
@@ -304,10 +252,11 @@ class _Launcher:
                     link.first,
                     link.host.slots,
                     size,
-                    job,
+                    self._job,
                     self._client,
                     sent,
                     self._at,
+                    named,
                 )
             )
         if self._client >= 0:
@@ -318,28 +267,32 @@ class _Launcher:
 
     # --- what the hosts say -------------------------------------------------------
 
-    async def _read_output(self, link: _Link) -> None:
+    async def _read_output(self, link: Link) -> None:
         stream = link.process.stdout
         assert stream is not None  # noqa: S101  it is a pipe
         mark = h.MARK.encode()
         while piece := await _line(stream):
             if piece.startswith(mark):
-                with contextlib.suppress(ProtocolError):
+                try:
                     self._hear(link, decode(piece[len(mark) :]))
+                except (ProtocolError, BadRecordError):
+                    if not link.ready.done():
+                        link.ready.set_exception(other_version(link.host.name, "other"))
             elif link.begun:
                 sys.stdout.buffer.write(piece)
                 sys.stdout.buffer.flush()
             # What a shell's start-up files print before is nobody's.
 
-    def _hear(self, link: _Link, message: Message) -> None:
+    def _hear(self, link: Link, message: Message) -> None:
         if isinstance(message, h.HostReady) and not link.ready.done():
             link.ready.set_result(message)
         elif isinstance(message, h.HubRecord):
+            self._name.note(message.text, link.ready.result())
             for other in self._links:
                 if other is not link:
                     other.send(message)
 
-    async def _read_errors(self, link: _Link) -> None:
+    async def _read_errors(self, link: Link) -> None:
         stream = link.process.stderr
         assert stream is not None  # noqa: S101  it is a pipe
         while piece := await _line(stream):
@@ -366,20 +319,20 @@ class _Launcher:
             task.cancel()
         if status == OF_SSH or status < 0:
             raise LostError(
-                f"the connection to {zero.host.name} ended: {_how(status, zero)}",
+                f"the connection to {zero.host.name} ended: {how(status, zero)}",
                 "the host of rank 0, for as long as the script runs",
                 "look whether the host is up; start again",
             )
         return status
 
-    async def _end_of(self, link: _Link) -> None:
+    async def _end_of(self, link: Link) -> None:
         """Tell rank 0 of a host whose ranks are gone."""
         status = await link.process.wait()
         await asyncio.gather(*link.readers)
         if status:
             why = "its dask-runner ended"
             if status == OF_SSH or status < 0:
-                why = _how(status, link)
+                why = how(status, link)
             gone = h.HostGone(link.ranks, link.host.name, f"{why} (status {status})")
             self._links[0].send(gone)
 
@@ -397,6 +350,7 @@ class _Launcher:
 
     async def end(self) -> None:
         """End what is left: the end of standard input ends the ranks of a host."""
+        self._name.withdraw()
         running = [one for one in self._links if one.process.returncode is None]
         for link in running:
             if link.process.stdin is not None:
@@ -424,7 +378,7 @@ async def _line(stream: asyncio.StreamReader) -> bytes:
         return await stream.readexactly(error.consumed)
 
 
-def _feed(loop: asyncio.AbstractEventLoop, link: _Link) -> None:
+def _feed(loop: asyncio.AbstractEventLoop, link: Link) -> None:
     """Send on standard input, to its end."""
     with contextlib.suppress(OSError, ValueError, RuntimeError):  # closed, or all over
         while data := os.read(0, PIECE):
@@ -433,7 +387,7 @@ def _feed(loop: asyncio.AbstractEventLoop, link: _Link) -> None:
         loop.call_soon_threadsafe(link.send, h.Input(""))
 
 
-async def _send(link: _Link, message: h.Input) -> None:
+async def _send(link: Link, message: h.Input) -> None:
     link.send(message)
     if link.process.stdin is not None:
         await link.process.stdin.drain()
@@ -449,55 +403,3 @@ def _script(program: Program | None, args: Sequence[str]) -> tuple[bytes, int]:
         return (path.read_bytes() if path.is_file() else b""), at
     except OSError:
         return b"", at
-
-
-def _command(image: str | None) -> str:
-    """Return what a host's shell runs."""
-    if image:
-        apptainer = (
-            "$(command -v apptainer || command -v singularity || echo apptainer)"
-        )
-        run = f"exec {apptainer} run {shlex.quote(image)} hosted"
-    else:
-        own = shlex.quote(shutil.which(sys.argv[0]) or sys.argv[0])
-        run = (
-            f"if [ -x {own} ]; then exec {own} hosted; else exec dask-runner hosted; fi"
-        )
-    # The user's own shell there may be any.
-    return f"exec sh -c {shlex.quote(run)}"
-
-
-def _how(status: int, link: _Link) -> str:
-    """Return how the ssh of a host has ended by itself."""
-    if status < 0:
-        return f"its ssh got {signal.Signals(-status).name}"
-    return f"ssh says: {_last(link.said)}"
-
-
-def _last(said: Sequence[str]) -> str:
-    return said[-1] if said else "nothing"
-
-
-def _refused(host: str, status: int, said: Sequence[str]) -> RunnerError:
-    """Return the error of a host that has ended before it could start ranks."""
-    last = _last(said)
-    if status in NO_PROGRAM:
-        return ConfigError(
-            f"{host} has no dask-runner: {last}",
-            "dask-runner on the path of a shell that is no login shell, or an image",
-            "install it there; or name an image that the host has with --image",
-        )
-    if status != OF_SSH:
-        return ConfigError(
-            f"{host} cannot start ranks: {last} (status {status})",
-            "a dask-runner that runs there",
-            f"see what this prints: ssh {host} dask-runner --version",
-        )
-    for words, kind, needed, do in _CAUSES:
-        if words in last:
-            return kind(f"{host}: {last}", needed, do.format(host=host))
-    return UnavailableError(
-        f"{host}: {last}",
-        "a host that answers ssh",
-        f"see whether it is up: ssh -v {host} true; or leave it out",
-    )

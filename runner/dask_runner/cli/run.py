@@ -82,7 +82,7 @@ def run(
         elsewhere = plan(sum(host.slots for host in hosts))
         die_in(0)  # a launcher is the user's to stop and to continue
         return threads.run(
-            run_hosts(hosts, settings, args, environ, program, elsewhere.client)
+            run_hosts(hosts, settings, args, environ, program, elsewhere.client, joins)
         )
     world, wanted = _placed(settings, environ, args, joins=bool(joins))
     if wanted is not None:

@@ -25,6 +25,7 @@ from dask_runner.wire.message import ProtocolError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from dask_runner.meeting.record import Record
     from dask_runner.wire.message import Message
 
 
@@ -65,6 +66,12 @@ class HostedMeeting(RelayMeeting):
             pass  # it counts as gone
         if not self._come.done():
             self._come.set_result("")
+
+    async def publish(self, record: Record) -> None:
+        """Hand it over; also what is new later, for the launcher."""
+        if record.address:
+            (await self._opening).send(HubRecord(record.dump()))
+        await super().publish(record)
 
     async def _exchange(self, text: str | None) -> str:
         if text is not None:

@@ -39,6 +39,8 @@ class HostReady(Message):
     """The host has dask-runner, and perhaps the same script at the same path."""
 
     version: str
+    python: str
+    distributed: str
     node: str
     has_script: bool
 
@@ -65,6 +67,8 @@ class Begin(Message):
         The script's text in base64, where hosts lack it.
     at : int
         The place of the script's path among the arguments.
+    named : str
+        The named record of the cluster to join, where the launcher has it.
     """
 
     args: list[str]
@@ -77,6 +81,7 @@ class Begin(Message):
     client: int
     script: str = ""
     at: int = -1
+    named: str = ""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dask_runner.cli import hosts
+from dask_runner.cli import hosts, ssh
 from dask_runner.cli.hosted import script_here
 from dask_runner.errors import ConfigError, RunnerError, UnavailableError
 from dask_runner.launch.hosts import Host
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 def test_the_cause_is_sshs_own_last_line(
     status: int, line: str, kind: type[RunnerError]
 ) -> None:
-    error = hosts._refused("a", status, ["before", line])  # noqa: SLF001
+    error = ssh.refused("a", status, ["before", line])
     assert isinstance(error, kind)
     assert error.saw.startswith("a")
     assert line in error.saw
@@ -53,7 +53,7 @@ def test_an_image_is_for_hosts() -> None:
 
 
 def test_a_path_in_a_command_is_one_word_of_the_hosts_shell() -> None:
-    command = hosts._command("/a b/$(x).sif")  # noqa: SLF001
+    command = ssh.command_of("/a b/$(x).sif")
     assert command.startswith("exec sh -c ")
     assert "'\"'\"'/a b/$(x).sif'\"'\"'" in command
 

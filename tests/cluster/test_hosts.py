@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.hosts.reached import SIF
+from tests.cluster.conftest import NAME
+from tests.cluster.reached import SIF, Hosts, reached
 from tests.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from tests.hosts.reached import Hosts
     from tests.running import Run
 
 TEMPFAIL, CONFIG, UNAVAILABLE, KILLED, TERMINATED = 75, 78, 69, 137, 143
@@ -42,6 +43,29 @@ print("begun", flush=True)
 time.sleep(600)
 """
 )
+
+
+@pytest.fixture(scope="session")
+def hosts(
+    engine: Any,
+    shown: None,
+    worker: str,
+    require: Callable[..., AbstractContextManager[None]],
+) -> Iterator[Hosts]:
+    """Three hosts with sshd; those that are up under the tests' name, else new ones."""
+    del shown
+    from ci.slurm.cluster import Cluster  # noqa: PLC0415  only where containers are
+    from containers import node_image  # noqa: PLC0415  as above
+
+    cluster = Cluster(f"{NAME}{worker}-ssh", system="ssh", client=engine)
+    with require("a mirror of Debian with sshd and Apptainer", "cluster"):
+        node_image.ensure_slurm_image(engine)
+    was_up = bool(cluster.members()) and not worker
+    cluster.up()
+    with reached(cluster) as found:
+        yield found
+    if not was_up:
+        cluster.down()
 
 
 @pytest.fixture(autouse=True)
@@ -195,6 +219,28 @@ def test_a_cluster_is_served_on_hosts(hosts: Hosts) -> None:
         done = hosts.cluster.run("dask-runner stop lab", timeout=60)
         assert done.returncode == 0, done
         assert run.wait(stray=STRAY).status == 0
+
+
+def test_a_served_cluster_is_found_where_it_was_typed_and_joined_by_hosts(
+    hosts: Hosts,
+) -> None:
+    with hosts.start("serve", "--hosts", "login,c1", "--name", "lab") as serving:
+        serving.wait_for("ready after", 120)
+        home = {"HOME": str(serving.home)}
+        until((serving.home / ".dask-runner/cluster-lab.json").exists)
+        with hosts.start("join", "lab", "--hosts", "c2", env=home) as joining:
+            joining.wait_for("joined the cluster lab", 120)
+            code = (
+                "from distributed import Client; c = Client();"
+                "c.wait_for_workers(3); print('three')"
+            )
+            with hosts.start("connect", "lab", "-c", code, env=home) as connected:
+                ended = connected.wait(stray=STRAY)
+            assert (ended.status, ended.stdout) == (0, "three\n"), ended
+            with hosts.start("stop", "lab", env=home) as stopping:
+                assert stopping.wait(stray=STRAY).status == 0
+            assert joining.wait(stray=STRAY).status == 0
+        assert serving.wait(stray=STRAY).status == 0
 
 
 # --- bad input -----------------------------------------------------------------------
