@@ -50,7 +50,11 @@ class Batch:
 GRID_ENGINE = Batch(
     "sge",
     "-N 2 --set parallel_environment=mpi",
-    "qsub -sync y -terse",
+    # It says nothing of the status of a job of which a part was killed; qacct does.
+    "{ number=$(qsub -sync y -terse | head -n 1);"
+    " until status=$(qacct -j $number | awk '/^pe_taskid +NONE/ { own = 1 }"
+    ' own && /^exit_status/ { print $2; own = 0 }\') && [ -n "$status" ];'
+    " do sleep 0.2; done; exit $status; } 2>/dev/null",
     "qdel -u user",
     in_order=False,
 )
@@ -61,7 +65,9 @@ HTCONDOR = Batch(
     "-N 2 --cpus-per-task 8",
     "{ number=$(condor_submit -terse -) && number=${number%%.*} &&"
     f" condor_wait -wait {SECONDS} *.$number.log >/dev/null;"
-    " exit $(condor_history $number -limit 1 -af ExitCode); }",
+    # The history comes after the log; of a job that was taken away it has no status.
+    " until status=$(condor_history $number -limit 1 -af ExitCode) &&"
+    ' [ -n "$status" ]; do sleep 0.2; done; exit ${status#undefined}; }',
     "condor_rm -all",
     in_order=True,
 )
