@@ -96,7 +96,7 @@ max_reservation                   0
 default_duration                  INFINITY
 """
 
-#: As sites have it for tightly coupled jobs.
+#: As sites have it for tightly coupled jobs; a job has one line in the accounting.
 _ENVIRONMENT = """\
 pe_name            mpi
 slots              999
@@ -108,7 +108,7 @@ allocation_rule    $round_robin
 control_slaves     TRUE
 job_is_first_task  FALSE
 urgency_slots      min
-accounting_summary FALSE
+accounting_summary TRUE
 qsort_args         NONE
 """
 

@@ -52,9 +52,8 @@ GRID_ENGINE = Batch(
     "-N 2 --set parallel_environment=mpi",
     # It says nothing of the status of a job of which a part was killed; qacct does.
     "{ number=$(qsub -sync y -terse | head -n 1);"
-    " until status=$(qacct -j $number | awk '/^pe_taskid +NONE/ { own = 1 }"
-    ' own && /^exit_status/ { print $2; own = 0 }\') && [ -n "$status" ];'
-    " do sleep 0.2; done; exit $status; } 2>/dev/null",
+    " until status=$(qacct -j $number 2>/dev/null | awk '/^exit_status/ { print $2 }')"
+    ' && [ -n "$status" ]; do sleep 0.2; done; exit $status; }',
     "qdel -u user",
     in_order=False,
 )
