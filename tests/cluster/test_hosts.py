@@ -243,6 +243,26 @@ def test_a_served_cluster_is_found_where_it_was_typed_and_joined_by_hosts(
         assert serving.wait(stray=STRAY).status == 0
 
 
+# --- ranks that are handed out --------------------------------------------------------
+
+
+def test_hosts_that_share_nothing_meet_at_an_address(hosts: Hosts) -> None:
+    code = WHO.format(size=3)
+    runs = [
+        hosts.cluster.start(
+            ["dask-runner", "--size", "3", "--meet", "tcp://c1:7700", "-c", code],
+            node=name,
+            env={"DASK_RUNNER__SECRET": "a secret of these three hosts"},
+            timeout=120,
+        )
+        for name in ("login", "c2", "c1")
+    ]
+    done = [run.wait() for run in runs]
+    assert [one.returncode for one in done] == [0, 0, 0], done
+    # The one that can listen there is rank 0, though it came last.
+    assert json.loads(done[2].stdout) == ["c1", ["c1", "c2", "login"]]
+
+
 # --- bad input -----------------------------------------------------------------------
 
 

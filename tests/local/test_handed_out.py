@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.conftest import DaskRunner
     from tests.running import Ended, Run
 
-TEMPFAIL, CONFIG, TERMINATED, KILLED = 75, 78, 143, 137
+TEMPFAIL, CONFIG, UNAVAILABLE, TERMINATED = 75, 78, 69, 143
 
 #: Prints the ranks that work, and where each has its agent.
 WHO = """
@@ -281,6 +281,19 @@ def test_a_rank_killed_in_the_middle_costs_its_worker(crowd: Crowd) -> None:
     other.process.kill()
     ended = first.wait()
     assert (ended.status, ended.stdout) == (0, "begun\nwent on\n")
+
+
+def test_the_first_one_killed_in_the_middle_ends_the_others(crowd: Crowd) -> None:
+    runs = [crowd.start(3, "-c", STAY) for _ in range(3)]
+    until(lambda: any("begun" in run.stdout for run in runs), 90)
+    (first,) = (run for run in runs if "begun" in run.stdout)
+    others = [run for run in runs if run is not first]
+    first.process.kill()
+    for other in others:
+        ended = other.wait()
+        assert ended.status == UNAVAILABLE, ended
+    for claim in crowd.claims():
+        claim.unlink()  # a killed process cannot
 
 
 def test_fewer_workers_are_enough_where_the_user_says_so(crowd: Crowd) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,9 +13,8 @@ import pytest
 from tests.waiting import until
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.conftest import DaskRunner
+    from tests.running import Run
 
 CONFIG, USAGE = 78, 2
 STAY = "import time; print('begun', flush=True); time.sleep(600)"
@@ -67,12 +69,59 @@ def test_nothing_outlives_the_part_on_a_host(dask_runner: DaskRunner) -> None:
     run = dask_runner.start("--hosts", "localhost:2", "-c", STAY)
     run.wait_for("begun")
     (hosted,) = (pid for pid, words in run.pids.items() if words.endswith(" hosted "))
-    import os  # noqa: PLC0415
-
     os.kill(hosted, signal.SIGKILL)
     ended = run.wait()
     assert ended.status == 69, ended
     assert "the connection to localhost ended" in ended.stderr
+
+
+def rank(run: Run, number: int) -> int:
+    """Return the top process of a rank."""
+    found = []
+    for pid, words in run.pids.items():
+        environ = Path(f"/proc/{pid}/environ").read_text().split("\0")
+        ours = f"DASKRUNNER_HOST_RANK={number}" in environ
+        if ours and "-m dask_runner --hosts" in words:
+            found.append(pid)
+    return min(found)
+
+
+#: Two names of this machine, which is two hosts then.
+TWO = "localhost,127.0.0.1:2"
+
+
+def test_a_rank_killed_in_the_middle_costs_its_worker(dask_runner: DaskRunner) -> None:
+    code = (
+        "from distributed import Client; import time\n"
+        "client = Client(); client.wait_for_workers(3); print('begun', flush=True)\n"
+        "while len(client.scheduler_info(n_workers=-1)['workers']) > 2:\n"
+        "    time.sleep(.1)\n"
+        "time.sleep(12)\n"  # longer than its host would wait for the others
+        "print(len(client.scheduler_info(n_workers=-1)['workers']))"
+    )
+    run = dask_runner.start("--hosts", TWO, "-c", code)
+    run.wait_for("begun")
+    os.kill(rank(run, 2), signal.SIGKILL)
+    ended = run.wait()
+    assert (ended.status, ended.stdout) == (0, "begun\n2\n"), ended
+
+
+def test_a_rank_that_dies_early_ends_all_at_once(dask_runner: DaskRunner) -> None:
+    run = dask_runner.start("--hosts", TWO, "--timeout", 60, "-c", STAY)
+    until(lambda: any("-m dask_runner --hosts" in words for words in run.pids.values()))
+    victims: list[int] = []
+
+    def found() -> bool:
+        with contextlib.suppress(ValueError, OSError):
+            victims.append(rank(run, 1))
+        return bool(victims)
+
+    until(found, every=0.001)
+    os.kill(victims[0], signal.SIGKILL)
+    ended = run.wait()
+    assert ended.status == 75, ended
+    assert ended.seconds < 30
+    assert "rank 1 on" in ended.stderr
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,8 @@ def look():
 found = client.run(look)
 print(extra.VERSION, *sorted({{one[:2] for one in found.values()}}))
 assert all(one[2] == os.path.dirname(extra.__file__) for one in found.values())
-assert "/dask-runner-" in extra.__file__, extra.__file__
+# The leader's directory, in which those of the other ranks are.
+assert extra.__file__.count("/dask-runner-") == 1, extra.__file__
 """
 
 
@@ -318,6 +319,25 @@ def test_a_cache_on_a_full_disk_is_told(
     assert "No space left on device" in ended.stderr
 
 
+@pytest.mark.parametrize("layout", ["shared", "dedicated"])
+def test_half_an_archive_is_told_once_in_each_layout(
+    dask_runner: DaskRunner, site: Site, tmp_path: Path, layout: str
+) -> None:
+    dask_runner("--with", "extra", "-c", "pass", env=site.env)
+    (archive,) = site.archives
+    # The manifest, which rank 0 looks at first, is whole.
+    whole = archive.read_bytes()
+    archive.write_bytes(whole[: len(whole) // 2])
+    line = ("--layout", layout, "--with", "extra", "-c", "pass")
+
+    ended = dask_runner("-n", 3, *line, env=site.env)
+
+    assert ended.status == 78, ended
+    assert ended.stderr.count("error:") == 1, ended
+    assert "members are there" in ended.stderr or "is damaged" in ended.stderr
+    assert tmp_path in archive.parents
+
+
 def test_a_node_whose_scratch_is_full_is_told(
     dask_runner: DaskRunner, site: Site, tmp_path: Path, require: Require
 ) -> None:
@@ -408,14 +428,28 @@ def test_a_resolver_that_is_killed_is_told(
     assert "uv was killed by SIGKILL while it installed extra" in ended.stderr
 
 
+def test_a_process_that_prepares_them_and_is_killed_is_told(
+    dask_runner: DaskRunner, slow: dict[str, str]
+) -> None:
+    run = resolving(dask_runner, slow, "-n", 2)
+    (uv,) = run.named("uv")
+    os.kill(_parent(uv), signal.SIGKILL)
+    ended = run.wait()
+
+    assert ended.status == 69, ended
+    assert "the process that prepares packages was killed by SIGKILL" in ended.stderr
+
+
+def _parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().split()[3])
+
+
 def test_rank_0_that_is_killed_takes_the_resolution_with_it(
     dask_runner: DaskRunner, site: Site, slow: dict[str, str]
 ) -> None:
     run = resolving(dask_runner, slow, "-n", 2)
     (uv,) = run.named("uv")
-    builder = int(Path(f"/proc/{uv}/stat").read_text().split()[3])
-    rank_0 = int(Path(f"/proc/{builder}/stat").read_text().split()[3])
-    os.kill(rank_0, signal.SIGKILL)
+    os.kill(_parent(_parent(uv)), signal.SIGKILL)
     ended = run.wait()
 
     assert ended.status != 0, ended

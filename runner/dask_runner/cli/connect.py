@@ -196,14 +196,13 @@ class _OwnPackages(NodePackages):
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__()
         self._environ = environ
-        self._directory: RankDirectory | None = None
 
     def use(self, archive: m.Packages) -> None:
         """Begin to unpack them, if there are any."""
         if archive.path:
             place = scratch(take(self._environ, None)).path
-            self._directory = RankDirectory(place, self._environ)
-            self.begin(archive, self._directory)
+            self.directory = RankDirectory(place, self._environ)
+            self.begin(archive)
 
     async def __aenter__(self) -> Self:
         return self
@@ -211,8 +210,8 @@ class _OwnPackages(NodePackages):
     async def __aexit__(self, *_: object) -> None:
         """Remove them again."""
         await self.end()
-        if self._directory is not None:
-            self._directory.remove()
+        if self.directory is not None:
+            self.directory.remove()
 
 
 def _versions(attachment: Attachment) -> str:

@@ -118,18 +118,18 @@ class _Hosted:
             say(f"error: {problem(error)}")
             return problem(error).status
         listening = asyncio.create_task(self._listen(reader))
-        ended = asyncio.create_task(self._ended())
+        ended = asyncio.create_task(self._ended(has_rank_0=begin.first == 0))
         await asyncio.wait({listening, ended}, return_when=asyncio.FIRST_COMPLETED)
         listening.cancel()
         if not ended.done():
             await self._ask_to_end()
         await asyncio.wait({ended}, timeout=LEAVE_SECONDS)
-        statuses = [one.returncode for one in self._ranks]
-        return _status(statuses[0])
+        return _status(self._ranks[0].returncode)
 
     # --- the ranks ------------------------------------------------------------
 
     async def _start(self, begin: h.Begin) -> None:
+        self._first = begin.first
         args = list(begin.args)
         directory = begin.directory if os.access(begin.directory, os.X_OK) else None
         extra = dict(begin.environ)
@@ -189,14 +189,27 @@ class _Hosted:
                     if other is not channel:
                         other.send(message)
 
-    async def _ended(self) -> None:
-        """Wait until all ranks have ended, or one that the others cannot do without."""
-        first = asyncio.create_task(self._ranks[0].wait())
-        everyone = asyncio.gather(*(one.wait() for one in self._ranks))
-        await first
-        # A rank that leads here has the status of the host; the others follow it.
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(everyone, LEAVE_SECONDS)
+    async def _ended(self, *, has_rank_0: bool) -> None:
+        """Wait until all ranks have ended; not long for the others after rank 0."""
+        ends = [asyncio.create_task(self._end_of(one)) for one in self._ranks]
+        everyone = asyncio.gather(*ends)
+        if has_rank_0:
+            await ends[0]
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(everyone, LEAVE_SECONDS)
+        else:
+            await everyone
+
+    async def _end_of(self, process: asyncio.subprocess.Process) -> None:
+        """Wait until a rank has ended; tell rank 0 of one that fails."""
+        status = await process.wait()
+        rank = self._first + self._ranks.index(process)
+        if status and rank:
+            why = f"it ended with status {_status(status)}"
+            gone = h.HostGone([rank], socket.gethostname(), why)
+            _tell(gone)
+            for channel in self._channels:
+                channel.send(gone)
 
     async def _ask_to_end(self) -> None:
         for rank in self._ranks:

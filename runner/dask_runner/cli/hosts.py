@@ -11,6 +11,7 @@ import asyncio
 import base64
 import contextlib
 import hashlib
+import math
 import os
 import secrets
 import signal
@@ -163,9 +164,11 @@ class _Launcher:
     async def _connect(self, host: Host, first: int) -> Link:
         here = host.name in (*HERE, socket.gethostname())
         command = command_of(self._settings.image)
+        # Else an ssh whose launcher was killed would try for minutes.
+        ssh = *SSH, "-o", f"ConnectTimeout={math.ceil(self._settings.timeout)}"
         try:
             process = await asyncio.create_subprocess_exec(
-                *(("sh", "-c", command) if here else (*SSH, "--", host.name, command)),
+                *(("sh", "-c", command) if here else (*ssh, "--", host.name, command)),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
@@ -286,6 +289,8 @@ class _Launcher:
     def _hear(self, link: Link, message: Message) -> None:
         if isinstance(message, h.HostReady) and not link.ready.done():
             link.ready.set_result(message)
+        elif isinstance(message, h.HostGone) and link is not self._links[0]:
+            self._links[0].send(message)
         elif isinstance(message, h.HubRecord):
             self._name.note(message.text, link.ready.result())
             for other in self._links:

@@ -9,7 +9,8 @@ the output of the ranks::
     launcher → host   Begin
     host → launcher   HubRecord, from the host of rank 0
     launcher → host   HubRecord, to all others
-    launcher → host   Input, SignalAll, HostGone
+    launcher → host   Input, SignalAll
+    host → launcher   HostGone, which goes on to the host of rank 0
 
 The end of ssh's stdin ends the ranks of the host.
 """
@@ -107,7 +108,7 @@ class SignalAll(Message):
 
 @dataclass(frozen=True)
 class HostGone(Message):
-    """The ranks of another host are gone."""
+    """Ranks of a host are gone; rank 0 is told."""
 
     ranks: list[int]
     host: str

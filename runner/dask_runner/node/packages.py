@@ -33,21 +33,31 @@ _SCRATCH, _UNPACKED = "resolving", "packages"
 
 
 class NodePackages:
-    """The packages of one node."""
+    """The packages of one node.
+
+    Attributes
+    ----------
+    directory : RankDirectory or None
+        That of the rank that leads the node, once there is one. All of the node's ranks
+        use what is in it, so it has to be there until the last of them has ended.
+    """
 
     def __init__(self) -> None:
+        self.directory: RankDirectory | None = None
         self._unpacking: asyncio.Task[str] | None = None
 
-    async def build(
-        self, settings: Settings, directory: RankDirectory, begins: Callable[[], None]
-    ) -> n.Built:
+    @property
+    def _place(self) -> RankDirectory:
+        if self.directory is None:
+            raise LookupError("the node has no directory for packages yet")
+        return self.directory
+
+    async def build(self, settings: Settings, begins: Callable[[], None]) -> n.Built:
         """Make the archive, unless the cache has it.
 
         Parameters
         ----------
         settings : Settings
-        directory : RankDirectory
-            Gets what is needed meanwhile.
         begins : callable
             Is called when the cache does not have it.
 
@@ -56,17 +66,17 @@ class NodePackages:
         RunnerError
             If that is not possible.
         """
-        scratch = str(directory.path / _SCRATCH)
+        scratch = str(self._place.path / _SCRATCH)
         run = BuildPackages(settings.packages, settings.package_cache, scratch)
-        answer = await _ask(run, directory, begins)
+        answer = await _ask(run, self._place, begins)
         if not isinstance(answer, n.Built):
-            raise _failed(answer, directory)
+            raise _failed(answer, self._place)
         return answer
 
-    def begin(self, archive: m.Packages, directory: RankDirectory) -> None:
+    def begin(self, archive: m.Packages) -> None:
         """Unpack an archive, if there is one and that has not begun."""
         if self._unpacking is None and archive.path:
-            self._unpacking = asyncio.create_task(_unpack(archive, directory))
+            self._unpacking = asyncio.create_task(_unpack(archive, self._place))
 
     async def there(self) -> str:
         """Wait until they are unpacked; return where, or "" if there are none.

@@ -221,6 +221,10 @@ class Rank:
         except (ConfigError, OSError, RuntimeError) as error:
             # The hub, once connected, prints this error once for all ranks.
             self._unfit = problem(error)
+        else:
+            self.packages.directory = (
+                self.packages.directory or self._children.directory
+            )
         self._prepared.set()
         record = None
         if self._launch.has_hub:
@@ -253,9 +257,7 @@ class Rank:
     async def _resolve(self, hub: Hub) -> None:
         added = hub.cluster.shared.packages
         try:
-            built = await self.packages.build(
-                self._settings, self._children.directory, added.resolving
-            )
+            built = await self.packages.build(self._settings, added.resolving)
         except (RunnerError, OSError, RuntimeError) as error:
             self._cannot(problem(error))
         else:
@@ -295,25 +297,40 @@ class Rank:
         try:
             self._children.found(met.record)
         except (ConfigError, OSError) as error:
-            self.contact.fail(problem(error, str(self._children.directory.path)))
+            self._say_unfit(error)
             return
         if not self._has_packages:
-            self._children.schedule(met.record, met.connection.host, "")
+            self._schedule("")
 
     def _on_packages(self, archive: m.Packages) -> None:
-        self.packages.begin(archive, self._children.directory)
-        if self._has_packages:
-            self._tasks.start(self._schedule())
+        if self._unfit is not None:
+            return
+        self.packages.begin(archive)
+        if self._has_packages and Role.scheduler in self._roles:
+            self._tasks.start(self._schedule_with_packages())
 
-    async def _schedule(self) -> None:
-        """Have the scheduler begin, if it is here, once it has its packages."""
+    async def _schedule_with_packages(self) -> None:
+        if (packages := await self._packages_here()) is not None:
+            self._schedule(packages)
+
+    def _schedule(self, packages: str) -> None:
+        """Have the scheduler begin, if it is here."""
         met = self.contact.met
         try:
-            packages = await self.packages.there()
+            self._children.schedule(met.record, met.connection.host, packages)
+        except (ConfigError, OSError) as error:
+            self._say_unfit(error)
+
+    def _say_unfit(self, error: Exception) -> None:
+        self.contact.fail(problem(error, str(self._children.directory.path)))
+
+    async def _packages_here(self) -> str | None:
+        """Wait for the packages; return None, and report it, if they cannot be used."""
+        try:
+            return await self.packages.there()
         except (RunnerError, OSError, RuntimeError) as error:
-            self.contact.fail(problem(error, str(self._children.directory.path)))
-            return
-        self._children.schedule(met.record, met.connection.host, packages)
+            self._say_unfit(error)
+            return None
 
     def _on_crashed(self, crashed: Crashed) -> None:
         raise crashed.error
@@ -368,8 +385,8 @@ class Rank:
             return
         certificate, key = self.contact.met.record.for_dask
         own = replace(ready, certificate=certificate, private_key=key)
-        # The scheduler has them, so they are there.
-        self._script.begin(replace(own, packages=await self.packages.there()))
+        if (packages := await self._packages_here()) is not None:
+            self._script.begin(replace(own, packages=packages))
 
     def _for_the_script(self, message: m.Signalled) -> None:
         if (ended := self._script.signalled(message.number)) is not None:

@@ -26,7 +26,8 @@ _FORMAT = 1
 
 #: Options of a line that name another file of lines, and places of packages.
 _INCLUDES = ("-r", "--requirement", "-c", "--constraint")
-_PLACES = ("-f", "--find-links", "-e", "--editable")
+_WHEELS = ("-f", "--find-links")
+_SOURCES = ("-e", "--editable")
 
 #: Directories whose contents are no part of a package.
 _SKIPPED = frozenset({".git", "__pycache__", ".venv", "build"})
@@ -101,8 +102,8 @@ def _read_file(path: Path, directory: Path, found: dict[str, str]) -> None:
 def _read_line(line: str, beside: Path, directory: Path, found: dict[str, str]) -> None:
     """Note a line of requirements, and what it names.
 
-    *beside* is where files are looked for that it includes, and *directory* where
-    packages are.
+    uv looks *beside* the file of the line for files that it includes and for
+    directories of wheels, and in the working *directory* for packages.
     """
     found[f"{beside}\0{line}"] = line.strip()
     try:
@@ -112,7 +113,9 @@ def _read_line(line: str, beside: Path, directory: Path, found: dict[str, str]) 
     match words:
         case [option, name, *_] if option in _INCLUDES:
             _read_file(beside / name, directory, found)
-        case [option, name, *_] if option in _PLACES:
+        case [option, name, *_] if option in _WHEELS:
+            _look_in(beside / name.removeprefix("file://"), found)
+        case [option, name, *_] if option in _SOURCES:
             _look_in(directory / name.removeprefix("file://"), found)
         case [*_, "@", name] | [name]:
             _look_at(name, directory, found)

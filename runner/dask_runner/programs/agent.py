@@ -116,10 +116,12 @@ def import_shared() -> None:
 
     import dask_runner.programs.listening  # noqa: PLC0415
     import dask_runner.programs.worker  # noqa: PLC0415, F401
+    from dask_runner.programs.comm import backend  # noqa: PLC0415
     from dask_runner.programs.dask_tls import keep_in_memory  # noqa: PLC0415
     from dask_runner.programs.tornado_tls import repair  # noqa: PLC0415
 
     repair()
+    backend.install()
     keep_in_memory()
 
 

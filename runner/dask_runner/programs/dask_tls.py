@@ -23,6 +23,9 @@ def as_security(certificate: str, key: str) -> Security | None:
         return None
     from distributed import Security  # noqa: PLC0415  the caller has Dask already
 
+    from dask_runner.programs.comm import backend  # noqa: PLC0415  as above
+
+    backend.install()
     repair()
     keep_in_memory()
     fields = {"tls_ca_file": certificate, "require_encryption": True}

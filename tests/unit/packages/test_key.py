@@ -87,6 +87,20 @@ def test_a_new_file_where_packages_are_counts(here: Path, name: str) -> None:
     assert of(here) != before
 
 
+def test_a_file_elsewhere_names_wheels_beside_it_and_packages_here(here: Path) -> None:
+    (here / "sub" / "wheels").mkdir(parents=True)
+    (here / "sub" / "more.txt").write_text("--find-links wheels\n-e mine\n./wheels/x\n")
+    requested, keys = Requested((), ("sub/more.txt",)), set()
+    for name in ("sub/wheels/a.whl", "mine/code.py", "wheels/x"):
+        keys.add(of(here, requested))
+        (here / name).touch()
+    before = of(here, requested)
+    (here / "wheels" / "y").touch()
+
+    assert len(keys | {before}) == 4
+    assert of(here, requested) == before
+
+
 @pytest.mark.parametrize("name", ["other.txt", "polars/code.py", "mine/.git/x"])
 def test_other_files_do_not_count(here: Path, name: str) -> None:
     before = of(here)

@@ -1,0 +1,132 @@
+"""Unix sockets between Dask's processes of a node, whose users the kernel vouches for.
+
+What listens at ``tls://HOST:PORT`` listens at an abstract socket of that name as well.
+A process that connects tries it first. It exists in the same network namespace alone,
+and each side asks the kernel for the user of the other (``SO_PEERCRED``): another
+account, or one that this user namespace does not know, is nobody to talk to. Then, and
+where no such socket is, the two use TLS.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import TYPE_CHECKING, Any
+
+from distributed.comm import parse_host_port, tcp, unparse_host_port
+from tornado.iostream import IOStream, StreamClosedError
+from tornado.netutil import add_accept_handler
+
+from dask_runner import linux
+from dask_runner.node.follower import has_own_user
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: What an abstract name begins with; the number is raised when what is said changes.
+_PREFIX = "\0dask-runner/1/"
+#: Said by the side that listens, when it knows that the other is of its user.
+WELCOME = b"+"
+#: As much as the kernel lets a user have in a socket: the more, the fewer turns.
+_BUFFER_BYTES = 4 << 20
+
+
+class _Socket(socket.socket):
+    """A Unix socket on which Dask may set the options that it sets for TCP."""
+
+    def setsockopt(self, level: int, *options: Any) -> None:
+        if level != socket.SOL_TCP:
+            super().setsockopt(level, *options)
+
+
+def trusted(sock: socket.socket) -> bool:
+    """Return whether the process at the other end is of this process's user."""
+    _, user = linux.peer(sock)
+    return user == os.geteuid() and has_own_user()
+
+
+def listen(address: str, serve: Callable[[IOStream], object]) -> Callable[[], None]:
+    """Listen at the name of an address, and serve what connects.
+
+    Where somebody has taken the name, nothing listens.
+
+    Parameters
+    ----------
+    address : str
+        ``HOST:PORT``.
+    serve : callable
+
+    Returns
+    -------
+    callable
+        Ends it.
+    """
+    sock = socket.socket(socket.AF_UNIX)
+    sock.setblocking(False)
+    try:
+        sock.bind(_name(address))
+        sock.listen(socket.SOMAXCONN)
+    except OSError:
+        sock.close()
+        return _nothing
+
+    def accept(found: socket.socket, _: object) -> None:
+        if trusted(found):
+            stream = _stream(found)
+            stream.write(WELCOME)
+            serve(stream)
+        else:
+            found.close()
+
+    stop_accepting = add_accept_handler(sock, accept)
+
+    def stop() -> None:
+        stop_accepting()
+        sock.close()
+
+    return stop
+
+
+async def connect(address: str) -> IOStream | None:
+    """Connect to what listens at the name of an address; None if it is not ours."""
+    sock = socket.socket(socket.AF_UNIX)
+    try:
+        # One whose queue is full, perhaps of strangers, is not waited for.
+        sock.setblocking(False)
+        sock.connect(_name(address))
+        friend = trusted(sock)
+    except OSError:
+        friend = False
+    if not friend:
+        sock.close()
+        return None
+    stream = _stream(sock)
+    try:
+        await stream.read_bytes(len(WELCOME))
+    except StreamClosedError:
+        return None  # it does not know this user
+    except BaseException:
+        stream.close()
+        raise
+    return stream
+
+
+def nameless(address: str) -> str:
+    """Return an address of the same host, for a process that listens nowhere."""
+    host, _ = parse_host_port(address)
+    return str(unparse_host_port(host, 0))
+
+
+def _name(address: str) -> str:
+    return f"{_PREFIX}{unparse_host_port(*parse_host_port(address))}"
+
+
+def _stream(sock: socket.socket) -> IOStream:
+    found = _Socket(sock.family, sock.type, sock.proto, fileno=sock.detach())
+    found.setblocking(False)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)
+    return IOStream(found, max_buffer_size=tcp.MAX_BUFFER_SIZE)
+
+
+def _nothing() -> None:
+    """Do nothing: nothing listens."""
