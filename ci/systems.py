@@ -10,10 +10,15 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ci import gridengine, htcondor
 from ci.slurm.conf import slurm_conf
 from ci.slurm.ready import UP_SECONDS, ended, trouble_until_ready
 from containers.commands import execute
-from containers.node_image import ensure_slurm_image
+from containers.node_image import (
+    ensure_gridengine_image,
+    ensure_htcondor_image,
+    ensure_slurm_image,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -100,6 +105,24 @@ SYSTEMS: tuple[System, ...] = (
         node="slurmd",
         files=_of_slurm,
         trouble=trouble_until_ready,
+    ),
+    System(
+        name="sge",
+        title="Grid Engine, with a shared home",
+        image=ensure_gridengine_image,
+        login="qmaster",
+        node="execd",
+        files=gridengine.files,
+        trouble=gridengine.trouble,
+    ),
+    System(
+        name="htcondor",
+        title="HTCondor with a dedicated scheduler, with a shared home",
+        image=ensure_htcondor_image,
+        login="manager",
+        node="execute",
+        files=htcondor.files,
+        trouble=htcondor.trouble,
     ),
     System(
         name="ssh",

@@ -1,10 +1,12 @@
-"""The image of the Slurm cluster's nodes.
+"""The images of the nodes of clusters in containers.
 
-It also has Apptainer and oras, for machines without them.
+Slurm's also has Apptainer and oras, for machines without them; those of other batch
+systems are made from it.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,9 +17,20 @@ if TYPE_CHECKING:
     from docker.models.images import Image
 
 REPOSITORY = "dask-runner-slurm"
-CONTEXT = Path(__file__).parent / "node"
+FOLDERS = Path(__file__).parent
+CONTEXT = FOLDERS / "node"
 
 
 def ensure_slurm_image(client: docker.DockerClient) -> Image:
     """Return the nodes' image of this checkout; build it if it is not there."""
     return ensure_tool_image(client, REPOSITORY, CONTEXT)
+
+
+def _ensure(name: str, client: docker.DockerClient) -> Image:
+    """Return the image of another system's nodes; build it if it is not there."""
+    base = ensure_slurm_image(client)
+    return ensure_tool_image(client, f"dask-runner-{name}", FOLDERS / name, base)
+
+
+ensure_gridengine_image = partial(_ensure, "gridengine")
+ensure_htcondor_image = partial(_ensure, "htcondor")

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 
 def ensure_tool_image(
-    client: docker.DockerClient, repository: str, folder: Path
+    client: docker.DockerClient,
+    repository: str,
+    folder: Path,
+    base: Image | None = None,
 ) -> Image:
     """Return an image of this checkout; build it if it is not there.
 
@@ -33,9 +36,15 @@ def ensure_tool_image(
         mirror.
     folder : pathlib.Path
         With its Dockerfile, which may ask for ``DEBIAN_MIRROR``.
+    base : docker.models.images.Image, optional
+        What the Dockerfile gets as ``BASE``; it may be Debian's as well.
     """
     site = Site.of(os.environ)
-    base = ensure_base(client, site)
+    given = {"DEBIAN_MIRROR": site.mirror}
+    if base is None:
+        base = ensure_base(client, site)
+    else:
+        given["BASE"] = base.tags[0]
     context = archive(
         {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     )
@@ -47,5 +56,4 @@ def ensure_tool_image(
             return client.images.get(tag)
         except ImageNotFound:
             say(f"building {tag} (once; a few minutes)")
-            mirror = {"DEBIAN_MIRROR": site.mirror}
-            return build(client, context, tag, buildargs=mirror)
+            return build(client, context, tag, buildargs=given)

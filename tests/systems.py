@@ -71,7 +71,23 @@ RUNTIMES = Table(
     ),
 )
 
-TABLES = (RUNTIMES,)
+BATCH_SYSTEMS = Table(
+    "system",
+    (
+        "Slurm",
+        "Grid Engine",
+        "HTCondor",
+        "PBS",
+        "OAR",
+        "LSF",
+        "Flux",
+        "Kubernetes",
+        "AWS Batch",
+    ),
+    ("main job", "serve", "join", "a failed rank", "a lost node", "taken away"),
+)
+
+TABLES = (RUNTIMES, BATCH_SYSTEMS)
 
 
 def cells() -> dict[tuple[str, str], str]:

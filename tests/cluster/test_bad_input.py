@@ -37,6 +37,7 @@ def only_message(done: Completed) -> list[str]:
     return parts
 
 
+@pytest.mark.system("Slurm", "a failed rank")
 @pytest.mark.parametrize(("args", "word", "status"), OPTIONS.values(), ids=OPTIONS)
 def test_bad_input_is_refused_once_for_all_ranks(
     jobs: Jobs, args: tuple[str, ...], word: str, status: int

@@ -122,6 +122,7 @@ signal.pause()
 """
 
 
+@pytest.mark.system("Slurm", "taken away")
 @pytest.mark.system("Apptainer", "scancel")
 def test_a_script_has_time_to_save_its_work_after_scancel(begin: Begin) -> None:
     victim = begin(HANDLES)

@@ -7,6 +7,8 @@ import re
 import time
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from tests.cluster.jobs import SIF, told
 from tests.cluster.test_serve import image, listed, serve
 
@@ -84,6 +86,7 @@ def end(jobs: Jobs, *jobs_of_joins: Job, serving: Job) -> str:
     return done.stderr
 
 
+@pytest.mark.system("Slurm", "join")
 def test_jobs_of_any_size_join_and_end_with_the_cluster(jobs: Jobs) -> None:
     serving = serve(jobs, "-N1 -n1 -w c1 -c4")
     first = join(jobs, "-N2 -n4", "--nworkers", "2")

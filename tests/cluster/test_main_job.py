@@ -43,6 +43,7 @@ def last_line(stdout: str) -> Any:
     return json.loads(line)
 
 
+@pytest.mark.system("Slurm", "main job")
 @pytest.mark.system("Apptainer", "two nodes under Slurm")
 @pytest.mark.parametrize(
     ("srun", "options", "workers", "nodes"),

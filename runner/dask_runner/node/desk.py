@@ -13,6 +13,7 @@ import contextlib
 import os
 import socket
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dask_runner.errors import ConfigError, RunnerError
@@ -32,14 +33,15 @@ if TYPE_CHECKING:
 
 #: Seconds for a process to say who it is.
 COME_SECONDS = 10.0
-#: Namespaces in which the ranks of a node see each other's sockets and processes.
-_NAMESPACES = ("net", "pid", "user")
+#: The namespace in which the ranks of a node see each other's sockets. They share the
+#: node's CPUs and memory also where each is in a container of its own, with a user
+#: namespace (Apptainer) or processes (Podman) that no other has.
+_NETWORK = Path("/proc/self/ns/net")
 
 
 def place() -> str:
     """Return what this process has in common with all that it can form a node with."""
-    own = (os.readlink(f"/proc/self/ns/{name}") for name in _NAMESPACES)  # noqa: PTH115
-    return " ".join([socket.gethostname(), str(os.geteuid()), *own])
+    return f"{socket.gethostname()} {os.geteuid()} {_NETWORK.readlink()}"
 
 
 @dataclass(eq=False, slots=True)

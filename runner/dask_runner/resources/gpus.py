@@ -33,7 +33,8 @@ _INTELS, _SLURMS = "ZE_AFFINITY_MASK", "SLURM_STEP_GPUS"
 #: Variables that list devices, in the order in which they are believed.
 GPU_VARIABLES = (_CUDAS, _ROCRS, _INTELS, _SLURMS)
 
-_NO_GPU = frozenset({"", "-1", "NoDevFiles", "none", "void"})
+#: What stands for none; HTCondor hides GPUs by a number that no machine has.
+_NO_GPU = frozenset({"", "-1", "10000", "NoDevFiles", "none", "void"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 SCRATCH = (
     "$SLURM_TMPDIR",
     "$FLUX_JOB_TMPDIR",
+    "$_CONDOR_SCRATCH_DIR",
     "$TMPDIR",
     "$PBS_JOBDIR",
     "/local",

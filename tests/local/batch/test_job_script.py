@@ -31,6 +31,8 @@ SITE = {"sge": {"parallel_environment": "mpi"}}
 
 #: What stands in for the program that starts the ranks: it writes down its words.
 RECORDER = '#!/bin/sh\nprintf "%s\\0" "$@" >>"$RECORD"\n'
+#: As qrsh: a shell on the host reads the command.
+QRSH = '#!/bin/sh\nshift 4\neval "set -- $*"\nprintf "%s\\0" "$@" >>"$RECORD"\n'
 #: Two hosts with three CPUs each, as each system tells.
 HOSTS = "c1\nc1\nc1\nc2\nc2\nc2\n"
 PE_HOSTS = "c1 3 all.q@c1 UNDEFINED\nc2 3 all.q@c2 UNDEFINED\n"
@@ -47,6 +49,8 @@ class Place:
         for name in ("srun", "mpiexec"):
             (path / "bin" / name).write_text(RECORDER)
             (path / "bin" / name).chmod(0o755)
+        (path / "bin/qrsh").write_text(QRSH)
+        (path / "bin/qrsh").chmod(0o755)
         (path / "hosts").write_text(HOSTS)
         (path / "pe_hosts").write_text(PE_HOSTS)
         (path / "tmp").mkdir()
@@ -91,8 +95,11 @@ def place() -> Iterator[Place]:
         yield Place(Path(name))
 
 
-def written(name: str, args: list[str], given: dict[str, Any]) -> bytes:
-    return job_script.make(Job(BY_NAME[name], tuple(args), given), SITE, {})
+def written(
+    name: str, args: list[str], given: dict[str, Any], *, no_image: bool = False
+) -> bytes:
+    job = Job(BY_NAME[name], tuple(args), given, no_image=no_image)
+    return job_script.make(job, SITE, {})
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -141,8 +148,6 @@ def test_no_value_of_an_option_becomes_code(name: str, key: str, text: str) -> N
     [
         ("pbs", {}, ["-n", "6"]),
         ("lsf", {"nodes": "2", "ntasks_per_node": "3"}, ["-n", "6"]),
-        ("sge", {}, ["-machinefile", "RANKS", "-n", "2"]),
-        ("sge", {"ntasks_per_node": "2"}, ["-machinefile", "RANKS", "-n", "4"]),
         ("oar", {"ntasks_per_node": "2"}, ["-machinefile", "NEW", "-n", "4"]),
     ],
 )
@@ -154,15 +159,85 @@ def test_there_are_so_many_ranks_as_hosts_have_places(
 
         words = there.run("sh", written(name, ["serve"], given | image))
 
-        names = {
-            "RANKS": f"{there.path}/tmp/dask-runner-ranks",
-            "NEW": f"{there.path}/tmp/NEW",
-        }
-        assert words[: len(first)] == [names.get(word, word) for word in first]
-        if name == "sge":
-            hosts = Path(names["RANKS"]).read_text().split()
-            each = int(first[-1]) // 2
-            assert hosts == ["c1"] * each + ["c2"] * each
+        new = f"{there.path}/tmp/NEW"
+        assert words[: len(first)] == [new if word == "NEW" else word for word in first]
+
+
+ONE = '#!/bin/sh\nprintf "%s\\0" "$*" "$DASK_RUNNER__SIZE" >>"$RECORD"\n'
+
+
+@pytest.mark.parametrize("each", [1, 2])
+def test_qrsh_starts_ranks_on_each_host_of_grid_engine(each: int) -> None:
+    with place() as there:
+        (there.path / "bin/qrsh").write_text(ONE)
+        given = {"ntasks_per_node": str(each)}
+        text = written("sge", ["-c", "it's $a"], given, no_image=True)
+
+        words = there.run("sh", text)
+
+        def line(host: str) -> str:
+            command = """dask-runner -c 'it'"'"'s $a'"""
+            return f"-inherit -nostdin -V {host} {command}"
+
+        assert sorted(words[::2]) == [line("c1")] * each + [line("c2")] * each
+        assert words[1::2] == [str(2 * each)] * (2 * each)
+
+
+def test_a_launcher_of_grid_engines_user_finds_the_hosts_of_its_ranks() -> None:
+    with place() as there:
+        given = {"launcher": ["mpiexec"], "ntasks_per_node": "2"}
+
+        words = there.run("sh", written("sge", ["serve"], given, no_image=True))
+
+        assert words == ["dask-runner", "serve"]
+        hosts = (there.path / "tmp/dask-runner-ranks").read_text().split()
+        assert hosts == ["c1", "c1", "c2", "c2"]
+
+
+STATUSES = '#!/bin/sh\n[ "$4" = c1 ] && exit "$FIRST"\nexit "$SECOND"\n'
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize(
+    ("first", "second", "status"),
+    [(0, 0, 0), (3, 0, 3), (0, 3, 3), (137, 0, 137), (0, 137, 137), (143, 143, 143)],
+)
+def test_a_job_of_grid_engine_has_the_highest_status_of_its_ranks(
+    shell: str, first: int, second: int, status: int
+) -> None:
+    with place() as there:
+        (there.path / "bin/qrsh").write_text(STATUSES)
+        statuses = {"FIRST": str(first), "SECOND": str(second)}
+
+        done = subprocess.run(
+            [shell, "-s"],
+            input=written("sge", ["serve"], {}, no_image=True),
+            cwd=there.path,
+            env=there.environ | statuses,
+            capture_output=True,
+            check=False,
+        )
+
+        assert (done.returncode, done.stdout, done.stderr) == (status, b"", b"")
+
+
+def test_a_host_of_grid_engine_that_says_nothing_is_not_waited_for() -> None:
+    with place() as there:
+        silent = '#!/bin/sh\n[ "$4" = c1 ] && exit 3\nexec sleep 600\n'
+        (there.path / "bin/qrsh").write_text(silent)
+        text = written("sge", ["serve"], {}, no_image=True)
+
+        done = subprocess.run(
+            ["sh", "-s"],
+            input=text.replace(b"sleep 15", b"sleep 0.2"),
+            cwd=there.path,
+            env=there.environ,
+            capture_output=True,
+            check=False,
+            timeout=60,
+        )
+
+        assert done.returncode == 3
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -214,12 +289,14 @@ def test_the_launcher_is_told_when_the_job_ends(
     seconds: int | None,
 ) -> None:
     with place() as there:
-        (there.path / "bin/mpiexec").write_text(TELLER)
+        for starter in ("mpiexec", "qrsh"):
+            (there.path / "bin" / starter).write_text(TELLER)
         there.environ |= told
         text = written(name, ["serve"], {"image": str(there.image)} | given)
         before = int(time.time())
 
-        (end,) = there.run(shell, text)
+        end, *others = there.run(shell, text)
+        assert set(others) <= {end}
 
         if seconds is None:
             assert end == ""  # and not that of the job which has submitted this one

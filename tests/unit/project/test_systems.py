@@ -20,6 +20,12 @@ def test_the_table_of_runtimes_is_made_of_what_is_run() -> None:
     assert marked("docs/runtimes.md", "runtimes") == systems.RUNTIMES.markdown() + "\n"
 
 
+def test_the_table_of_batch_systems_is_made_of_what_is_run() -> None:
+    table = systems.BATCH_SYSTEMS.markdown() + "\n"
+
+    assert marked("docs/systems.md", "batch-systems") == table
+
+
 def test_each_mark_is_a_cell_of_a_table() -> None:
     assert systems.unknown() == set()
 
