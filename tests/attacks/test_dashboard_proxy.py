@@ -80,11 +80,13 @@ with socket.socket(socket.AF_UNIX) as sock:
 """
 
 LISTEN = """
+held = [socket.create_server(("127.0.0.1", 0))]
 try:
-    sock = socket.create_server(("127.0.0.1", 8787))
+    held.append(socket.create_server(("127.0.0.1", 8787)))
 except OSError:
     pass  # somebody else was faster
 print("ready", flush=True)
+print(held[0].getsockname()[1], flush=True)
 time.sleep(600)
 """
 
@@ -248,10 +250,13 @@ def test_a_flood_does_not_keep_the_owner_out(shown: tuple[Run, Browser]) -> None
 )
 def test_a_port_that_is_taken_is_not_used(home: Home) -> None:
     home.serve("lab")
-    with attacking(LISTEN):
+    with attacking(LISTEN) as stranger:
+        assert stranger.stdout is not None
+        theirs = stranger.stdout.readline().strip()
         _, browser = home.show()
         assert browser.port != 8787
-        ended = home.run("dashboard", "--port", "8787").wait()
+        # Not 8787: if another has that, it may be free a moment later.
+        ended = home.run("dashboard", "--port", theirs).wait()
 
     assert ended.status == 78, ended
     assert ended.stdout == ""

@@ -41,8 +41,9 @@ def apptainer(
         cluster.down()
 
 
-def test_a_sif_takes_less_than_150_megabytes(sif: Path) -> None:
-    assert sif.stat().st_size < 150e6
+def test_a_sif_takes_less_than_160_megabytes(sif: Path) -> None:
+    # Of which uv, that adds packages to a job, takes 20.
+    assert sif.stat().st_size < 160e6
 
 
 def test_the_stable_name_is_the_default_images_sif(sif: Path) -> None:
