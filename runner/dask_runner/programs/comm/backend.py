@@ -15,6 +15,8 @@ from distributed.comm import CommClosedError, backends, tcp
 from dask_runner.programs.comm import node_socket
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from tornado.iostream import IOStream
 
 SCHEME = "tls"
@@ -34,12 +36,20 @@ class NodeComm(tcp.TCP):  # type: ignore[misc]  # Dask has no types
 class Connector(tcp.TLSConnector):  # type: ignore[misc]  # as above
     """Connects within the node if the address is there, and else as Dask does."""
 
-    async def connect(
+    def connect(
         self, address: str, deserialize: bool = True, **given: Any
-    ) -> tcp.TCP:
+    ) -> Awaitable[tcp.TCP]:
         """Connect; Dask calls this."""
-        stream = await node_socket.connect(address)
+        stream = node_socket.connect(address)
         if stream is None:
+            # Dask's own coroutine: its errors show no code of ours.
+            return super().connect(address, deserialize, **given)  # type: ignore[no-any-return]
+        return self._within_node(stream, address, deserialize, given)
+
+    async def _within_node(
+        self, stream: IOStream, address: str, deserialize: bool, given: dict[str, Any]
+    ) -> tcp.TCP:
+        if not await node_socket.welcomed(stream):
             return await super().connect(address, deserialize, **given)
         own = f"{SCHEME}://{node_socket.nameless(address)}"
         return NodeComm(stream, own, f"{SCHEME}://{address}", deserialize)

@@ -87,8 +87,11 @@ def listen(address: str, serve: Callable[[IOStream], object]) -> Callable[[], No
     return stop
 
 
-async def connect(address: str) -> IOStream | None:
-    """Connect to what listens at the name of an address; None if it is not ours."""
+def connect(address: str) -> IOStream | None:
+    """Connect to what listens at the name of an address; None if it is not ours.
+
+    The stream is in use once :func:`welcomed` says so.
+    """
     sock = socket.socket(socket.AF_UNIX)
     try:
         # One whose queue is full, perhaps of strangers, is not waited for.
@@ -100,15 +103,19 @@ async def connect(address: str) -> IOStream | None:
     if not friend:
         sock.close()
         return None
-    stream = _stream(sock)
+    return _stream(sock)
+
+
+async def welcomed(stream: IOStream) -> bool:
+    """Return whether the side that listens knows this user."""
     try:
         await stream.read_bytes(len(WELCOME))
     except StreamClosedError:
-        return None  # it does not know this user
+        return False
     except BaseException:
         stream.close()
         raise
-    return stream
+    return True
 
 
 def nameless(address: str) -> str:
