@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from docker.models.containers import Container
 
-#: For all. The network is the pool's own, so who is on it may take part in it; a user
-#: has the same number and home on all nodes.
+#: The configuration of every node. Only the pool is on its network, so hosts are
+#: trusted; a user has the same number and home on all nodes.
 _ALL = """\
 CONDOR_HOST = login
 use security:host_based

@@ -123,6 +123,11 @@ def test_a_cluster_is_served_by_one_job_and_joined_by_another(site: Site) -> Non
     )
     assert site.dask_runner("connect", "lab", "-c", code) == "4\n"
     assert re.search(r"^lab .* 4 ", site.dask_runner("list"), re.MULTILINE)
+    (state,) = json.loads(site.dask_runner("list", "--json"))["clusters"]
+    # A program that scales the cluster knows the joins by their job.
+    (number,) = {join["job"] for join in state["joins"]}
+    assert number.isdecimal()
+    assert number != state["job_id"]
     site.dask_runner("stop", "lab")
 
     served, joined = serving.wait(), joining.wait()

@@ -331,7 +331,7 @@ class _Launcher:
         return status
 
     async def _end_of(self, link: Link) -> None:
-        """Tell rank 0 of a host whose ranks are gone."""
+        """Tell rank 0 that the ranks of a host are gone."""
         status = await link.process.wait()
         await asyncio.gather(*link.readers)
         if status:

@@ -68,7 +68,7 @@ class AddedPackages:
         later(TELLS_SECONDS, self._tell, began)
 
     def found(self, archive: m.Packages, number: int, seconds: float) -> None:
-        """Tell all ranks where they are.
+        """Tell all ranks where the packages are.
 
         Parameters
         ----------
@@ -86,9 +86,9 @@ class AddedPackages:
             member.tell(archive)
 
     def joined(self, member: Member) -> None:
-        """Tell a rank that has just joined.
+        """Tell a rank that has just joined where the packages are.
 
-        One of a join is told in any case, as it has no such option itself.
+        A rank of a join is told in any case, as it has no such option itself.
         """
         if not self._pending and (self._archive.path or member.join):
             member.tell(self._archive)

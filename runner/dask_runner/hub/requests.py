@@ -178,7 +178,7 @@ class AskJoin(Request):
 
 @dataclass(frozen=True)
 class TellJobs(Request):
-    """Say which batch jobs were submitted so that they join, and which are gone.
+    """Say which batch jobs were submitted to join the cluster, and which are gone.
 
     The hub answers ``State``. It keeps the list for all programs that scale the
     cluster.

@@ -196,6 +196,15 @@ def system(environ: Environ) -> System | None:
     )
 
 
+def batch_job(environ: Environ) -> tuple[str, str]:
+    """Return the batch system in whose job this process is, and the job's name.
+
+    Both are empty outside of a job. No launcher has to count the process.
+    """
+    row = system(environ)
+    return (row.name, environ[row.job_id]) if row is not None else ("", "")
+
+
 def asked(
     environ: Environ, settings: Settings, read: Callable[[str], str] = _read
 ) -> Asked | None:

@@ -255,8 +255,8 @@ class Cluster(distributed.deploy.Cluster):  # type: ignore[misc]  # Dask has no 
         cores : int, optional
             The threads that all of them have at least.
         jobs : int, optional
-            The number of jobs beside the cluster's own, whoever has submitted them; by
-            default, with *job*, as many as are needed for the workers.
+            The number of jobs that join the cluster, those included that were submitted
+            by hand. By default, with *job*, as many as the workers need.
         job : mapping, optional
             What a job is like: options of ``dask-runner job`` such as ``nodes`` and
             ``time``, and variables of its templates; ``system``, such as "slurm";

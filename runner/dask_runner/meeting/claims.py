@@ -1,4 +1,4 @@
-"""Claims: files by which processes that know one key agree on who is the first.
+"""Claims: files by which processes with the same key agree which of them is first.
 
 The first lays a claim, which says where the others can ask for their numbers
 (:mod:`dask_runner.node.desk`). It refreshes the claim's time while it lives, and

@@ -127,7 +127,7 @@ class AtDesk:
         return Notice(*where, *parts, 0.0, message.said)
 
     def fail(self, notice: Notice) -> None:
-        """Tell the desk that this process cannot join."""
+        """Report to the desk why this process cannot join."""
         self._channel.send(d.Fails(notice.saw, notice.needed, notice.do, notice.status))
 
     async def leave(self) -> None:

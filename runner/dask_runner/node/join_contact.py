@@ -10,6 +10,7 @@ from dask_runner.errors import RunnerError, UnavailableError
 from dask_runner.hub import messages as m
 from dask_runner.hub.ask import SilentError, answer
 from dask_runner.hub.requests import AskJoin
+from dask_runner.launch.handed_out import batch_job
 from dask_runner.launch.walltime import (
     END_BEFORE_SECONDS,
     LEAVE_BEFORE_SECONDS,
@@ -88,15 +89,16 @@ class JoinContact(OwnContact):
         before = LEAVE_BEFORE_SECONDS if before is None else before
         if ends_at is not None:
             leaves_in = max(0.0, ends_at - before - time.time())
-        job_id, key = world.job_id, world.key
-        if world.launcher == "local":
-            # The number is that of a process, of which each host has one.
-            job_id, key = "", f"{key}@{self._node}"
+        launcher, job_id, key = world.launcher, world.job_id, world.key
+        if launcher == "local":
+            # Its number is that of a process, of which each host has one.
+            launcher, job_id = batch_job(self._launch.environ)
+            key = f"{key}@{self._node}"
         return AskJoin(
             self._node,
             key,
             world.size,
-            world.launcher,
+            launcher,
             job_id,
             settings.grace,
             leaves_in,

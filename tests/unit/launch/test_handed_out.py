@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 
 from dask_runner.errors import ConfigError
-from dask_runner.launch.handed_out import SYSTEMS, Asked, asked, counted, system
+from dask_runner.launch.handed_out import (
+    SYSTEMS,
+    Asked,
+    asked,
+    batch_job,
+    counted,
+    system,
+)
 from dask_runner.launch.settings import Setting, settle
 from tests.unit.environs import SLURM, environ
 
@@ -190,3 +197,18 @@ def test_a_launcher_of_one_rank_and_a_job_script_are_parts_of_the_launch() -> No
 
 def test_a_variable_of_another_program_makes_no_batch_system() -> None:
     assert system({"JOB_ID": "7"}) is None
+
+
+@pytest.mark.parametrize(
+    ("variables", "job"),
+    [
+        (PBS, ("pbs", "12.server")),
+        ({"JOB_ID": "7", "SGE_TASK_ID": "undefined"}, ("sge", "7")),
+        ({"JOB_ID": "7"}, ("", "")),
+        ({}, ("", "")),
+    ],
+)
+def test_a_process_that_nobody_counts_is_of_a_job_all_the_same(
+    variables: dict[str, str], job: tuple[str, str]
+) -> None:
+    assert batch_job(variables) == job
