@@ -7,7 +7,9 @@ import json
 import os
 import shutil
 import tarfile
+import tempfile
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,8 +19,7 @@ from tests.attacks.stranger import STRANGER, attack
 from tests.wheels import wheel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
     from tests.conftest import DaskRunner
     from tests.running import Ended
@@ -35,7 +36,7 @@ class Shared:
     def __init__(self, directory: Path) -> None:
         self.wheels = directory / "wheels"
         wheel(self.wheels, "extra")
-        # Not below pytest's own directory, which no other account can enter.
+        self.directory = directory
         self.cache = directory / "shared" / "cache"
         self.env = {
             "UV_FIND_LINKS": str(self.wheels),
@@ -50,15 +51,15 @@ class Shared:
 
 
 @pytest.fixture
-def shared(tmp_path: Path) -> Shared:
+def shared() -> Iterator[Shared]:
     """A directory in which the stranger may write as well."""
-    found = Shared(tmp_path)
-    found.cache.mkdir(parents=True)
-    found.cache.chmod(0o777)
-    for above in found.cache.parents:
-        if above.is_relative_to(tmp_path.parent.parent):
-            above.chmod(above.stat().st_mode | 0o011)
-    return found
+    # Not below pytest's own directory, which no other account can enter.
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory).chmod(0o711)
+        found = Shared(Path(directory))
+        found.cache.mkdir(parents=True)
+        found.cache.chmod(0o777)
+        yield found
 
 
 def theirs(path: Path, like: Path) -> None:
@@ -98,14 +99,14 @@ print(os.stat(path).st_uid)
 )
 @pytest.mark.parametrize("kind", ["copy", "link"])
 def test_an_archive_of_another_account_is_never_used(
-    dask_runner: DaskRunner, shared: Shared, tmp_path: Path, kind: str
+    dask_runner: DaskRunner, shared: Shared, kind: str
 ) -> None:
     first = shared.run(dask_runner, "--package-cache", shared.cache)
     assert (first.status, first.stdout) == (0, "1.0\n"), first
     (own,) = shared.cache.glob("*.tar")
-    theirs(tmp_path / "theirs.tar", own)
+    theirs(shared.directory / "theirs.tar", own)
 
-    tried = attack(REPLACE, shared.cache, kind, tmp_path / "theirs.tar")
+    tried = attack(REPLACE, shared.cache, kind, shared.directory / "theirs.tar")
 
     assert tried.returncode == 0, tried.stderr
     ended = shared.run(dask_runner, "--package-cache", shared.cache)
