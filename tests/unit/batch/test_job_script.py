@@ -237,10 +237,10 @@ def test_the_schemas_refuse_what_is_wrong() -> None:
 
 @pytest.mark.parametrize("system", SHELLS, ids=lambda system: system.name)
 def test_the_launcher_of_the_script_is_one_that_we_recognise(system: System) -> None:
-    if system.name == "sge":
-        text = written("sge", given={"launcher": ["mpiexec"]})
-    else:
+    if system.name == "slurm":
         text = written(system.name)
+    else:
+        text = written(system.name, given={"launcher": ["mpiexec"]})
     last = text.splitlines()[-1].removeprefix("exec ").split()[0]
 
     starts = {row.start.split()[0] for row in LAUNCHERS if row.name in system.launchers}
