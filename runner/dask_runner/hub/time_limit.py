@@ -72,6 +72,11 @@ class TimeLimit:
         asyncio.get_running_loop().call_later(max(0.0, left), self._end)
 
     @property
+    def grace(self) -> float:
+        """Seconds that a script has which is told to end now, as its job does."""
+        return self._seconds - END_BEFORE_SECONDS
+
+    @property
     def left(self) -> str:
         """The time until the job's end, in words."""
         return f"the job ends in {in_words(max(self._seconds, 0.0))}"

@@ -207,9 +207,11 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "stop-before",
-        "Send the script SIGTERM this many seconds before the job's time limit; a "
-        f"cluster without a script ends then (default for that: {END_BEFORE_SECONDS:g})"
-        f", and a join leaves (default for that: {LEAVE_BEFORE_SECONDS:g}).",
+        "Send the script SIGTERM this many seconds before the job's time limit; it has "
+        f"all but the last {END_BEFORE_SECONDS:g} of them, or --grace, to end itself. "
+        "A cluster without a script ends then (default for that: "
+        f"{END_BEFORE_SECONDS:g}), and a join leaves (default for that: "
+        f"{LEAVE_BEFORE_SECONDS:g}).",
         None,
         values.seconds,
         "SECONDS",

@@ -31,6 +31,7 @@ from dask_runner.node import messages as n
 from dask_runner.node.exits import birth
 from dask_runner.node.instructions import RunAgent, RunForkServer
 from dask_runner.programs import (
+    by_lines,
     failures,
     fork,
     fork_server,
@@ -64,6 +65,7 @@ def main() -> None:
         raise SystemExit(0)
     variables = frozenset(os.environ) - {*run.imports.added}
     fork.hold(run.stderr)
+    by_lines.print_by_lines()
     open_files.adopt(run.files)
     lifeline.leave_signals_to_the_top()
     forked: dict[int, str] = {}
@@ -218,6 +220,7 @@ def _take_the_fork_servers_place(run: RunForkServer) -> NoReturn:
         lifeline.leave_signals_to_the_top()
         _import_in_peace()
         fork.hold(run.stderr)
+        by_lines.print_by_lines()
         _import_for_workers(run.imports)
         fork_server.serve(run.listener, run.alive)
 
