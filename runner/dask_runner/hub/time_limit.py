@@ -73,8 +73,9 @@ class TimeLimit:
 
     @property
     def grace(self) -> float:
-        """Seconds that a script has which is told to end now, as its job does."""
-        return self._seconds - END_BEFORE_SECONDS
+        """Seconds that are reserved for the script, where it is told to end now."""
+        # What else --requeue-before reserves is for Slurm, which is asked then.
+        return 0.0 if self.requeues else self._seconds - END_BEFORE_SECONDS
 
     @property
     def left(self) -> str:

@@ -131,7 +131,7 @@ def test_a_script_that_ignores_the_signal_is_queued_again_after_its_grace() -> N
         assert await stage.status() == 143
         assert stage.state.queues_again
 
-    playing(2, grace=0.2, ends_in=5, requeue_before=4.8)(play)
+    playing(2, grace=0.2, **AGAIN)(play)
 
 
 def test_a_script_that_ends_before_it_is_told_is_not_queued_again() -> None:
