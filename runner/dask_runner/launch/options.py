@@ -266,6 +266,15 @@ OPTIONS: tuple[Option, ...] = (
         "FILE.html",
         verbs=("run",),
     ),
+    Option(
+        "label",
+        "Print the worker's name before each line that its tasks print; default: where "
+        "there may be more than one worker.",
+        None,
+        values.flag,
+        "",
+        ranks=EACH,
+    ),
     Option("quiet", "Print errors only.", False, values.flag, "", ranks=EACH),
     Option(
         "nworkers",

@@ -47,6 +47,10 @@ if TYPE_CHECKING:
     from dask_runner.resources.machine import Snapshot
 
 
+#: Seconds for the last that was printed to be written, once nobody prints any more.
+CARRY_SECONDS = 1.0
+
+
 class Children:
     """The processes of one rank.
 
@@ -98,6 +102,7 @@ class Children:
         #: Set when the client, if there is one, has its instructions.
         self.knows_its_program = asyncio.Event()
         self._not_forked: set[str] = set()
+        self._carriers: list[Process] = []
         self._logs_of_workers: dict[str, str] = {}
 
     async def warm_up(self) -> None:
@@ -177,11 +182,17 @@ class Children:
         self._not_forked |= {fork.process.name for fork in forks}
         agent = AgentProcess(self._events, self.directory)
         self.agent = agent
+        carrier = None
+        if self._launch.settings.label is not False:
+            self._forks["carrier"] = one = Process(Source.carrier, self._events)
+            self._carriers.append(one)
+            carrier = ToFork(one)
         await start_agent(
             agent,
             forks,
             self._launch,
             self.directory,
+            carrier=carrier,
             serves=self.serves,
             published=self._published,
         )
@@ -274,7 +285,8 @@ class Children:
 
     def kill_stopped(self, every: float) -> None:
         """Kill processes of the rank that were stopped and not continued."""
-        ours = (self.agent, self.scheduler, self.client, self._launched)
+        ours: list[Peer | Client | Launched] = [self.agent, self.scheduler, self.client]
+        ours += [self._launched, *self._carriers]
         watched = {one.pid: one for one in ours if one.running and one.pid}
         for pid in self._stopped.too_long(set(watched), every):
             watched[pid].why = "it was stopped and not continued"
@@ -301,6 +313,11 @@ class Children:
         self._launched.die_in(patience + LAST_STEPS_SECONDS)
         await self.agent.stop(patience, ask=m.Close(0))
         self._launched.die_in(0)
+
+    async def carried(self) -> None:
+        """Wait until all is written that was printed, but not for ever."""
+        ends = (one.wait(CARRY_SECONDS) for one in self._carriers)
+        await asyncio.gather(*ends)
 
     def tidy(self) -> None:
         """Remove the rank's directory."""

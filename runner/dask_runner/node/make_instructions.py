@@ -102,6 +102,7 @@ def scheduler(
         # A script ends its cluster itself, however long it thinks or waits.
         idle_timeout=serves * (settings.idle_timeout or 0.0),
         no_client_timeout=serves * (settings.no_client_timeout or 0.0),
+        labels=labels(launch, 1 if settings.nworkers in (None, 1) else 2),
     )
 
 
@@ -197,11 +198,24 @@ def workers(
         logs=tuple(directory.worker_log(number) for number in range(len(each))),
         environ=dict(directory.environment(directory.tls(record))),
         keys=_keys(record),
+        labels=labels(launch, len(each)),
     )
     warnings = [*share.warnings, *shares.warnings]
     if launch.worker_options.get("dashboard_address") is not None:
         warnings.append(OPENED)
     return run, tuple(warnings)
+
+
+def labels(launch: Launch, workers: int) -> bool:
+    """Return whether what is printed is labelled, where a rank has so many workers.
+
+    A run with one worker has nothing to tell apart. A cluster that is served may get
+    more.
+    """
+    if launch.settings.label is not None:
+        return bool(launch.settings.label)
+    alone = launch.world.size == 1 and workers == 1 and not launch.joins
+    return not alone or launch.plan.client is None
 
 
 def has_nannies(settings: Settings) -> bool:

@@ -86,6 +86,7 @@ class MakeWorker:
             user_modules.for_workers(work.modules),
             _in_place_of(self._inherited - variables.keys()),
             open_files.given(),
+            self._label(worker),
         )
         with dask.config.set(NANNY_CONFIG):
             return WatchedNanny(
@@ -109,6 +110,9 @@ class MakeWorker:
     def name(self, worker: NamedWorker) -> str:
         """Return the name of a worker, as Dask has it."""
         return str(self.keywords(worker)["name"])
+
+    def _label(self, worker: NamedWorker) -> str | None:
+        return self.name(worker) if self._work.labels else None
 
     @property
     def _ports(self) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dask_runner import linux
-from dask_runner.programs import dask_tls, fork, log, openblas, user_modules
+from dask_runner.programs import carried, dask_tls, fork, log, openblas, user_modules
 from dask_runner.programs.sitehook.for_client import Link
 from dask_runner.resources import open_files
 
@@ -46,6 +46,8 @@ class Placed:
         value of the worker's rank, or None for a variable that it does not have.
     files : int
         The user's limit of open files.
+    label : str or None
+        Of what the worker prints; None where that is not carried.
     """
 
     kind: Any
@@ -55,11 +57,15 @@ class Placed:
     modules: Modules
     others: Mapping[str, str | None]
     files: int
+    label: str | None
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Set the process up, and return the worker."""
         linux.name_process("dask-worker")
         fork.users_stderr()
+        if self.label is not None:
+            carried.carry(self.label)
+        carried.let_go()
         if life := asyncio.current_task():
             # Errors of Dask after a worker's end, or when it cannot start, do not
             # belong on the user's terminal.
