@@ -275,6 +275,15 @@ OPTIONS: tuple[Option, ...] = (
         "",
         ranks=EACH,
     ),
+    Option(
+        "log-directory",
+        "Directory for the logs of scheduler, agents and workers, with what tasks "
+        "print; {job_id} and {worker} are replaced.",
+        None,
+        str,
+        "DIR",
+        ranks=EACH,
+    ),
     Option("quiet", "Print errors only.", False, values.flag, "", ranks=EACH),
     Option(
         "nworkers",

@@ -28,6 +28,7 @@ from dask_runner.node.directory import RankDirectory
 from dask_runner.node.events import Source
 from dask_runner.node.exits import StoppedProcesses
 from dask_runner.node.fork_context import ForkContext
+from dask_runner.node.kept_logs import KeptLogs
 from dask_runner.node.kill_timer import LAST_STEPS_SECONDS
 from dask_runner.node.peer import Peer, SocketPeer
 from dask_runner.node.shared_agent import WITH_ITS_LEADER, AgentProcess, SharedAgent
@@ -115,7 +116,10 @@ class Children:
         """
         launch, settings = self._launch, self._launch.settings
         place = self._sharing.scratch or scratch(self._snapshot).path
-        self._directory = RankDirectory(place, launch.environ)
+        kept = None
+        if settings.log_directory:
+            kept = KeptLogs(settings.log_directory, launch.world.job_id)
+        self._directory = RankDirectory(place, launch.environ, kept)
         if settings.mpi_tasks:
             mpi_world.check(launch.world, launch.plan, settings.spare)
         if settings.interface:
@@ -123,6 +127,8 @@ class Children:
         siblings = []
         if Role.scheduler in self._roles:
             siblings.append(ToFork(self._forks["scheduler"]))
+            own = self._directory.log("scheduler")
+            self._directory.keep(own, "scheduler", "scheduler")
         if (its := self._program) is not None:
             siblings.append(ToFork(self._forks["client"], its.stdin, its.descriptors))
         works_alone = Role.worker in self._roles and not self._sharing.have_agent
@@ -173,17 +179,19 @@ class Children:
             return {}
         found, own = {}, self._directory
         if Role.scheduler in self._roles:
-            found["scheduler"] = own.log("scheduler")
+            found["scheduler"] = own.where(own.log("scheduler"))
         if isinstance(self.agent, AgentProcess):
-            found[f"{m.AGENT}{socket.gethostname()}"] = own.log("agent")
+            found[f"{m.AGENT}{socket.gethostname()}"] = own.where(own.log("agent"))
         return found | self._logs_of_workers
 
     async def _start_agent(self, forks: Sequence[ToFork]) -> None:
         self._not_forked |= {fork.process.name for fork in forks}
+        name = f"agent-{socket.gethostname()}"
+        self.directory.keep(self.directory.log("agent"), name, name)
         agent = AgentProcess(self._events, self.directory)
         self.agent = agent
-        carrier = None
-        if self._launch.settings.label is not False:
+        carrier, settings = None, self._launch.settings
+        if settings.label is not False or settings.log_directory:
             self._forks["carrier"] = one = Process(Source.carrier, self._events)
             self._carriers.append(one)
             carrier = ToFork(one)
@@ -223,7 +231,12 @@ class Children:
         """
         if Role.scheduler in self._roles:
             tls = self.directory.tls(record)
-            run = make_instructions.scheduler(self._launch, host, tls, record, packages)
+            copy = self.directory.keep(
+                self.directory.log("scheduler"), "scheduler", "scheduler"
+            )
+            run = make_instructions.scheduler(
+                self._launch, host, tls, record, packages, copy
+            )
             self.scheduler.send(run)
 
     async def read_program(self) -> None:
@@ -257,7 +270,7 @@ class Children:
             self._launch, *place, start, host, record, join, packages
         )
         self._logs_of_workers = {
-            str(worker.name): log
+            str(worker.name): self.directory.where(log)
             for worker, log in zip(work.workers, work.logs, strict=True)
         }
         if not self.agent.running:

@@ -179,6 +179,8 @@ class RunScheduler(Message):
         Seconds without a client after which it ends; 0 if it does not.
     labels : bool
         Whether what it prints is labelled.
+    copy : str
+        The file that gets what it prints as well; empty for none.
     """
 
     dashboard: bool
@@ -189,6 +191,7 @@ class RunScheduler(Message):
     idle_timeout: float = 0.0
     no_client_timeout: float = 0.0
     labels: bool = False
+    copy: str = ""
 
 
 @dataclass(frozen=True)
@@ -241,6 +244,8 @@ class RunWorkers(Message):
         The log of each.
     labels : bool
         Whether what they print is labelled.
+    copies : tuple of str
+        The file of each that gets what it prints as well; empty for none.
     environ : dict of str to str
         Their variables.
     keys : Keys
@@ -262,6 +267,7 @@ class RunWorkers(Message):
     environ: dict[str, str]
     keys: Keys
     labels: bool = False
+    copies: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

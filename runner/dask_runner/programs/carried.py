@@ -14,6 +14,8 @@ import os
 import socket
 import sys
 
+from dask_runner.resources import open_files
+
 #: What asks the carrier to write what it can read; it then closes the descriptor that
 #: comes with it.
 WRITE_NOW = b"write"
@@ -66,7 +68,7 @@ def carry(label: str, copy: str = "") -> None:
     copy : str
         A file that gets the lines as well, without label; empty for none.
     """
-    if _carrier is None:
+    if _carrier is None or not (label or copy):
         return
     pipes = os.pipe(), os.pipe()
     (out, our_out), (err, our_err) = pipes
@@ -82,19 +84,20 @@ def carry(label: str, copy: str = "") -> None:
         return
     finally:
         theirs.close()
-    before = os.dup(1), os.dup(2)
+    kept = ours.detach(), os.dup(1), os.dup(2), out, err
+    there, old_out, old_err, out, err = map(open_files.out_of_the_way, kept)
     _print_to(our_out, our_err)
     loop = asyncio.get_running_loop()
 
     def lost() -> None:
-        loop.remove_reader(ours)
-        ours.close()
-        _print_to(*before)
+        loop.remove_reader(there)
+        os.close(there)
+        _print_to(old_out, old_err)
         # What the carrier has not read; no line is lost, and no print() fails.
         _pour(out, 1)
         _pour(err, 2)
 
-    loop.add_reader(ours, lost)
+    loop.add_reader(there, lost)
 
 
 def _print_to(out: int, err: int) -> None:

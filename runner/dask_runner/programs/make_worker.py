@@ -86,7 +86,7 @@ class MakeWorker:
             user_modules.for_workers(work.modules),
             _in_place_of(self._inherited - variables.keys()),
             open_files.given(),
-            self._label(worker),
+            self.prints(worker),
         )
         with dask.config.set(NANNY_CONFIG):
             return WatchedNanny(
@@ -111,8 +111,11 @@ class MakeWorker:
         """Return the name of a worker, as Dask has it."""
         return str(self.keywords(worker)["name"])
 
-    def _label(self, worker: NamedWorker) -> str | None:
-        return self.name(worker) if self._work.labels else None
+    def prints(self, worker: NamedWorker) -> tuple[str, str]:
+        """Return the label of what a worker prints, and the file that gets it too."""
+        at, copies = self._work.workers.index(worker), self._work.copies
+        label = self.name(worker) if self._work.labels else ""
+        return label, copies[at] if copies else ""
 
     @property
     def _ports(self) -> bool:

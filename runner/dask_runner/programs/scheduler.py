@@ -53,8 +53,7 @@ async def _serve() -> None:
     channel = await lifeline.channel()
     log.log_to_file(sys.argv[2])
     run = await lifeline.expect(channel, RunScheduler)
-    if run.labels:
-        carried.carry("scheduler")
+    carried.carry("scheduler" if run.labels else "", run.copy)
     carried.let_go()
     lifeline.configure(run.environ)
     user_modules.look_in(run.modules, user_modules.SERVER)

@@ -46,8 +46,9 @@ class Placed:
         value of the worker's rank, or None for a variable that it does not have.
     files : int
         The user's limit of open files.
-    label : str or None
-        Of what the worker prints; None where that is not carried.
+    prints : tuple of str
+        The label of what the worker prints, and the file that gets it as well; empty
+        for none.
     """
 
     kind: Any
@@ -57,15 +58,12 @@ class Placed:
     modules: Modules
     others: Mapping[str, str | None]
     files: int
-    label: str | None
+    prints: tuple[str, str]
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Set the process up, and return the worker."""
         linux.name_process("dask-worker")
         fork.users_stderr()
-        if self.label is not None:
-            carried.carry(self.label)
-        carried.let_go()
         if life := asyncio.current_task():
             # Errors of Dask after a worker's end, or when it cannot start, do not
             # belong on the user's terminal.
@@ -81,6 +79,8 @@ class Placed:
         openblas.heed(os.environ)
         open_files.adopt(self.files)
         open_files.allow_many_files()
+        carried.carry(*self.prints)
+        carried.let_go()
         open_files.give_back()
         # Some threads exist already (of the nanny's connection, of a queue).
         for thread in Path("/proc/self/task").iterdir():

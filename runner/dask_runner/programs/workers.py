@@ -162,9 +162,9 @@ class Workers:
         alone = user_modules.SERVER if work.nanny else user_modules.WORKER
         user_modules.look_in(work.modules, alone)
         kind = import_term(work.worker_class)
-        if work.labels and not work.nanny:
+        if not work.nanny and not work.fleet:
             # The workers run in this process.
-            carried.carry(self._make.name(work.workers[0]))
+            carried.carry(*self._make.prints(work.workers[0]))
         if work.mpi_ranks:
             from dask_runner.mpi import world  # noqa: PLC0415  few need it
 
