@@ -23,6 +23,7 @@ from dask_runner.hub.assembly import NEIGHBOURS, Assembly
 from dask_runner.hub.batch_jobs import BatchJobs
 from dask_runner.hub.deadline import Deadline
 from dask_runner.hub.ending import Ending, later
+from dask_runner.hub.history import History
 from dask_runner.hub.joins import Joins
 from dask_runner.hub.logs import Logs
 from dask_runner.hub.packages import AddedPackages
@@ -31,6 +32,7 @@ from dask_runner.hub.scaling import Scaling
 from dask_runner.hub.shared_state import SharedState
 from dask_runner.hub.spares import Spares
 from dask_runner.hub.survival import Survival
+from dask_runner.hub.telling import Telling
 from dask_runner.launch import agreed
 from dask_runner.launch.signals import FOR_THE_SCRIPT
 from dask_runner.mpi import families
@@ -80,6 +82,8 @@ class Cluster:
         Lets other launches join, and sees them off.
     answers : Answers
         Answers processes outside the launch.
+    telling : Telling
+        Tells what the run used.
     """
 
     def __init__(
@@ -100,8 +104,17 @@ class Cluster:
         self._settings = settings
         self._report = report
         self._roster = Roster(world.size, plan.workers)
+        self.telling = Telling(
+            History(world, settings.layout), self._roster, plan, settings, report
+        )
         self._ending = Ending(
-            self._roster, plan.client, settings, report, ends_at, notices=notices
+            self._roster,
+            plan.client,
+            settings,
+            report,
+            ends_at,
+            self.telling,
+            notices=notices,
         )
         self._mpi_families: dict[str, Member] = {}
         self._spares = Spares(settings.spare, world, plan, self._roster)
@@ -124,6 +137,7 @@ class Cluster:
             self._assembly,
             self._ending,
             AddedPackages(settings.packages, self._roster, report, self._ending),
+            self.telling.history,
         )
         self.scaling = Scaling(shared)
         jobs = BatchJobs()
@@ -144,6 +158,7 @@ class Cluster:
             m.Signalled: self._on_signalled_before,
             m.Bye: self._on_bye,
             m.Ping: self._on_ping,
+            m.Usage: self.telling.history.uses,
         }
         self._of_ranks: Mapping[type[Message], Callable[[Member, Any], None]] = {
             m.SchedulerUp: self._on_scheduler_up,
@@ -159,6 +174,7 @@ class Cluster:
             m.ClientEnded: self._on_client_ended,
             m.SchedulerClosed: self._on_scheduler_closed,
             m.Activity: self._on_activity,
+            m.Work: self._on_work,
             m.Lines: self._on_lines,
             m.Failed: self._on_failed,
             m.Note: self._on_note,
@@ -202,6 +218,7 @@ class Cluster:
     def connect(self, hello: m.NodeHello, channel: Channel) -> Node:
         """Add a node."""
         node = self._roster.connect(hello.name, channel, self._roster.own)
+        self.telling.history.came(node)
         if self._over:
             channel.send(m.Close(self._ending.status or 0))
         return node
@@ -350,6 +367,10 @@ class Cluster:
     def _on_activity(self, member: Member, message: m.Activity) -> None:
         del member
         self._activity.heard(message)
+
+    def _on_work(self, member: Member, message: m.Work) -> None:
+        del member
+        self.telling.heard(message)
 
     def _on_lines(self, member: Member, message: m.Lines) -> None:
         del member

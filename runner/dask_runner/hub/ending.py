@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from dask_runner.hub.report import Reporter
     from dask_runner.hub.roster import Roster
+    from dask_runner.hub.telling import Telling
     from dask_runner.launch.settings import Settings
     from dask_runner.meeting.notice import Notice
 
@@ -50,6 +51,8 @@ class Ending:
         Prints for the user.
     ends_at : float, optional
         When the launcher ends the job, in seconds since 1970.
+    telling : Telling
+        Tells what the run used, when all ranks have stopped.
     notices : bool
         Whether notices can be left for ranks that come too late.
 
@@ -68,6 +71,7 @@ class Ending:
         settings: Settings,
         report: Reporter,
         ends_at: float | None,
+        telling: Telling,
         *,
         notices: bool = False,
     ) -> None:
@@ -78,6 +82,8 @@ class Ending:
         self._time_limit = TimeLimit(
             settings, report, ends_at, self._time_is_over, serves=client is None
         )
+        self._telling = telling
+        self._history = telling.history
         self._notices = notices
         self.status: int | None = None
         self.cause: RunnerError | None = None
@@ -112,6 +118,7 @@ class Ending:
     def begins(self) -> None:
         """Note that the cluster is ready: a script has begun, and can get signals."""
         self._begun = True
+        self._history.ready = self._history.age
         self._time_limit.begins()
 
     def signalled(self, rank: int, name: str, number: int) -> None:
@@ -202,6 +209,7 @@ class Ending:
             status = status or 128 + self._signal
         elif message.said:
             self._report.error(message.said)
+            self._history.cause = message.said
         self.close(status)
 
     def fail(self, error: RunnerError) -> None:
@@ -221,6 +229,7 @@ class Ending:
 
     def _end_by(self, error: RunnerError) -> None:
         self.cause = error
+        self._history.cause = error.saw
         self.close(error.status)
 
     def close(self, status: int) -> None:
@@ -228,6 +237,7 @@ class Ending:
         if self.status is not None:
             return
         self.status = status
+        self._history.decides(status)
         self._ended = time.monotonic()
         if self.cause is None:
             self.cause = RunnerError("the cluster has ended")
@@ -266,6 +276,7 @@ class Ending:
         if not roster.own.assembled:
             everyone = self._until(lambda: roster.own.assembled and not roster.staying)
             await _within(max(self._late_until - time.monotonic(), 0.0), everyone)
+        await self._telling.tell()
         for node in roster.nodes:
             node.channel.send(m.Finish())
         await _within(

@@ -123,7 +123,9 @@ class Joins:
         if join.group.leaves:
             raise _ending(f"join {join.group.join}")
         channel.send(m.Joined(join.group.join))
-        return self._roster.connect(request.node, channel, join.group)
+        node = self._roster.connect(request.node, channel, join.group)
+        self._shared.history.came(node)
+        return node
 
     def _begin(self, request: AskJoin) -> _Join:
         self._came += 1

@@ -13,6 +13,7 @@ from dask_runner.hub.ending import later
 
 if TYPE_CHECKING:
     from dask_runner.hub import messages as m
+    from dask_runner.hub.history import History
     from dask_runner.hub.members import Group, Member, Node
     from dask_runner.hub.report import Reporter
 
@@ -28,10 +29,13 @@ class Losses:
     Parameters
     ----------
     report : Reporter
+    history : History
+        Keeps them.
     """
 
-    def __init__(self, report: Reporter) -> None:
+    def __init__(self, report: Reporter, history: History) -> None:
         self._report = report
+        self._history = history
         self._lost: dict[tuple[Group, str, str, bool], set[int]] = {}
         self._replaced: dict[str, dict[int, int]] = {}
 
@@ -62,6 +66,8 @@ class Losses:
             what = f"{'spare ' if spare else ''}{ranks_in_words([*ranks])}"
             of_join = f" of join {group.join}" if group.join else ""
             self._report.warn(f"lost {what}{of_join} on {node}: {why}")
+            for rank in sorted(ranks):
+                self._history.rank_lost(group, rank, node, why)
         for node, pairs in replaced.items():
             takes = "takes the place" if len(pairs) == 1 else "take the places"
             self._report.note(

@@ -93,6 +93,47 @@ class Gone(Message):
 
 
 @dataclass(frozen=True)
+class WorkerUsage:
+    """What one worker uses: its threads, and its memory in bytes.
+
+    *memory_limit* is 0 for no limit. *peak* is the most that it has had, and 0 if that
+    is not known.
+    """
+
+    name: str
+    nthreads: int
+    memory_limit: int
+    peak: int
+
+
+@dataclass(frozen=True)
+class Usage(Message):
+    """What the node's ranks use, from their beginnings until now.
+
+    Attributes
+    ----------
+    cpu : float
+        Seconds of CPU time.
+    memory, peak : int
+        Bytes: now, and the most at any look.
+    cpus, given : int
+        The CPUs and the bytes that the launcher has given to these ranks.
+    taken : int
+        The bytes of these that are for scheduler and client.
+    workers : list of WorkerUsage
+        All workers that these ranks have had.
+    """
+
+    cpu: float
+    memory: int
+    peak: int
+    cpus: int
+    given: int
+    taken: int
+    workers: list[WorkerUsage]
+
+
+@dataclass(frozen=True)
 class Packages(Message):
     """The cluster has these packages beside the image's; no path if it has none.
 
@@ -242,6 +283,44 @@ class Activity(Message):
 
 
 @dataclass(frozen=True)
+class Work(Message):
+    """What the scheduler knows of the cluster's work.
+
+    Attributes
+    ----------
+    done, erred : int
+        Tasks that have been computed, and that have failed, since the beginning.
+    known : int
+        These and the tasks that are still to be computed.
+    again : int
+        Of the computed ones, those whose results had been lost with a worker.
+    broken_off : int
+        Tasks that ran on a worker when it was lost.
+    computed : float
+        Seconds that threads of workers have spent in tasks.
+    running : int
+        Tasks that run.
+    workers, nthreads, memory : int
+        The workers that are there, their threads, and the bytes that they use.
+    moved, spilled : int
+        Bytes that workers have got from each other, and have written to disk.
+    """
+
+    done: int
+    erred: int
+    known: int
+    again: int
+    broken_off: int
+    computed: float
+    running: int
+    workers: int
+    nthreads: int
+    memory: int
+    moved: int
+    spilled: int
+
+
+@dataclass(frozen=True)
 class Staying(Message):
     """These workers are registered at the scheduler, and are not about to leave."""
 
@@ -374,6 +453,11 @@ class Complete(Message):
 @dataclass(frozen=True)
 class AskActivity(Message):
     """Ask the scheduler for its ``Activity``."""
+
+
+@dataclass(frozen=True)
+class AskWork(Message):
+    """Ask the scheduler for its ``Work``, which it also tells now and then."""
 
 
 @dataclass(frozen=True)

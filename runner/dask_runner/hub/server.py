@@ -111,13 +111,16 @@ class Hub:
         Raises
         ------
         ConfigError
-            If the interface has no address, or the job cannot be queued again.
+            If the interface has no address, the job cannot be queued again, or the
+            report cannot be written.
         """
         if self._again is not None:
             await in_thread(self._again.check)
+        await in_thread(self.cluster.telling.check)
         host = own_address(launch.world, interface, closed=_is_closed(launch))
         port = await self.listen(host)
         self._end = asyncio.create_task(self.cluster.finished(), name="end")
+        self._telling = asyncio.create_task(self.cluster.telling.keep())
         record = Record(
             launch.world.key,
             nonce,
@@ -176,6 +179,7 @@ class Hub:
     async def close(self) -> None:
         """End the cluster, and close every connection with it."""
         self._end.cancel()
+        self._telling.cancel()
         await self.cluster.logs.over()
         await self.shut()
 

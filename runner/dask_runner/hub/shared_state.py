@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from dask_runner.hub.assembly import Assembly
     from dask_runner.hub.ending import Ending
+    from dask_runner.hub.history import History
     from dask_runner.hub.packages import AddedPackages
     from dask_runner.hub.report import Reporter
     from dask_runner.hub.roster import Roster
@@ -28,3 +29,4 @@ class SharedState:
     assembly: Assembly
     ending: Ending
     packages: AddedPackages
+    history: History

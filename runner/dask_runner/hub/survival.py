@@ -46,7 +46,7 @@ class Survival:
         self._dismissed: set[Member] = set()
         self._shared = shared
         self._roster = shared.roster
-        self._losses = Losses(shared.report)
+        self._losses = Losses(shared.report, shared.history)
         self._workforce = Workforce(shared.roster, shared.settings.timeout, self.fail)
         self.replacement = Replacement(
             shared, self._losses, self._unfilled, self.give_up_if_late, self.fail
@@ -56,6 +56,7 @@ class Survival:
 
     def lost_node(self, node: Node, why: str) -> None:
         """Act on the loss of a node, and of all its ranks with it."""
+        self._shared.history.went(node, why)
         members = list(node.members.values())
         workers = self._remove(members)
         self._roster.disconnect(node)
@@ -183,6 +184,12 @@ class Survival:
 
     def worker_down(self, member: Member, message: m.WorkerDied | m.WorkerDown) -> None:
         """Note that a worker is not there, and why."""
+        if not self._over:
+            where = member.node.name
+            again = "started again"
+            self._shared.history.loses(
+                "worker", message.name, where, message.how, again
+            )
         self._workforce.down(member, message)
         self._look_for_workers()
 

@@ -260,11 +260,13 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "report",
-        "Write a Dask performance report to FILE.",
-        None,
-        str,
-        "FILE.html",
-        verbs=("run",),
+        "Write what the run used, computed and lost to FILE.json; FILE.html is Dask's "
+        "performance report; may be repeated. {job_id} is replaced.",
+        (),
+        values.reports,
+        "FILE",
+        multiple=True,
+        verbs=_OWN,
     ),
     Option(
         "label",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from dask_runner.launch.hosts import WORDS, Host, parse_hosts
@@ -147,6 +148,20 @@ def files(value: Any) -> list[str]:
     """Read one file's name or several."""
     found: list[str] = strings(value)
     if not all(found):
+        raise ValueError
+    return found
+
+
+#: The kinds of reports, by the ends of their files.
+REPORTS = (".html", ".json")
+
+
+@_needs(f"names of files that end in {' or '.join(REPORTS)}, at most one of each")
+def reports(value: Any) -> list[str]:
+    """Read the names of the files for reports."""
+    found: list[str] = strings(value)
+    kinds = [PurePath(name).suffix for name in found]
+    if not set(kinds) <= set(REPORTS) or len(set(kinds)) != len(kinds):
         raise ValueError
     return found
 

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from dask_runner.node.launcher_child import Launched
     from dask_runner.node.script import Client
     from dask_runner.resources.machine import Snapshot
+    from dask_runner.resources.rank_share import RankShare
 
 
 #: Seconds for the last that was printed to be written, once nobody prints any more.
@@ -280,6 +281,10 @@ class Children:
             self.agent.send(self._found)
         self.agent.send(work)
         return (*self.directory.warnings, *warnings)
+
+    def share(self, start: m.Start) -> RankShare:
+        """Return what the rank has of its node."""
+        return make_instructions.share_of(self._launch, self._snapshot, start)
 
     def start_workers(self, message: m.StartWorkers) -> None:
         """Have the agent start workers again."""

@@ -7,6 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from dask_runner.hub.report_files import dasks
 from dask_runner.launch.own_variables import RESTART_VARIABLE
 from dask_runner.launch.slurm import restarts
 from dask_runner.node import make_instructions, program
@@ -69,7 +70,7 @@ class ClientProgram:
                 os.close(descriptor)
         await self._found.wait()
         again = {RESTART_VARIABLE: str(restarts(launch.environ))}
-        report = launch.settings.report
+        report = dasks(launch.settings.report, launch.world.job_id)
         environ = {**self._environ, **again}
         return make_instructions.client(self._given, environ, text, report)
 

@@ -14,6 +14,7 @@ from dask_runner.hub import messages as m
 from dask_runner.hub.pings import between_pings
 from dask_runner.node.events import Source
 from dask_runner.node.exits import Ended
+from dask_runner.node.usage import NodeUsage
 from dask_runner.wire.message import Message, ProtocolError
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ class Connection:
     ----------
     silent : bool
         Whether the hub is lost because it gave no sign of life.
+    usage : NodeUsage
+        Measures what the node's ranks use.
     """
 
     def __init__(self, channel: Channel, silence: float) -> None:
@@ -55,6 +58,7 @@ class Connection:
         self._finished = False
         self._ended = False
         self.silent = False
+        self.usage = NodeUsage(self.say)
 
     @property
     def host(self) -> str:
@@ -107,6 +111,7 @@ class Connection:
         """Note that a rank has stopped; tell the hub when all have."""
         self._staying.discard(rank)
         if not self._staying:
+            self.usage.end()
             self.say(m.Bye())
 
     def lose(self, rank: int, why: str) -> None:
@@ -144,6 +149,8 @@ class Connection:
                 self._staying.discard(rank)
             case m.Close() | m.Finish():
                 self._finished = isinstance(message, m.Finish)
+                if isinstance(message, m.Close):
+                    self.usage.close()
                 for rank in self._ranks:
                     self._tell(rank, message)
 

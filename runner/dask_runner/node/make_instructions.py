@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from dask_runner.meeting.record import Record
     from dask_runner.node.directory import RankDirectory
     from dask_runner.resources.machine import Snapshot
+    from dask_runner.resources.rank_share import RankShare
 
 
 #: The warning about workers that have HTTP servers.
@@ -134,6 +135,19 @@ def client(
     return RunClient(program, encoded, dict(environ), report)
 
 
+def share_of(launch: Launch, snapshot: Snapshot, start: Start) -> RankShare:
+    """Return the rank's share of its node."""
+    world = launch.world
+    local_rank = start.local_rank if world.local_rank is None else world.local_rank
+    return rank_share(
+        snapshot,
+        world.local_size or start.local_size,
+        local_rank,
+        hosts_hub=launch.has_hub and Role.worker in launch.plan.roles(0),
+        masks=[from_list_format(mask) for mask in start.masks] or None,
+    )
+
+
 def workers(
     launch: Launch,
     snapshot: Snapshot,
@@ -154,14 +168,7 @@ def workers(
         If an option about the workers is invalid on this node.
     """
     settings, world = launch.settings, launch.world
-    local_rank = start.local_rank if world.local_rank is None else world.local_rank
-    share = rank_share(
-        snapshot,
-        world.local_size or start.local_size,
-        local_rank,
-        hosts_hub=launch.has_hub and Role.worker in launch.plan.roles(0),
-        masks=[from_list_format(mask) for mask in start.masks] or None,
-    )
+    share = share_of(launch, snapshot, start)
     shares = worker_shares(
         share, settings.nworkers, settings.nthreads, settings.memory_limit
     )

@@ -50,6 +50,31 @@ class Forked(Message):
 
 
 @dataclass(frozen=True)
+class RunningWorker:
+    """A worker's process, which may use so many threads and bytes; 0 is no limit."""
+
+    name: str
+    pid: int
+    nthreads: int
+    memory_limit: int
+
+
+@dataclass(frozen=True)
+class WorkersRun(Message):
+    """The agent has started the processes of these workers."""
+
+    workers: list[RunningWorker]
+
+
+@dataclass(frozen=True)
+class WorkerHad(Message):
+    """A worker had so many bytes when its nanny killed it for that."""
+
+    name: str
+    memory: int
+
+
+@dataclass(frozen=True)
 class Resolving(Message):
     """Packages are being resolved: the cache does not have them."""
 

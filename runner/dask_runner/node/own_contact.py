@@ -66,8 +66,9 @@ class OwnContact(RankContact):
             connection.say(m.Told(self._told))
 
     def services(self) -> Sequence[Coroutine[None, None, None]]:
-        """Return the coroutines that listen to the hub and send signs of life."""
-        return self.met.connection.listen(), self.met.connection.beat()
+        """Return the coroutines that listen to the hub, tell it, and measure."""
+        connection = self.met.connection
+        return connection.listen(), connection.beat(), connection.usage.keep_looking()
 
     async def add_address(self, address: str) -> None:
         """Add the scheduler's address to the record, for clients elsewhere."""

@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from dask_runner.node.launcher_child import Launched
     from dask_runner.node.script import Client
     from dask_runner.node.shared_agent import AgentProcess
+    from dask_runner.node.usage import NodeUsage
     from dask_runner.resources.machine import Snapshot
     from dask_runner.wire.message import Message
 
@@ -283,6 +284,8 @@ class Rank:
         self.contact.found(met)
         self.contact.join(self._children.hello(), self._events, self._look_around)
         self._launched.joined()
+        above = self._above.pid if self._above is not None else 0
+        met.connection.usage.watch(os.getpid(), self._launched.pid, above)
         self._tell_of_the_join(
             f"joined the cluster {self._launch.joins} on {met.record.node} as "
             f"{met.join}"
@@ -343,10 +346,21 @@ class Rank:
         self._patience = STOP_SECONDS / 2
         if not self._closing:
             self._state = RankState.working
+        self._usage.has(self._world.rank, self._children.share(start))
         if self._hub is not None:
             self._tasks.start(self.contact.add_address(start.address))
         if Role.worker in self._roles:
             self._tasks.start(self._work(start))
+
+    @property
+    def _usage(self) -> NodeUsage:
+        return self.contact.met.connection.usage
+
+    def _on_workers_run(self, message: n.WorkersRun) -> None:
+        self._usage.workers_run(message)
+
+    def _on_worker_had(self, message: n.WorkerHad) -> None:
+        self._usage.worker_had(message)
 
     def _on_waits(self, message: m.Waits) -> None:
         del message
@@ -507,6 +521,7 @@ class Rank:
             (Source.link, m.Complete): self._children.scheduler.send,
             (Source.link, m.WorkersLost): self._children.scheduler.send,
             (Source.link, m.AskActivity): self._children.scheduler.send,
+            (Source.link, m.AskWork): self._children.scheduler.send,
             (Source.link, m.Retire): self._children.scheduler.send,
             (Source.link, m.RetireAll): self._children.scheduler.send,
             (Source.link, m.StartWorkers): self._children.start_workers,
@@ -524,11 +539,14 @@ class Rank:
             (Source.scheduler, m.SchedulerUp): say,
             (Source.scheduler, m.SchedulerClosed): self._child_ends.scheduler_closed,
             (Source.scheduler, m.Activity): say,
+            (Source.scheduler, m.Work): say,
             (Source.scheduler, m.Staying): say,
             (Source.scheduler, m.Failed): say,
             (Source.scheduler, Ended): self._child_ends.scheduler_ended,
             (Source.agent, m.Ping): self._on_agent_lives,
             (Source.agent, n.Forked): self._children.note_forked,
+            (Source.agent, n.WorkersRun): self._on_workers_run,
+            (Source.agent, n.WorkerHad): self._on_worker_had,
             (Source.agent, m.WorkersUp): say,
             (Source.agent, m.WorkerDied): say,
             (Source.agent, m.WorkerDown): say,

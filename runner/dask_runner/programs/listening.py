@@ -27,6 +27,8 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_unix_socket
 from tornado.web import Application
 
+from dask_runner.programs.work_done import WorkDone
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 MOST_PATH_BYTES = 107
 
 _CLOSED = (Status.closing, Status.closed)
+#: Of a worker that does not leave in order.
+_WORKING = (Status.running, Status.paused)
 
 #: The name of the socket in the rank's private directory.
 DASHBOARD = "dashboard"
@@ -56,6 +60,8 @@ class Scheduler(distributed.Scheduler):  # type: ignore[misc]  # Dask has no typ
         The address of its pages, and who can read them, as in ``SchedulerUp``.
     before_close : callable
         Is called with Dask's reason when the scheduler begins to close.
+    work : WorkDone
+        Counts what is computed.
     """
 
     def __init__(self, private: Path | None, **options: Any) -> None:
@@ -65,6 +71,15 @@ class Scheduler(distributed.Scheduler):  # type: ignore[misc]  # Dask has no typ
         self._watchers = count()
         self.before_close: Callable[[str], None] = _nothing
         super().__init__(**options)
+        self.work = WorkDone(self)
+        self.add_plugin(self.work)
+
+    async def remove_worker(self, address: str, *args: Any, **options: Any) -> Any:
+        """Remove a worker; note what is lost with it."""
+        worker = self.workers.get(address)
+        if worker is not None and worker.status in _WORKING:
+            self.work.loses(worker)
+        return await super().remove_worker(address, *args, **options)
 
     async def close(self, *args: Any, **options: Any) -> None:
         """Close, and say so before the workers close with it."""

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dask.config
 from distributed import Nanny, Worker
+from distributed.worker_memory import parse_memory_limit
 
+from dask_runner.node import messages as n
 from dask_runner.programs import lifeline, user_modules
 from dask_runner.programs.listening import WithoutPort
 from dask_runner.programs.nanny import WatchedNanny
 from dask_runner.programs.sitehook.for_client import Link
+from dask_runner.programs.work_done import LastWords
 from dask_runner.programs.worker import Placed
 from dask_runner.resources import open_files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from dask_runner.node.instructions import RunWorkers
     from dask_runner.resources.worker_share import NamedWorker
     from dask_runner.wire.message import Message
+
+logger = logging.getLogger("distributed")
 
 #: Settings for nannies, which their workers do not get. All nannies of a node are in
 #: this process; each of them would sample it a hundred times a second, and record its
@@ -78,6 +85,7 @@ class MakeWorker:
         if isinstance(kind, type) and issubclass(kind, Nanny):
             options["env"] = variables
             return self._without_ports(kind, work.scheduler, **options)
+        options["plugins"] = (*options.get("plugins", ()), LastWords())
         kind = Placed(
             kind if self._ports else WithoutPort(kind),
             worker.cpus or work.cpus,
@@ -94,6 +102,7 @@ class MakeWorker:
                 worker_class=kind,
                 env=variables,
                 tell=self._tell,
+                running=partial(self.running, worker),
                 deaths=deaths,
                 **options,
             )
@@ -117,6 +126,13 @@ class MakeWorker:
         label = self.name(worker) if self._work.labels else ""
         return label, copies[at] if copies else ""
 
+    def running(self, worker: NamedWorker, pid: int) -> n.RunningWorker:
+        """Return a worker as the process that it is."""
+        words = self.keywords(worker)
+        return n.RunningWorker(
+            str(words["name"]), pid, int(words["nthreads"]), limit_of(words)
+        )
+
     @property
     def _ports(self) -> bool:
         """Whether the user wants the workers' HTTP servers, on ports."""
@@ -132,6 +148,14 @@ class MakeWorker:
         for nanny in members(server):
             nanny.Worker = WithoutPort(nanny.Worker)
         return server
+
+
+def limit_of(keywords: Mapping[str, Any]) -> int:
+    """Return the memory limit of a worker with these keywords; 0 for none."""
+    limit = parse_memory_limit(
+        keywords["memory_limit"], keywords["nthreads"], logger=logger
+    )
+    return int(limit or 0)
 
 
 def _in_place_of(variables: Iterable[str]) -> dict[str, str | None]:

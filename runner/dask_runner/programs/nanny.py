@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from distributed import Nanny, Status
 
 from dask_runner.hub import messages as m
+from dask_runner.node import messages as n
 from dask_runner.node.exits import UNKNOWN, Ended, Kills
 from dask_runner.node.system_errors import root
 from dask_runner.resources.amounts import in_words
@@ -41,6 +42,8 @@ class WatchedNanny(Nanny):  # type: ignore[misc]  # Dask has no type information
         As for Dask's nanny.
     tell : callable
         Is called with ``WorkerDied``, ``WorkerDown`` and ``WorkerBack``.
+    running : callable
+        Returns the worker as the process of a number.
     deaths : int
         Deaths of the worker in a row, under earlier nannies.
 
@@ -60,10 +63,12 @@ class WatchedNanny(Nanny):  # type: ignore[misc]  # Dask has no type information
         self,
         *args: Any,
         tell: Callable[[Message], None],
+        running: Callable[[int], n.RunningWorker],
         deaths: int = 0,
         **options: Any,
     ) -> None:
         self._tell = tell
+        self._running = running
         self._kills = Kills()
         self.why = ""
         self.ended: Ended | None = None
@@ -93,6 +98,8 @@ class WatchedNanny(Nanny):  # type: ignore[misc]  # Dask has no type information
             self.lost = error
             raise
         if status == Status.running:
+            if self._begun or self.deaths:  # else all of the rank's are told at once
+                self._tell(n.WorkersRun([self._running(self.worker_pid)]))
             self._begun = True
             loop = asyncio.get_running_loop()
             loop.call_later(STABLE_SECONDS, self._is_stable, self.worker_pid)
@@ -138,6 +145,7 @@ class WatchedNanny(Nanny):  # type: ignore[misc]  # Dask has no type information
                 f"it used {used} of its {in_words(int(limit))}; you can: give it more "
                 "memory (fewer workers a node), or smaller chunks"
             )
+            self._tell(n.WorkerHad(str(self.name), int(msg["rss"])))
         super().log_event(topic, msg)
 
     def _on_worker_exit_sync(self, exitcode: int) -> None:

@@ -2,7 +2,8 @@
 
 The process receives ``RunScheduler``, and answers ``SchedulerUp`` or ``Failed``. It
 loads the dashboard from ``Complete`` on, and removes the workers named in
-``WorkersLost``. It answers ``AskActivity``, and ``Retire`` when workers have been
+``WorkersLost``. It answers ``AskActivity`` and ``AskWork``, tells
+``Work`` every second, and answers ``Retire`` when workers have been
 retired. It ends on ``Finish``, at the end of its lifeline, or by itself, when a client
 shuts the cluster down or nobody uses it: it reports that as ``SchedulerClosed``.
 """
@@ -13,6 +14,7 @@ import asyncio
 import importlib.util
 import logging
 import sys
+import time
 import warnings
 from functools import partial
 from pathlib import Path
@@ -39,6 +41,10 @@ if TYPE_CHECKING:
     from dask_runner.wire.channel import Channel
 
 logger = logging.getLogger("distributed.scheduler")
+
+#: Seconds between two messages about its work, and the part of a CPU that they cost.
+TELL_SECONDS = 1.0
+MOST_OF_A_CPU = 1 / 200
 
 #: The reason for its end where the hub ends it.
 OURS = "dask-runner: the cluster ends"
@@ -117,6 +123,7 @@ async def _told_to_finish(
     while (message := await channel.receive()) is not None:
         if isinstance(message, m.Complete):
             begun.append(asyncio.create_task(begin()))
+            begun.append(asyncio.create_task(_tell_of_work(channel, scheduler)))
             _end_if_unused(scheduler, run)
         elif isinstance(message, m.WorkersLost):
             await _lose(scheduler, message.names)
@@ -126,10 +133,22 @@ async def _told_to_finish(
             begun.append(asyncio.create_task(_retire_all(scheduler, message)))
         elif isinstance(message, m.AskActivity):
             channel.send(unused_scheduler.activity(scheduler))
+        elif isinstance(message, m.AskWork):
+            channel.send(scheduler.work.now())
         elif isinstance(message, m.Finish):
             break
     for task in begun:
         task.cancel()
+
+
+async def _tell_of_work(channel: Channel, scheduler: Scheduler) -> None:
+    """Tell the hub what is computed, and spend little on it."""
+    pause = TELL_SECONDS
+    while True:
+        await asyncio.sleep(pause)
+        began = time.thread_time()
+        channel.send(scheduler.work.now())
+        pause = max(TELL_SECONDS, (time.thread_time() - began) / MOST_OF_A_CPU)
 
 
 def _end_if_unused(scheduler: Scheduler, run: RunScheduler) -> None:

@@ -16,15 +16,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dask.config
+from distributed import Nanny
 from distributed.comm import CommClosedError
 from distributed.utils import import_term
-from distributed.worker_memory import parse_memory_limit
 
 from dask_runner.errors import ConfigError, LostError, RunnerError
 from dask_runner.hub import messages as m
+from dask_runner.node import messages as n
 from dask_runner.node.system_errors import in_words, root
 from dask_runner.programs import carried, failures, log, user_modules
-from dask_runner.programs.make_worker import MakeWorker, members
+from dask_runner.programs.make_worker import MakeWorker, limit_of, members
 from dask_runner.programs.nanny import FAST_RESTARTS, WatchedNanny, pause
 
 if TYPE_CHECKING:
@@ -107,10 +108,22 @@ class Workers:
                     # The process that knows the reason reports it meanwhile.
                     await asyncio.wait({end}, timeout=REASON_SECONDS)
                 self._line.send(self._outcome(start))
+                self._tell_of_processes()
             return await end
         finally:
             start.cancel()
             await self._close()
+
+    def _tell_of_processes(self) -> None:
+        """Say which processes the workers are, when nobody waits for that any more."""
+        each = [one for server in self._servers for one in members(server)]
+        pids = {str(one.name): _pid(one) for one in each}
+        names = [(self._make.name(worker), worker) for worker in self._work.workers]
+        self._line.send(
+            n.WorkersRun(
+                [self._make.running(one, pids.get(name, 0)) for name, one in names]
+            )
+        )
 
     async def _hear(self) -> bool:
         """Start workers when the rank says so; return whether it announces its end."""
@@ -133,6 +146,7 @@ class Workers:
             self._line.send(m.WorkerNotUp(name, what.saw, what.needed, what.do))
         else:
             self._line.send(m.WorkerUp(name))
+            self._tell_of_processes()
 
     async def _close(self) -> None:
         for task in self._keeping:
@@ -235,14 +249,11 @@ class Workers:
         error = start.exception()
         if error is None:
             workers = [self._make.keywords(worker) for worker in work.workers]
-            limits = [
-                parse_memory_limit(one["memory_limit"], one["nthreads"], logger=logger)
-                for one in workers
-            ]
+            limits = [limit_of(one) for one in workers]
             return m.WorkersUp(
                 [str(worker["name"]) for worker in workers],
                 sum(worker["nthreads"] for worker in workers),
-                sum(limit or 0 for limit in limits) if all(limits) else 0,
+                sum(limits) if all(limits) else 0,
                 len(self.nannies) == len(work.workers),
             )
         what = f"workers of the class {work.worker_class}"
@@ -255,6 +266,14 @@ class Workers:
                 )
             )
         return failures.did_not_start(what, error, OPTIONS)
+
+
+def _pid(server: Any) -> int:
+    """Return the process of a worker, which may have a nanny."""
+    if not isinstance(server, Nanny):
+        return os.getpid()
+    process = server.process and server.process.process
+    return int((process and process.pid) or 0)
 
 
 def _lost_the_scheduler(error: BaseException | None) -> bool:

@@ -80,6 +80,8 @@ class RankShare:
         scheduler and client are among them.
     narrow : bool
         Whether they are only a part of the node's.
+    taken_cpus, taken_memory : int
+        What scheduler and client have of that rank's, beside it.
     """
 
     cpus: Sourced[int]
@@ -87,6 +89,8 @@ class RankShare:
     gpus: Sourced[Gpus]
     mask: tuple[int, ...] = ()
     narrow: bool = False
+    taken_cpus: int = 0
+    taken_memory: int = 0
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -232,6 +236,8 @@ def without_hub(share: RankShare) -> RankShare:
             value=size - taken,
             source=f"{share.memory.source}, {less} for scheduler and client",
         ),
+        taken_cpus=taken_cpus,
+        taken_memory=taken,
     )
 
 

@@ -40,7 +40,9 @@ OTHER: dict[str, tuple[Any, Any]] = {
     "no_client_timeout": ("90", 90.0),
     "silence": ("8", 8.0),
     "security": ("none", "none"),
-    "report": ("r.html", "r.html"),
+    "report": ("r.html", ["r.html"]),
+    "label": (False, False),
+    "log_directory": ("logs", "logs"),
     "quiet": (True, True),
     "nworkers": ("auto", "auto"),
     "nthreads": ("3", 3),
@@ -194,8 +196,8 @@ def test_without_a_home_in_the_environment_that_of_the_user_is_looked_at(
 
 
 def test_deeply_nested_text_in_a_variable_is_text(home: Path) -> None:
-    found = configured(environ(home, DASK_RUNNER__REPORT="(" * 5000))
-    assert settle({}, found).report == "(" * 5000
+    found = configured(environ(home, DASK_RUNNER__SCHEDULER_FILE="(" * 5000))
+    assert settle({}, found).scheduler_file == "(" * 5000
 
 
 def test_a_cluster_ends_before_its_job_in_one_way() -> None:
