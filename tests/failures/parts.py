@@ -44,6 +44,7 @@ PARTS = {
     r"|-m dask_runner\.library\.top",
     "script": r"python\S* \S*script\.py",
     "worker": r"^dask-worker ",
+    "carrier": r"^dask-carrier ",
     "forkserver": r"^dask-forkserver ",
     "tracker": r"multiprocessing\.resource_tracker",
     "follower": r"^dask-follower ",

@@ -177,7 +177,7 @@ def test_a_program_hears_each_signal_once_and_may_go_on(
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             # As timeout(1) does, or a shell: to the whole group of the command.
             os.killpg(program.process.pid, number)
-            program.wait_for(f"got {number}")
+            program.wait_for(f"got {number}\n")
         (tmp_path / "go").touch()
         ended = program.wait()
     assert ended.status == 0

@@ -130,3 +130,38 @@ def test_a_runner_that_cannot_start_says_why_and_ends_the_process(
     assert first.startswith("error: "), ended
     assert saw in first, ended
     assert [line.split(":")[0].strip() for line in others] == ["needed", "you can"]
+
+
+SYNC = """
+import time
+from dask_runner import Runner
+try:
+    with Runner(nthreads=1):
+        print("begun")
+        time.sleep(60)
+finally:
+    print("cleaned up")
+"""
+ASYNC = """
+import asyncio
+from dask_runner import Runner
+async def main():
+    try:
+        async with Runner(nthreads=1, asynchronous=True):
+            print("begun")
+            await asyncio.sleep(60)
+    finally:
+        print("cleaned up")
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("text", [SYNC, ASYNC], ids=["with", "async with"])
+def test_sigterm_is_an_exception_in_the_body(python: Python, text: str) -> None:
+    run = python(text)
+    run.wait_for("begun")
+    run.signal(signal.SIGTERM)
+    ended = run.wait()
+
+    assert ended.status == 143, ended
+    assert ended.stdout == "begun\ncleaned up\n", ended

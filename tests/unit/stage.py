@@ -36,6 +36,11 @@ class Said(Reporter):
         self.notes: list[str] = []
         self.warnings: list[str] = []
         self.errors: list[str] = []
+        self.last: list[int] = []
+
+    def ended(self, status: int, seconds: float) -> None:
+        del seconds
+        self.last.append(status)
 
     def note(self, text: str) -> None:
         self.notes.append(text)

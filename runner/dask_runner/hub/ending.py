@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 #: Seconds for all ranks to stop their processes once the cluster ends.
 STOP_SECONDS = 8.0
+#: Seconds of these for what the workers have printed, which comes before the last line.
+OUTPUT_SECONDS = 2.0
 #: Seconds for the ranks to leave once all have stopped.
 LEAVE_SECONDS = 2.0
 #: Seconds that the hub waits after the end for ranks that have not arrived, where those
@@ -160,8 +162,12 @@ class Ending:
             error.status = 128 + signal.SIGTERM
             self._end_by(error)
 
-    def _end_script(self, number: int) -> None:
-        """Send the script a signal and close after its grace; on a second one, now."""
+    def _end_script(self, number: int, grace: float | None = None) -> None:
+        """Send the script a signal and close after its grace; on a second one, now.
+
+        *grace* is in seconds; by default as the user says.
+        """
+        seconds = self._settings.grace if grace is None else grace
         client = self._roster.member(self._client)
         again = bool(self._signal)
         self._signal = number
@@ -169,7 +175,7 @@ class Ending:
             self.close(128 + number)
         else:
             client.tell(m.Signalled(number))
-            later(self._settings.grace, self.close, 128 + number)
+            later(seconds, self.close, 128 + number)
 
     def asked_to_end(self, error: SignalledError) -> None:
         """End the cluster at once by a signal that came before the script began."""
@@ -190,7 +196,9 @@ class Ending:
             if self._client is None:
                 self.close(0)
             else:
-                self._end_script(signal.SIGTERM)
+                # What the user has reserved, but for the end of the cluster.
+                grace = max(self._settings.grace, self._time_limit.grace)
+                self._end_script(signal.SIGTERM, grace)
 
     # --- the status ---------------------------------------------------------
 
@@ -234,8 +242,6 @@ class Ending:
         if self.cause is None:
             self.cause = RunnerError("the cluster has ended")
             self.cause.status = status
-        if self._begun:
-            self._report.ended(status, self.seconds)
         for node in self._roster.nodes:
             node.channel.send(m.Close(status))
         self.changed()
@@ -263,8 +269,10 @@ class Ending:
         """
         roster = self._roster
         status = await self.decided()
-        byes = self._until(lambda: not roster.staying)
-        await _within(STOP_SECONDS + self._settings.grace, byes)
+        await self._byes(OUTPUT_SECONDS)
+        if self._begun:
+            self._report.ended(status, self._ended - self._began)
+        await self._byes(STOP_SECONDS + self._settings.grace - OUTPUT_SECONDS)
         if not roster.own.assembled:
             everyone = self._until(lambda: roster.own.assembled and not roster.staying)
             await _within(max(self._late_until - time.monotonic(), 0.0), everyone)
@@ -275,6 +283,10 @@ class Ending:
             LEAVE_SECONDS, self._until(lambda: roster.has_only_the_node_of(0))
         )
         return status
+
+    async def _byes(self, seconds: float) -> None:
+        roster = self._roster
+        await _within(seconds, self._until(lambda: not roster.staying))
 
     @property
     def leaves_notice(self) -> bool:

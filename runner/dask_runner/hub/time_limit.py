@@ -72,6 +72,12 @@ class TimeLimit:
         asyncio.get_running_loop().call_later(max(0.0, left), self._end)
 
     @property
+    def grace(self) -> float:
+        """Seconds that are reserved for the script, where it is told to end now."""
+        # What else --requeue-before reserves is for Slurm, which is asked then.
+        return 0.0 if self.requeues else self._seconds - END_BEFORE_SECONDS
+
+    @property
     def left(self) -> str:
         """The time until the job's end, in words."""
         return f"the job ends in {in_words(max(self._seconds, 0.0))}"

@@ -207,9 +207,11 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "stop-before",
-        "Send the script SIGTERM this many seconds before the job's time limit; a "
-        f"cluster without a script ends then (default for that: {END_BEFORE_SECONDS:g})"
-        f", and a join leaves (default for that: {LEAVE_BEFORE_SECONDS:g}).",
+        "Send the script SIGTERM this many seconds before the job's time limit; it has "
+        f"all but the last {END_BEFORE_SECONDS:g} of them, or --grace, to end itself. "
+        "A cluster without a script ends then (default for that: "
+        f"{END_BEFORE_SECONDS:g}), and a join leaves (default for that: "
+        f"{LEAVE_BEFORE_SECONDS:g}).",
         None,
         values.seconds,
         "SECONDS",
@@ -265,6 +267,24 @@ OPTIONS: tuple[Option, ...] = (
         "FILE",
         multiple=True,
         verbs=_OWN,
+    ),
+    Option(
+        "label",
+        "Print the worker's name before each line that its tasks print; default: where "
+        "there may be more than one worker.",
+        None,
+        values.flag,
+        "",
+        ranks=EACH,
+    ),
+    Option(
+        "log-directory",
+        "Directory for the logs of scheduler, agents and workers, with what tasks "
+        "print; {job_id} and {worker} are replaced.",
+        None,
+        str,
+        "DIR",
+        ranks=EACH,
     ),
     Option("quiet", "Print errors only.", False, values.flag, "", ranks=EACH),
     Option(

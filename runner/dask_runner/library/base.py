@@ -34,6 +34,7 @@ from dask_runner.library.with_body import status_of
 from dask_runner.meeting import tls
 from dask_runner.mpi import here
 from dask_runner.programs import dask_tls
+from dask_runner.programs.termination import STATUS
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -189,6 +190,7 @@ class BaseRunner:
         if self._asynchronous:
             raise TypeError("asynchronous=True: use 'async with'")
         self._enter()
+        self._session.begin()
         return self
 
     def __exit__(
@@ -197,10 +199,12 @@ class BaseRunner:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._session.termination.over()
         self._session.leave(status_of(error))
 
     async def __aenter__(self) -> Self:
         await asyncio.to_thread(self._enter)
+        self._session.begin()
         return self
 
     async def __aexit__(
@@ -209,7 +213,12 @@ class BaseRunner:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await asyncio.to_thread(self._session.leave, status_of(error))
+        ours = self._session.termination
+        ours.over()
+        # asyncio cancels what SIGTERM interrupts.
+        ended = ours.raised and isinstance(error, asyncio.CancelledError)
+        status = STATUS if ended else status_of(error)
+        await asyncio.to_thread(self._session.leave, status)
 
     def __await__(self) -> Generator[Any, Any, Self]:
         return self._when_ready().__await__()

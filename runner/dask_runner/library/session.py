@@ -22,7 +22,8 @@ from dask_runner.library.with_body import Body, end_with
 from dask_runner.meeting import pmi_client
 from dask_runner.node import messages as n
 from dask_runner.node.child import command_of
-from dask_runner.programs import added_packages
+from dask_runner.programs import added_packages, by_lines
+from dask_runner.programs.termination import Termination
 from dask_runner.wire.channel import BlockingChannel
 
 if TYPE_CHECKING:
@@ -75,6 +76,8 @@ class Session:
         self.ready = m.Ready("", "", 0)
         self._top: Top | None = None
         self._body = Body()
+        #: What SIGTERM does in the body.
+        self.termination = Termination()
         self._leaving = False
 
     def enter(self, run: RunTop, exchange: Exchange | None) -> None:
@@ -122,6 +125,11 @@ class Session:
                 # because it could not start.
                 top.channel.send(m.ClientEnded(0, ""))
                 raise SystemExit(top.wait())
+
+    def begin(self) -> None:
+        """Begin the body, in its own thread."""
+        by_lines.print_by_lines()
+        self.termination.begin()
 
     def leave(self, status: int) -> None:
         """End the cluster with the body's status.

@@ -74,6 +74,12 @@ class ChildEnds:
         elif self._children.serves:
             self._contact.say(m.AgentGone(how))
 
+    def carrier_ended(self, ended: Ended) -> None:
+        """Report a carrier that was lost; it ends by itself with those who print."""
+        if ended.status:
+            text = f"what its workers print goes on without labels: its carrier {ended}"
+            self._contact.say(m.Note(text))
+
     def lent_agent_gone(self, message: m.AgentGone) -> None:
         """Report the end of an agent that another rank of the node has lent."""
         if not self._agent_failed:

@@ -28,6 +28,7 @@ from dask_runner.node.directory import RankDirectory
 from dask_runner.node.events import Source
 from dask_runner.node.exits import StoppedProcesses
 from dask_runner.node.fork_context import ForkContext
+from dask_runner.node.kept_logs import KeptLogs
 from dask_runner.node.kill_timer import LAST_STEPS_SECONDS
 from dask_runner.node.peer import Peer, SocketPeer
 from dask_runner.node.shared_agent import WITH_ITS_LEADER, AgentProcess, SharedAgent
@@ -46,6 +47,10 @@ if TYPE_CHECKING:
     from dask_runner.node.script import Client
     from dask_runner.resources.machine import Snapshot
     from dask_runner.resources.rank_share import RankShare
+
+
+#: Seconds for the last that was printed to be written, once nobody prints any more.
+CARRY_SECONDS = 1.0
 
 
 class Children:
@@ -99,6 +104,7 @@ class Children:
         #: Set when the client, if there is one, has its instructions.
         self.knows_its_program = asyncio.Event()
         self._not_forked: set[str] = set()
+        self._carriers: list[Process] = []
         self._logs_of_workers: dict[str, str] = {}
 
     async def warm_up(self) -> None:
@@ -111,7 +117,10 @@ class Children:
         """
         launch, settings = self._launch, self._launch.settings
         place = self._sharing.scratch or scratch(self._snapshot).path
-        self._directory = RankDirectory(place, launch.environ)
+        kept = None
+        if settings.log_directory:
+            kept = KeptLogs(settings.log_directory, launch.world.job_id)
+        self._directory = RankDirectory(place, launch.environ, kept)
         if settings.mpi_tasks:
             mpi_world.check(launch.world, launch.plan, settings.spare)
         if settings.interface:
@@ -119,6 +128,8 @@ class Children:
         siblings = []
         if Role.scheduler in self._roles:
             siblings.append(ToFork(self._forks["scheduler"]))
+            own = self._directory.log("scheduler")
+            self._directory.keep(own, "scheduler", "scheduler")
         if (its := self._program) is not None:
             siblings.append(ToFork(self._forks["client"], its.stdin, its.descriptors))
         works_alone = Role.worker in self._roles and not self._sharing.have_agent
@@ -169,20 +180,28 @@ class Children:
             return {}
         found, own = {}, self._directory
         if Role.scheduler in self._roles:
-            found["scheduler"] = own.log("scheduler")
+            found["scheduler"] = own.where(own.log("scheduler"))
         if isinstance(self.agent, AgentProcess):
-            found[f"{m.AGENT}{socket.gethostname()}"] = own.log("agent")
+            found[f"{m.AGENT}{socket.gethostname()}"] = own.where(own.log("agent"))
         return found | self._logs_of_workers
 
     async def _start_agent(self, forks: Sequence[ToFork]) -> None:
         self._not_forked |= {fork.process.name for fork in forks}
+        name = f"agent-{socket.gethostname()}"
+        self.directory.keep(self.directory.log("agent"), name, name)
         agent = AgentProcess(self._events, self.directory)
         self.agent = agent
+        carrier, settings = None, self._launch.settings
+        if settings.label is not False or settings.log_directory:
+            self._forks["carrier"] = one = Process(Source.carrier, self._events)
+            self._carriers.append(one)
+            carrier = ToFork(one)
         await start_agent(
             agent,
             forks,
             self._launch,
             self.directory,
+            carrier=carrier,
             serves=self.serves,
             published=self._published,
         )
@@ -213,7 +232,12 @@ class Children:
         """
         if Role.scheduler in self._roles:
             tls = self.directory.tls(record)
-            run = make_instructions.scheduler(self._launch, host, tls, record, packages)
+            copy = self.directory.keep(
+                self.directory.log("scheduler"), "scheduler", "scheduler"
+            )
+            run = make_instructions.scheduler(
+                self._launch, host, tls, record, packages, copy
+            )
             self.scheduler.send(run)
 
     async def read_program(self) -> None:
@@ -247,7 +271,7 @@ class Children:
             self._launch, *place, start, host, record, join, packages
         )
         self._logs_of_workers = {
-            str(worker.name): log
+            str(worker.name): self.directory.where(log)
             for worker, log in zip(work.workers, work.logs, strict=True)
         }
         if not self.agent.running:
@@ -279,7 +303,8 @@ class Children:
 
     def kill_stopped(self, every: float) -> None:
         """Kill processes of the rank that were stopped and not continued."""
-        ours = (self.agent, self.scheduler, self.client, self._launched)
+        ours: list[Peer | Client | Launched] = [self.agent, self.scheduler, self.client]
+        ours += [self._launched, *self._carriers]
         watched = {one.pid: one for one in ours if one.running and one.pid}
         for pid in self._stopped.too_long(set(watched), every):
             watched[pid].why = "it was stopped and not continued"
@@ -306,6 +331,11 @@ class Children:
         self._launched.die_in(patience + LAST_STEPS_SECONDS)
         await self.agent.stop(patience, ask=m.Close(0))
         self._launched.die_in(0)
+
+    async def carried(self) -> None:
+        """Wait until all is written that was printed, but not for ever."""
+        ends = (one.wait(CARRY_SECONDS) for one in self._carriers)
+        await asyncio.gather(*ends)
 
     def tidy(self) -> None:
         """Remove the rank's directory."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dask_runner.meeting.record import Record
+    from dask_runner.node.kept_logs import KeptLogs
 
 #: Lines of a process's log that the report of its failure shows.
 TAIL = 10
@@ -36,6 +37,8 @@ class RankDirectory:
         Where to make it.
     environ : mapping
         The rank's environment.
+    kept : KeptLogs, optional
+        Where logs are made that stay.
 
     Raises
     ------
@@ -43,7 +46,12 @@ class RankDirectory:
         If it cannot be made.
     """
 
-    def __init__(self, scratch: str, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        scratch: str,
+        environ: Mapping[str, str],
+        kept: KeptLogs | None = None,
+    ) -> None:
         try:
             self._held, self.path = private_directory.HeldDirectory.make(
                 scratch, PREFIX
@@ -58,6 +66,7 @@ class RankDirectory:
         if self._others:
             self.path = self._held.path
         self._environ = environ
+        self._kept = kept
         self._variables: dict[str, str] | None = None
 
     @property
@@ -86,6 +95,31 @@ class RankDirectory:
     def worker_log(self, number: int) -> str:
         """Return the path of the log of the rank's worker of that number, from 0."""
         return self.log(f"worker-{number}")
+
+    def keep(self, log: str, process: str, name: str) -> str:
+        """Have a log kept, if the user wants that; return the path of its file.
+
+        Parameters
+        ----------
+        log : str
+            As :meth:`log` has returned it. Nothing is written there yet.
+        process, name : str
+            The process, and the name of its file (:mod:`dask_runner.node.kept_logs`).
+
+        Raises
+        ------
+        ConfigError
+            If there is no safe place for it.
+        """
+        if self._kept is None:
+            return ""
+        if not Path(log).is_symlink():
+            Path(log).symlink_to(self._kept.make(process, name))
+        return self.where(log)
+
+    def where(self, log: str) -> str:
+        """Return the path of a log's file itself."""
+        return str(Path(log).readlink()) if Path(log).is_symlink() else log
 
     def tail(self, name: str) -> str:
         """Return the last lines of a process's log that tell of trouble."""

@@ -21,6 +21,7 @@ class Source(StrEnum):
     agent = "agent"
     scheduler = "scheduler"
     client = "client"
+    carrier = "carrier"
     broadcast = "broadcast"
     packages = "packages"
     above = "above"

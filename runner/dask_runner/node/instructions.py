@@ -121,6 +121,8 @@ class RunAgent(Message):
         The descriptor that is the user's stderr: the agent's own is its log.
     published : Published or None
         The record, in rank 0.
+    carrier : Sibling or None
+        The process to fork first, which writes what the workers print.
     """
 
     siblings: tuple[Sibling, ...]
@@ -133,6 +135,7 @@ class RunAgent(Message):
     top: int
     stderr: int
     published: Published | None
+    carrier: Sibling | None = None
 
 
 @dataclass(frozen=True)
@@ -145,12 +148,15 @@ class RunForkServer(Message):
     listener, alive, stderr : int
         Descriptors: its socket, the pipe whose end means that the agent is gone, and
         the user's stderr.
+    carrier : int
+        The descriptor of the socket to the node's carrier; -1 without one.
     """
 
     imports: Imports
     listener: int
     alive: int
     stderr: int
+    carrier: int
 
 
 @dataclass(frozen=True)
@@ -171,6 +177,10 @@ class RunScheduler(Message):
         Seconds without a task after which it ends; 0 if it does not.
     no_client_timeout : float
         Seconds without a client after which it ends; 0 if it does not.
+    labels : bool
+        Whether what it prints is labelled.
+    copy : str
+        The file that gets what it prints as well; empty for none.
     """
 
     dashboard: bool
@@ -180,6 +190,8 @@ class RunScheduler(Message):
     keys: Keys
     idle_timeout: float = 0.0
     no_client_timeout: float = 0.0
+    labels: bool = False
+    copy: str = ""
 
 
 @dataclass(frozen=True)
@@ -230,6 +242,10 @@ class RunWorkers(Message):
         The rank's working directory, and its private one.
     logs : tuple of str
         The log of each.
+    labels : bool
+        Whether what they print is labelled.
+    copies : tuple of str
+        The file of each that gets what it prints as well; empty for none.
     environ : dict of str to str
         Their variables.
     keys : Keys
@@ -250,6 +266,8 @@ class RunWorkers(Message):
     logs: tuple[str, ...]
     environ: dict[str, str]
     keys: Keys
+    labels: bool = False
+    copies: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -77,10 +77,12 @@ def scheduler(
     environ: Mapping[str, str],
     record: Record,
     packages: str = "",
+    copy: str = "",
 ) -> RunScheduler:
     """Return the instructions for the scheduler; *environ* is for Dask.
 
-    *packages* is the directory of the cluster's packages; empty for none.
+    *packages* is the directory of the cluster's packages, and *copy* the file of what
+    the scheduler prints; both are empty for none.
 
     Raises
     ------
@@ -103,6 +105,8 @@ def scheduler(
         # A script ends its cluster itself, however long it thinks or waits.
         idle_timeout=serves * (settings.idle_timeout or 0.0),
         no_client_timeout=serves * (settings.no_client_timeout or 0.0),
+        labels=labels(launch, 1 if settings.nworkers in (None, 1) else 2),
+        copy=copy,
     )
 
 
@@ -188,6 +192,11 @@ def workers(
     if is_fleet(settings):
         each, fleet = cuda_worker(share, bound, settings, prefix)
         common["resources"] = in_words(settings.resources)
+    logs = [directory.worker_log(number) for number in range(len(each))]
+    copies = (
+        directory.keep(log, str(one.name), f"worker-{one.name}")
+        for log, one in zip(logs, each, strict=True)
+    )
     run = RunWorkers(
         scheduler=start.address,
         worker_class=settings.worker_class,
@@ -201,14 +210,28 @@ def workers(
         cpus=tuple(snapshot.cpus),
         directory=str(Path.cwd()),
         private=str(directory.path),
-        logs=tuple(directory.worker_log(number) for number in range(len(each))),
+        logs=tuple(logs),
         environ=dict(directory.environment(directory.tls(record))),
         keys=_keys(record),
+        labels=labels(launch, len(each)),
+        copies=tuple(copies),
     )
     warnings = [*share.warnings, *shares.warnings]
     if launch.worker_options.get("dashboard_address") is not None:
         warnings.append(OPENED)
     return run, tuple(warnings)
+
+
+def labels(launch: Launch, workers: int) -> bool:
+    """Return whether what is printed is labelled, where a rank has so many workers.
+
+    A run with one worker has nothing to tell apart. A cluster that is served may get
+    more.
+    """
+    if launch.settings.label is not None:
+        return bool(launch.settings.label)
+    alone = launch.world.size == 1 and workers == 1 and not launch.joins
+    return not alone or launch.plan.client is None
 
 
 def has_nannies(settings: Settings) -> bool:

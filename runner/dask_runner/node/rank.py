@@ -346,7 +346,11 @@ class Rank:
         self._patience = STOP_SECONDS / 2
         if not self._closing:
             self._state = RankState.working
-        self._usage.has(self._world.rank, self._children.share(start))
+        share = self._children.share(start)
+        self._usage.has(self._world.rank, share)
+        if Role.scheduler in self._roles:
+            given = share.given
+            self.contact.say(m.Given(given.value, given.source, share.taken_memory))
         if self._hub is not None:
             self._tasks.start(self.contact.add_address(start.address))
         if Role.worker in self._roles:
@@ -558,6 +562,7 @@ class Rank:
             (Source.agent, m.Failed): self._child_ends.agent_failed,
             (Source.agent, m.AgentGone): self._child_ends.lent_agent_gone,
             (Source.agent, Ended): self._on_agent_ended,
+            (Source.carrier, Ended): self._child_ends.carrier_ended,
             (Source.launched, m.Signalled): self._on_signal,
             (Source.launched, Ended): self._on_launched_gone,
             (Source.node, m.Absent): self._early_end.of_another,
@@ -576,6 +581,7 @@ class Rank:
             (Source.scheduler, Ended),
             (Source.agent, m.AgentGone),
             (Source.agent, Ended),
+            (Source.carrier, Ended),
             (Source.launched, Ended),
             (Source.leader, m.Close),
             (Source.leader, Ended),
@@ -613,6 +619,7 @@ class Rank:
         await self._children.leave(self._patience)
         await self.contact.finished()
         self._launched.end_children()
+        await self._children.carried()
         await self.contact.closed()
         if self._hub is not None:
             await self._hub.close()

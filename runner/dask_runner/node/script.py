@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from dask_runner.hub import messages as m
 from dask_runner.launch.signals import FOR_THE_SCRIPT
+from dask_runner.node.exits import Ended
 
 if TYPE_CHECKING:
-    from dask_runner.node.exits import Ended
     from dask_runner.wire.message import Message
 
 
@@ -86,6 +86,9 @@ class Script:
     def ended(self, ended: Ended, *, awaited: bool) -> m.ClientEnded:
         """Return the message about its end, with a reason if the end is unexpected."""
         said = ""
+        if ended.status == 128 + signal.SIGTERM:
+            # As an exception in Python; the end is the same (programs.termination).
+            ended = Ended(-signal.SIGTERM, ended.why)
         if ended.status < 0 and not self._signal and not awaited:
             said = f"the client on {self._node} {ended}"
         return m.ClientEnded(ended.shell_status, said)

@@ -50,6 +50,18 @@ class ToFork:
     stdin: int = -1
     opened: Sequence[int] = ()
 
+    async def sibling(self, directory: RankDirectory) -> tuple[Sibling, socket.socket]:
+        """Return what the agent is told of it, and its end of its lifeline."""
+        lifeline, name = await self.process.expect(), self.process.name
+        told = Sibling(
+            name,
+            lifeline.fileno(),
+            directory.log(name),
+            os.dup(self.stdin) if self.stdin >= 0 else -1,
+            list(self.opened),
+        )
+        return told, lifeline
+
 
 async def start_agent(
     agent: AgentProcess,
@@ -57,6 +69,7 @@ async def start_agent(
     launch: Launch,
     directory: RankDirectory,
     *,
+    carrier: ToFork | None,
     serves: bool,
     published: Published | None,
 ) -> None:
@@ -69,6 +82,8 @@ async def start_agent(
     launch : Launch
     directory : RankDirectory
         Gets the logs.
+    carrier : ToFork or None
+        What it forks first.
     serves : bool
         Whether the agent has workers.
     published : Published or None
@@ -76,18 +91,11 @@ async def start_agent(
     """
     given: list[socket.socket] = []
     forks: list[Sibling] = []
-    for one in to_fork:
-        lifeline = await one.process.expect()
+    for one in (*([carrier] if carrier else ()), *to_fork):
+        sibling, lifeline = await one.sibling(directory)
         given.append(lifeline)
-        forks.append(
-            Sibling(
-                one.process.name,
-                lifeline.fileno(),
-                directory.log(one.process.name),
-                os.dup(one.stdin) if one.stdin >= 0 else -1,
-                list(one.opened),
-            )
-        )
+        forks.append(sibling)
+    first = forks[: 1 if carrier else 0]
     stdins = [fork.stdin for fork in forks if fork.stdin >= 0]
     environ, settings = launch.environ, launch.settings
     added = {k: v for k, v in AGENT_VARIABLES.items() if not environ.get(k)}
@@ -100,7 +108,7 @@ async def start_agent(
     complaints = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     users = _users_stderr()
     run = RunAgent(
-        siblings=tuple(forks),
+        siblings=tuple(forks[len(first) :]),
         serves=serves,
         launchers=tuple(launchers),
         imports=Imports(
@@ -114,6 +122,7 @@ async def start_agent(
         top=os.getpid(),
         stderr=users,
         published=published,
+        carrier=first[0] if first else None,
     )
     await agent.start(
         directory.environment(added),

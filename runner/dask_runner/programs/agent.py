@@ -28,9 +28,12 @@ from typing import TYPE_CHECKING, NoReturn
 
 from dask_runner import linux
 from dask_runner.node import messages as n
+from dask_runner.node.events import Source
 from dask_runner.node.exits import birth
 from dask_runner.node.instructions import RunAgent, RunForkServer
 from dask_runner.programs import (
+    by_lines,
+    carried,
     failures,
     fork,
     fork_server,
@@ -64,6 +67,7 @@ def main() -> None:
         raise SystemExit(0)
     variables = frozenset(os.environ) - {*run.imports.added}
     fork.hold(run.stderr)
+    by_lines.print_by_lines()
     open_files.adopt(run.files)
     lifeline.leave_signals_to_the_top()
     forked: dict[int, str] = {}
@@ -71,8 +75,10 @@ def main() -> None:
     with orphaned_agent.ends_with(run.top, private, forked, run.published):
         with failures.told(own):
             linux.name_process("dask-agent")
-            _import_in_peace()
-            sibling = _fork_siblings(run, own, forked)
+            sibling = _fork_carrier(run, own)
+            if not sibling:
+                _import_in_peace()
+                sibling = _fork_siblings(run, own, forked)
         if not sibling:
             # All workers are forks of its forks.
             open_files.allow_many_files()
@@ -84,6 +90,24 @@ def main() -> None:
     else:
         live = partial(_live, own, run, variables, forked)
         lifeline.run(live, top=run.top)
+
+
+def _fork_carrier(run: RunAgent, own: socket.socket) -> str:
+    """Fork the carrier, if there is to be one; return as :func:`_fork_siblings`."""
+    if run.carrier is None:
+        return ""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    pid = fork.fork()
+    if pid == 0:
+        ours.close()
+        _leave_to(run.carrier, run, own)
+        carried.hold(theirs)
+        return run.carrier.name
+    theirs.close()
+    run.carrier.close()
+    carried.hold(ours)
+    BlockingChannel(own).send(n.Forked(run.carrier.name, pid))
+    return ""
 
 
 def _fork_siblings(run: RunAgent, own: socket.socket, forked: dict[int, str]) -> str:
@@ -167,11 +191,14 @@ def _leave_to(
     fork.users_stderr()
     for launchers in run.launchers:
         os.close(launchers)
-    for later in run.siblings[run.siblings.index(sibling) + 1 :]:
+    at = run.siblings.index(sibling) + 1 if sibling in run.siblings else 0
+    for later in run.siblings[at:]:
         later.close()
     for name in run.imports.added:
         os.environ.pop(name, None)
     fork.become(sibling)
+    if sibling.name != Source.scheduler:
+        carried.let_go()
 
 
 def _prepare_workers(run: RunAgent, own: socket.socket) -> None:
@@ -218,6 +245,9 @@ def _take_the_fork_servers_place(run: RunForkServer) -> NoReturn:
         lifeline.leave_signals_to_the_top()
         _import_in_peace()
         fork.hold(run.stderr)
+        if run.carrier >= 0:
+            carried.hold(socket.socket(fileno=run.carrier))
+        by_lines.print_by_lines()
         _import_for_workers(run.imports)
         fork_server.serve(run.listener, run.alive)
 

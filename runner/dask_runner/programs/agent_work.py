@@ -24,7 +24,7 @@ from dask_runner.hub.pings import between_pings
 from dask_runner.node import messages as n
 from dask_runner.node.exits import Ended, StoppedProcesses, ended
 from dask_runner.node.instructions import RunWorkers
-from dask_runner.programs import fork_server, lifeline
+from dask_runner.programs import carried, fork_server, lifeline
 from dask_runner.programs.orphaned_agent import remove_record
 from dask_runner.programs.rank_line import RankLine
 from dask_runner.programs.workers import Workers, kill
@@ -147,9 +147,12 @@ class AgentWork:
         workers = Workers(work, line, self._variables)
         self._workers.add(workers)
         try:
-            return await workers.live()
+            there = await workers.live()
         finally:
             self._workers.discard(workers)
+        # The rank's user reads its workers' last lines before those of the end.
+        await carried.written()
+        return there
 
     async def watch(self) -> None:
         """Kill processes that were stopped (SIGSTOP); a nanny restarts its worker."""

@@ -26,9 +26,16 @@ from dask_runner.hub.report import say
 from dask_runner.launch.own_variables import DASHBOARD_VARIABLE, NAME_VARIABLE
 from dask_runner.node.instructions import RunClient
 from dask_runner.node.program import STDIN
-from dask_runner.programs import added_packages, lifeline, openblas, user_modules
+from dask_runner.programs import (
+    added_packages,
+    by_lines,
+    lifeline,
+    openblas,
+    user_modules,
+)
 from dask_runner.programs.command import become, environment
 from dask_runner.programs.sitehook.for_client import Link, advise
+from dask_runner.programs.termination import Termination
 from dask_runner.resources import open_files
 
 if TYPE_CHECKING:
@@ -65,7 +72,8 @@ def begin(channel: BlockingChannel) -> None:
     if program.kind == "command":
         become(program.target, program.args, run.report)
     openblas.heed(os.environ)
-    with _default_client(ready, run.report):
+    by_lines.print_by_lines()  # `dask-runner connect` has not forked this process
+    with _default_client(ready, run.report), Termination():
         if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
             # As in a fresh Python: from now on it is the program that is interrupted.
             signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -33,7 +33,7 @@ from dask_runner import linux
 from dask_runner.node.child import command_of, deaf_at_first
 from dask_runner.node.exits import UNKNOWN, Ended, birth, ended
 from dask_runner.node.instructions import RunForkServer
-from dask_runner.programs import fork
+from dask_runner.programs import carried, fork
 from dask_runner.programs.resource_tracker import protect
 from dask_runner.wire.channel import BlockingChannel
 
@@ -214,13 +214,13 @@ class Keeper:
     def _start_again(self) -> None:
         ours, theirs = socket.socketpair()
         with ours, theirs, self._listening() as (listener, alive), deaf_at_first():
-            given = listener.fileno(), alive, fork.users()
+            given = listener.fileno(), alive, fork.users(), carried.descriptor()
             BlockingChannel(ours).send(RunForkServer(self._imports, *given))
             process = subprocess.Popen(
                 command_of("programs.agent", theirs, self._log),
                 env={**os.environ, **self._environ},
                 stdin=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(), *given),
+                pass_fds=(theirs.fileno(), *filter(_is_open, given)),
             )
         self._server._forkserver_pid = process.pid  # noqa: SLF001
         # This class waits for its ID, as for the first one. Popen must not do so too.
@@ -317,6 +317,10 @@ def _end_of(pid: int, patience: float = 0.0) -> Ended | None:
             return None
         # waitpid(2) has no time limit, and the one for signals is the whole process's.
         time.sleep(0.01)
+
+
+def _is_open(descriptor: int) -> bool:
+    return descriptor >= 0
 
 
 def _nothing(how: Ended) -> None:

@@ -24,6 +24,9 @@ def look_at_logging() -> None:
 #: and would fill the user's disk. The report of a failure shows the last lines.
 LARGEST_LOG = 1 << 20
 KEPT_BYTES = 1 << 18
+#: Bytes of a log that the user keeps (``--log-directory``), after which Dask logs no
+#: more: nothing of what is there is dropped.
+LARGEST_KEPT_LOG = 1 << 26
 
 
 class LogFile(logging.FileHandler):
@@ -32,12 +35,23 @@ class LogFile(logging.FileHandler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write a line; drop older lines if the log is too long."""
         try:
+            if self._is_kept and self._size > LARGEST_KEPT_LOG:
+                return
             super().emit(record)
-            # tell() is the end of the file, to which several processes may append.
-            if self.stream is not None and self.stream.tell() > LARGEST_LOG:
+            if self._size > LARGEST_LOG and not self._is_kept:
                 _shorten(Path(self.baseFilename))
         except OSError:
             self.handleError(record)
+
+    @property
+    def _size(self) -> int:
+        # The end of the file, to which several processes may append.
+        return 0 if self.stream is None else self.stream.tell()
+
+    @property
+    def _is_kept(self) -> bool:
+        # It is a link in a directory of ours alone (node.kept_logs).
+        return self._size > LARGEST_LOG and Path(self.baseFilename).is_symlink()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  logging's
         """Drop the line: the disk is full, and stderr belongs to the user."""

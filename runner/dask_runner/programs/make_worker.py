@@ -94,6 +94,7 @@ class MakeWorker:
             user_modules.for_workers(work.modules),
             _in_place_of(self._inherited - variables.keys()),
             open_files.given(),
+            self.prints(worker),
         )
         with dask.config.set(NANNY_CONFIG):
             return WatchedNanny(
@@ -118,6 +119,12 @@ class MakeWorker:
     def name(self, worker: NamedWorker) -> str:
         """Return the name of a worker, as Dask has it."""
         return str(self.keywords(worker)["name"])
+
+    def prints(self, worker: NamedWorker) -> tuple[str, str]:
+        """Return the label of what a worker prints, and the file that gets it too."""
+        at, copies = self._work.workers.index(worker), self._work.copies
+        label = self.name(worker) if self._work.labels else ""
+        return label, copies[at] if copies else ""
 
     def running(self, worker: NamedWorker, pid: int) -> n.RunningWorker:
         """Return a worker as the process that it is."""

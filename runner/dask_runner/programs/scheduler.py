@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from dask_runner.hub import messages as m
 from dask_runner.node.instructions import RunScheduler
 from dask_runner.programs import (
+    carried,
     failures,
     lifeline,
     log,
@@ -58,6 +59,8 @@ async def _serve() -> None:
     channel = await lifeline.channel()
     log.log_to_file(sys.argv[2])
     run = await lifeline.expect(channel, RunScheduler)
+    carried.carry("scheduler" if run.labels else "", run.copy)
+    carried.let_go()
     lifeline.configure(run.environ)
     user_modules.look_in(run.modules, user_modules.SERVER)
     # Dask derives its number of connections to workers from the limit of open files.

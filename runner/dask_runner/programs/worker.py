@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dask_runner import linux
-from dask_runner.programs import dask_tls, fork, log, openblas, user_modules
+from dask_runner.programs import carried, dask_tls, fork, log, openblas, user_modules
 from dask_runner.programs.sitehook.for_client import Link
 from dask_runner.resources import open_files
 
@@ -46,6 +46,9 @@ class Placed:
         value of the worker's rank, or None for a variable that it does not have.
     files : int
         The user's limit of open files.
+    prints : tuple of str
+        The label of what the worker prints, and the file that gets it as well; empty
+        for none.
     """
 
     kind: Any
@@ -55,6 +58,7 @@ class Placed:
     modules: Modules
     others: Mapping[str, str | None]
     files: int
+    prints: tuple[str, str]
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Set the process up, and return the worker."""
@@ -75,6 +79,8 @@ class Placed:
         openblas.heed(os.environ)
         open_files.adopt(self.files)
         open_files.allow_many_files()
+        carried.carry(*self.prints)
+        carried.let_go()
         open_files.give_back()
         # Some threads exist already (of the nanny's connection, of a queue).
         for thread in Path("/proc/self/task").iterdir():

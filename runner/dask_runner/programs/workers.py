@@ -24,7 +24,7 @@ from dask_runner.errors import ConfigError, LostError, RunnerError
 from dask_runner.hub import messages as m
 from dask_runner.node import messages as n
 from dask_runner.node.system_errors import in_words, root
-from dask_runner.programs import failures, log, user_modules
+from dask_runner.programs import carried, failures, log, user_modules
 from dask_runner.programs.make_worker import MakeWorker, limit_of, members
 from dask_runner.programs.nanny import FAST_RESTARTS, WatchedNanny, pause
 
@@ -176,6 +176,9 @@ class Workers:
         alone = user_modules.SERVER if work.nanny else user_modules.WORKER
         user_modules.look_in(work.modules, alone)
         kind = import_term(work.worker_class)
+        if not work.nanny and not work.fleet:
+            # The workers run in this process.
+            carried.carry(*self._make.prints(work.workers[0]))
         if work.mpi_ranks:
             from dask_runner.mpi import world  # noqa: PLC0415  few need it
 

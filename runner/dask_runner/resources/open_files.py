@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import _posixsubprocess
 import contextlib
+import fcntl
 import os
 import resource
 import subprocess
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 #: File descriptors that one of our processes may have, if the system lets it.
 FILES = 1 << 16
+#: Numbers below are left to what the user's code opens (select(2) needs them).
+OUT_OF_THE_WAY = 1 << 10
 
 
 class _Limit:
@@ -75,6 +78,22 @@ def adopt(soft: int) -> None:
     now = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if now != soft:
         _limit.given, _limit.raised = soft, now
+
+
+def out_of_the_way(descriptor: int) -> int:
+    """Move a descriptor that is kept for long to a number that few limits reach.
+
+    Returns
+    -------
+    int
+        Its number from now on.
+    """
+    try:
+        moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, OUT_OF_THE_WAY)
+    except OSError:  # the limit is as low
+        return descriptor
+    os.close(descriptor)
+    return moved
 
 
 def put_back() -> None:
@@ -149,8 +168,9 @@ def _lowered() -> Iterator[bool]:
         if not _is_raised():
             yield False
             return
-        # Each open file may have a number below the limit; half of them stay free.
-        if 2 * sum(1 for _ in Path("/proc/self/fd").iterdir()) > _limit.given:
+        # Half of the numbers below the limit stay free.
+        numbers = (int(one.name) for one in Path("/proc/self/fd").iterdir())
+        if 2 * sum(number < _limit.given for number in numbers) > _limit.given:
             yield True
             return
         _set(_limit.given)

@@ -226,6 +226,11 @@ def _worker(blow: Blow) -> list[Honest]:
     return [_goes_on(0, says=rf"worker \S+ .*on {blow.node} .*{blow.how}")]
 
 
+def _carrier(blow: Blow) -> list[Honest]:
+    """Lose the labels alone."""
+    return [_goes_on(0, says=rf"on {blow.node}: .* its carrier .*{blow.how}")]
+
+
 def _scheduler(blow: Blow) -> list[Honest]:
     return [_ends(LOST, says=rf"scheduler on {blow.node} .*{blow.how}")]
 
@@ -236,7 +241,7 @@ def _client(blow: Blow) -> list[Honest]:
 
 def _newborn(blow: Blow) -> list[Honest]:
     """Lose what the agent has just forked, and might have become anything."""
-    might = (_agent, _fork_server, _worker, _scheduler, _client)
+    might = (_agent, _fork_server, _worker, _carrier, _scheduler, _client)
     return [one for each in might for one in each(blow)]
 
 
@@ -261,7 +266,7 @@ def _result_is_there(blow: Blow) -> list[Honest]:
 
 RANKS = frozenset({"container", "newcomer", "hub", "leader", "own", "follower"})
 #: The top process alone decides what SIGTERM means.
-DEAF = frozenset({"agent", "forkserver", "tracker", "scheduler", "worker"})
+DEAF = frozenset({"agent", "forkserver", "tracker", "scheduler", "worker", "carrier"})
 
 TERM = frozenset({"term"})
 #: They kill at once; or nobody continues who is stopped, so that he is killed.
@@ -300,6 +305,7 @@ ROWS = (
     Row(frozenset({"forkserver"}), DEADLY, YOUNG | RUNNING, _fork_server),
     Row(frozenset({"tracker"}), DEADLY, YOUNG | RUNNING, _nobody_waits_for_it),
     Row(frozenset({"worker"}), DEADLY, YOUNG | RUNNING, _worker),
+    Row(frozenset({"carrier"}), DEADLY, YOUNG | RUNNING, _carrier),
     Row(frozenset({"scheduler"}), DEADLY, YOUNG | RUNNING, _scheduler),
 )
 

@@ -17,6 +17,7 @@ PARTS = (
     "scheduler",
     "client",
     "worker",
+    "carrier",
     "forkserver",
     "tracker",
     "follower",
@@ -39,6 +40,7 @@ KINDS = (
     "scheduler",
     "client",
     "worker",
+    "carrier",
 )
 
 

@@ -84,6 +84,35 @@ def test_a_script_that_handles_a_signal_decides_on_the_status() -> None:
 # --- the end ----------------------------------------------------------------
 
 
+def test_the_last_line_comes_after_what_the_workers_have_printed() -> None:
+    async def play(stage: Stage) -> None:
+        ranks = await ready(stage, 2)
+        ranks[0].say(m.ClientEnded(0, ""))
+        for rank in ranks:
+            await rank.hears(m.Close)
+            assert not stage.said.last
+            rank.say(m.Bye())
+        await stage.until(lambda: stage.said.last)
+        assert stage.said.last == [0]
+
+    playing(2)(play)
+
+
+def test_the_last_line_waits_for_no_rank_that_stands_still(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ending, "OUTPUT_SECONDS", 0.1)
+
+    async def play(stage: Stage) -> None:
+        ranks = await ready(stage, 2)
+        ranks[0].say(m.ClientEnded(0, ""))
+        await ranks[0].hears(m.Close)
+        ranks[0].say(m.Bye())
+        await stage.until(lambda: stage.said.last)
+
+    playing(2)(play)
+
+
 def test_a_rank_that_comes_after_the_end_learns_it() -> None:
     async def play(stage: Stage) -> None:
         (zero,) = await stage.ranks(0)

@@ -25,6 +25,19 @@ def test_the_script_gets_sigterm_that_many_seconds_before_the_end() -> None:
     playing(2, ends_in=SOON, stop_before=SOON - 0.2)(play)
 
 
+def test_the_script_has_the_time_that_was_reserved_for_it() -> None:
+    async def play(stage: Stage) -> None:
+        ranks = await ready(stage, 1)
+        await ranks[0].hears(m.Signalled)
+        # Beyond its grace.
+        await asyncio.sleep(0.5)
+        assert stage.state.shared.ending.status is None
+        await all_leave(ranks)
+        assert await stage.status() == 143
+
+    playing(1, grace=0.1, ends_in=11.5, stop_before=11.4)(play)
+
+
 def test_a_script_is_not_told_where_nobody_asks_for_it() -> None:
     async def play(stage: Stage) -> None:
         ranks = await ready(stage, 1)

@@ -41,6 +41,8 @@ OTHER: dict[str, tuple[Any, Any]] = {
     "silence": ("8", 8.0),
     "security": ("none", "none"),
     "report": ("r.html", ["r.html"]),
+    "label": (False, False),
+    "log_directory": ("logs", "logs"),
     "quiet": (True, True),
     "nworkers": ("auto", "auto"),
     "nthreads": ("3", 3),

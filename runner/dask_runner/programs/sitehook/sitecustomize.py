@@ -2,8 +2,9 @@
 
 ``dask_runner.programs.command`` puts this directory first on PYTHONPATH, so any
 Python of any version may come by here, also one that has never heard of Dask: the
-syntax is what all of them know, nothing is imported, and nothing happens until Dask's
-client is. Then ``for_client.py`` tells it what the variables cannot.
+syntax is what all of them know, and nothing is imported. It prints line by line, and
+nothing else happens until Dask's client is imported. Then ``for_client.py`` tells it
+what the variables cannot.
 
 The next ``sitecustomize`` on the path (a distribution's, a user's) runs as if
 this one were not there, and this directory leaves ``sys.path``.
@@ -88,10 +89,20 @@ def _packages():
         site.addsitedir(place)
 
 
+def _print_by_lines():
+    """Have each line that is printed written at its end, also to a file or a pipe."""
+    # What it prints would be lost where the job is killed. PYTHONUNBUFFERED would cost
+    # more, and write a line in several pieces.
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(line_buffering=True)
+
+
 # PYTHONPATH is inherited by what is no business of this cluster any more (another
 # dask-runner's processes); the other variable is not.
 if os.environ.get("DASKRUNNER_SITEHOOK") == _HERE and sys.version_info >= (3, 8):
     sys.meta_path.insert(0, Finder())
+    _print_by_lines()
     _packages()
 
 # Python 2 empties a module that nothing refers to.
