@@ -40,7 +40,11 @@ WHEN = (
     "closing",  # the script has ended, workers are closing
 )
 
-LAUNCHERS = ("local", "hydra", "prrte", "srun")
+LAUNCHERS = (
+    *("local", "hydra", "prrte", "srun"),
+    "handed",  # a loop of processes, which get their ranks from the first
+    "hosts",  # dask-runner --hosts
+)
 LAYOUTS = ("shared", "dedicated")
 WAYS = ("cli", "with", "initialize")
 
@@ -51,6 +55,8 @@ BY_A_PROGRAM = frozenset({"segv", "rt"})
 TOPS = frozenset({"hub", "top"})
 NODES = frozenset({"node", "node0", "network"})
 BY_MPI = frozenset({"hydra", "prrte"})
+BY_US = frozenset({"local", "hosts"})  # whose status is rank 0's
+AT_A_DESK = frozenset({"handed", "hosts"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from tests.failures.cell import BELOW, BY_MPI, OF_A_SCRIPT, TOPS, Cell
+from tests.failures.cell import BELOW, BY_MPI, BY_US, OF_A_SCRIPT, TOPS, Cell
 
 #: Seconds of silence after which the cells' clusters count somebody as lost
 #: (``--silence``), and what it takes to notice.
@@ -125,8 +125,9 @@ def _lost_before_all_were_there(cell: Cell) -> End:
     if cell.when == "before":
         late = TIMEOUT + ENDS
         rank = cell.ranks - 1 if cell.who == "top" else cell.client_rank
-        if cell.launcher == "local":  # the launcher is ours, and sees it
-            return End(LATE, rf"error: rank {rank} on \S+ was killed by \w+ before")
+        if cell.launcher in BY_US:  # the launcher is ours, and sees it
+            how = r"was killed by \w+ before|is gone: it ended with status 137"
+            return End(LATE, rf"error: rank {rank} on \S+ ({how})")
         return End(LATE, rf"error: rank {rank} .*(did not arrive|waited)", within=late)
     return End(LATE, r"error: rank \d+ on \S+ ")
 
@@ -208,7 +209,7 @@ ROWS = (
         lambda _: End(0),
     ),
     Row(
-        lambda x: x.when == "closing" and x.who in TOPS and x.launcher == "local",
+        lambda x: x.when == "closing" and x.who in TOPS and x.launcher in BY_US,
         # Our own launcher has rank 0's status.
         lambda x: End(KILLED if x.who == "hub" else 0),
     ),
@@ -220,6 +221,16 @@ ROWS = (
     ),
     Row(lambda x: x.when == "closing", lambda _: End(0)),
     # --- who waits for others, and can tell them
+    Row(
+        # Rank 0's status is the launcher's, which whoever has asked for it knows.
+        lambda x: x.asks_before and x.launcher == "hosts" and x.who == "hub",
+        lambda x: End(_number(x)),
+    ),
+    Row(
+        # The part of the launcher on its host has seen it, and that the host goes on.
+        lambda x: x.asks_before and x.launcher == "hosts" and x.who == "top",
+        lambda _: End(LATE, r"error: rank 1 on \S+ is gone: it ended with status 143"),
+    ),
     Row(
         lambda x: x.asks_before,
         lambda x: (
@@ -297,11 +308,11 @@ ROWS = (
         lambda x: End(FAILS, r"error: rank \d+ on \S+.* agent", within=_noticed(x)),
     ),
     Row(
-        lambda x: x.who == "agent" and x.launcher in {"local", "prrte"},
+        lambda x: x.who == "agent" and x.launcher in {"local", "prrte", "handed"},
         # All workers are of the one node, and lost with its agent. (Hydra tells its
         # ranks no name of the launch, so that each has an agent of its own.)
         lambda x: End(
-            LOST if x.launcher == "local" else FAILS,
+            FAILS if x.launcher == "prrte" else LOST,
             r"error: of all workers none is left, as rank \d+ on \S+ .* node agent was",
             within=_noticed(x),
         ),
@@ -318,7 +329,7 @@ ROWS = (
     Row(
         lambda x: x.who == "top",
         lambda x: End(
-            0 if x.launcher == "local" else KILLED,
+            0 if x.launcher in BY_US else KILLED,
             r"warning: lost ranks? [\d, ]+ on \S+: ",
             goes_on=True,
             notices=_noticed(x),

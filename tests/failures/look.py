@@ -15,7 +15,13 @@ from pathlib import Path
 from typing import Any
 
 # A rank's number, as the launchers tell it; the innermost first.
-RANKS = ("DASKRUNNER_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID")
+RANKS = (
+    "DASKRUNNER_RANK",
+    "DASKRUNNER_HOST_RANK",
+    "OMPI_COMM_WORLD_RANK",
+    "PMI_RANK",
+    "SLURM_PROCID",
+)
 # Apptainer's own process has them in one variable, as JSON.
 APPTAINERS = re.compile(r'"SLURM_PROCID=(\d+)"')
 

@@ -10,6 +10,7 @@ from functools import cache
 from itertools import product
 
 from tests.failures.cell import (
+    AT_A_DESK,
     BELOW,
     BY_A_PROGRAM,
     BY_MPI,
@@ -124,7 +125,31 @@ RULES = (
         "a job outlives its srun until Slurm ends it: InactiveLimit",
         lambda x: x.who == "launcher" and x.cause == "sigkill" and x.launcher == "srun",
     ),
+    Rule(
+        "only the command line reaches hosts, or asks for a rank",
+        lambda x: x.launcher in AT_A_DESK and x.way != "cli",
+    ),
+    Rule(
+        "a loop of processes has no launcher",
+        lambda x: (x.launcher, x.who) == ("handed", "launcher"),
+    ),
+    Rule(
+        "of processes that have not all come, nobody knows which has which rank",
+        lambda x: (x.launcher, x.when) == ("handed", "before") and x.who in TOPS,
+    ),
     # --- what is the same as another cell
+    Rule(
+        "how ranks got their numbers is over when they have: one layout tells",
+        lambda x: x.launcher in AT_A_DESK and x.layout != "shared",
+    ),
+    Rule(
+        "a script does not know how ranks got their numbers",
+        lambda x: (
+            x.launcher in AT_A_DESK
+            and x.who == "script"
+            and (x.when != "running" or x.cause in {"_exit4", "abort"})
+        ),
+    ),
     Rule(
         "scheduler, workers and agents are the same processes in every way in",
         lambda x: x.who in BELOW and x.way != "cli",
@@ -179,7 +204,7 @@ RULES = (
         "who is no child of the launcher does not know which one it is",
         lambda x: (
             x.who in BELOW
-            and x.launcher in BY_MPI
+            and x.launcher in BY_MPI | AT_A_DESK
             and (x.cause, x.when) != ("sigkill", "running")
         ),
     ),
@@ -269,7 +294,16 @@ def cells() -> tuple[Cell, ...]:
 
 
 #: About how long a cell takes, in seconds: what :func:`representatives` spares.
-_COSTS = {"local": 4, "hydra": 5, "prrte": 5, "srun": 6, "sigstop": 9, "cut": 9}
+_COSTS = {
+    "local": 4,
+    "handed": 5,
+    "hosts": 5,
+    "hydra": 5,
+    "prrte": 5,
+    "srun": 6,
+    "sigstop": 9,
+    "cut": 9,
+}
 _COSTS |= {"dedicated": 3, "before": 1, "node": 12, "node0": 12, "memory": 3}
 
 

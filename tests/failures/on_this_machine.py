@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ci import mpi
 from tests.failures.cell import BY_MPI
 from tests.failures.look import look
-from tests.failures.parts import Process
+from tests.failures.parts import Process, numbered
 from tests.failures.stages import JOB, Ended, program, variables
 from tests.running import DASK_RUNNER, Run
 
@@ -35,6 +35,7 @@ class OnThisMachine:
         if cell.launcher in BY_MPI:
             runtime = mpi.runtime(FAMILIES[cell.launcher])
             env, launch = runtime.environ({}), runtime.mpiexec(cell.ranks)
+        self._handed = cell.launcher == "handed"
         self._base = Path(tempfile.mkdtemp(prefix="cell-"))
         for name in ("cell", "work"):
             (self._base / name).mkdir()
@@ -65,7 +66,8 @@ class OnThisMachine:
         (self._base / "cell" / name).touch()
 
     def processes(self) -> list[Process]:
-        return [Process("", **one) for one in look(self._run.mark)]
+        found = [Process("", **one) for one in look(self._run.mark)]
+        return numbered(found) if self._handed else found
 
     def signal(self, process: Process, number: int) -> None:
         os.kill(process.pid, number)

@@ -69,3 +69,30 @@ def ranked(processes: Sequence[Process]) -> list[Process]:
         return -1 if one is None else one.rank
 
     return [replace(one, rank=rank(one)) for one in processes]
+
+
+def numbered(processes: Sequence[Process]) -> list[Process]:
+    """Give numbers to ranks that were told none: the leader of the node is rank 0.
+
+    They are children of the shell that has started them, and one has the agent below.
+    """
+    by_pid = {one.pid: one for one in processes}
+    tops = [
+        one
+        for one in processes
+        if plays(one, "top")
+        and not ((above := by_pid.get(one.parent)) and plays(above, "top"))
+    ]
+
+    def leads(top: Process) -> bool:
+        for one in processes:
+            below: Process | None = one if plays(one, "agent") else None
+            while below is not None and below.pid != top.pid:
+                below = by_pid.get(below.parent)
+            if below is not None:
+                return True
+        return False
+
+    ordered = sorted(tops, key=lambda top: (not leads(top), top.pid))
+    ranks = {top.pid: rank for rank, top in enumerate(ordered)}
+    return [replace(one, rank=ranks.get(one.pid, one.rank)) for one in processes]

@@ -18,6 +18,28 @@ if TYPE_CHECKING:
 
 JOB = Path(__file__).with_name("job")
 
+#: As a batch system that counts no ranks: the status is the highest.
+LOOP = (
+    "sh",
+    "-c",
+    """\
+count=$1 ranks= highest=0
+shift
+while [ $((count -= 1)) -ge 0 ]; do
+    # A shell has what it starts in the background ignore Ctrl-C.
+    env --default-signal=INT "$@" &
+    ranks="$ranks $!"
+done
+for rank in $ranks; do
+    wait "$rank"
+    status=$?
+    [ "$status" -le "$highest" ] || highest=$status
+done
+exit "$highest"
+""",
+    "loop",
+)
+
 #: Bytes of memory that a worker may have.
 WORKERS_MEMORY = "400MB"
 
@@ -125,8 +147,15 @@ def program(cell: Cell, python: str, dask_runner: str, script: str) -> list[str]
     """Return the command that each rank is, or that starts the ranks."""
     if cell.way != "cli":
         return [python, script]
-    local = ["-n", str(cell.ranks)] if cell.launcher == "local" else []
-    return [dask_runner, *local, script]
+    each = cell.ranks // 2
+    starts = {
+        "local": ["-n", str(cell.ranks)],
+        # Two names of this machine, which is two hosts then.
+        "hosts": ["--hosts", f"localhost:{each},127.0.0.1:{each}"],
+        "handed": ["--size", str(cell.ranks), "--name", "cell"],
+    }
+    command = [dask_runner, *starts.get(cell.launcher, []), script]
+    return [*LOOP, str(cell.ranks), *command] if cell.launcher == "handed" else command
 
 
 def node_of(cell: Cell) -> str:

@@ -39,7 +39,7 @@ from dask_runner.meeting.named_record import NamedRecord
 from dask_runner.meeting.record import BadRecordError
 from dask_runner.node import hosted_messages as h
 from dask_runner.node.follower import hear_signals
-from dask_runner.node.orphans import end_orphans
+from dask_runner.node.orphans import end_orphans, ended_orphans
 from dask_runner.node.system_errors import problem
 from dask_runner.wire.channel import HEAD, LIMIT, Channel, open_channel
 from dask_runner.wire.message import ProtocolError, decode, encode
@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 #: Seconds for the ranks to end by themselves when one has ended that others need, and
 #: once more after a SIGTERM.
 LEAVE_SECONDS = 10.0
+#: Seconds for the agent of a rank that was killed to remove what that one has left.
+ORPHAN_SECONDS = 5.0
 #: The status that ssh has for its own failures, and what a rank's is told instead.
 OF_SSH, NOT_OF_SSH = 255, 254
 #: Where the script lies on hosts that lack it: at the same path on all, below a name
@@ -224,6 +226,7 @@ class _Hosted:
             if rank.returncode is None:
                 rank.kill()
                 await rank.wait()
+        await ended_orphans(ORPHAN_SECONDS)
         end_orphans()
         if self._laid is not None:
             cluster_directory.remove(*self._laid)

@@ -138,6 +138,10 @@ class Claims:
         with record_directory.opened(path.parent) as directory:
             os.utime(path.name, dir_fd=directory, follow_symlinks=False)
 
+    def adopt(self) -> None:
+        """Answer for the claim that was seen last, whose process was killed."""
+        self._own = self._seen
+
     def withdraw(self) -> None:
         """Remove the own claim."""
         if self._own is not None:

@@ -64,6 +64,9 @@ class FirstCome(Protocol):
     def withdraw(self) -> None:
         """Take the claim of this process back."""
 
+    def adopt(self) -> None:
+        """Answer for the claim of the first, which was killed."""
+
 
 class ByClaim:
     """The first is the one whose claim counts, in a directory that all share.
@@ -154,6 +157,10 @@ class ByClaim:
     def withdraw(self) -> None:
         """Remove the claim."""
         self._claims.withdraw()
+
+    def adopt(self) -> None:
+        """Have the claim of the first removed at the end."""
+        self._claims.adopt()
 
     def _unusable(self, error: Exception) -> ConfigError:
         saw = getattr(error, "strerror", None) or error
@@ -288,6 +295,9 @@ class ByAddress:
 
     def withdraw(self) -> None:
         """Do nothing: the desk closes the socket."""
+
+    def adopt(self) -> None:
+        """Do nothing: the address is free."""
 
 
 def _is_loopback(host: str) -> bool:

@@ -73,6 +73,7 @@ class DeskMeeting(RelayMeeting):
             notices=notices,
         )
         self.listen = side.listen
+        self._side = side
         self._file = file
 
     async def publish(self, record: Record) -> None:
@@ -87,12 +88,14 @@ class DeskMeeting(RelayMeeting):
         return self._file.files if self._file is not None else ()
 
     def adopt(self, nonce: str) -> None:
-        """Answer for the file of a rank 0 that is gone."""
+        """Answer for the files of a rank 0 that is gone."""
+        self._side.adopt()
         if self._file is not None:
             self._file.adopt(nonce)
 
     def withdraw(self) -> None:
         """Remove the file."""
+        self._side.withdraw()
         if self._file is not None:
             self._file.withdraw()
 
@@ -122,6 +125,12 @@ class _First:
         error.status = notice.status
         self._desk.end(error)
 
+    def adopt(self) -> None:
+        """Do nothing: this is rank 0."""
+
+    def withdraw(self) -> None:
+        """Do nothing yet: processes that come now are told that the launch is full."""
+
     async def leave(self) -> None:
         """Take the claim back, and close the desk."""
         self._keeping.cancel()
@@ -134,9 +143,11 @@ class _Other:
 
     prints = False
 
-    def __init__(self, at_desk: AtDesk) -> None:
+    def __init__(self, at_desk: AtDesk, way: FirstCome) -> None:
         self._at_desk = at_desk
         self.leave = at_desk.leave
+        self.adopt = way.adopt
+        self.withdraw = way.withdraw
 
     async def hand_over(self, text: str | None) -> str:
         """Wait for the record."""
@@ -352,7 +363,7 @@ class _HandingOut:
         except BaseException:
             await at_desk.leave()
             raise
-        return self._handed(seat, _Other(at_desk))
+        return self._handed(seat, _Other(at_desk, self._way))
 
     @property
     def _left(self) -> float:

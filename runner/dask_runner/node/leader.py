@@ -16,6 +16,8 @@ on what the two say.
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import socket
 from contextlib import closing
 from typing import TYPE_CHECKING, cast
@@ -30,6 +32,7 @@ from dask_runner.node.admission import Admission
 from dask_runner.node.agent_sharing import AgentSharing
 from dask_runner.node.connection import lost_hub
 from dask_runner.node.contact import SharedContact
+from dask_runner.node.exits import is_stopped
 from dask_runner.node.fork_context import Borrow
 from dask_runner.node.introduction import first_words
 from dask_runner.node.launcher_child import Follower, failed
@@ -156,7 +159,8 @@ class Leader:
                 writer.write(f"{follower.APART}\n".encode())
                 return
             if isinstance(introduction, Borrow):
-                await self._lend(introduction.context, Channel(reader, writer))
+                pid, _ = peer(writer.get_extra_info("socket"))
+                await self._lend(introduction.context, Channel(reader, writer), pid)
                 return
             world = self._admission.world(introduction)
             if world is None or world.rank in self._ranks:
@@ -219,8 +223,11 @@ class Leader:
         """Report a rank that ended without a message; the hub ignores a joined one."""
         self._leader.hear(m.Absent(rank, "died before it joined"))
 
-    async def _lend(self, context: ForkContext, channel: Channel) -> None:
-        """Pass on what a rank and the agent say, if the agent can fork for the rank."""
+    async def _lend(self, context: ForkContext, channel: Channel, pid: int) -> None:
+        """Pass on what a rank and the agent say, if the agent can fork for the rank.
+
+        A rank that is stopped when the leader ends has no agent to kill it.
+        """
         rank, agent = context.world.rank, await self._admission.lend(context)
         if isinstance(agent, str) or rank in self._borrowers:
             why = agent if isinstance(agent, str) else "it has the agent already"
@@ -234,6 +241,10 @@ class Leader:
                 agent.say_of(rank, message)
         except ProtocolError:
             return  # it sends garbage, so it counts as lost
+        except asyncio.CancelledError:
+            if pid and is_stopped(pid):
+                os.kill(pid, signal.SIGKILL)
+            raise
         finally:
             self._borrowers.discard(rank)
             agent.give_back(rank)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import signal
 import time
@@ -31,6 +33,23 @@ def end_orphans(but: Container[int] = ()) -> None:
         if not others:
             for child in children:
                 _end_in_time(child)
+
+
+async def ended_orphans(seconds: float) -> None:
+    """Wait until all children have ended by themselves, but no longer than *seconds*.
+
+    All processes that this one has started have ended before.
+    """
+    latest = time.monotonic() + seconds
+    while linux.children() and time.monotonic() < latest:
+        _reap()
+        await asyncio.sleep(0.02)
+
+
+def _reap() -> None:
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
 
 
 def _kill(child: int) -> None:

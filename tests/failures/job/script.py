@@ -15,7 +15,13 @@ from distributed import Client
 
 CELL = Path(os.environ["CELL"])
 CAUSE, WHO, WHEN, LAUNCHER, LAYOUT, WAY = os.environ["CELL_NAME"].split("-")
-RANKS = ("DASKRUNNER_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID")
+RANKS = (
+    "DASKRUNNER_RANK",
+    "DASKRUNNER_HOST_RANK",
+    "OMPI_COMM_WORLD_RANK",
+    "PMI_RANK",
+    "SLURM_PROCID",
+)
 RUNNERS = {"local": "Runner", "srun": "SlurmRunner"}
 PATIENCE = 150
 

@@ -5,7 +5,13 @@ import time
 from pathlib import Path
 
 CELL = Path(os.environ.get("CELL", "/nonexistent"))
-RANKS = ("DASKRUNNER_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID")
+RANKS = (
+    "DASKRUNNER_RANK",
+    "DASKRUNNER_HOST_RANK",
+    "OMPI_COMM_WORLD_RANK",
+    "PMI_RANK",
+    "SLURM_PROCID",
+)
 PATIENCE = 150
 
 
