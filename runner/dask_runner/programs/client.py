@@ -35,13 +35,17 @@ from dask_runner.programs import (
 )
 from dask_runner.programs.command import become, environment
 from dask_runner.programs.sitehook.for_client import Link, advise
-from dask_runner.programs.termination import Termination
+from dask_runner.programs.termination import STATUS, Termination
 from dask_runner.resources import open_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from dask_runner.wire.channel import BlockingChannel
+
+
+#: What SIGTERM does in the program.
+_termination = Termination()
 
 
 def main() -> None:
@@ -73,7 +77,7 @@ def begin(channel: BlockingChannel) -> None:
         become(program.target, program.args, run.report)
     openblas.heed(os.environ)
     by_lines.print_by_lines()  # `dask-runner connect` has not forked this process
-    with _default_client(ready, run.report), Termination():
+    with _default_client(ready, run.report), _termination:
         if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
             # As in a fresh Python: from now on it is the program that is interrupted.
             signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -249,6 +253,8 @@ def _users_traceback() -> Iterator[None]:
     except SystemExit:
         raise
     except BaseException as error:  # noqa: BLE001  KeyboardInterrupt as well
+        if _termination.is_end(error):
+            raise SystemExit(STATUS) from None
         trace = error.__traceback__
         while trace is not None and _is_ours(trace.tb_frame):
             trace = trace.tb_next
