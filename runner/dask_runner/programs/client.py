@@ -10,12 +10,14 @@ from __future__ import annotations
 import base64
 import contextlib
 import importlib.util
+import logging
 import os
 import pkgutil
 import runpy
 import signal
 import sys
 import types
+from functools import partial
 from importlib.machinery import BuiltinImporter, SourceFileLoader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +45,12 @@ if TYPE_CHECKING:
 
     from dask_runner.wire.channel import BlockingChannel
 
+
+#: Loggers of what fails in Dask when its cluster is lost.
+NOISY_LOGGERS = (
+    *("distributed.client", "distributed.core", "distributed.batched"),
+    *("distributed.utils", "tornado.application", "asyncio"),
+)
 
 #: What SIGTERM does in the program.
 _termination = Termination()
@@ -100,12 +108,24 @@ def _default_client(ready: m.Ready, report: str | None) -> Iterator[None]:
     Link.set(ready.dashboard)
     keys = as_security(ready.certificate, ready.private_key)
     client = connect(ready.address, keys)
+    _termination.heard = partial(_be_quiet_if_lost, client)
     try:
         with _reported(client, report) if report else contextlib.nullcontext():
             yield
     finally:
         if client.status == "running":
             client.close()
+
+
+def _be_quiet_if_lost(client: Any) -> None:
+    """Log no error of a connection to a cluster that is lost: the program ends."""
+
+    def there(record: logging.LogRecord) -> bool:
+        del record
+        return bool(client.status == "running")
+
+    for name in NOISY_LOGGERS:
+        logging.getLogger(name).addFilter(there)
 
 
 @contextlib.contextmanager

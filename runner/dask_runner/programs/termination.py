@@ -15,6 +15,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType, TracebackType
 
 #: The status of a program that SIGTERM ends, as a shell has it.
@@ -32,10 +33,13 @@ class Termination:
     raised : bool
         Whether the signal has come. It raises once: a launcher may send it to this
         process, and to one that sends it on.
+    heard : callable
+        Is called with the signal.
     """
 
     def __init__(self) -> None:
         self.raised = False
+        self.heard: Callable[[], None] = _nothing
         self._held = threading.local()
 
     def __enter__(self) -> Self:
@@ -75,6 +79,7 @@ class Termination:
         if self.raised:
             return
         self.raised = True
+        self.heard()
         if (cancel := _of_asyncio()) is None:
             raise SystemExit(STATUS)
         cancel(signal.SIGINT, frame)
@@ -108,6 +113,10 @@ def _of_asyncio() -> Any:
     handler = signal.getsignal(signal.SIGINT)
     of_run = isinstance(handler, functools.partial) and "main_task" in handler.keywords
     return handler if of_run else None
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 def _in_main() -> bool:
