@@ -72,7 +72,7 @@ LINK = re.compile(r"(?<!!)\[([^\]]+)\]\((?!https?:|#|mailto:)([^)#\s]+)(#[^)]*)?
 
 
 def lead_out(_app: Sphinx, page: str, text: list[str]) -> None:
-    """Turn links to files of the checkout outside of docs/ into links to DOCS_SOURCE."""
+    """Turn links to files outside of docs/ into links to DOCS_SOURCE."""
     folder = (HERE / page).parent
 
     def turned(link: re.Match[str]) -> str:

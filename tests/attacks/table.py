@@ -1,4 +1,4 @@
-"""The table of attacks in docs/explanation/security.md: what the attacker tries, and what the attacker gets.
+"""The table of attacks: what the attacker tries, and what the attacker gets.
 
 ``python -m tests.attacks.table`` prints the table. It is read from the marks of the
 tests, so each row has a test.

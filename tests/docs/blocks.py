@@ -24,8 +24,6 @@ DOCS = ROOT / "docs"
 _MARK = re.compile(r"^ *<!-- (.+?) -->$")
 _RUN = re.compile(r"run: local(?: file (\S+))?")
 _FENCE = re.compile(r"^ *```(\{?[\w-]*\}?)")
-#: Comments before blocks that tests of the container runtimes run.
-RUNTIMES = ("runtimes.md",)
 
 
 @dataclass(frozen=True)

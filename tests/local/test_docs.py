@@ -19,8 +19,10 @@ RUN = [
 
 def test_the_site_is_made_without_a_warning(tmp_path: Path) -> None:
     made = subprocess.run(
-        [sys.executable, "-m", "sphinx", "-q", "-n", "-W", "--keep-going"]
-        + ["-d", tmp_path / "cache", ROOT / "docs", tmp_path / "site"],
+        [
+            *(sys.executable, "-m", "sphinx", "-q", "-n", "-W", "--keep-going"),
+            *("-d", tmp_path / "cache", ROOT / "docs", tmp_path / "site"),
+        ],
         check=False,
         capture_output=True,
         text=True,
