@@ -25,12 +25,17 @@ if TYPE_CHECKING:
 
     from dask_runner.launch.handed_out import Asked
     from dask_runner.launch.settings import Settings
+    from dask_runner.resources.rank_share import RankShare
+    from dask_runner.resources.worker_share import WorkerShare
 
 #: Section → name → value and source, all as text.
 Info = dict[str, dict[str, dict[str, str]]]
 
 #: Bytes for programs, a number with a unit for people.
-_SIZES = {("resources", "memory")}
+_SIZES = {
+    ("resources", name)
+    for name in ("memory", "memory given", "memory taken", "memory a worker")
+}
 
 
 def collect(environ: Mapping[str, str], launcher: str) -> Info:
@@ -70,6 +75,7 @@ def collect(environ: Mapping[str, str], launcher: str) -> Info:
         "resources": {
             "cpus": _row(share.cpus.value, share.cpus.source),
             "memory": _row(share.memory.value, share.memory.source),
+            **_memory(share, workers.value),
             "gpus": _row(",".join(share.gpus.value.own) or "none", share.gpus.source),
             "workers": _row(each, workers.source),
             "binding": _row(
@@ -99,6 +105,22 @@ def collect(environ: Mapping[str, str], launcher: str) -> Info:
         found["warnings"] = {
             str(number): _row(text, "") for number, text in enumerate(warnings, 1)
         }
+    return found
+
+
+def _memory(
+    share: RankShare, workers: tuple[WorkerShare, ...]
+) -> dict[str, dict[str, str]]:
+    """Return what becomes of the rank's memory, from what it was given on."""
+    limits = [one.memory_limit for one in workers if one.memory_limit]
+    found = {
+        "memory given": _row(share.given.value, share.given.source),
+        "memory taken": _row(share.taken_memory, "for scheduler and client"),
+    }
+    if limits:
+        left = in_words(share.memory.value - sum(limits))
+        count = f"each of {len(workers)}; {left} are left to nannies and the rank"
+        found["memory a worker"] = _row(limits[0], count)
     return found
 
 

@@ -162,6 +162,7 @@ class Cluster:
         }
         self._of_ranks: Mapping[type[Message], Callable[[Member, Any], None]] = {
             m.SchedulerUp: self._on_scheduler_up,
+            m.Given: self._on_given,
             m.WorkersUp: self._on_workers_up,
             m.WorkerDied: self._on_worker_died,
             m.WorkerDown: self._survival.worker_down,
@@ -331,6 +332,10 @@ class Cluster:
     def _has(self, member: Member, rank: int | None) -> bool:
         """Return whether a rank is the one of that number in the own launch."""
         return member is self._roster.member(rank)
+
+    def _on_given(self, member: Member, message: m.Given) -> None:
+        if self._has(member, self._plan.scheduler):
+            self._report.given = message
 
     def _on_workers_up(self, member: Member, message: m.WorkersUp) -> None:
         self._roster.workers_up(member, message)

@@ -180,6 +180,18 @@ class SchedulerUp(Message):
 
 
 @dataclass(frozen=True)
+class Given(Message):
+    """The scheduler's rank has so many bytes of its node, as *source* tells.
+
+    Scheduler and client have *taken* of these.
+    """
+
+    memory: int
+    source: str
+    taken: int
+
+
+@dataclass(frozen=True)
 class WorkersUp(Message):
     """A rank's workers are registered, with so many threads and bytes in total.
 

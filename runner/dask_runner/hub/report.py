@@ -1,6 +1,6 @@
 """What a run prints: a few lines on stderr, all from rank 0.
 
-In a clean run no other process prints, and there are at most six lines.
+In a clean run no other process prints, and there are at most seven lines.
 """
 
 from __future__ import annotations
@@ -9,10 +9,13 @@ import getpass
 import sys
 from typing import TYPE_CHECKING, TextIO
 
+from dask_runner.resources.amounts import in_words
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dask_runner.errors import RunnerError
+    from dask_runner.hub import messages as m
     from dask_runner.hub.members import Member
     from dask_runner.hub.messages import SchedulerUp
     from dask_runner.launch.world import World
@@ -48,6 +51,13 @@ class Reporter:
     ----------
     quiet : bool
         Print errors and warnings only.
+
+    Attributes
+    ----------
+    name : str
+        The cluster's.
+    given : Given or None
+        The memory of the scheduler's rank, once that has told it.
     """
 
     def __init__(self, *, quiet: bool) -> None:
@@ -55,6 +65,7 @@ class Reporter:
         self._bar: _Bar | None = None
         self._launched = False
         self.name = ""
+        self.given: m.Given | None = None
 
     def start(self, world: World, layout: str, spare: int) -> None:
         """Print the launcher, the job, the number of ranks and the layout.
@@ -102,6 +113,8 @@ class Reporter:
             f"{_many(len({member.node.name for member in members}), 'node')}"
             f"{_spare(spare)}"
         )
+        if self._launched and limited and self.given is not None:
+            self.note(memory_in_words(self.given, members))
         from dask_runner.hub.dashboard import told  # noqa: PLC0415  on rank 0 alone
 
         place = f"{_user()}@{node}"
@@ -134,6 +147,18 @@ class Reporter:
         if self._bar:
             self._bar.end()
             self._bar = None
+
+
+def memory_in_words(given: m.Given, members: Sequence[Member]) -> str:
+    """Say what becomes of the memory that the launcher has given."""
+    each = [one.memory // max(len(one.workers), 1) for one in members]
+    least, most = in_words(min(each)), in_words(max(each))
+    workers = least if least == most else f"{least} to {most}"
+    taken = f", {in_words(given.taken)} of rank 0's for scheduler and client"
+    return (
+        f"memory: {in_words(given.memory)} a rank ({given.source})"
+        f"{taken if given.taken else ''}: {workers} a worker"
+    )
 
 
 def _many(number: int, what: str) -> str:

@@ -346,7 +346,11 @@ class Rank:
         self._patience = STOP_SECONDS / 2
         if not self._closing:
             self._state = RankState.working
-        self._usage.has(self._world.rank, self._children.share(start))
+        share = self._children.share(start)
+        self._usage.has(self._world.rank, share)
+        if Role.scheduler in self._roles:
+            given = share.given
+            self.contact.say(m.Given(given.value, given.source, share.taken_memory))
         if self._hub is not None:
             self._tasks.start(self.contact.add_address(start.address))
         if Role.worker in self._roles:

@@ -117,7 +117,7 @@ class NodeUsage:
                 memory=self._last.memory,
                 peak=self._peak,
                 cpus=sum(one.cpus.value + one.taken_cpus for one in shares),
-                given=sum(one.memory.value + one.taken_memory for one in shares),
+                given=sum(one.given.value for one in shares),
                 taken=sum(one.taken_memory for one in shares),
                 workers=[
                     m.WorkerUsage(name, one.nthreads, one.memory_limit, one.peak)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -155,6 +156,8 @@ class Snapshot:
         Scratch candidates in order of preference.
     environ : mapping
         Those of :data:`VARIABLES` that are set.
+    step_memory : int
+        The memory that a Slurm step has on the node, in bytes; 0 if that is not told.
     """
 
     cpus: tuple[int, ...]
@@ -164,6 +167,7 @@ class Snapshot:
     limits: tuple[Limit, ...]
     directories: tuple[Directory, ...]
     environ: Mapping[str, str]
+    step_memory: int = 0
 
 
 def take(
@@ -210,7 +214,17 @@ def take(
         ),
         directories=tuple(_directories(environ, local_directory, mounts)),
         environ={k: v for k, v in of_component(environ).items() if k in VARIABLES},
+        step_memory=_step_memory(pid) if "SLURM_JOB_ID" in environ else 0,
     )
+
+
+def _step_memory(pid: int) -> int:
+    """Return the step's memory, which Slurm tells as a limit that Linux ignores."""
+    try:
+        _, hard = resource.prlimit(pid, resource.RLIMIT_RSS)
+    except (OSError, AttributeError):  # macOS has no prlimit
+        return 0
+    return max(0, hard)
 
 
 def _affinity(pid: int) -> tuple[int, ...]:

@@ -26,7 +26,8 @@ of a Slurm job's control group is in sight: in a step they may be the job's
 instead of the step's (``SLURM_MEM_PER_NODE`` leaks into ``srun
 --mem-per-cpu``). ``SLURM_MEM_PER_NODE`` is divided by the local ranks,
 ``SLURM_MEM_PER_CPU`` multiplied by the rank's CPUs, ``SLURM_MEM_PER_GPU`` by
-its GPUs.
+its GPUs. In any case the step's own memory counts, which Slurm sets as ``ulimit -m``
+(Dask heeds that for each worker alone).
 
 **Scheduler and client** (layout ``shared``, rank 0) take from rank 0's share one
 CPU of 2 to 15, two of 16 or more; and an eighth of the memory, at least 512 MiB
@@ -62,6 +63,8 @@ if TYPE_CHECKING:
     from dask_runner.resources.cgroups import Limit
     from dask_runner.resources.machine import Snapshot
 
+#: The source of what Slurm gives a step, whether or not a variable tells of it.
+STEP_MEMORY = "memory of the Slurm step, ulimit -m"
 #: Limits from here on mean "none": version 1 writes 2**63 less a page.
 UNLIMITED = 2**60
 
@@ -82,6 +85,8 @@ class RankShare:
         Whether they are only a part of the node's.
     taken_cpus, taken_memory : int
         What scheduler and client have of that rank's, beside it.
+    memory_source : str
+        What the memory is from, before they have taken theirs.
     """
 
     cpus: Sourced[int]
@@ -91,6 +96,13 @@ class RankShare:
     narrow: bool = False
     taken_cpus: int = 0
     taken_memory: int = 0
+    memory_source: str = ""
+
+    @property
+    def given(self) -> Sourced[int]:
+        """The memory that the launcher has given, before any is taken off."""
+        source = self.memory_source or self.memory.source
+        return Sourced(self.memory.value + self.taken_memory, source)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -214,6 +226,9 @@ def memory(
         for size, source in given_memory(snapshot, local_size, count, cards, warnings):
             if size < best.value:
                 best = Sourced(size, source)
+    step = snapshot.step_memory
+    if step and step // local_size < best.value:
+        best = Sourced(step // local_size, divided(STEP_MEMORY, local_size))
     return Sourced(best.value, best.source, tuple(warnings))
 
 
@@ -238,6 +253,7 @@ def without_hub(share: RankShare) -> RankShare:
         ),
         taken_cpus=taken_cpus,
         taken_memory=taken,
+        memory_source=share.memory.source,
     )
 
 

@@ -14,10 +14,22 @@ if TYPE_CHECKING:
 
 def test_people_read_memory_with_a_unit_and_programs_in_bytes() -> None:
     found = collect({}, "none")
-    (line,) = (line for line in table(found).splitlines() if "  memory " in line)
+    (line,) = (line for line in table(found).splitlines() if "  memory  " in line)
 
     assert int(found["resources"]["memory"]["value"]) > 0
     assert re.match(r"  memory +\d+\.\d [KMG]iB  \(", line), line
+
+
+def test_it_says_what_becomes_of_the_memory() -> None:
+    found = collect({"DASK_RUNNER__NWORKERS": "2"}, "none")["resources"]
+    given, taken, each = (
+        int(found[f"memory {what}"]["value"]) for what in ("given", "taken", "a worker")
+    )
+    memory = int(found["memory"]["value"])
+
+    assert given - taken == memory
+    assert 0 <= memory - 2 * each <= 256 << 20
+    assert found["memory a worker"]["source"].startswith("each of 2; ")
 
 
 def test_it_says_where_a_cluster_has_its_name_or_why_it_has_none(

@@ -6,7 +6,9 @@ import io
 from typing import TYPE_CHECKING
 
 from dask_runner.errors import ConfigError
-from dask_runner.hub.report import Reporter, say
+from dask_runner.hub import messages as m
+from dask_runner.hub.members import Group, Member, Node
+from dask_runner.hub.report import Reporter, memory_in_words, say
 from dask_runner.launch.world import World
 
 if TYPE_CHECKING:
@@ -42,6 +44,22 @@ def test_the_start_tells_of_spare_nodes(capsys: pytest.CaptureFixture[str]) -> N
     Reporter(quiet=False).start(WORLD, "shared", 2)
     assert capsys.readouterr().err == (
         "dask-runner: slurm job 4711: 4 ranks, layout shared, 2 spare\n"
+    )
+
+
+def test_the_memory_can_be_followed_from_what_was_given_to_a_worker() -> None:
+    given = m.Given(3 << 30, "SLURM_MEM_PER_CPU=1536 MiB x 2 CPUs", 512 << 20)
+    one, two = (
+        Member(Node("c1", None, 0.0, Group(2)), m.Hello(rank), workers, memory=memory)  # type: ignore[arg-type]
+        for rank, workers, memory in ((0, ("0", "0-1"), 2 << 30), (1, ("1",), 2 << 30))
+    )
+    assert memory_in_words(given, [one, two]) == (
+        "memory: 3.0 GiB a rank (SLURM_MEM_PER_CPU=1536 MiB x 2 CPUs), 512.0 MiB of "
+        "rank 0's for scheduler and client: 1.0 GiB to 2.0 GiB a worker"
+    )
+    alone = m.Given(3 << 30, "memory of the node", 0)
+    assert memory_in_words(alone, [two]) == (
+        "memory: 3.0 GiB a rank (memory of the node): 2.0 GiB a worker"
     )
 
 

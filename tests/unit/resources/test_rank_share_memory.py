@@ -137,6 +137,24 @@ def test_memory_per_cpu_of_shared_cpus_never_exceeds_what_the_node_was_given() -
     assert memory(snapshot, 4).value == 500 * MIB
 
 
+def test_the_memory_of_a_slurm_step_is_that_of_all_its_ranks_on_the_node() -> None:
+    step = replace(NODE, step_memory=3 * GIB)
+    assert memory(step, 2).value == 3 * GIB // 2
+    assert memory(step, 2).source == "memory of the Slurm step, ulimit -m / 2 ranks"
+    less = replace(step, environ={"SLURM_MEM_PER_NODE": "1024"})
+    assert memory(less, 1).value == GIB
+    assert memory(replace(NODE, step_memory=1 << 62), 1).value == 64 * GIB
+
+
+def test_what_was_given_is_known_beside_what_was_taken() -> None:
+    share = rank_share(replace(NODE, step_memory=4 * GIB), 1, hosts_hub=True)
+    assert (share.memory.value, share.taken_memory) == (7 * GIB // 2, GIB // 2)
+    assert share.given.value == 4 * GIB
+    assert share.given.source == "memory of the Slurm step, ulimit -m"
+    alone = rank_share(replace(NODE, step_memory=4 * GIB), 1)
+    assert alone.given == replace(alone.memory, warnings=())
+
+
 def test_memory_per_gpu_counts_the_gpus_of_this_rank() -> None:
     environ = {"SLURM_MEM_PER_GPU": "8000", "CUDA_VISIBLE_DEVICES": "0,1,2,3"}
     assert memory(given(**environ), 2).value == 16000 * MIB
