@@ -11,6 +11,7 @@
 #   REQUIREMENTS  a file of more Python packages for an image of your own (image, sif)
 #   REGISTRY, REGISTRY_USER, SIGN_KEY ...  where images go (images/README.md)
 #   DOCS_SOURCE, DOCS_SWITCHER, DOCS_VERSION  of a site that is published (docs/conf.py)
+#   TWINE_REPOSITORY_URL, TWINE_USERNAME, TWINE_PASSWORD  where wheels go (upload)
 #   PYTHON   the interpreter to make .venv with
 #   PIP_*, DEBIAN_MIRROR, CA_BUNDLE, *_proxy  where a site's packages come from
 
@@ -28,7 +29,7 @@ export MPI_VERSION MPI_SOURCE MPI_URL MPI_SHA256 MPI_CONFIGURE
 .PHONY: help venv run test test-unit test-local test-images test-cluster lint \
     test-local-all \
     test-images-all test-cluster-all docs docs-tables test-browser test-attacks test-abi test-failures test-random-kills image sif images size \
-    sbom push pull cluster down bench bench-failures lock clean
+    sbom push pull cluster down bench bench-failures dist upload lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' \
@@ -131,6 +132,15 @@ bench: .venv/bench sif ## Compare start, end and data with peers (RANKS=4,8 WORK
 	$(BIN)/python ci/bench $(if $(RANKS),--ranks $(RANKS)) \
 	    $(if $(WORKERS),--workers $(WORKERS)) $(BENCH_FLAGS)
 
+dist: .venv/dist ## Build wheel and sdist in dist/, check them, and write SHA256SUMS
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/python -m twine check --strict dist/*
+	cd dist && sha256sum -- * > SHA256SUMS
+
+upload: dist ## Publish wheel and sdist on a package index (TWINE_PASSWORD=token)
+	$(BIN)/python -m twine upload --non-interactive dist/*.whl dist/*.tar.gz
+
 lock: .venv/developer ## Update the locked requirements of the images
 	PATH="$(CURDIR)/$(BIN):$$PATH" images/scripts/lock-requirements.sh
 
@@ -151,4 +161,8 @@ clean: ## Remove what make has made: .venv, build/, caches
 
 .venv/bench: .venv/developer
 	ci/venv --group bench
+	@touch $@
+
+.venv/dist: .venv/developer
+	ci/venv --group dist
 	@touch $@

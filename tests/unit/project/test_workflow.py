@@ -1,10 +1,13 @@
 """The workflows of a hosted CI call make, and nothing that make does not have."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
+import dask_runner
 from images.table import rows
 from tests.workflows import MAKEFILE, ROOT, TARGETS, WORKFLOWS, jobs, made, steps
 
@@ -40,8 +43,15 @@ def test_each_variable_is_one_that_make_explains(workflow: Path) -> None:
 
 
 def test_images_of_every_row_of_the_table_are_published() -> None:
-    for job in jobs(WORKFLOWS[1]).values():
-        assert job["strategy"]["matrix"]["row"] == list(rows())
+    images = jobs(WORKFLOWS[1])["images"]
+    assert images["strategy"]["matrix"]["row"] == list(rows())
+
+
+def test_a_release_has_one_version() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+
+    assert project["version"] == dask_runner.__version__ == citation["version"]
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
