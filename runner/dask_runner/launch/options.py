@@ -286,6 +286,15 @@ OPTIONS: tuple[Option, ...] = (
         "DIR",
         ranks=EACH,
     ),
+    Option(
+        "progress",
+        "Show how far the tasks are: on a terminal a bar, in a log a line now and then "
+        "after half a minute.",
+        True,
+        values.flag,
+        "",
+        verbs=_OWN,
+    ),
     Option("quiet", "Print errors only.", False, values.flag, "", ranks=EACH),
     Option(
         "nworkers",
