@@ -42,7 +42,7 @@ def test_a_lost_node_is_in_the_report_with_what_it_had_told(jobs: Jobs) -> None:
     job = jobs.srun("-N2 -n2 -c1", "--report", "r.json", "script.py")
     job.wait_for("begun")
     victim = Victim(jobs, job)
-    victim.kill(victim.of_node("bin/dask-runner --report", "c2"), "c2")
+    victim.kill(victim.of_node("libexec/dask-runner --report", "c2"), "c2")
     job.wait_for("lost rank 1 on c2")
     victim.go_on()
     jobs.makes("r.json")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from dask_runner.errors import ConfigError
 from dask_runner.hub import end_block, report_files
 from dask_runner.hub import messages as m
+from dask_runner.hub.figure import figure
 from dask_runner.hub.progress import Progress
 from dask_runner.hub.run_report import report
 from dask_runner.wire.threads import in_thread
@@ -44,7 +45,10 @@ def as_json(told: Mapping[str, Any]) -> str:
 
 
 #: What makes the text of each kind of file.
-KINDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {".json": as_json}
+KINDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    ".json": as_json,
+    ".svg": figure,
+}
 
 
 class Telling:

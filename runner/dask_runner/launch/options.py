@@ -260,8 +260,9 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "report",
-        "Write what the run used, computed and lost to FILE.json; FILE.html is Dask's "
-        "performance report; may be repeated. {job_id} is replaced.",
+        "Write what the run used, computed and lost to FILE.json, and a figure of "
+        "that to FILE.svg; FILE.html is Dask's performance report; may be repeated. "
+        "{job_id} is replaced.",
         (),
         values.reports,
         "FILE",
