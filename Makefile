@@ -26,7 +26,7 @@ export MPI_VERSION MPI_SOURCE MPI_URL MPI_SHA256 MPI_CONFIGURE
 .DEFAULT_GOAL := help
 .PHONY: help venv run test test-unit test-local test-images test-cluster lint \
     test-local-all \
-    test-images-all test-browser test-attacks test-abi test-failures test-random-kills image sif images size \
+    test-images-all test-cluster-all test-browser test-attacks test-abi test-failures test-random-kills image sif images size \
     sbom push pull cluster down bench bench-failures lock clean
 
 help: ## Show this list
@@ -59,6 +59,9 @@ test-images-all: .venv/developer ## Run the long tests of the images: all rows, 
 
 test-cluster: .venv/developer ## Run the tests on a Slurm cluster in containers
 	$(PYTEST) tests/cluster
+
+test-cluster-all: .venv/developer ## Run the long tests of it: all systems that are replayed
+	$(PYTEST) -m heavy tests/cluster
 
 test-browser: .venv/developer ## Run those of them that look at JupyterLab in a browser
 	$(PYTEST) tests/cluster/test_jupyter.py

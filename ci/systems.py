@@ -125,6 +125,15 @@ SYSTEMS: tuple[System, ...] = (
         trouble=htcondor.trouble,
     ),
     System(
+        name="hosts",
+        title="hosts with sshd and a shared home, for systems that are replayed",
+        image=ensure_slurm_image,
+        login="sshd",
+        node="sshd",
+        files=_nothing,
+        trouble=_until_ssh_answers,
+    ),
+    System(
         name="ssh",
         title="hosts with sshd, each with a home of its own, and no batch system",
         image=ensure_slurm_image,

@@ -82,7 +82,10 @@ BATCH_SYSTEMS = Table(
         "LSF",
         "Flux",
         "Kubernetes",
+        "JobSet",
+        "LeaderWorkerSet",
         "AWS Batch",
+        "ssh",
     ),
     ("main job", "serve", "join", "a failed rank", "a lost node", "taken away"),
 )

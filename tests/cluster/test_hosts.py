@@ -81,6 +81,7 @@ def script(path: Path, text: str) -> Path:
     return file
 
 
+@pytest.mark.system("ssh", "main job")
 def test_one_line_is_a_cluster_of_all_hosts(hosts: Hosts, tmp_path: Path) -> None:
     file = script(tmp_path, WHO.format(size=3))
     with hosts.start("--hosts", ALL, file) as run:
@@ -158,6 +159,7 @@ def begun(hosts: Hosts, tmp_path: Path, where: str = ALL) -> Run:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.system("ssh", "taken away")
 def test_a_signal_ends_all(hosts: Hosts, tmp_path: Path, number: int) -> None:
     with begun(hosts, tmp_path) as run:
         run.signal(number)
@@ -186,6 +188,7 @@ def test_all_ends_with_the_ssh_of_rank_0(hosts: Hosts, tmp_path: Path) -> None:
     assert "login" in ended.stderr
 
 
+@pytest.mark.system("ssh", "a lost node")
 def test_a_host_that_is_killed_costs_its_worker(hosts: Hosts, tmp_path: Path) -> None:
     text = (
         WHO.format(size=3)
@@ -213,6 +216,7 @@ print("went on")
     assert "lost" in ended.stderr
 
 
+@pytest.mark.system("ssh", "serve")
 def test_a_cluster_is_served_on_hosts(hosts: Hosts) -> None:
     with hosts.start("serve", "--hosts", ALL, "--name", "lab") as run:
         run.wait_for("ready after", 120)
@@ -221,6 +225,7 @@ def test_a_cluster_is_served_on_hosts(hosts: Hosts) -> None:
         assert run.wait(stray=STRAY).status == 0
 
 
+@pytest.mark.system("ssh", "join")
 def test_a_served_cluster_is_found_where_it_was_typed_and_joined_by_hosts(
     hosts: Hosts,
 ) -> None:
@@ -338,6 +343,7 @@ def test_a_host_without_dask_runner_is_said(hosts: Hosts) -> None:
     assert "not found" in err
 
 
+@pytest.mark.system("ssh", "a failed rank")
 def test_a_host_without_the_image_is_said(hosts: Hosts) -> None:
     status, err, _ = refused(hosts, "--hosts", "c1", "--image", "/images/none.sif")
     assert status == CONFIG

@@ -30,6 +30,7 @@ print(sorted(worker["name"] for worker in workers))
 """
 #: Stays until it is ended.
 STAY = "import time; print('begun', flush=True); time.sleep(600)"
+RAN = ("-c", "print('ran')")
 
 
 class Crowd:
@@ -301,3 +302,32 @@ def test_fewer_workers_are_enough_where_the_user_says_so(crowd: Crowd) -> None:
     first = crowd.first(3, *args)
     second = crowd.start(3, *args)
     assert statuses(first, second) == [0, 0]
+
+
+@pytest.mark.parametrize("order", ["first", "last"])
+def test_a_process_that_cannot_begin_ends_all_at_once(crowd: Crowd, order: str) -> None:
+    wrong = {"DASK_RUNNER__NTHREADS": "many"}
+    runs = []
+    if order == "first":
+        runs = [crowd.start(3, *RAN, env=wrong)]
+    runs += [crowd.first(3, *RAN), crowd.start(3, *RAN)]
+    if order == "last":
+        runs.append(crowd.start(3, *RAN, env=wrong))
+
+    ended = [run.wait() for run in runs]
+
+    assert [one.status for one in ended] == [CONFIG] * 3, ended
+    said = "".join(one.stderr for one in ended)
+    assert said.count("error:") == 1, said
+    assert "DASK_RUNNER__NTHREADS = 'many'" in said
+    assert max(one.seconds for one in ended) < 30
+    assert not any(one.stdout for one in ended)
+
+
+def test_others_go_on_without_a_process_that_cannot_begin(crowd: Crowd) -> None:
+    less = ("--min-workers", "2", "--timeout", "20")
+    runs = [crowd.first(3, *less, *RAN), crowd.start(3, *less, *RAN)]
+    wrong = crowd.start(3, *less, *RAN, env={"DASK_RUNNER__NTHREADS": "many"})
+
+    assert wrong.wait().status == CONFIG
+    assert statuses(*runs) == [0, 0]

@@ -46,6 +46,9 @@ class Place:
         more = {"DASK_RUNNER__SECRET": secret or self.secret, **(env or {})}
         return self._dask_runner.start(*words, *meet, *args, env=more)
 
+    def typed(self, *args: Any, env: Mapping[str, str]) -> Run:
+        return self._dask_runner.start(*args, env=env)
+
     def first(self, *args: Any, **how: Any) -> Run:
         run = self.start(*args, **how)
         until(self.is_open)
@@ -225,3 +228,44 @@ def test_the_secret_is_in_no_process_but_the_ranks(place: Place) -> None:
     out = "".join(run.stdout for run in runs)
     assert len(json.loads(out)) == 3
     assert place.secret not in out
+
+
+def node(place: Place, index: int, **more: str) -> Run:
+    """Start a node of an AWS Batch job, whose main node has no variable of the host."""
+    env = {
+        "AWS_BATCH_JOB_ID": f"demo#{index}",
+        "AWS_BATCH_JOB_NODE_INDEX": str(index),
+        "AWS_BATCH_JOB_NUM_NODES": "3",
+        "DASK_RUNNER__MEET": f"tcp://$MAIN_NODE:{place.port}",
+        "DASK_RUNNER__SECRET": place.secret,
+    }
+    return place.typed(*RAN, env=env | more)
+
+
+def test_a_variable_may_hold_the_host_of_rank_0(place: Place) -> None:
+    main = node(place, 0)
+    others = [node(place, index, MAIN_NODE="127.0.0.1") for index in (1, 2)]
+
+    assert statuses(main, *others) == [0, 0, 0]
+    assert main.stdout == "ran\n"
+
+
+def test_a_variable_that_is_not_set_is_named(place: Place) -> None:
+    ended = node(place, 1).wait()
+
+    assert ended.status == CONFIG
+
+
+def test_a_counted_rank_that_cannot_begin_is_told_by_rank_0(place: Place) -> None:
+    host = {"MAIN_NODE": "127.0.0.1"}
+    runs = [node(place, 0), node(place, 1, **host)]
+    runs.append(node(place, 2, **host, DASK_RUNNER__NTHREADS="many"))
+
+    ended = [run.wait() for run in runs]
+
+    # Rank 1 is played by rank 0's process here, and ends in order.
+    assert (ended[0].status, ended[2].status) == (CONFIG, CONFIG), ended
+    assert ended[0].stderr.count("error:") == 1, ended
+    assert "DASK_RUNNER__NTHREADS = 'many'" in ended[0].stderr
+    assert not ended[1].stderr + ended[2].stderr, ended
+    assert max(one.seconds for one in ended) < 30

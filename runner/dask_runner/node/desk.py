@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 #: Seconds for a process to say who it is.
 COME_SECONDS = 10.0
+#: Seconds for others to come, who are told that the launch is over.
+STAY_SECONDS = 3.0
 #: The namespace in which the ranks of a node see each other's sockets. They share the
 #: node's CPUs and memory also where each is in a container of its own, with a user
 #: namespace (Apptainer) or processes (Podman) that no other has.
@@ -93,7 +95,9 @@ class Desk:
         self._guests: list[_Guest] = []
         self._record: str | None = None
         self._over: d.TurnedAway | None = None
+        self._failure: RunnerError | None = None
         self._begun, self._complete = asyncio.Event(), asyncio.Event()
+        self._known, self._changed = 0, asyncio.Event()
         self._absent: list[Message] = []
         self._hear: Callable[[Message], None] | None = None
         self._stranger_seen = False
@@ -130,11 +134,19 @@ class Desk:
         return [self._own, *(guest.come for guest in self._guests)]
 
     async def complete(self) -> d.Seat:
-        """Wait until all have come that have to; return this process's place."""
+        """Wait until all have come that have to; return this process's place.
+
+        Raises
+        ------
+        RunnerError
+            If one of them cannot begin, which has printed why.
+        """
         if not self._seated:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._patience):
                     await self._complete.wait()
+        if self._failure is not None:
+            raise self._failure
         if not self._seated:
             self._seat_all()
         if self._numbered:
@@ -162,6 +174,14 @@ class Desk:
         for guest in self._guests:
             guest.channel.send(message)
 
+    async def turn_away(self) -> None:
+        """Tell those that are still to come as well, for a moment, that all is over."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STAY_SECONDS):
+                while self._known < self._size:
+                    self._changed.clear()
+                    await self._changed.wait()
+
     # --- one of the others --------------------------------------------------
 
     def _refuse(self, address: str, why: str) -> None:
@@ -176,11 +196,16 @@ class Desk:
         except (TimeoutError, ProtocolError) as error:
             self._refuse(address, str(error) or "it says nothing")
             return
-        if not isinstance(come, d.Come):
+        if not isinstance(come, d.Come | d.Fails):
             return  # it has left, or is no rank, though it has the key
         await self._begun.wait()
+        if isinstance(come, d.Fails):
+            self._cannot_begin(come)
+            return
         if (refusal := self._over or self._refusal(come)) is not None:
             channel.send(refusal)
+            self._known += 1
+            self._changed.set()
             await channel.closed()
             return
         guest = _Guest(channel, come)
@@ -195,6 +220,22 @@ class Desk:
         except ProtocolError:
             pass  # it sends garbage, so it counts as gone
         self._left(guest)
+
+    def _cannot_begin(self, fails: d.Fails) -> None:
+        """Hear of a process that has not come and will not."""
+        parts = fails.saw, fails.needed, fails.do
+        if self._numbered:
+            taken = {guest.rank for guest in self._guests}
+            if fails.rank in set(range(1, self._size)) - taken:
+                what = failed(fails.rank, *parts, fails.status)
+                self._say(replace(what, host=fails.node))
+        elif not self._seated:
+            error = RunnerError(f"a process on {fails.node} cannot begin", *parts[1:])
+            error.status, error.printed = fails.status, True
+            self._failure = error
+            self._known = self.came + 1
+            self.end(error)
+            self._complete.set()
 
     def _refusal(self, come: d.Come) -> d.TurnedAway | None:
         here = socket.gethostname()

@@ -5,7 +5,7 @@
     process → desk   Come
     desk → process   Waiting, again and again; then Seat, or TurnedAway
     desk → process   TheRecord, when rank 0 has its hub; or TurnedAway
-    process → desk   Fails, if it cannot go on
+    process → desk   Fails, if it cannot go on; or instead of Come, if it cannot begin
 
 The connection stays open. Its end tells each side that the other has ended.
 """
@@ -85,9 +85,22 @@ class TurnedAway(Message):
 
 @dataclass(frozen=True)
 class Fails(Message):
-    """The process cannot join: the three parts of its error."""
+    """The process cannot join.
+
+    Attributes
+    ----------
+    saw, needed, do : str
+        The three parts of its error.
+    status : int
+    node : str
+        The name of its host, where it could not begin.
+    rank : int
+        Its number where its launcher has given it one; otherwise -1.
+    """
 
     saw: str
     needed: str
     do: str
     status: int
+    node: str = ""
+    rank: int = -1

@@ -10,28 +10,36 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dask_runner.errors import RunnerError, SignalledError
 from dask_runner.hub import messages as m
 from dask_runner.hub.report import say
 from dask_runner.launch.detect import detect, prints_shared_errors
+from dask_runner.launch.handed_out import asked, counted, of_world
 from dask_runner.launch.settings import configured, settle
 from dask_runner.meeting.choose import choose
 from dask_runner.meeting.notice import Notice
+from dask_runner.node.handing_out import tell_first
 from dask_runner.node.mpi_broadcast import mpi_meeting
 from dask_runner.wire.channel import BlockingChannel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from dask_runner.launch.handed_out import Asked
     from dask_runner.launch.settings import Setting, Settings
     from dask_runner.launch.world import World
     from dask_runner.meeting.notice import Notices
     from dask_runner.node.follower import NodeSockets
 
 #: Options that decide where notices lie, how long they last, and whether to leave one.
-_KEYS = ("scheduler_file", "meet", "timeout", "min_workers", "mpi_tasks")
+_KEYS = (
+    *("scheduler_file", "meet", "timeout", "min_workers", "mpi_tasks"),
+    # And those that tell a process where ranks are handed out.
+    *("size", "nranks", "name", "secret_file", "launcher", "interface"),
+)
 
 
 def report(
@@ -57,6 +65,9 @@ def report(
     """
     if _leader_knows(beside, error):
         return
+    if given is not None and (at_desk := _at_desk(environ, given)):
+        _tell_desk(error, environ, at_desk)
+        return
     first, notices = None, None
     if given is not None and (found := _place(environ, given, launcher)):
         world, settings, notices = found
@@ -72,6 +83,53 @@ def report(
 def _say(error: RunnerError) -> None:
     if not error.printed:
         say(error if isinstance(error, SignalledError) else f"error: {error}")
+
+
+@dataclass(frozen=True, slots=True)
+class _AtDesk:
+    """What this process knows of a launch whose processes meet at a desk."""
+
+    asked: Asked
+    settings: Settings
+    world: World | None
+
+
+def _at_desk(environ: Mapping[str, str], given: Mapping[str, Any]) -> _AtDesk | None:
+    """Return it; None if they meet elsewhere, or nobody knows where."""
+    try:
+        settings = _settled(environ, given)
+        wanted = asked(environ, settings)
+        world = (
+            detect(environ, settings.launcher)
+            if wanted is None
+            else counted(environ, settings, wanted)
+        )
+        if world is None:
+            return None if wanted is None else _AtDesk(wanted, settings, None)
+        if settings.meet and world.size > 1:
+            return _AtDesk(of_world(world), settings, world)
+    except RunnerError:
+        pass  # it may be the very error that is reported
+    return None
+
+
+def _tell_desk(
+    error: RunnerError, environ: Mapping[str, str], at_desk: _AtDesk
+) -> None:
+    """Print the error, or have rank 0 do it; the others need not wait then."""
+    wanted, settings, world = at_desk.asked, at_desk.settings, at_desk.world
+    if world is None or world.rank == 0:
+        _say(error)
+    # What is printed has been reported by who has raised it.
+    if error.printed or (world is not None and world.rank == 0):
+        return
+    if world is None:
+        error.printed = True
+        if settings.min_workers is not None:
+            return  # they go on without it
+    rank = -1 if world is None else world.rank
+    with contextlib.suppress(RunnerError):
+        asyncio.run(tell_first(error, wanted, settings, environ, rank))
 
 
 def _leader_knows(beside: NodeSockets, error: RunnerError) -> bool:
@@ -100,7 +158,7 @@ def _place(
         if world is None:
             return None
         settings = _settled(environ, given)
-        if settings.meet or world.meeting == "hosts":
+        if world.meeting == "hosts":
             return None  # they meet at a desk, which sees that this process is gone
         meeting = choose(world, environ, settings, mpi_meeting)
     except RunnerError:

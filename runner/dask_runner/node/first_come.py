@@ -300,6 +300,27 @@ def _is_loopback(host: str) -> bool:
 
 
 def by_secret(settings: Settings, environ: Mapping[str, str], rank: int) -> ByAddress:
-    """Return the way by an address, with the secret that the user has given."""
+    """Return the way by an address, with the secret that the user has given.
+
+    Raises
+    ------
+    ConfigError
+        If there is no secret, or the variable that holds the host is not set.
+    """
     told = secret.read(settings.secret_file, environ)
-    return ByAddress(settings.meet, secret.material(told), rank)
+    host, port = settings.meet
+    if host.startswith("$"):
+        host = _held(host.removeprefix("$"), environ, rank)
+    return ByAddress((host, port), secret.material(told), rank)
+
+
+def _held(name: str, environ: Mapping[str, str], rank: int) -> str:
+    """Return the host that a variable holds; rank 0 needs none, as it is that host."""
+    # AWS Batch does not set it on the main node.
+    if not (host := environ.get(name) or (rank == 0 and socket.gethostname())):
+        raise ConfigError(
+            f"--meet names the variable {name}, which is not set",
+            "the host of rank 0 in this variable",
+            "name a variable that the system sets on all nodes but the first",
+        )
+    return host

@@ -9,6 +9,7 @@ launch; the hub's record reaches them over their connections with the desk.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import socket
 import time
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 
 #: Seconds that others wait longer than the first, which tells them how many came.
 LATER_SECONDS = 2.0
+#: Seconds for a process that cannot begin to find one that can.
+TELL_SECONDS = 5.0
 
 
 class DeskMeeting(RelayMeeting):
@@ -148,6 +151,53 @@ class _Other:
         self._at_desk.fail(notice)
 
 
+async def tell_first(
+    error: RunnerError,
+    asked: Asked,
+    settings: Settings,
+    environ: Mapping[str, str],
+    rank: int,
+) -> bool:
+    """Tell the first that this process cannot begin; return whether it heard that.
+
+    It may be coming as well, so this takes some seconds.
+
+    Parameters
+    ----------
+    error : RunnerError
+    asked : Asked
+    settings : Settings
+    environ : mapping
+    rank : int
+        This process's number where its launcher has given it one; otherwise -1.
+
+    Raises
+    ------
+    RunnerError
+        If the processes cannot meet.
+    """
+    way: FirstCome
+    if settings.meet:
+        # It does not listen there itself.
+        way = by_secret(settings, environ, max(rank, 1))
+    else:
+        world = _world(asked, d.Seat(0, 0, 0, ""))
+        way = ByClaim(asked.key, "", world, settings, environ)
+    node = socket.gethostname()
+    parts = error.saw, error.needed, error.do, error.status
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(TELL_SECONDS):
+            for pause in pauses():
+                found = await way.look()
+                channel = None if found is None else await way.reach(found)
+                if channel is not None:
+                    channel.send(d.Fails(*parts, node, rank))
+                    await channel.closed()
+                    return True
+                await asyncio.sleep(pause)
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Handed:
     """A process has its place in the launch, and a way to meet the others."""
@@ -208,9 +258,8 @@ async def hand_out(
 def _print(error: RunnerError, known: World | None) -> None:
     """Print an error, unless another process of the launch does."""
     late = isinstance(error, AssemblyError)
-    if error.printed or (late and known is not None and known.rank > 1):
-        return
-    say(error if isinstance(error, SignalledError) else f"error: {error}")
+    if not (error.printed or (late and known is not None and known.rank > 1)):
+        say(error if isinstance(error, SignalledError) else f"error: {error}")
     error.printed = True
 
 
@@ -275,8 +324,12 @@ class _HandingOut:
         self._desk, first = desk, _First(desk, self._way)
         try:
             seat = await desk.complete()
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, RunnerError):
+                self._reason = error
             desk.end(self.why())
+            if isinstance(error, RunnerError):
+                await desk.turn_away()
             await first.leave()
             raise
         return self._handed(seat, first)

@@ -31,8 +31,15 @@ SITE = {"sge": {"parallel_environment": "mpi"}}
 
 #: What stands in for the program that starts the ranks: it writes down its words.
 RECORDER = '#!/bin/sh\nprintf "%s\\0" "$@" >>"$RECORD"\n'
-#: As qrsh: a shell on the host reads the command.
-QRSH = '#!/bin/sh\nshift 4\neval "set -- $*"\nprintf "%s\\0" "$@" >>"$RECORD"\n'
+#: What starts one rank on a host, where a shell reads the line.
+STARTS = {"sge": "qrsh", "pbs": "pbs_tmrsh", "lsf": "blaunch", "oar": "oarsh"}
+#: What stands in for these: it writes down the words of the line.
+READER = """\
+#!/bin/sh
+for line; do :; done
+eval "set -- ${line#*&& exec env }"
+printf "%s\\0" "$@" >>"$RECORD"
+"""
 #: Two hosts with three CPUs each, as each system tells.
 HOSTS = "c1\nc1\nc1\nc2\nc2\nc2\n"
 PE_HOSTS = "c1 3 all.q@c1 UNDEFINED\nc2 3 all.q@c2 UNDEFINED\n"
@@ -49,8 +56,9 @@ class Place:
         for name in ("srun", "mpiexec"):
             (path / "bin" / name).write_text(RECORDER)
             (path / "bin" / name).chmod(0o755)
-        (path / "bin/qrsh").write_text(QRSH)
-        (path / "bin/qrsh").chmod(0o755)
+        for name in STARTS.values():
+            (path / "bin" / name).write_text(READER)
+            (path / "bin" / name).chmod(0o755)
         (path / "hosts").write_text(HOSTS)
         (path / "pe_hosts").write_text(PE_HOSTS)
         (path / "tmp").mkdir()
@@ -60,7 +68,9 @@ class Place:
             "TMPDIR": f"{path}/tmp",
             "PBS_O_WORKDIR": str(path),
             "PBS_NODEFILE": f"{path}/hosts",
+            "PBS_JOBID": "7.server",
             "OAR_NODEFILE": f"{path}/hosts",
+            "LSB_DJOB_HOSTFILE": f"{path}/hosts",
             "PE_HOSTFILE": f"{path}/pe_hosts",
         }
         self.before = self.files()
@@ -143,44 +153,73 @@ def test_no_value_of_an_option_becomes_code(name: str, key: str, text: str) -> N
         assert there.run("sh", made) == want
 
 
+def lines(words: list[str]) -> list[tuple[dict[str, str], list[str]]]:
+    """Return the variables and the command of each line that was read."""
+    found: list[tuple[dict[str, str], list[str]]] = []
+    for word in words:
+        name, equals, value = word.partition("=")
+        if name == "PATH":
+            found.append(({}, []))
+        if equals and name.isupper() and not found[-1][1]:
+            found[-1][0][name] = value
+        else:
+            found[-1][1].append(word)
+    return found
+
+
+@pytest.mark.parametrize("shell", SHELLS)
 @pytest.mark.parametrize(
-    ("name", "given", "first"),
-    [
-        ("pbs", {}, ["-n", "6"]),
-        ("lsf", {"nodes": "2", "ntasks_per_node": "3"}, ["-n", "6"]),
-        ("oar", {"ntasks_per_node": "2"}, ["-machinefile", "NEW", "-n", "4"]),
-    ],
+    ("name", "each", "ranks"),
+    [("pbs", 1, 6), ("lsf", 1, 6), ("sge", 1, 2), ("sge", 2, 4), ("oar", 2, 4)],
 )
-def test_there_are_so_many_ranks_as_hosts_have_places(
-    name: str, given: dict[str, str], first: list[str]
+def test_each_rank_is_told_how_many_there_are(
+    name: str, each: int, ranks: int, shell: str
 ) -> None:
     with place() as there:
-        image = {"image": str(there.image)}
+        given = {"ntasks_per_node": str(each)}
+        text = written(name, ["-c", "it's $a"], given, no_image=True)
 
-        words = there.run("sh", written(name, ["serve"], given | image))
+        found = lines(there.run(shell, text))
+
+        assert len(found) == ranks
+        for variables, command in found:
+            assert command == ["dask-runner", "-c", "it's $a"]
+            assert variables["DASK_RUNNER__SIZE"] == str(ranks)
+            assert variables["PATH"] == there.environ["PATH"]
+
+
+#: Writes down where the line goes, and where it is read.
+ONE = """\
+#!/bin/sh
+for line; do :; done
+case " $* " in *" c1 "*) host=c1 ;; *" c2 "*) host=c2 ;; esac
+printf "%s\\0" "$host" "${line%% && exec*}" >>"$RECORD"
+"""
+
+
+@pytest.mark.parametrize("name", STARTS)
+def test_a_rank_begins_in_the_directory_of_the_job(name: str) -> None:
+    with place() as there:
+        (there.path / "bin" / STARTS[name]).write_text(ONE)
+        there.path.joinpath("it's a job").mkdir()
+        there.before = there.files()
+        given = {"prologue": ['cd "it\'s a job"']}
+
+        words = there.run("sh", written(name, ["serve"], given, no_image=True))
+
+        assert set(words[::2]) == {"c1", "c2"}
+        quoted = str(there.path / "it's a job").replace("'", "'\\''")
+        assert set(words[1::2]) == {f"cd '{quoted}'"}
+
+
+def test_a_launcher_of_oars_user_finds_the_hosts_of_its_ranks() -> None:
+    with place() as there:
+        given = {"launcher": ["mpiexec"], "ntasks_per_node": "2"}
+
+        words = there.run("sh", written("oar", ["serve"], given, no_image=True))
 
         new = f"{there.path}/tmp/NEW"
-        assert words[: len(first)] == [new if word == "NEW" else word for word in first]
-
-
-ONE = '#!/bin/sh\nprintf "%s\\0" "$*" "$DASK_RUNNER__SIZE" >>"$RECORD"\n'
-
-
-@pytest.mark.parametrize("each", [1, 2])
-def test_qrsh_starts_ranks_on_each_host_of_grid_engine(each: int) -> None:
-    with place() as there:
-        (there.path / "bin/qrsh").write_text(ONE)
-        given = {"ntasks_per_node": str(each)}
-        text = written("sge", ["-c", "it's $a"], given, no_image=True)
-
-        words = there.run("sh", text)
-
-        def line(host: str) -> str:
-            command = """dask-runner -c 'it'"'"'s $a'"""
-            return f"-inherit -nostdin -V {host} {command}"
-
-        assert sorted(words[::2]) == [line("c1")] * each + [line("c2")] * each
-        assert words[1::2] == [str(2 * each)] * (2 * each)
+        assert words == ["-machinefile", new, "-n", "4", "dask-runner", "serve"]
 
 
 def test_a_launcher_of_grid_engines_user_finds_the_hosts_of_its_ranks() -> None:
@@ -194,24 +233,28 @@ def test_a_launcher_of_grid_engines_user_finds_the_hosts_of_its_ranks() -> None:
         assert hosts == ["c1", "c1", "c2", "c2"]
 
 
-STATUSES = '#!/bin/sh\n[ "$4" = c1 ] && exit "$FIRST"\nexit "$SECOND"\n'
+STATUSES = """\
+#!/bin/sh
+case " $* " in *" c1 "*) exit "$FIRST" ;; *) exit "$SECOND" ;; esac
+"""
 
 
+@pytest.mark.parametrize("name", STARTS)
 @pytest.mark.parametrize("shell", SHELLS)
 @pytest.mark.parametrize(
     ("first", "second", "status"),
     [(0, 0, 0), (3, 0, 3), (0, 3, 3), (137, 0, 137), (0, 137, 137), (143, 143, 143)],
 )
-def test_a_job_of_grid_engine_has_the_highest_status_of_its_ranks(
-    shell: str, first: int, second: int, status: int
+def test_a_job_has_the_highest_status_of_its_ranks(
+    name: str, shell: str, first: int, second: int, status: int
 ) -> None:
     with place() as there:
-        (there.path / "bin/qrsh").write_text(STATUSES)
+        (there.path / "bin" / STARTS[name]).write_text(STATUSES)
         statuses = {"FIRST": str(first), "SECOND": str(second)}
 
         done = subprocess.run(
             [shell, "-s"],
-            input=written("sge", ["serve"], {}, no_image=True),
+            input=written(name, ["serve"], {}, no_image=True),
             cwd=there.path,
             env=there.environ | statuses,
             capture_output=True,
@@ -221,11 +264,12 @@ def test_a_job_of_grid_engine_has_the_highest_status_of_its_ranks(
         assert (done.returncode, done.stdout, done.stderr) == (status, b"", b"")
 
 
-def test_a_host_of_grid_engine_that_says_nothing_is_not_waited_for() -> None:
+@pytest.mark.parametrize("name", STARTS)
+def test_a_host_that_says_nothing_is_not_waited_for(name: str) -> None:
     with place() as there:
-        silent = '#!/bin/sh\n[ "$4" = c1 ] && exit 3\nexec sleep 600\n'
-        (there.path / "bin/qrsh").write_text(silent)
-        text = written("sge", ["serve"], {}, no_image=True)
+        silent = '#!/bin/sh\ncase " $* " in *" c1 "*) exit 3 ;; esac\nexec sleep 600\n'
+        (there.path / "bin" / STARTS[name]).write_text(silent)
+        text = written(name, ["serve"], {}, no_image=True)
 
         done = subprocess.run(
             ["sh", "-s"],
@@ -267,7 +311,15 @@ def test_an_image_in_a_registry_is_left_to_apptainer() -> None:
         assert there.run("sh", text)[-2:] == ["docker://x/y:1", "serve"]
 
 
-TELLER = '#!/bin/sh\nprintf "%s\\0" "$DASKRUNNER_JOB_END_TIME" >>"$RECORD"\n'
+TELLER = """\
+#!/bin/sh
+for line; do :; done
+eval "set -- ${line#*&& exec }"
+while [ "$1" != apptainer ]; do
+    case $1 in DASKRUNNER_JOB_END_TIME=*) printf "%s\\0" "${1#*=}" >>"$RECORD" ;; esac
+    shift
+done
+"""
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -289,8 +341,7 @@ def test_the_launcher_is_told_when_the_job_ends(
     seconds: int | None,
 ) -> None:
     with place() as there:
-        for starter in ("mpiexec", "qrsh"):
-            (there.path / "bin" / starter).write_text(TELLER)
+        (there.path / "bin" / STARTS[name]).write_text(TELLER)
         there.environ |= told
         text = written(name, ["serve"], {"image": str(there.image)} | given)
         before = int(time.time())

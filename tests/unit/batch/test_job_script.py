@@ -59,7 +59,7 @@ ALL = pytest.mark.parametrize("system", SYSTEMS, ids=lambda system: system.name)
 IN_KUBERNETES = pytest.mark.parametrize(
     ("name", "schema"),
     [
-        ("kubernetes", "JobTemplate"),
+        ("kubernetes", "Job"),
         ("jobset", "JobSet"),
         ("leaderworkerset", "LeaderWorkerSet"),
     ],
@@ -196,20 +196,63 @@ def test_a_site_may_start_ranks_and_images_in_its_own_way() -> None:
     )
 
 
+#: Where the pods share no directory.
+APART: dict[str, Any] = {"image": "x/y:1", "cpus_per_task": 2, "mem": "4GiB"}
+
+
 @IN_KUBERNETES
 def test_kubernetes_takes_the_document(name: str, schema: str) -> None:
     for options in ({}, full(BY_NAME[name])):
         document = yaml.safe_load(
             written(name, given=options, extra=("namespace=lab",))
         )
+
         assert document["metadata"]["namespace"] == "lab"
-        if name == "kubernetes":
-            assert (document.pop("apiVersion"), document.pop("kind")) == (
-                "batch/v1",
-                "Job",
-            )
-            document["metadata"] = {}  # the schema of a template has but the spec
         valid(document, schema)
+
+
+@IN_KUBERNETES
+def test_pods_that_share_no_directory_meet_at_the_first(name: str, schema: str) -> None:
+    text = written(name, site=APART, extra=("secret=lab",), given={"job_name": "demo"})
+
+    document, *others = yaml.safe_load_all(text)
+
+    valid(document, schema)
+    [container] = containers(document)
+    env = {one["name"]: one for one in container["env"]}
+    assert (
+        env["DASK_RUNNER__MEET"]["value"]
+        == {
+            "kubernetes": "tcp://demo-0.demo:7700",
+            "jobset": "tcp://demo-ranks-0-0.demo:7700",
+            "leaderworkerset": "tcp://$(LWS_LEADER_ADDRESS):7700",
+        }[name]
+    )
+    key = {"name": "lab", "key": "secret"}
+    assert env["DASK_RUNNER__SECRET"]["valueFrom"] == {"secretKeyRef": key}
+    assert "volumeMounts" not in container
+    for service in others:
+        valid(service, "Service")
+    # JobSet and LeaderWorkerSet make the service of their pods themselves.
+    assert [one["metadata"]["name"] for one in others] == ["demo"] * (
+        name == "kubernetes"
+    )
+    assert document["spec"].get("template", {}).get("spec", {}).get("subdomain") == (
+        "demo" if others else None
+    )
+
+
+def test_nodes_of_aws_that_share_no_directory_meet_at_the_main_one() -> None:
+    own = ("secret=arn:aws:secretsmanager:x", "execution_role=arn:aws:iam::1:role/x")
+
+    document = json.loads(written("awsbatch", site=APART, extra=own))
+
+    valid(document, "RegisterJobDefinition")
+    [group] = document["nodeProperties"]["nodeRangeProperties"]
+    assert group["container"]["environment"][0]["value"] == (
+        "tcp://$AWS_BATCH_JOB_MAIN_NODE_PRIVATE_IPV4_ADDRESS:7700"
+    )
+    assert "volumes" not in group["container"]
 
 
 def test_aws_batch_takes_the_document() -> None:
@@ -237,10 +280,10 @@ def test_the_schemas_refuse_what_is_wrong() -> None:
 
 @pytest.mark.parametrize("system", SHELLS, ids=lambda system: system.name)
 def test_the_launcher_of_the_script_is_one_that_we_recognise(system: System) -> None:
-    if system.name == "sge":
-        text = written("sge", given={"launcher": ["mpiexec"]})
-    else:
+    if system.name == "slurm":
         text = written(system.name)
+    else:
+        text = written(system.name, given={"launcher": ["mpiexec"]})
     last = text.splitlines()[-1].removeprefix("exec ").split()[0]
 
     starts = {row.start.split()[0] for row in LAUNCHERS if row.name in system.launchers}

@@ -119,6 +119,6 @@ def test_the_package_has_a_template_for_each_system_and_no_other() -> None:
         if path.suffix == ".j2"
     }
     parts = {"image.j2", "mpiexec.j2", "metadata.j2", "pod.j2", "indexed_job.j2"}
-    parts |= {"end_time.j2"}
+    parts |= {"end_time.j2", "each_host.j2"}
 
     assert there == {system.template for system in SYSTEMS} | parts
