@@ -83,6 +83,50 @@ def test_sigterm_runs_finally_and_keeps_all_lines(
     assert "Traceback" not in ended.stderr
 
 
+def test_sigterm_cancels_what_asyncio_runs_and_the_cluster_is_there_meanwhile(
+    dask_runner: DaskRunner, tmp_path: Path
+) -> None:
+    text = """
+        import asyncio
+        from dask.distributed import Client
+
+        async def main():
+            async with Client(asynchronous=True) as client:
+                print("begun")
+                try:
+                    await asyncio.sleep(600)
+                finally:
+                    print("saved", await client.submit(sum, [1, 2]))
+
+        asyncio.run(main())
+        print("never")
+        """
+    run = dask_runner.start("-n", 2, script(tmp_path, text))
+    run.wait_for("begun")
+    run.signal(signal.SIGTERM)
+    ended = run.wait()
+    assert (ended.status, ended.stdout) == (143, "begun\nsaved 3\n"), ended
+
+
+def test_a_script_whose_cluster_is_lost_ends_without_a_word_of_dasks(
+    dask_runner: DaskRunner, tmp_path: Path
+) -> None:
+    text = """
+        with Client():
+            try:
+                print("begun")
+                time.sleep(600)
+            finally:
+                print("cleaned up")
+        """
+    path = script(tmp_path, BEGIN + textwrap.dedent(text))
+    run = dask_runner.start("-n", 2, path)
+    run.wait_for("begun")
+    os.kill(run.named("dask-scheduler")[0], signal.SIGKILL)
+    ended = run.wait()
+    assert (ended.status, ended.stdout) == (69, "begun\ncleaned up\n"), ended
+
+
 def test_a_script_that_is_killed_keeps_its_lines(
     dask_runner: DaskRunner, tmp_path: Path
 ) -> None:

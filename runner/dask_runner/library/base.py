@@ -219,6 +219,8 @@ class BaseRunner:
         ended = ours.raised and isinstance(error, asyncio.CancelledError)
         status = STATUS if ended else status_of(error)
         await asyncio.to_thread(self._session.leave, status)
+        if ended:
+            raise SystemExit(STATUS) from None
 
     def __await__(self) -> Generator[Any, Any, Self]:
         return self._when_ready().__await__()

@@ -10,12 +10,14 @@ from __future__ import annotations
 import base64
 import contextlib
 import importlib.util
+import logging
 import os
 import pkgutil
 import runpy
 import signal
 import sys
 import types
+from functools import partial
 from importlib.machinery import BuiltinImporter, SourceFileLoader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,13 +37,23 @@ from dask_runner.programs import (
 )
 from dask_runner.programs.command import become, environment
 from dask_runner.programs.sitehook.for_client import Link, advise
-from dask_runner.programs.termination import Termination
+from dask_runner.programs.termination import STATUS, Termination
 from dask_runner.resources import open_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from dask_runner.wire.channel import BlockingChannel
+
+
+#: Loggers of what fails in Dask when its cluster is lost.
+NOISY_LOGGERS = (
+    *("distributed.client", "distributed.core", "distributed.batched"),
+    *("distributed.utils", "tornado.application", "asyncio"),
+)
+
+#: What SIGTERM does in the program.
+_termination = Termination()
 
 
 def main() -> None:
@@ -73,7 +85,7 @@ def begin(channel: BlockingChannel) -> None:
         become(program.target, program.args, run.report)
     openblas.heed(os.environ)
     by_lines.print_by_lines()  # `dask-runner connect` has not forked this process
-    with _default_client(ready, run.report), Termination():
+    with _default_client(ready, run.report), _termination:
         if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
             # As in a fresh Python: from now on it is the program that is interrupted.
             signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -96,12 +108,24 @@ def _default_client(ready: m.Ready, report: str | None) -> Iterator[None]:
     Link.set(ready.dashboard)
     keys = as_security(ready.certificate, ready.private_key)
     client = connect(ready.address, keys)
+    _termination.heard = partial(_be_quiet_if_lost, client)
     try:
         with _reported(client, report) if report else contextlib.nullcontext():
             yield
     finally:
         if client.status == "running":
             client.close()
+
+
+def _be_quiet_if_lost(client: Any) -> None:
+    """Log no error of a connection to a cluster that is lost: the program ends."""
+
+    def there(record: logging.LogRecord) -> bool:
+        del record
+        return bool(client.status == "running")
+
+    for name in NOISY_LOGGERS:
+        logging.getLogger(name).addFilter(there)
 
 
 @contextlib.contextmanager
@@ -249,6 +273,8 @@ def _users_traceback() -> Iterator[None]:
     except SystemExit:
         raise
     except BaseException as error:  # noqa: BLE001  KeyboardInterrupt as well
+        if _termination.is_end(error):
+            raise SystemExit(STATUS) from None
         trace = error.__traceback__
         while trace is not None and _is_ours(trace.tb_frame):
             trace = trace.tb_next

@@ -2,17 +2,20 @@
 
 By default the signal kills a Python at once: no ``finally`` runs, and what is not
 written is lost. Here it raises ``SystemExit(143)`` in the main thread, as Ctrl-C raises
-``KeyboardInterrupt`` there.
+``KeyboardInterrupt`` there. Below :func:`asyncio.run` it does what Ctrl-C does: the
+main task is cancelled, and the loop goes on until that has ended.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import threading
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType, TracebackType
 
 #: The status of a program that SIGTERM ends, as a shell has it.
@@ -30,10 +33,13 @@ class Termination:
     raised : bool
         Whether the signal has come. It raises once: a launcher may send it to this
         process, and to one that sends it on.
+    heard : callable
+        Is called with the signal.
     """
 
     def __init__(self) -> None:
         self.raised = False
+        self.heard: Callable[[], None] = _nothing
         self._held = threading.local()
 
     def __enter__(self) -> Self:
@@ -69,10 +75,18 @@ class Termination:
         return signal.getsignal(signal.SIGTERM) == self._raise
 
     def _raise(self, number: int, frame: FrameType | Any) -> None:
-        del number, frame
-        if not self.raised:
-            self.raised = True
+        del number
+        if self.raised:
+            return
+        self.raised = True
+        self.heard()
+        if (cancel := _of_asyncio()) is None:
             raise SystemExit(STATUS)
+        cancel(signal.SIGINT, frame)
+
+    def is_end(self, error: BaseException) -> bool:
+        """Return whether an exception is what asyncio has made of the signal."""
+        return self.raised and isinstance(error, KeyboardInterrupt)
 
     # A process that the program forks, as multiprocessing does, ends by SIGTERM at
     # once: the code around the fork is not its own to finish. Python would forget a
@@ -92,6 +106,17 @@ class Termination:
     def _let_come(self) -> None:
         if self._held.mask is not None:
             signal.pthread_sigmask(signal.SIG_SETMASK, self._held.mask)
+
+
+def _of_asyncio() -> Any:
+    """Return asyncio's handler of Ctrl-C, which knows the main task; None without."""
+    handler = signal.getsignal(signal.SIGINT)
+    of_run = isinstance(handler, functools.partial) and "main_task" in handler.keywords
+    return handler if of_run else None
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 def _in_main() -> bool:
