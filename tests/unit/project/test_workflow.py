@@ -9,9 +9,12 @@ from images.table import rows
 from tests.workflows import MAKEFILE, ROOT, TARGETS, WORKFLOWS, jobs, made, steps
 
 
-def test_there_is_a_workflow_that_publishes() -> None:
-    assert [path.name for path in WORKFLOWS] == ["publish.yml"]
-    assert any("push" in words for words in made(WORKFLOWS[0]))
+def test_there_are_workflows_that_publish_images_and_the_site() -> None:
+    docs, publish = WORKFLOWS
+
+    assert (docs.name, publish.name) == ("docs.yml", "publish.yml")
+    assert any("push" in words for words in made(publish))
+    assert ["docs"] in made(docs)
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
@@ -36,9 +39,8 @@ def test_each_variable_is_one_that_make_explains(workflow: Path) -> None:
     assert all(re.search(rf"\b{name}\b", MAKEFILE + readme) for name in given), given
 
 
-@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
-def test_it_does_what_it_does_for_every_row_of_the_table(workflow: Path) -> None:
-    for job in jobs(workflow).values():
+def test_images_of_every_row_of_the_table_are_published() -> None:
+    for job in jobs(WORKFLOWS[1]).values():
         assert job["strategy"]["matrix"]["row"] == list(rows())
 
 
