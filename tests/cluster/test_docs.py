@@ -27,4 +27,4 @@ def test_the_blocks_of_a_page_print_what_it_tells(
         for command, told in commands(block):
             here = command.replace("dask-runner.sif", shlex.quote(SIF))
             ran = jobs.shell("bash", "-c", f"{{ {here}; }} 2>&1")
-            assert fits(told, ran), (command, ran)
+            assert fits(told, ran), f"{command}\n{ran}"

@@ -4,7 +4,7 @@ A comment stands before a block that is run:
 
 - ``<!-- run: local -->``: its lines after ``$ `` run in a directory of the page's own,
   and what they print is compared with the other lines. ``...`` stands for what differs
-  from time to time.
+  from time to time within a line; alone on a line, for any lines.
 - ``<!-- run: local file NAME -->``: the block is written there, for those that follow.
 - ``<!-- run: slurm -->`` and ``<!-- run: slurm file NAME -->``: the same on the Slurm
   cluster in containers, where ``dask-runner.sif`` is the image.
@@ -112,8 +112,15 @@ def commands(block: Block) -> list[tuple[str, str]]:
 
 def fits(told: str, printed: str) -> bool:
     """Say whether what was printed is what a page tells, but for its ellipses."""
-    pattern = ".*?".join(map(re.escape, told.strip().split("...")))
-    return bool(re.fullmatch(pattern, printed.strip(), re.DOTALL))
+    lines = [
+        r"(?:.*\n)*?"
+        if line == "..."
+        else re.escape(line).replace(r"\.\.\.", ".*?") + r"\n"
+        for line in told.strip().splitlines()
+    ]
+    return bool(
+        re.fullmatch("".join(lines), printed.strip() + "\n" * bool(printed.strip()))
+    )
 
 
 def table() -> str:
