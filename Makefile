@@ -127,7 +127,7 @@ down: .venv/developer ## Take the cluster down, and the engine if it was started
 	ci/cluster down
 	ci/engine stop
 
-bench: .venv/bench sif ## Compare start and end with peers (RANKS=4,8 WORKERS=8)
+bench: .venv/bench sif ## Compare start, end and data with peers (RANKS=4,8 WORKERS=8)
 	$(BIN)/python ci/bench $(if $(RANKS),--ranks $(RANKS)) \
 	    $(if $(WORKERS),--workers $(WORKERS)) $(BENCH_FLAGS)
 
