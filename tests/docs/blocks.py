@@ -4,8 +4,10 @@ A comment stands before a block that is run:
 
 - ``<!-- run: local -->``: its lines after ``$ `` run in a directory of the page's own,
   and what they print is compared with the other lines. ``...`` stands for what differs
-  from time to time.
+  from time to time within a line; alone on a line, for any lines.
 - ``<!-- run: local file NAME -->``: the block is written there, for those that follow.
+- ``<!-- run: slurm -->`` and ``<!-- run: slurm file NAME -->``: the same on the Slurm
+  cluster in containers, where ``dask-runner.sif`` is the image.
 
 Blocks behind another comment are run by the test that the comment is for; all others
 are only read.
@@ -22,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 
 _MARK = re.compile(r"^ *<!-- (.+?) -->$")
-_RUN = re.compile(r"run: local(?: file (\S+))?")
+_RUN = re.compile(r"run: (local|slurm)(?: file (\S+))?")
 _FENCE = re.compile(r"^ *```(\{?[\w-]*\}?)")
 
 
@@ -45,15 +47,16 @@ class Block:
     code: str
 
     @property
-    def local(self) -> bool:
-        """Say whether it runs, or is a file for those that do."""
-        return bool(_RUN.fullmatch(self.mark))
+    def place(self) -> str | None:
+        """Return where it runs, or is a file for what runs: local, slurm, or None."""
+        found = _RUN.fullmatch(self.mark)
+        return found[1] if found else None
 
     @property
     def file(self) -> str | None:
         """Return the name under which it is written."""
         found = _RUN.fullmatch(self.mark)
-        return found[1] if found else None
+        return found[2] if found else None
 
 
 def pages() -> list[Path]:
@@ -109,19 +112,27 @@ def commands(block: Block) -> list[tuple[str, str]]:
 
 def fits(told: str, printed: str) -> bool:
     """Say whether what was printed is what a page tells, but for its ellipses."""
-    pattern = ".*?".join(map(re.escape, told.strip().split("...")))
-    return bool(re.fullmatch(pattern, printed.strip(), re.DOTALL))
+    lines = [
+        r"(?:.*\n)*?"
+        if line == "..."
+        else re.escape(line).replace(r"\.\.\.", ".*?") + r"\n"
+        for line in told.strip().splitlines()
+    ]
+    return bool(
+        re.fullmatch("".join(lines), printed.strip() + "\n" * bool(printed.strip()))
+    )
 
 
 def table() -> str:
     """Return the table of what is run where, in Markdown."""
-    lines = ["| page | blocks | run by `tests/local` | run by other tests |"]
-    lines.append("|---|---|---|---|")
+    lines = ["| page | blocks | run here | run on Slurm | run by other tests |"]
+    lines.append("|---|---|---|---|---|")
     for path in pages():
         found = blocks(path)
-        local = sum(block.local for block in found)
-        others = sum(bool(block.mark) and not block.local for block in found)
+        places = [block.place or (block.mark and "others") for block in found]
+        counts = [places.count(name) or "" for name in ("local", "slurm", "others")]
         if found:
             page = path.relative_to(DOCS)
-            lines.append(f"| {page} | {len(found)} | {local or ''} | {others or ''} |")
+            cells = [page, len(found), *counts]
+            lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)

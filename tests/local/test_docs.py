@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RUN = [
     pytest.param(found, id=found[0].page)
     for found in map(blocks, pages())
-    if any(block.local for block in found)
+    if any(block.place == "local" for block in found)
 ]
 
 
@@ -41,7 +41,9 @@ def test_the_blocks_of_a_page_print_what_it_tells(
     home.mkdir()
     work.mkdir()
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    for block in filter(lambda block: block.local, found):
+    for block in found:
+        if block.place != "local":
+            continue
         if block.file:
             (work / block.file).write_text(block.code)
             continue
