@@ -10,6 +10,8 @@
 #   RANKS, WORKERS, BENCH_FLAGS  sizes and more for bench (ci/bench --help)
 #   REQUIREMENTS  a file of more Python packages for an image of your own (image, sif)
 #   REGISTRY, REGISTRY_USER, SIGN_KEY ...  where images go (images/README.md)
+#   DOCS_SOURCE, DOCS_SWITCHER, DOCS_VERSION  of a site that is published (docs/conf.py)
+#   TWINE_REPOSITORY_URL, TWINE_USERNAME, TWINE_PASSWORD  where wheels go (upload)
 #   PYTHON   the interpreter to make .venv with
 #   PIP_*, DEBIAN_MIRROR, CA_BUNDLE, *_proxy  where a site's packages come from
 
@@ -26,8 +28,8 @@ export MPI_VERSION MPI_SOURCE MPI_URL MPI_SHA256 MPI_CONFIGURE
 .DEFAULT_GOAL := help
 .PHONY: help venv run test test-unit test-local test-images test-cluster lint \
     test-local-all \
-    test-images-all test-cluster-all test-browser test-attacks test-abi test-failures test-random-kills image sif images size \
-    sbom push pull cluster down bench bench-failures lock clean
+    test-images-all test-cluster-all docs docs-tables test-browser test-attacks test-abi test-failures test-random-kills image sif images size \
+    sbom push pull cluster down bench bench-failures dist upload lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' \
@@ -86,6 +88,12 @@ bench-failures: .venv/developer ## Compare how peers and dask-runner end after f
 	ci/peers
 	ci/bench_failures
 
+docs: .venv/developer ## Make the site, build/docs/index.html, and check its links
+	$(BIN)/python -m sphinx -q -n -W --keep-going -d build/docs.cache docs build/docs
+
+docs-tables: .venv/developer ## Write anew what the pages have from the code
+	$(BIN)/python -m tests.docs.tables
+
 lint: .venv/developer ## Check style, types and layers
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -120,9 +128,18 @@ down: .venv/developer ## Take the cluster down, and the engine if it was started
 	ci/cluster down
 	ci/engine stop
 
-bench: .venv/bench sif ## Compare start and end with peers (RANKS=4,8 WORKERS=8)
+bench: .venv/bench sif ## Compare start, end and data with peers (RANKS=4,8 WORKERS=8)
 	$(BIN)/python ci/bench $(if $(RANKS),--ranks $(RANKS)) \
 	    $(if $(WORKERS),--workers $(WORKERS)) $(BENCH_FLAGS)
+
+dist: .venv/dist ## Build wheel and sdist in dist/, check them, and write SHA256SUMS
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/python -m twine check --strict dist/*
+	cd dist && sha256sum -- * > SHA256SUMS
+
+upload: dist ## Publish wheel and sdist on a package index (TWINE_PASSWORD=token)
+	$(BIN)/python -m twine upload --non-interactive dist/*.whl dist/*.tar.gz
 
 lock: .venv/developer ## Update the locked requirements of the images
 	PATH="$(CURDIR)/$(BIN):$$PATH" images/scripts/lock-requirements.sh
@@ -139,9 +156,13 @@ clean: ## Remove what make has made: .venv, build/, caches
 # Dependency groups came with pip 25.1 (PEP 735).
 .venv/developer: .venv/user
 	ci/venv 'pip>=25.1'
-	ci/venv --editable '.[dashboard,mpi]' --group dev
+	ci/venv --editable '.[dashboard,docs,mpi]' --group dev
 	@touch $@
 
 .venv/bench: .venv/developer
 	ci/venv --group bench
+	@touch $@
+
+.venv/dist: .venv/developer
+	ci/venv --group dist
 	@touch $@

@@ -101,7 +101,7 @@ class Registry:
 
 
 def exact_tag(labels: Mapping[str, str], row: Row) -> str:
-    """Return the tag of measured facts: ``0.1.0-openmpi5.0.7-pmix5.0.7-glibc2.41``.
+    """Return the tag of measured facts: ``0.2.0-openmpi5.0.7-pmix5.0.7-glibc2.41``.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""``ci/bench``: measure the start and end of our runs and of others', in one go."""
+"""``ci/bench``: measure our runs and others', in one go, in one go."""
 
 from __future__ import annotations
 
@@ -9,21 +9,24 @@ import json
 import os
 import sys
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ci.benchmarks.contenders import CONTENDERS, OURS, PEERS, Contender
+from ci.benchmarks.opened import opened
 from ci.benchmarks.peers import ensure_peers
 from ci.benchmarks.plot import draw
 from ci.benchmarks.report import table
 from ci.benchmarks.runs import home_calls, install, measure
+from ci.simulation.hub import simulate
 from ci.slurm.cluster import Cluster
 from containers.engine import ensure, say
 from containers.entry import ROOT
 from dask_runner.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import docker
 
@@ -33,6 +36,10 @@ NAME = "bench"
 CPUS = 40
 RANKS = "4,8,16,32,64"
 WORKERS = "8,16,32,64"
+#: Workers between which data is moved.
+MOVED = (4,)
+#: Ranks that are simulated, and how many of them are on a node.
+SIMULATED, A_NODE = 10_000, 64
 #: Strace makes everything several times slower.
 HOME_CALLS_RANKS = 8
 VERSIONS = """\
@@ -97,8 +104,9 @@ def _cluster(client: docker.DockerClient) -> Iterator[Cluster]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ci/bench",
-        description="Measure start and end of dask-runner, dask-jobqueue's SLURMRunner,"
-        " dask-mpi and `dask worker` on the Slurm cluster in containers.",
+        description="Measure dask-runner, dask-jobqueue's SLURMRunner, dask-mpi and "
+        "`dask worker` on the Slurm cluster in containers: start, end, and how fast "
+        "data moves.",
     )
     parser.add_argument("--ranks", type=_sizes, default=RANKS, help="%(default)s")
     parser.add_argument(
@@ -108,11 +116,18 @@ def _parser() -> argparse.ArgumentParser:
         help="of one task a node (%(default)s)",
     )
     parser.add_argument("--only", default="", help="programs whose names begin so, A,B")
-    parser.add_argument("--repeat", type=int, default=1, help="each run; the median")
+    parser.add_argument(
+        "--repeat", type=int, default=3, help="each run; the median (%(default)s)"
+    )
     parser.add_argument(
         "--deadline", type=float, default=120, help="seconds a run (%(default)g)"
     )
     parser.add_argument("--no-strace", action="store_true", help="count no calls")
+    parser.add_argument(
+        "--no-open",
+        action="store_true",
+        help="neither attach nor join; simulate no rank",
+    )
     again = parser.add_mutually_exclusive_group()
     again.add_argument(
         "--add", action="store_true", help="to the results that are kept, or replace"
@@ -159,18 +174,27 @@ def _measured(
         "load_before": os.getloadavg()[0],
         "load_after": os.getloadavg()[0],
     }
-    results = {
+    results: dict[str, Any] = {
         "date": dt.datetime.now(dt.UTC).date().isoformat(),
         "versions": _versions(cluster),
         "machine": machine,
         "runs": runs,
         "home_calls": calls,
         "home_calls_ranks": HOME_CALLS_RANKS,
+        "opened": [],
+        "simulated": [],
     }
     for one, size in _plan(chosen, options):
+        if _never_ends(runs, one, size):
+            continue
         runs.append(measure(cluster, one, size, options.deadline).plain())
         _tell(runs[-1])
         machine["load_after"] = os.getloadavg()[0]
+        yield results
+    for _ in range(options.repeat * (not options.no_open)):
+        results["opened"].append(opened(cluster, options.deadline))
+        say(f"a running cluster: {results['opened'][-1]}")
+        results["simulated"].append(asdict(simulate(SIMULATED, A_NODE)))
         yield results
     for one in chosen * (not options.no_strace):
         if one.shape == "ranks":
@@ -188,13 +212,26 @@ def _plan(
 
     Other work of the machine then disturbs those that are compared alike.
     """
-    sizes = {"ranks": options.ranks, "one task a node": options.workers}
+    sizes = {
+        "ranks": options.ranks,
+        "one task a node": options.workers,
+        "moved": MOVED if options.ranks else (),
+    }
     for _ in range(options.repeat):
         for shape, those in sizes.items():
             for size in those:
                 for one in chosen:
                     if one.shape == shape:
                         yield one, size
+
+
+def _never_ends(runs: Sequence[Mapping[str, Any]], one: Contender, size: int) -> bool:
+    """Return whether it was ended at its deadline before: once is enough to know."""
+    return any(
+        (run["name"], run["shape"], run["size"]) == (one.name, one.shape, size)
+        and run["status"] is None
+        for run in runs
+    )
 
 
 def _joined(before: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
@@ -206,7 +243,10 @@ def _joined(before: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     order = [one.name for one in CONTENDERS]
     runs = sorted(kept + new["runs"], key=lambda run: order.index(run["name"]))
     calls = before["home_calls"] | new["home_calls"]
-    return new | {"runs": runs, "home_calls": calls}
+    opened = {
+        name: new[name] or before.get(name, []) for name in ("opened", "simulated")
+    }
+    return new | {"runs": runs, "home_calls": calls} | opened
 
 
 def _wanted(contender: Contender, only: str) -> bool:
@@ -214,12 +254,14 @@ def _wanted(contender: Contender, only: str) -> bool:
 
 
 def _tell(run: dict[str, Any]) -> None:
+    moved = "".join(f", {name} {value:.4g}" for name, value in run["moved"].items())
+
     def seconds(value: float | None) -> str:
         return "-" if value is None else f"{value:.2f} s"
 
     say(
         f"{run['name']}, {run['shape']}, {run['size']}: ready {seconds(run['ready'])}, "
-        f"end {seconds(run['closing'])}, {run['stderr']} lines"
+        f"end {seconds(run['closing'])}, {run['stderr']} lines{moved}"
         + (f"; {run['trouble']}" if run["trouble"] else "")
     )
 

@@ -13,9 +13,12 @@ JOBS = "/home/user/bench-jobs"
 OURS = "/images/dask-runner.sif"
 PEERS = "/images/peers.sif"
 
+#: Of a worker, where data is moved: no program has to spill.
+MEMORY = "2GiB"
+
 #: The size of a run is the number of ranks of one srun, or of workers with one task a
-#: node.
-Shape = Literal["ranks", "one task a node"]
+#: node, or of workers between which data is moved.
+Shape = Literal["ranks", "one task a node", "moved"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +32,8 @@ class Contender:
     shape : Shape
         What its size counts.
     command : str
-        A line for bash in an allocation; ``{size}`` is its size, ``{share}`` the
-        workers of one of the two nodes.
+        A line for bash in an allocation; ``{ranks}`` is the number of ranks,
+        ``{share}`` the workers of one of the two nodes.
     idle : int
         The number of ranks that do no work.
     floor : bool
@@ -45,10 +48,19 @@ class Contender:
 
     def workers(self, size: int) -> int:
         """Return the number of workers that a size gives."""
-        return size - self.idle
+        return size - self.idle if self.shape == "ranks" else size
+
+    def ranks(self, size: int) -> int:
+        """Return the number of ranks that a size gives."""
+        counts = {"ranks": size, "one task a node": 2, "moved": size + self.idle}
+        return counts[self.shape]
+
+    def line(self, size: int) -> str:
+        """Return the command for a size."""
+        return self.command.format(ranks=self.ranks(size), share=size // 2)
 
 
-_RANKS = "srun -N2 -n{size}"
+_RANKS = "srun -N2 -n{ranks}"
 _NODES = "srun -N2 -n2"
 
 CONTENDERS = (
@@ -78,13 +90,13 @@ CONTENDERS = (
     Contender(
         "dask-mpi command",
         "ranks",
-        f"bash {JOBS}/mpi_cli.sh {PEERS} -N2 -n{{size}}",
+        f"bash {JOBS}/mpi_cli.sh {PEERS} -N2 -n{{ranks}}",
         idle=1,
     ),
     Contender(
         "dask worker by hand",
         "ranks",
-        f"bash {JOBS}/by_hand.sh {PEERS} 1 -N2 -n{{size}}",
+        f"bash {JOBS}/by_hand.sh {PEERS} 1 -N2 -n{{ranks}}",
     ),
     Contender(
         "dask-runner",
@@ -96,6 +108,27 @@ CONTENDERS = (
         "dask worker by hand",
         "one task a node",
         f"bash {JOBS}/by_hand.sh {PEERS} {{share}} -N2 -n2",
+    ),
+    Contender(
+        "dask-runner",
+        "moved",
+        f"{_RANKS} apptainer run {OURS} --nthreads 1 --memory-limit {MEMORY} "
+        f"{JOBS}/default_client.py",
+    ),
+    Contender(
+        "dask-runner --security none",
+        "moved",
+        f"{_RANKS} apptainer run {OURS} --nthreads 1 --memory-limit {MEMORY} "
+        f"--security none {JOBS}/default_client.py",
+    ),
+    # Two of its ranks do not work; ranks are dealt to the nodes in turn, so that each
+    # node has two workers, as ours have.
+    Contender(
+        "SLURMRunner",
+        "moved",
+        f"BENCH_MEMORY={MEMORY} {_RANKS} --distribution=cyclic "
+        f"apptainer exec {PEERS} python {JOBS}/slurm_runner.py",
+        idle=2,
     ),
     Contender(
         "floor: container",

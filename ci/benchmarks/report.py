@@ -6,6 +6,8 @@ from collections import defaultdict
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from ci.benchmarks import goals
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -31,6 +33,9 @@ def table(results: Mapping[str, Any]) -> str:
         runs = [run for run in results["runs"] if run["shape"] == shape]
         if runs:
             parts += [f"**{title}**", _shape(runs)]
+    if moved := [run for run in results["runs"] if run["shape"] == "moved"]:
+        parts += [f"**{moved[0]['size']} workers on two nodes**", _moved(moved)]
+    parts += ["**Goals**", goals.table(results)]
     if results["home_calls"]:
         parts += [
             (
@@ -91,11 +96,25 @@ def _cell(
     if len(values) < len(runs):
         return "no" if not values else f"no ({len(runs) - len(values)} of {len(runs)})"
     text = what.format(median(values))
+    if len(values) > 1:
+        text += f" ± {what.format((max(values) - min(values)) / 2)}"
     reference = [found for run in ours if (found := value(run)) is not None]
     name = runs[0]["name"]
     if reference and name != OURS and not name.startswith("floor"):
         text += f" ({median(values) / median(reference):.1f} x)"
     return text
+
+
+def _moved(runs: Sequence[Mapping[str, Any]]) -> str:
+    """Return what moves between workers: a line for each program."""
+    found: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for run in runs:
+        found[run["name"]].append(run)
+    rows = [
+        (name, *(_cell(those, found[OURS], value, what) for _, value, what in MOVED))
+        for name, those in found.items()
+    ]
+    return _rows(("", *(title for title, _, _ in MOVED)), rows)
 
 
 def _memory(name: str) -> Callable[[Mapping[str, Any]], float | None]:
@@ -118,6 +137,20 @@ MEASURES: tuple[
     ("MiB a worker (PSS)", _memory("workers"), "{:.0f}", False),
     ("MiB a worker of all Python (PSS)", _memory("python"), "{:.0f}", False),
 )  # fmt: skip
+
+
+def _measured(name: str) -> Callable[[Mapping[str, Any]], float | None]:
+    return lambda run: run["moved"].get(name)
+
+
+#: Heading, value of a run, format.
+MOVED: tuple[tuple[str, Callable[[Mapping[str, Any]], float | None], str], ...] = (
+    ("MB/s within a node", _measured("same"), "{:.0f}"),
+    ("MB/s to the other node", _measured("other"), "{:.0f}"),
+    ("s to rechunk 288 MB", _measured("rechunk"), "{:.2f}"),
+    ("tasks a second", _measured("tasks"), "{:.0f}"),
+    ("ms a task, there and back", _measured("trip"), "{:.2f}"),
+)
 
 
 def _rows(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -71,6 +71,8 @@ class Run:
         Lines on stderr.
     memory : dict
         Bytes, as ``ci/benchmarks/memory.py`` counts them, summed over the nodes.
+    moved : dict
+        What ``ci/benchmarks/jobs/moved.py`` measured; empty in other runs.
     trouble : str
         What went wrong; empty if nothing did.
     """
@@ -85,6 +87,7 @@ class Run:
     total: float | None = None
     stderr: int = 0
     memory: dict[str, int] = field(default_factory=dict)
+    moved: dict[str, float] = field(default_factory=dict)
     trouble: str = ""
 
     def plain(self) -> dict[str, Any]:
@@ -115,7 +118,7 @@ def measure(cluster: Cluster, contender: Contender, size: int, deadline: float) 
     """
     run = Run(contender.name, contender.shape, size, contender.workers(size))
     place = _place(cluster)
-    line = _TIMED.format(command=contender.command.format(size=size, share=size // 2))
+    line = _TIMED.format(command=contender.line(size))
     running = _start(cluster, contender, size, place, line, deadline)
     try:
         if not contender.floor:
@@ -126,7 +129,7 @@ def measure(cluster: Cluster, contender: Contender, size: int, deadline: float) 
         completed = error.completed
         run.trouble = f"not ready or no end within {deadline:g} s"
     finally:
-        _clear(cluster)
+        clear(cluster)
     run.stderr = len(completed.stderr.splitlines())
     _take_times(cluster, place, run, completed, floor=contender.floor)
     cluster.run(["rm", "-rf", place])
@@ -144,7 +147,7 @@ def home_calls(
     place = _place(cluster)
     # The ranks find this on their PATH before the real Apptainer.
     cluster.write(f"{place}/apptainer", TRACER, mode=0o755)
-    command = contender.command.format(size=size, share=size // 2)
+    command = contender.line(size)
     line = f'PATH="$BENCH_DIRECTORY:$PATH"; touch "$BENCH_DIRECTORY/go"; {command}'
     running = _start(cluster, contender, size, place, line, deadline)
     try:
@@ -152,7 +155,7 @@ def home_calls(
     except CommandTimeoutError:
         completed = None
     finally:
-        _clear(cluster)
+        clear(cluster)
         cluster.run(["rm", "-rf", place])
     calls = 0
     for node in cluster.members():
@@ -191,13 +194,15 @@ def _start(
     line: str,
     deadline: float,
 ) -> Running:
-    tasks = size if contender.shape == "ranks" else 2
     env = {
         "BENCH_DIRECTORY": place,
         "BENCH_JOBS": JOBS,
         "BENCH_WORKERS": str(contender.workers(size)),
     }
-    command = f"salloc -Q -N2 -n{tasks} --overcommit bash -c {shlex.quote(line)}"
+    if contender.shape == "moved":
+        env["BENCH_MOVED"] = "1"
+    ranks = contender.ranks(size)
+    command = f"salloc -Q -N2 -n{ranks} --overcommit bash -c {shlex.quote(line)}"
     return cluster.start(command, env=env, timeout=deadline, cwd=place)
 
 
@@ -215,6 +220,8 @@ def _hold(
             )
             for name, size in json.loads(counted.stdout).items():
                 run.memory[name] = run.memory.get(name, 0) + size
+    if run.shape == "moved":
+        run.moved = json.loads(cluster.run(["cat", f"{place}/moved"]).stdout)
     cluster.run(["touch", f"{place}/go"])
 
 
@@ -241,7 +248,7 @@ def _take_times(
         run.closing = at["ended"] - at["end"]
 
 
-def _clear(cluster: Cluster) -> None:
+def clear(cluster: Cluster) -> None:
     """Cancel what is left of a run, which would slow down the next."""
     cluster.run("scancel --user=user; true")
     until = time.monotonic() + CLEAR_SECONDS

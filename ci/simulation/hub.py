@@ -45,6 +45,8 @@ LOOPBACK = "127.0.0.1"
 PLAYERS = 2
 #: File descriptors that a process needs beside its connections.
 SPARE_FILES = 100
+#: Seconds that the ranks look before rank 0 publishes.
+EARLY = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--early",
         type=float,
-        default=2.0,
+        default=EARLY,
         help="seconds that the ranks look before rank 0 publishes (%(default)g)",
     )
     parser.add_argument("--json", action="store_true", help="one line a size")
@@ -104,7 +106,7 @@ def main(argv: Sequence[str]) -> int:
     if not options.json:
         print(" ".join(f"{name:>9}" for name in Result.__slots__))  # noqa: T201
     for size in options.sizes:
-        result = _simulate(size, options.per_node, options.early)
+        result = simulate(size, options.per_node, options.early)
         print(  # noqa: T201
             json.dumps(asdict(result))
             if options.json
@@ -114,7 +116,18 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _simulate(size: int, per_node: int, early: float) -> Result:
+def simulate(size: int, per_node: int, early: float = EARLY) -> Result:
+    """Run the hub with so many fake ranks.
+
+    Parameters
+    ----------
+    size : int
+        The number of ranks.
+    per_node : int
+        Ranks a node.
+    early : float
+        Seconds that the ranks look before rank 0 publishes.
+    """
     _allow_files(size + SPARE_FILES)
     with tempfile.TemporaryDirectory(prefix="dask-runner-simulation-") as directory:
         common = {"size": size, "per_node": per_node, "directory": directory}

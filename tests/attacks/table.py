@@ -1,4 +1,4 @@
-"""README's table of attacks: what the attacker tries, and what the attacker gets.
+"""The table of attacks: what the attacker tries, and what the attacker gets.
 
 ``python -m tests.attacks.table`` prints the table. It is read from the marks of the
 tests, so each row has a test.

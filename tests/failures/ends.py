@@ -1,6 +1,6 @@
 """What has to happen in each cell: how soon, which status, what rank 0 says.
 
-What README.md says of exit statuses, as a table: the first row that matches a cell is
+What docs/reference/statuses.md says, as a table: the first row that matches a cell is
 its end. It is longer than a module should be, and is kept in one piece because the
 order of its rows is what it says.
 """

@@ -133,7 +133,7 @@ MAIN = "from dask.distributed import Client; print(Client().submit(pow, 2, 5).re
 
 
 def test_a_site_gets_from_check_over_recipe_to_a_running_job(node: Any) -> None:
-    """The way of README, "MPI programs in an image, and the host", step by step."""
+    """The way of docs/how-to/mpi-image.md, step by step."""
     inside = "apptainer --quiet run --bind /:/host"
     said = node.run(f"{inside} /images/docker.sif recipe --like-host", timeout=120)
     assert said.returncode == 0, said

@@ -43,6 +43,10 @@ def measured(client: Any) -> None:
         raise SystemExit(f"a wrong result: {total}")
     found = client.run(_where)
     _note("pids", sorted(found.values()))
+    if "BENCH_MOVED" in os.environ:
+        from moved import moved  # noqa: PLC0415  it imports NumPy, which takes time
+
+        _note("moved", moved(client))
     print(MEASURE_NOW, flush=True)  # noqa: T201  the benchmark waits for it
     while not (PLACE / "go").exists():
         time.sleep(POLL)

@@ -10,7 +10,10 @@ place = os.environ["BENCH_DIRECTORY"]
 with (
     SLURMRunner(
         scheduler_file=f"{place}/scheduler.json",
-        worker_options={"nthreads": 1},
+        worker_options={
+            "nthreads": 1,
+            "memory_limit": os.environ.get("BENCH_MEMORY", "auto"),
+        },
     ) as runner,
     Client(runner) as client,
 ):

@@ -229,7 +229,7 @@ class Ending:
 
     def _end_by(self, error: RunnerError) -> None:
         self.cause = error
-        self._history.cause = error.saw
+        self._history.cause = error.saw.partition("\n")[0]
         self.close(error.status)
 
     def close(self, status: int) -> None:

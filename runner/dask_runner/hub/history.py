@@ -175,8 +175,11 @@ class History:
     # --- losses, and the end ------------------------------------------------
 
     def loses(self, what: str, name: str, node: str, cause: str, then: str) -> None:
-        """Note a loss; what the user can do about it is no part of the cause."""
-        cause = ADVICE.sub("", cause)
+        """Note a loss; what to do about it, or what a log has, is no part of its cause.
+
+        The lines of a log are those after the first.
+        """
+        cause = ADVICE.sub("", cause.partition("\n")[0])
         if len(self.losses) < MOST_LOSSES:
             self.losses.append(Loss(self.age, what, name, node, cause, then))
         else:

@@ -6,6 +6,7 @@ In a clean run no other process prints, and there are at most seven lines.
 from __future__ import annotations
 
 import getpass
+import shutil
 import sys
 from typing import TYPE_CHECKING, TextIO
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from dask_runner.launch.world import World
 
 NAME = "dask-runner"
+#: Begins a terminal's line anew.
+CLEAR = "\r\x1b[2K"
 
 
 def marked(text: object) -> str:
@@ -33,11 +36,15 @@ def say(text: object, stream: TextIO | None = None) -> None:
 
     The message is one write, so that lines of several processes do not mix.
     """
+    _write(f"{marked(text)}\n", stream)
+
+
+def _write(text: str, stream: TextIO | None = None) -> None:
     stream = stream or sys.stderr
     if stream is None:  # started with a closed stderr
         return
     try:
-        stream.write(f"{marked(text)}\n")
+        stream.write(text)
         stream.flush()
     except OSError:
         # The reader has gone, or the disk is full: the job goes on.
@@ -58,14 +65,18 @@ class Reporter:
         The cluster's.
     given : Given or None
         The memory of the scheduler's rank, once that has told it.
+    shares_terminal : bool
+        Whether a program draws on the terminal itself, as a prompt does.
     """
 
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
         self._bar: _Bar | None = None
+        self._line = False
         self._launched = False
         self.name = ""
         self.given: m.Given | None = None
+        self.shares_terminal = False
 
     def start(self, world: World, layout: str, spare: int) -> None:
         """Print the launcher, the job, the number of ranks and the layout.
@@ -79,16 +90,33 @@ class Reporter:
             f"{_spare(spare)}"
         )
 
+    @property
+    def has_terminal(self) -> bool:
+        """Whether what is printed is seen on a terminal."""
+        return sys.stderr is not None and sys.stderr.isatty()
+
     def named(self, name: str) -> None:
         """Use the cluster's name in what is printed from now on."""
         self.name = name
 
     def progress(self, up: int, planned: int) -> None:
         """Move the bar, if stderr is a terminal."""
-        if self._quiet or not sys.stderr.isatty():
+        if self._quiet or not self.has_terminal:
             return
         self._bar = self._bar or _Bar(planned)
         self._bar.move(up, planned)
+
+    def bar(self, line: str) -> None:
+        """Show a line in the place of the last one, on a terminal; none if empty."""
+        drawn = line if not self.shares_terminal else ""
+        if self._quiet or not (drawn or self._line):
+            return
+        if line:
+            room = shutil.get_terminal_size().columns - 1
+            line = f"{NAME}: {line}"[: max(room, 0)]
+        # The cursor stays at its begin, where the next line is printed over it.
+        _write(f"{CLEAR}{line}\r")
+        self._line = bool(line)
 
     def ready(
         self,
@@ -144,6 +172,7 @@ class Reporter:
         say(f"error: {error}")
 
     def _end_bar(self) -> None:
+        self.bar("")
         if self._bar:
             self._bar.end()
             self._bar = None

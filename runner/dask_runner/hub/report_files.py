@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 #: The files that the hub writes, by their ends; the client writes Dask's own.
-OURS = (".json",)
+OURS = (".json", ".svg")
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,8 @@ class Hub:
         """
         settings = launch.settings
         report = Reporter(quiet=settings.quiet)
+        program = launch.program
+        report.shares_terminal = program is not None and program.kind == "command"
         report.start(launch.world, settings.layout, settings.spare)
         cluster = Cluster(
             launch.world,

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from dask_runner.errors import ConfigError
 from dask_runner.hub import end_block, report_files
 from dask_runner.hub import messages as m
+from dask_runner.hub.figure import figure
+from dask_runner.hub.progress import Progress
 from dask_runner.hub.run_report import report
 from dask_runner.wire.threads import in_thread
 
@@ -43,7 +45,10 @@ def as_json(told: Mapping[str, Any]) -> str:
 
 
 #: What makes the text of each kind of file.
-KINDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {".json": as_json}
+KINDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    ".json": as_json,
+    ".svg": figure,
+}
 
 
 class Telling:
@@ -55,7 +60,7 @@ class Telling:
     roster : Roster
     plan : Plan
     settings : Settings
-        ``report``.
+        ``report``, ``progress``.
     prints : Reporter
     """
 
@@ -75,6 +80,8 @@ class Telling:
         self._last = asyncio.Event()
         self._asked = False
         self._writing = asyncio.Lock()
+        self._progress = Progress(prints, terminal=prints.has_terminal)
+        self._shows_progress = settings.progress
         self._serves = plan.client is None
         self._for_dask = report_files.dasks(settings.report, "")
 
@@ -101,10 +108,13 @@ class Telling:
             file.check()
 
     def heard(self, work: m.Work) -> None:
-        """Note what the scheduler tells."""
+        """Note what the scheduler tells, and show how far it is."""
         self._history.computes(work)
+        ready = self._history.ready
         if self._asked:
             self._last.set()
+        elif self._shows_progress and ready is not None:
+            self._progress.moves(work, self._history.age - ready)
 
     async def keep(self) -> None:
         """Write the files now and then, until it is cancelled."""

@@ -260,8 +260,9 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "report",
-        "Write what the run used, computed and lost to FILE.json; FILE.html is Dask's "
-        "performance report; may be repeated. {job_id} is replaced.",
+        "Write what the run used, computed and lost to FILE.json, and a figure of "
+        "that to FILE.svg; FILE.html is Dask's performance report; may be repeated. "
+        "{job_id} is replaced.",
         (),
         values.reports,
         "FILE",
@@ -285,6 +286,15 @@ OPTIONS: tuple[Option, ...] = (
         str,
         "DIR",
         ranks=EACH,
+    ),
+    Option(
+        "progress",
+        "Show how far the tasks are: on a terminal a bar, in a log a line now and then "
+        "after half a minute.",
+        True,
+        values.flag,
+        "",
+        verbs=_OWN,
     ),
     Option("quiet", "Print errors only.", False, values.flag, "", ranks=EACH),
     Option(

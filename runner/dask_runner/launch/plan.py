@@ -61,8 +61,12 @@ class Layout:
 
 
 LAYOUTS: Mapping[str, Layout] = {
-    "shared": Layout(0, 0, 1, "every rank works, rank 0 also schedules and runs you"),
-    "dedicated": Layout(1, 2, 3, "rank 0 schedules, rank 1 runs you, the rest work"),
+    "shared": Layout(
+        0, 0, 1, "every rank works, rank 0 also schedules and runs your script"
+    ),
+    "dedicated": Layout(
+        1, 2, 3, "rank 0 schedules, rank 1 runs your script, the rest work"
+    ),
 }
 #: The same, where there is no script to run.
 SERVING: Mapping[str, Layout] = {

@@ -153,7 +153,7 @@ def files(value: Any) -> list[str]:
 
 
 #: The kinds of reports, by the ends of their files.
-REPORTS = (".html", ".json")
+REPORTS = (".html", ".json", ".svg")
 
 
 @_needs(f"names of files that end in {' or '.join(REPORTS)}, at most one of each")

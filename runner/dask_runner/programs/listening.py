@@ -77,8 +77,8 @@ class Scheduler(distributed.Scheduler):  # type: ignore[misc]  # Dask has no typ
     async def remove_worker(self, address: str, *args: Any, **options: Any) -> Any:
         """Remove a worker; note what is lost with it."""
         worker = self.workers.get(address)
-        if worker is not None and worker.status in _WORKING:
-            self.work.loses(worker)
+        if worker is not None and not options.get("expected"):
+            self.work.loses(worker, at_work=worker.status in _WORKING)
         return await super().remove_worker(address, *args, **options)
 
     async def close(self, *args: Any, **options: Any) -> None:

@@ -59,9 +59,13 @@ class WorkDone(SchedulerPlugin):  # type: ignore[misc]  # Dask has no types
         elif finish == "erred":
             self._erred += 1
 
-    def loses(self, worker: WorkerState) -> None:
-        """Note what a worker takes with it that is lost."""
-        self._broken_off += min(len(worker.processing), worker.nthreads)
+    def loses(self, worker: WorkerState, *, at_work: bool) -> None:
+        """Note what a worker takes with it that is lost.
+
+        At the end of the cluster, too: then nothing is computed again.
+        """
+        if at_work:
+            self._broken_off += min(len(worker.processing), worker.nthreads)
         self._lost.update(
             task.key
             for task in worker.has_what

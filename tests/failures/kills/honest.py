@@ -1,4 +1,6 @@
-"""Which ends of a job are honest after a kill: what README.md says, as a table.
+"""Which ends of a job are honest after a kill, as a table.
+
+It is what docs/reference/statuses.md says.
 
 A blow falls in one phase, or while the job passes into another one; what is honest in
 either is.

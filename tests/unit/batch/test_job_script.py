@@ -436,9 +436,10 @@ def test_what_the_commands_need_is_told_before_one_of_them_runs() -> None:
         job_script.submitted(job, SITE, here, 1, print)
 
 
-def test_the_readme_has_a_row_for_each_system() -> None:
-    readme = (Path(__file__).resolve().parents[3] / "README.md").read_text()
-    marked = readme.partition("<!-- systems -->")[2].partition("<!-- end -->")[0]
+def test_the_docs_have_a_row_for_each_system() -> None:
+    root = Path(__file__).resolve().parents[3]
+    page = (root / "docs/how-to/job-scripts.md").read_text()
+    marked = page.partition("<!-- systems -->")[2].partition("<!-- end -->")[0]
     rows = [
         [cell.strip().replace("\0", "|") for cell in line.split("|")[1:-1]]
         for line in marked.replace("\\|", "\0").splitlines()[3:]

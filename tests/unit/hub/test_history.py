@@ -43,7 +43,9 @@ def test_a_worker_that_dies_for_ever_fills_no_memory() -> None:
 
 def test_the_cause_of_a_loss_is_no_advice() -> None:
     kept, _ = history()
-    how = "was killed (it used 9 of 8; you can: give it more (fewer a node), or less)"
+    how = (
+        "was killed (it used 9 of 8; you can: give it more (fewer a node), or less)\n|"
+    )
     kept.loses("worker", "1", "c1", how, "started again")
     assert kept.losses[0].cause == "was killed (it used 9 of 8)"
 

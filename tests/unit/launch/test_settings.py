@@ -43,6 +43,7 @@ OTHER: dict[str, tuple[Any, Any]] = {
     "report": ("r.html", ["r.html"]),
     "label": (False, False),
     "log_directory": ("logs", "logs"),
+    "progress": (False, False),
     "quiet": (True, True),
     "nworkers": ("auto", "auto"),
     "nthreads": ("3", 3),

@@ -1,4 +1,4 @@
-"""What README.md says of the options, launchers, statuses and files is so."""
+"""What README.md and the pages say of options, statuses and files is so."""
 
 import re
 from pathlib import Path
@@ -7,56 +7,35 @@ import pytest
 
 import dask_runner
 from dask_runner import errors
-from dask_runner.launch.options import OPTIONS, Option
-from dask_runner.launch.table import LAUNCHERS
-from tests.attacks.table import table
+from tests.docs import tables
 
 ROOT = Path(__file__).resolve().parents[3]
 README = (ROOT / "README.md").read_text()
-HOW_IT_WORKS = README.partition("## How it works")[2].partition("\n## ")[0]
+HOW_IT_WORKS = (ROOT / "docs/explanation/how-it-works.md").read_text()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PYTHON = (ROOT / "docs/reference/python.md").read_text()
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text()
 
 
-def marked(name: str) -> str:
-    """Return the part of README.md between two comments."""
-    found = re.search(rf"<!-- {name} -->\n(.*?)<!-- end -->", README, re.DOTALL)
-    assert found, name
-    return found[1]
+@pytest.mark.parametrize(("page", "name"), tables.PARTS)
+def test_what_a_page_has_from_the_code_is_fresh(page: str, name: str) -> None:
+    made = tables.PARTS[page, name]()
+
+    assert tables.marked(page, name) == made + "\n", "make docs-tables"
 
 
-def row(option: Option) -> str:
-    names = [f"--{option.name}", *filter(None, [option.short])]
-    metavar = option.metavar.replace("|", "\\|")
-    if not option.metavar:
-        names = [f"--{option.name}", f"--no-{option.name}"]
-    flags = ", ".join(f"`{name}`" for name in names)
-    plain = option.default in (None, (), "")
-    default = "" if plain else f"`{str(option.default).lower()}`"
-    if isinstance(option.default, str):
-        default = f"`{option.default}`"
-    return f"| {flags} {metavar}".rstrip() + f" | {default} | {option.help} |\n"
-
-
-def test_the_table_of_options_is_the_table_of_the_command_line() -> None:
-    head = "| option | default | meaning |\n|---|---|---|\n"
-
-    assert marked("options") == head + "".join(row(option) for option in OPTIONS)
-
-
-def test_the_table_of_attacks_is_made_of_those_that_are_tried() -> None:
-    assert marked("attacks") == table() + "\n"
-
-
-def test_the_launchers_are_told_in_their_order() -> None:
-    titles = [launcher.title for launcher in LAUNCHERS]
-
-    assert marked("launchers").replace("`", "") == ", ".join(titles) + ".\n"
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) <= 120
 
 
 def test_the_statuses_are_those_of_the_errors() -> None:
     told = {
         int(number)
-        for number in re.findall(r"^\| (\d+) ", marked("statuses"), re.MULTILINE)
+        for number in re.findall(
+            r"^\| (\d+) ",
+            tables.marked("reference/statuses.md", "statuses"),
+            re.MULTILINE,
+        )
     }
     kinds = errors.RunnerError.__subclasses__()
 
@@ -64,37 +43,22 @@ def test_the_statuses_are_those_of_the_errors() -> None:
 
 
 def test_the_names_of_the_python_interface_exist() -> None:
-    section = README.partition("## From Python")[2].partition("\n## ")[0]
     names = r"`(\w*Runner|Cluster|World|initialize|execute)(?:\(\))?`"
-    told = set(re.findall(names, section, re.IGNORECASE))
+    told = set(re.findall(names, PYTHON, re.IGNORECASE))
 
     assert told == set(dask_runner.__all__) - {"__version__"}
 
 
-@pytest.mark.parametrize(
-    "path",
-    sorted(
-        set(re.findall(r"\]\(([\w./]+)\)", README))
-        | set(
-            re.findall(
-                r"`((?:ci|examples|tests|runner|images|recipes)/[\w./-]+)", README
-            )
-        )
-        | set(
-            re.findall(
-                r"^    ((?:ci|examples|tests|runner|images|recipes)/\S*)",
-                README,
-                re.MULTILINE,
-            )
-        )
-        | {
-            f"runner/dask_runner/{name}"
-            for name in re.findall(r"^\| `(\w+(?:\.py|/))`", HOW_IT_WORKS, re.MULTILINE)
-        }
-    ),
-)
-def test_a_path_that_it_names_exists(path: str) -> None:
-    assert (ROOT / path).exists()
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_paths_that_a_page_names_exist(page: Path) -> None:
+    text = page.read_text()
+    folders = "ci|examples|tests|runner|images|recipes"
+    links = re.findall(r"\]\(([\w./-]+)(?:#[\w-]+)?\)", text)
+    told = set(re.findall(rf"`((?:{folders})/[\w./-]+)", text))
+    told |= set(re.findall(rf"^    ((?:{folders})/\S*)", text, re.MULTILINE))
+
+    assert [path for path in links if not (page.parent / path).exists()] == []
+    assert [path for path in told if not (ROOT / path).exists()] == []
 
 
 def test_the_map_has_every_folder_of_the_package_and_nothing_else() -> None:
@@ -108,7 +72,9 @@ def test_the_map_has_every_folder_of_the_package_and_nothing_else() -> None:
 
 def test_a_make_target_that_it_names_exists() -> None:
     told = re.findall(
-        r"(?:^    |`)make ([a-z -]+?)(?=`|$| {2,}| \w+=)", README, re.MULTILINE
+        r"(?:^    |`)make ([a-z -]+?)(?=`|$| {2,}| \w+=)",
+        "\n".join(page.read_text() for page in PAGES),
+        re.MULTILINE,
     )
     targets = re.findall(
         r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE

@@ -1,17 +1,23 @@
 """The workflows of a hosted CI call make, and nothing that make does not have."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
+import dask_runner
 from images.table import rows
 from tests.workflows import MAKEFILE, ROOT, TARGETS, WORKFLOWS, jobs, made, steps
 
 
-def test_there_is_a_workflow_that_publishes() -> None:
-    assert [path.name for path in WORKFLOWS] == ["publish.yml"]
-    assert any("push" in words for words in made(WORKFLOWS[0]))
+def test_there_are_workflows_that_publish_images_and_the_site() -> None:
+    docs, publish = WORKFLOWS
+
+    assert (docs.name, publish.name) == ("docs.yml", "publish.yml")
+    assert any("push" in words for words in made(publish))
+    assert ["docs"] in made(docs)
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
@@ -36,10 +42,16 @@ def test_each_variable_is_one_that_make_explains(workflow: Path) -> None:
     assert all(re.search(rf"\b{name}\b", MAKEFILE + readme) for name in given), given
 
 
-@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
-def test_it_does_what_it_does_for_every_row_of_the_table(workflow: Path) -> None:
-    for job in jobs(workflow).values():
-        assert job["strategy"]["matrix"]["row"] == list(rows())
+def test_images_of_every_row_of_the_table_are_published() -> None:
+    images = jobs(WORKFLOWS[1])["images"]
+    assert images["strategy"]["matrix"]["row"] == list(rows())
+
+
+def test_a_release_has_one_version() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+
+    assert project["version"] == dask_runner.__version__ == citation["version"]
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)

@@ -1,0 +1,94 @@
+"""Measure how fast data and tasks move, once all workers are there.
+
+This runs in the images, with four workers on two nodes. All functions come from NumPy
+and the standard library, so that every program's workers can import them.
+"""
+
+from __future__ import annotations
+
+import operator
+import time
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import dask.array as da
+import numpy as np
+from dask.distributed import wait
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: What one worker gives to another, in bytes.
+MOVED = 128_000_000
+#: Rows and columns of an array of float64 (288 MB), which is cut into 60 columns and
+#: then into 60 rows.
+SIDE, CUT = 6000, 100
+MOVES, RECHUNKS, MAPS, TASKS, TRIPS = 5, 3, 3, 2000, 100
+
+
+def moved(client: Any) -> dict[str, float]:
+    """Return what was measured, each a median.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        Connected; all workers are there.
+
+    Returns
+    -------
+    dict
+        ``same`` and ``other``: MB a second from one worker to another of its node, and
+        of another node. ``rechunk``: seconds. ``tasks``: tasks a second. ``trip``:
+        milliseconds from a task's submission to its result.
+    """
+    workers = client.scheduler_info(n_workers=-1)["workers"]
+    nodes: dict[str, list[str]] = {}
+    for address, worker in workers.items():
+        nodes.setdefault(worker["host"], []).append(address)
+    pair = next(found[:2] for found in nodes.values() if len(found) > 1)
+    return {
+        "same": _speed(client, *pair),
+        "other": _speed(client, *(found[0] for found in nodes.values())),
+        "rechunk": _rechunk(),
+        "tasks": TASKS / _seconds(lambda: _map(client), MAPS),
+        "trip": 1000
+        * _seconds(lambda: client.submit(abs, 1, pure=False).result(), TRIPS),
+    }
+
+
+def _speed(client: Any, source: str, target: str) -> float:
+    def move() -> float:
+        there = client.submit(np.ones, MOVED, dtype="u1", workers=[source], pure=False)
+        wait(there)
+        began = time.perf_counter()
+        size = operator.attrgetter("nbytes")
+        client.submit(size, there, workers=[target], pure=False).result()
+        return time.perf_counter() - began
+
+    return MOVED / 1e6 / median(move() for _ in range(MOVES))
+
+
+def _rechunk() -> float:
+    array = da.random.random((SIDE, SIDE), chunks=(SIDE, CUT)).persist()
+    wait(array)
+    seconds = []
+    for number in range(RECHUNKS):
+        began = time.perf_counter()
+        result = (array + number).rechunk((CUT, SIDE)).persist()
+        wait(result)
+        seconds.append(time.perf_counter() - began)
+        del result
+    return median(seconds)
+
+
+def _map(client: Any) -> None:
+    client.gather(client.map(abs, range(TASKS), pure=False))
+
+
+def _seconds(do: Callable[[], object], times: int) -> float:
+    found = []
+    for _ in range(times):
+        began = time.perf_counter()
+        do()
+        found.append(time.perf_counter() - began)
+    return median(found)
