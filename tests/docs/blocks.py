@@ -1,6 +1,6 @@
 """The code blocks of the pages in docs/, and which of them are run.
 
-A comment stands before a block that is run:
+A comment stands before each block. It says where the block is run:
 
 - ``<!-- run: local -->``: its lines after ``$ `` run in a directory of the page's own,
   and what they print is compared with the other lines. ``...`` stands for what differs
@@ -9,23 +9,60 @@ A comment stands before a block that is run:
 - ``<!-- run: slurm -->`` and ``<!-- run: slurm file NAME -->``: the same on the Slurm
   cluster in containers, where ``dask-runner.sif`` is the image.
 
-Blocks behind another comment are run by the test that the comment is for; all others
-are only read.
+Or it says why it is not run:
+
+- ``<!-- not run: REASON -->``, with one of :data:`REASONS`.
+- ``<!-- not run: the same by FILE -->``: that file of tests runs the same, with other
+  names, or on another system.
+- ``<!-- NAME -->`` on a page of :data:`RUN_BY_OTHERS`: the tests named there take the
+  block from the page by this name and run it.
 """
 
 from __future__ import annotations
 
 import re
 import textwrap
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 
+REASONS = (
+    # What cannot be here.
+    "needs a GPU",
+    "needs more nodes than the tests have",
+    "needs a cloud's account",
+    "needs another system",
+    "needs the package index",
+    "needs somebody who looks at it",
+    # What would say nothing.
+    "no command",
+    "a part of a program",
+    "a part of a settings file",
+    "other lines of the page run the same",
+    "makes the image that the tests run",
+)
+
+#: The pages whose blocks a test runs by their names.
+RUN_BY_OTHERS = {
+    "runtimes.md": ("tests/cluster/test_runtimes.py", "tests/cluster/runtimes.py")
+}
+
+_SAME = re.compile(r"not run: the same by (tests/\S+\.py)")
 _MARK = re.compile(r"^ *<!-- (.+?) -->$")
 _RUN = re.compile(r"run: (local|slurm)(?: file (\S+))?")
 _FENCE = re.compile(r"^ *```(\{?[\w-]*\}?)")
+
+#: The columns of the table, by what becomes of a block.
+_COLUMNS = {
+    "local": "run here",
+    "slurm": "run on Slurm",
+    "others": "run by other tests",
+    "same": "the same is run by other tests",
+    "not": "not run",
+}
 
 
 @dataclass(frozen=True)
@@ -40,11 +77,14 @@ class Block:
         The comment before it.
     code : str
         Its text.
+    line : int
+        Where the text begins on the page.
     """
 
     page: str
     mark: str
     code: str
+    line: int = 1
 
     @property
     def place(self) -> str | None:
@@ -57,6 +97,24 @@ class Block:
         """Return the name under which it is written."""
         found = _RUN.fullmatch(self.mark)
         return found[2] if found else None
+
+    @property
+    def why_not(self) -> str | None:
+        """Return why it is not run as it stands, or None if it is."""
+        _, told, reason = self.mark.partition("not run: ")
+        return reason if told else None
+
+    @property
+    def fault(self) -> str | None:
+        """Return what is wrong with its mark."""
+        if self.place or self.why_not in REASONS:
+            return None
+        if same := _SAME.fullmatch(self.mark):
+            return None if (ROOT / same[1]).exists() else f"{same[1]} is no file"
+        for test in RUN_BY_OTHERS.get(self.page, ()):
+            if f'"{self.mark}"' in (ROOT / test).read_text():
+                return None
+        return f"{self.mark!r} says neither where it is run nor why not"
 
 
 def pages() -> list[Path]:
@@ -77,7 +135,8 @@ def blocks(path: Path) -> list[Block]:
         elif fence := _FENCE.match(line):
             end = next(n for n in range(at + 1, len(lines)) if "```" in lines[n])
             if not fence[1].startswith("{"):
-                found.append(Block(page, mark, _text(lines[at + 1 : end])))
+                code = _text(lines[at + 1 : end])
+                found.append(Block(page, mark, code, at + 1))
             mark, at = "", end
         elif (line.startswith("    ") and not lines[at - 1].strip()) or (
             line.startswith("    ") and _MARK.match(lines[at - 1])
@@ -87,7 +146,7 @@ def blocks(path: Path) -> list[Block]:
                 lines[end].startswith("    ") or not lines[end].strip()
             ):
                 end += 1
-            found.append(Block(page, mark, _text(lines[at:end])))
+            found.append(Block(page, mark, _text(lines[at:end]), at + 1))
             mark, at = "", end - 1
         elif line.strip():
             mark = ""
@@ -124,15 +183,27 @@ def fits(told: str, printed: str) -> bool:
 
 
 def table() -> str:
-    """Return the table of what is run where, in Markdown."""
-    lines = ["| page | blocks | run here | run on Slurm | run by other tests |"]
-    lines.append("|---|---|---|---|---|")
+    """Return the table of what is run where, and why not, in Markdown."""
+    head = ["page", "blocks", *_COLUMNS.values(), "why not"]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    totals: Counter[str] = Counter()
     for path in pages():
         found = blocks(path)
-        places = [block.place or (block.mark and "others") for block in found]
-        counts = [places.count(name) or "" for name in ("local", "slurm", "others")]
-        if found:
-            page = path.relative_to(DOCS)
-            cells = [page, len(found), *counts]
-            lines.append(f"| {' | '.join(map(str, cells))} |")
+        if not found:
+            continue
+        places = Counter(map(_column, found))
+        reasons = {str(block.why_not): None for block in found if block.why_not}
+        told = re.sub(r"(tests/\S+\.py)", r"`\1`", "; ".join(reasons))
+        counts = [str(places[name] or "") for name in _COLUMNS]
+        page = str(path.relative_to(DOCS))
+        lines.append(f"| {' | '.join([page, str(len(found)), *counts, told])} |")
+        totals += places
+    sums = [str(totals[name]) for name in _COLUMNS]
+    lines.append(f"| all | {totals.total()} | {' | '.join(sums)} |  |")
     return "\n".join(lines)
+
+
+def _column(block: Block) -> str:
+    if _SAME.fullmatch(block.mark):
+        return "same"
+    return block.place or ("not" if block.why_not else "others")

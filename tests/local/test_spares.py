@@ -67,10 +67,14 @@ def go(run: Run) -> Ended:
 
 
 def told(ended: Ended) -> list[str]:
-    """Return what it says of losses, without the name of this machine."""
+    """Return what it says of losses, without the name of this machine.
+
+    What it says when all is over repeats them, after "lost:".
+    """
     lines = [
         re.sub(r" on \S+?(:|(?= take))", r"\1", one)
         for one in ended.stderr.splitlines()
+        if not one.startswith("dask-runner: lost: ")
     ]
     return [
         one.removeprefix("dask-runner: ")

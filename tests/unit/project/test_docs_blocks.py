@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.docs.blocks import Block, commands, fits
+from tests.docs.blocks import Block, blocks, commands, fits, pages
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,28 @@ def test_each_prompt_is_a_command_with_its_output() -> None:
 def test_output_before_a_command_is_an_error() -> None:
     with pytest.raises(ValueError, match=r"page\.md"):
         commands(Block("page.md", "run: local", "1\n$ one\n"))
+
+
+def test_each_block_says_where_it_is_run_or_why_not() -> None:
+    faults = [
+        f"docs/{block.page}:{block.line}: {block.fault}"
+        for path in pages()
+        for block in blocks(path)
+        if block.fault
+    ]
+
+    assert not faults, "the marks are explained in tests/docs/blocks.py"
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [
+        "",
+        "run: slurms",
+        "not run: no time",
+        "not run: the same by tests/none.py",
+        "apptainer",
+    ],
+)
+def test_a_block_without_a_mark_that_is_known_has_a_fault(mark: str) -> None:
+    assert Block("page.md", mark, "$ one\n").fault
