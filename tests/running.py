@@ -288,11 +288,13 @@ def _words(path: Path) -> str:
 def not_root(require: Any) -> tuple[str, ...]:
     """Return the command that makes a program one of another account.
 
-    It may read what this one may, but has limits: root has none of processes.
+    It may read what this one may, but has limits: root has none of processes. Another
+    process of the tests has another account: processes of one count together.
     """
     rights = "+dac_read_search,+dac_override"
+    user = str(20_000 + os.getpid() % 40_000)
     become = (
-        *("setpriv", "--reuid", "12347", "--regid", "12347", "--clear-groups"),
+        *("setpriv", "--reuid", user, "--regid", user, "--clear-groups"),
         *("--inh-caps", rights, "--ambient-caps", rights, "--bounding-set", rights),
     )
     with require("leave to become another account", "local"):
