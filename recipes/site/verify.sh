@@ -92,10 +92,15 @@ else
 fi
 
 # 5. What users will meet, without being a fault.
-default=$(scontrol show config 2> "$work/scontrol" | sed -n 's/^MpiDefault *= *//p')
-case $default in
+scontrol show config > "$work/config" 2>&1
+setting() { sed -n "s/^$1 *= *\([^ ]*\).*/\1/p" "$work/config"; }
+case $(setting MpiDefault) in
 none | "(null)") echo "note: MpiDefault=none: a script that calls MPI itself needs srun --mpi=pmix" ;;
 esac
+[ "$(setting KillOnBadExit)" != 1 ] ||
+    echo "note: KillOnBadExit=1: a lost node ends the script, but for srun --kill-on-bad-exit=0"
+[ "$(setting WaitTime)" -eq 0 ] 2> "$work/wait" ||
+    echo "note: WaitTime=$(setting WaitTime): a script ends so long after a lost node, but for srun --wait=0"
 
 if [ $failed -ne 0 ]; then
     echo "verify.sh: FAILED"

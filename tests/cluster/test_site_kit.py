@@ -65,7 +65,9 @@ def test_the_trial_passes_on_a_site_that_works(kit: Jobs, preset: Any) -> None:
     assert done.stdout.endswith("verify.sh: passed\n"), told(done)
     shown = kit.shell("bin/dask-runner", "info")
     (line,) = (row for row in shown.splitlines() if row.split()[:1] == ["timeout"])
-    assert line.split()[1] == "181.0", shown
+    assert line.split()[1:3] == ["181.0", "(/etc/dask/x.yaml,"], shown
+    bare = kit.shell("apptainer", "run", SIF, "info")
+    assert "the host's is not seen in here, unless: apptainer run --bind" in bare
 
 
 def test_the_trial_says_of_an_image_that_is_missing_what_to_do(kit: Jobs) -> None:
@@ -87,7 +89,7 @@ def test_a_default_that_is_wrong_is_told_by_the_trial(kit: Jobs, preset: Any) ->
 
     assert done.returncode == 1, told(done)
     assert "FAIL: info: the site's defaults (status 78)" in done.stdout, told(done)
-    assert "runner.timeout" in done.stdout, told(done)
+    assert "/etc/dask/x.yaml, runner.timeout = 'soon'" in done.stdout, told(done)
 
 
 @pytest.mark.heavy

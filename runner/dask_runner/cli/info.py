@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from dask_runner.launch import config_files
 from dask_runner.launch.detect import detect, explain
 from dask_runner.launch.handed_out import asked, counted
 from dask_runner.launch.settings import configured, settle
@@ -89,6 +90,10 @@ def collect(environ: Mapping[str, str], launcher: str) -> Info:
             for name, value, source in packages.described(
                 settings.package_cache, environ
             )
+        },
+        "configuration": {
+            name: _row(value, source)
+            for name, value, source in config_files.described(environ)
         },
         "clusters": {"directory": _row(*cluster_directory.described(environ))},
         "options": {

@@ -9,19 +9,18 @@ Dask only where there are files, because a rank's top process does without Dask.
 from __future__ import annotations
 
 import ast
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dask_runner.errors import ConfigError, RunnerError, UsageError
-from dask_runner.launch import protocols
+from dask_runner.launch import config_files, protocols
 from dask_runner.launch.numbers import quoted
 from dask_runner.launch.options import BY_KEY, PREFIX
 from dask_runner.launch.own_variables import VARIABLE_OF_SECRET
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from dask_runner.launch.options import Option
 
@@ -29,6 +28,9 @@ if TYPE_CHECKING:
 #: The key below ``runner:`` that has no option of a run, but what jobs are made of.
 JOB = "job"
 _JOB_PREFIX = f"{PREFIX}{JOB.upper()}__"
+
+# Where a value is from that no file has, because a program has set it.
+_DASKS = "Dask's configuration"
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,12 +160,15 @@ def configured(environ: Mapping[str, str]) -> dict[str, Setting]:
     Variables are read as :func:`dask.config.collect_env` reads them.
     """
     found: dict[str, Setting] = {}
-    if any(map(_has_content, _yaml_files(environ))):
-        for name, value in _from_dask().items():
+    if any(config_files.with_content(environ)):
+        said = _from_dask()
+        files = _from_files() if said else []
+        for name, value in said.items():
             if name == JOB:
                 continue
-            key = str(name).replace("-", "_")
-            found[key] = Setting(value, f"Dask's configuration, runner.{name}")
+            path = config_files.setter(str(name), value, files)
+            source = f"{path or _DASKS}, runner.{name}"
+            found[str(name).replace("-", "_")] = Setting(value, source)
     if VARIABLE_OF_SECRET in environ:
         found.pop("secret", None)  # Dask has read the variable, which is no option
     for name, text in environ.items():
@@ -192,7 +197,7 @@ def for_jobs(environ: Mapping[str, str]) -> Mapping[str, Any]:
         If it cannot be read, or has no options below it.
     """
     named = any(name.startswith(_JOB_PREFIX) for name in environ)
-    if not named and not any(map(_has_content, _yaml_files(environ))):
+    if not named and not any(config_files.with_content(environ)):
         return {}
     return of_jobs(_from_dask().get(JOB))
 
@@ -236,38 +241,14 @@ def _from_dask() -> Mapping[str, Any]:
     return found
 
 
+def _from_files() -> list[tuple[Path, Any]]:
+    from dask import config  # noqa: PLC0415  _from_dask has loaded it
+
+    return list(config.collect_yaml(config.paths, return_paths=True))
+
+
 def _literal(text: str) -> Any:
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return text  # no literal, or one that is nested too deeply
-
-
-_SUFFIXES = (".yaml", ".yml", ".json")
-
-
-def _yaml_files(environ: Mapping[str, str]) -> Iterator[Path]:
-    # The directories of dask.config.paths.
-    places = [
-        environ.get("DASK_ROOT_CONFIG", "/etc/dask"),
-        f"{sys.prefix}/etc/dask",
-        f"{environ.get('HOME') or '~'}/.config/dask",
-        *filter(None, [environ.get("DASK_CONFIG")]),
-    ]
-    for place in map(Path, places):
-        if place.suffix in _SUFFIXES:
-            yield place
-        try:
-            found = list(place.expanduser().iterdir())
-        except (OSError, RuntimeError):  # RuntimeError: a user without a home
-            continue
-        yield from (path for path in found if path.suffix in _SUFFIXES)
-
-
-def _has_content(path: Path) -> bool:
-    # Dask leaves copies of its defaults, commented out, in every home directory.
-    try:
-        lines = path.read_bytes().splitlines()
-    except OSError:
-        return False
-    return any(line.strip() and not line.lstrip().startswith(b"#") for line in lines)

@@ -42,7 +42,32 @@ def in_a_process(home: Path, yaml: str, **more: str) -> str:
 
 def test_a_file_of_dasks_configuration_sets_options(home: Path) -> None:
     said = in_a_process(home, "runner: {timeout: 12}\n")
-    assert said == "12.0 Dask's configuration, runner.timeout"
+    assert said == f"12.0 {home}/.config/dask/my.yaml, runner.timeout"
+
+
+def test_the_file_that_counts_is_named(home: Path) -> None:
+    own = home / ".config" / "dask"
+    (own / "a.yaml").write_text("runner: {timeout: soon, min_workers: 0}\n")
+
+    said = in_a_process(home, "runner: {timeout: 12}\n")
+
+    assert said.startswith(f"78 {own}/a.yaml, runner.min_workers = 0"), said
+
+
+def test_a_value_that_a_program_sets_is_no_files(home: Path) -> None:
+    (home / ".config" / "dask" / "my.yaml").write_text("runner: {timeout: 12}\n")
+    code = (
+        "import os, dask\n"
+        "from dask_runner.launch.settings import configured\n"
+        "with dask.config.set({'runner.timeout': 13}):\n"
+        "    print(configured(os.environ)['timeout'])\n"
+    )
+
+    said = printed(code, environ(home))
+
+    assert said == (
+        'Setting(value=13, source="Dask\'s configuration, runner.timeout")'
+    ), said
 
 
 def test_a_variable_comes_before_a_file(home: Path) -> None:
