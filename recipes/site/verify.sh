@@ -99,8 +99,10 @@ none | "(null)") echo "note: MpiDefault=none: a script that calls MPI itself nee
 esac
 [ "$(setting KillOnBadExit)" != 1 ] ||
     echo "note: KillOnBadExit=1: a lost node ends the script, but for srun --kill-on-bad-exit=0"
-[ "$(setting WaitTime)" -eq 0 ] 2> "$work/wait" ||
-    echo "note: WaitTime=$(setting WaitTime): a script ends so long after a lost node, but for srun --wait=0"
+case $(setting WaitTime) in
+"" | 0) ;; # no answer, or no limit
+*) echo "note: WaitTime=$(setting WaitTime): a script ends so long after a lost node, but for srun --wait=0" ;;
+esac
 
 if [ $failed -ne 0 ]; then
     echo "verify.sh: FAILED"

@@ -116,7 +116,7 @@ def test_the_module_gives_image_and_command_and_takes_them_back(
         apt-get update -q && apt-get install -qy --no-install-recommends {package}
         install -D /kit/{mine} /apps/modulefiles/dask-runner/{named}
         install -D /kit/dask-runner {ROOT_OF_APPS}/bin/dask-runner
-        source /usr/share/{start}/init/bash
+        source {start}
         module use /apps/modulefiles
         module load dask-runner
         echo "now $IMAGE $(command -v dask-runner)"

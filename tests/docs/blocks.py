@@ -7,7 +7,15 @@ A comment stands before each block. It says where the block is run:
   from time to time within a line; alone on a line, for any lines.
 - ``<!-- run: local file NAME -->``: the block is written there, for those that follow.
 - ``<!-- run: slurm -->`` and ``<!-- run: slurm file NAME -->``: the same on the Slurm
-  cluster in containers, where ``dask-runner.sif`` is the image.
+  cluster in containers, where ``dask-runner.sif`` is the image. After a command that
+  prints ``Submitted batch job 7``, the page's 7 stands for that job's number, and a
+  command that names the job's output waits for its end.
+- ``<!-- run: both -->``, ``<!-- run: both file NAME -->``: here and on Slurm.
+
+Two words may follow on Slurm. ``background``: the command goes on while the next
+blocks run, as soon as it has printed what the block tells, and has to end by itself
+before the page does. ``in PAGE``: the block runs in the course of another page, after
+all that goes on there in the background has begun.
 
 Or it says why it is not run:
 
@@ -52,7 +60,10 @@ RUN_BY_OTHERS = {
 
 _SAME = re.compile(r"not run: the same by (tests/\S+\.py)")
 _MARK = re.compile(r"^ *<!-- (.+?) -->$")
-_RUN = re.compile(r"run: (local|slurm)(?: file (\S+))?")
+_RUN = re.compile(
+    r"run: (?P<place>local|slurm|both)"
+    r"(?: file (?P<file>\S+)|(?P<background> background))?(?: in (?P<course>\S+))?"
+)
 _FENCE = re.compile(r"^ *```(\{?[\w-]*\}?)")
 
 #: The columns of the table, by what becomes of a block.
@@ -88,15 +99,31 @@ class Block:
 
     @property
     def place(self) -> str | None:
-        """Return where it runs, or is a file for what runs: local, slurm, or None."""
-        found = _RUN.fullmatch(self.mark)
-        return found[1] if found else None
+        """Return where it runs, or is a file for what runs: local, slurm, both."""
+        return self._word("place")
 
     @property
     def file(self) -> str | None:
         """Return the name under which it is written."""
+        return self._word("file")
+
+    @property
+    def course(self) -> str | None:
+        """Return the page in whose course it runs, if it is not its own."""
+        return self._word("course")
+
+    @property
+    def background(self) -> bool:
+        """Whether it goes on while the next blocks run."""
+        return bool(self._word("background"))
+
+    def runs(self, place: str) -> bool:
+        """Say whether it is for a place."""
+        return self.place in {place, "both"}
+
+    def _word(self, name: str) -> str | None:
         found = _RUN.fullmatch(self.mark)
-        return found[2] if found else None
+        return found[name] if found else None
 
     @property
     def why_not(self) -> str | None:
@@ -154,6 +181,20 @@ def blocks(path: Path) -> list[Block]:
     return found
 
 
+def courses(place: str) -> dict[str, list[Block]]:
+    """Return what runs at a place, by the pages in whose course it does."""
+    here = [block for path in pages() for block in blocks(path) if block.runs(place)]
+    found: dict[str, list[Block]] = {}
+    for page in dict.fromkeys(block.course or block.page for block in here):
+        own = [block for block in here if block.page == page]
+        begun = max(
+            (n for n, block in enumerate(own, 1) if block.background), default=0
+        )
+        guests = [block for block in here if block.course == page]
+        found[page] = [*own[:begun], *guests, *own[begun:]]
+    return found
+
+
 def _text(lines: list[str]) -> str:
     return textwrap.dedent("\n".join(lines)).strip() + "\n"
 
@@ -206,4 +247,5 @@ def table() -> str:
 def _column(block: Block) -> str:
     if _SAME.fullmatch(block.mark):
         return "same"
-    return block.place or ("not" if block.why_not else "others")
+    place = "slurm" if block.place == "both" else block.place
+    return place or ("not" if block.why_not else "others")

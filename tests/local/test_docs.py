@@ -7,14 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.blocks import Block, blocks, commands, fits, pages
+from tests.docs.blocks import Block, commands, courses, fits
 
 ROOT = Path(__file__).resolve().parents[2]
-RUN = [
-    pytest.param(found, id=found[0].page)
-    for found in map(blocks, pages())
-    if any(block.place == "local" for block in found)
-]
+RUN = [pytest.param(found, id=page) for page, found in courses("local").items()]
 
 
 def test_the_site_is_made_without_a_warning(tmp_path: Path) -> None:
@@ -42,8 +38,6 @@ def test_the_blocks_of_a_page_print_what_it_tells(
     work.mkdir()
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     for block in found:
-        if block.place != "local":
-            continue
         if block.file:
             (work / block.file).write_text(block.code)
             continue

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.docs.blocks import Block, blocks, commands, fits, pages
+from tests.docs.blocks import Block, blocks, commands, courses, fits, pages
 
 
 @pytest.mark.parametrize(
@@ -57,3 +57,12 @@ def test_each_block_says_where_it_is_run_or_why_not() -> None:
 )
 def test_a_block_without_a_mark_that_is_known_has_a_fault(mark: str) -> None:
     assert Block("page.md", mark, "$ one\n").fault
+
+
+def test_what_runs_in_the_course_of_a_page_follows_its_background() -> None:
+    course = courses("slurm")["how-to/serve.md"]
+
+    own = [n for n, block in enumerate(course) if block.page == "how-to/serve.md"]
+    assert course[0].background
+    assert own == [0, *range(len(course) - len(own) + 1, len(course))]
+    assert "how-to/join.md" not in courses("slurm")

@@ -1,0 +1,44 @@
+"""The preset of recipes/site/ is valid, with what is a comment in it as well."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dask_runner.launch.options import BY_KEY
+from dask_runner.launch.settings import JOB, Setting, of_jobs, settle
+
+PRESET = Path(__file__).resolve().parents[3] / "recipes/site/dask-runner.yaml"
+#: A key that is off: `# interface: ib0`. Sentences have a capital or no colon.
+OFF = re.compile(r"^  # ( *[a-z-]+:(?: \S.*)?)$", re.MULTILINE)
+
+
+def read(text: str) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(text)["runner"]
+    return found
+
+
+@pytest.mark.parametrize(
+    "text", [PRESET.read_text(), OFF.sub(r"  \1", PRESET.read_text())]
+)
+def test_each_key_of_the_preset_is_an_option_with_a_valid_value(text: str) -> None:
+    found = read(text)
+    of_jobs(found.pop(JOB, None))
+
+    settings = settle(
+        {}, {key.replace("-", "_"): Setting(value, key) for key, value in found.items()}
+    )
+
+    assert settings.timeout == 180
+    assert {key.replace("-", "_") for key in found} <= set(BY_KEY)
+
+
+def test_keys_that_are_off_are_seen_by_this_test() -> None:
+    on = read(OFF.sub(r"  \1", PRESET.read_text()))
+
+    assert set(on) == {"timeout", "security", "interface", "local-directory", JOB}
+    assert set(on[JOB]) == {"image", "time", "prologue", "slurm"}
