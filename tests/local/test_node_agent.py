@@ -316,8 +316,12 @@ def look():
     return [dask.config.get("distributed." + one) for one in asked]
 def tick(dask_worker):
     return dask_worker.periodic_callbacks["tick"].callback_time
+def share(dask_worker):
+    return dask_worker.config["distributed"] is dask.config.config["distributed"]
 workers = client.run(look).values()
 assert list(workers) == [look()] * 2, workers
+# What a worker gets is not changed while the next nanny is made.
+assert set(client.run(share, nanny=True).values()) == {False}
 assert set(client.run(tick).values()) == {20.0}
 assert set(client.run(tick, nanny=True).values()) == {200.0}
 """

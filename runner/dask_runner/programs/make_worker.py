@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 from functools import partial
@@ -97,7 +98,7 @@ class MakeWorker:
             self.prints(worker),
         )
         with dask.config.set(NANNY_CONFIG):
-            return WatchedNanny(
+            nanny = WatchedNanny(
                 work.scheduler,
                 worker_class=kind,
                 env=variables,
@@ -106,6 +107,10 @@ class MakeWorker:
                 deaths=deaths,
                 **options,
             )
+        # What its worker gets is sent by a thread, and shares this process's settings,
+        # which the next nanny is about to change for a moment.
+        nanny.config = copy.deepcopy(nanny.config)
+        return nanny
 
     def keywords(self, worker: NamedWorker) -> dict[str, Any]:
         """Return Dask's keywords for one worker; the user's options come last."""
