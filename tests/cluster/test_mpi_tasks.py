@@ -12,8 +12,8 @@ HYDRA_BY_SRUN = ("mpiexec.mpich", "-bootstrap", "slurm", "-n", "4")
 PRRTE = ("mpiexec.openmpi", "-n", "4")
 PRRTE_BY_SRUN = ("mpiexec.openmpi", "--prtemca", "plm", "slurm", "-n", "4")
 
-# What Open MPI says itself of a launcher without PMIx.
-OPENMPI = r"(No PMIx server was reachable|If srun is being used).*|\s*"
+# What Open MPI says itself of a launcher without PMIx, in a rank and in its worker.
+OPENMPI = r"(\[\d\] )?((No PMIx server was reachable|If srun is being used).*|\s*)"
 
 
 def test_tasks_of_all_ranks_on_two_nodes_are_one_world(jobs: Jobs) -> None:
