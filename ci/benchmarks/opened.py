@@ -18,12 +18,12 @@ NODE = Contender(
     f"srun -N1 -n{{ranks}} apptainer run {OURS} --nthreads 1 {JOBS}/default_client.py",
 )
 SERVE = (
-    f"salloc -Q -N2 -n{RANKS} --overcommit "
+    f"salloc -Q -N2 -n{RANKS} --overcommit --mem=4G "
     f"srun apptainer run {OURS} serve --name bench --nthreads 1"
 )
 ATTACH = f"apptainer exec {OURS} python {JOBS}/attach.py {RANKS + JOINING}"
 JOIN = (
-    f"salloc -Q -N1 -n{JOINING} --overcommit bash -c 'echo began $(date +%s.%N) && "
+    f"salloc -Q -N1 -n{JOINING} --overcommit --mem=4G bash -c 'echo began $(date +%s.%N) && "
     f"exec srun apptainer run {OURS} join bench --nthreads 1'"
 )
 
