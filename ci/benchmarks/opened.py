@@ -23,7 +23,8 @@ SERVE = (
 )
 ATTACH = f"apptainer exec {OURS} python {JOBS}/attach.py {RANKS + JOINING}"
 JOIN = (
-    f"salloc -Q -N1 -n{JOINING} --overcommit --mem=4G bash -c 'echo began $(date +%s.%N) && "
+    f"salloc -Q -N1 -n{JOINING} --overcommit --mem=4G bash -c '"
+    "echo began $(date +%s.%N) && "
     f"exec srun apptainer run {OURS} join bench --nthreads 1'"
 )
 

@@ -202,7 +202,9 @@ def _start(
     if contender.shape == "moved":
         env["BENCH_MOVED"] = "1"
     ranks = contender.ranks(size)
-    command = f"salloc -Q -N2 -n{ranks} --overcommit --mem=0 bash -c {shlex.quote(line)}"
+    # All memory of the nodes: these claim more CPUs than there are.
+    job = f"salloc -Q -N2 -n{ranks} --overcommit --mem=0"
+    command = f"{job} bash -c {shlex.quote(line)}"
     return cluster.start(command, env=env, timeout=deadline, cwd=place)
 
 
