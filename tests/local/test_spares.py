@@ -27,10 +27,10 @@ def names():
 before = names()
 print(*before)
 {UNTIL_TOLD}
-while len(names()) < len(before) or names() == before:
+while len(after := names()) < len(before) or after == before:
     assert time.monotonic() < deadline + 60
     time.sleep(0.02)
-print(*names())
+print(*after)
 print(sum(client.gather(client.map(lambda x: 2 * x, range(10)))))
 """
 
