@@ -28,13 +28,13 @@ def table(results: Mapping[str, Any]) -> str:
         The JSON of ``ci/bench``.
     """
     notes = [f"- {note}" for note in results.get("notes", ())]
-    parts = ["# The benchmark", _facts(results), *filter(None, ["\n".join(notes)])]
+    parts = ["# The benchmark", facts(results), *filter(None, ["\n".join(notes)])]
     for shape, title in SHAPES.items():
         runs = [run for run in results["runs"] if run["shape"] == shape]
         if runs:
             parts += [f"**{title}**", _shape(runs)]
-    if moved := [run for run in results["runs"] if run["shape"] == "moved"]:
-        parts += [f"**{moved[0]['size']} workers on two nodes**", _moved(moved)]
+    if those := [run for run in results["runs"] if run["shape"] == "moved"]:
+        parts += [f"**{those[0]['size']} workers on two nodes**", moved(those)]
     parts += ["**Goals**", goals.table(results)]
     if results["home_calls"]:
         parts += [
@@ -42,7 +42,7 @@ def table(results: Mapping[str, Any]) -> str:
                 "**File-system calls on the shared home, a rank, with "
                 f"{results['home_calls_ranks']} ranks** (strace in the container)"
             ),
-            _rows(
+            rows(
                 ("program", "calls"),
                 (
                     (name, "did not end" if calls is None else f"{calls:.0f}")
@@ -53,7 +53,8 @@ def table(results: Mapping[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _facts(results: Mapping[str, Any]) -> str:
+def facts(results: Mapping[str, Any]) -> str:
+    """Return when, on what and with which versions was measured."""
     versions = ", ".join(f"{name} {text}" for name, text in results["versions"].items())
     machine = results["machine"]
     return (
@@ -71,7 +72,7 @@ def _shape(runs: Sequence[Mapping[str, Any]]) -> str:
     names = list(dict.fromkeys(run["name"] for run in runs))
     parts = []
     for title, value, what, floors in MEASURES:
-        rows = []
+        lines = []
         for name in names:
             if name.startswith("floor") and not floors:
                 continue
@@ -79,8 +80,8 @@ def _shape(runs: Sequence[Mapping[str, Any]]) -> str:
                 _cell(found[name, size], found[OURS, size], value, what)
                 for size in sizes
             ]
-            rows.append((name, *cells))
-        parts.append(_rows((title, *map(str, sizes)), rows))
+            lines.append((name, *cells))
+        parts.append(rows((title, *map(str, sizes)), lines))
     return "\n\n".join(parts)
 
 
@@ -105,16 +106,16 @@ def _cell(
     return text
 
 
-def _moved(runs: Sequence[Mapping[str, Any]]) -> str:
+def moved(runs: Sequence[Mapping[str, Any]]) -> str:
     """Return what moves between workers: a line for each program."""
     found: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for run in runs:
         found[run["name"]].append(run)
-    rows = [
+    lines = [
         (name, *(_cell(those, found[OURS], value, what) for _, value, what in MOVED))
         for name, those in found.items()
     ]
-    return _rows(("", *(title for title, _, _ in MOVED)), rows)
+    return rows(("", *(title for title, _, _ in MOVED)), lines)
 
 
 def _memory(name: str) -> Callable[[Mapping[str, Any]], float | None]:
@@ -153,6 +154,7 @@ MOVED: tuple[tuple[str, Callable[[Mapping[str, Any]], float | None], str], ...] 
 )
 
 
-def _rows(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+def rows(head: Sequence[str], cells: Iterable[Sequence[str]]) -> str:
+    """Return a table in Markdown."""
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *cells]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

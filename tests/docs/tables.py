@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from ci.benchmarks import pages as bench
 from dask_runner.launch.options import OPTIONS, Option
 from dask_runner.launch.table import LAUNCHERS
 from tests import systems
@@ -51,6 +52,13 @@ PARTS = {
     ("runtimes.md", "runtimes"): systems.RUNTIMES.markdown,
     ("systems.md", "batch-systems"): systems.BATCH_SYSTEMS.markdown,
     ("contributing.md", "blocks"): blocks.table,
+    ("explanation/speed.md", "bench-facts"): bench.facts,
+    ("explanation/speed.md", "bench-goals"): bench.reached,
+    ("explanation/speed.md", "bench-ready"): bench.ready,
+    ("explanation/speed.md", "bench-nodes"): bench.one_task_a_node,
+    ("explanation/speed.md", "bench-one-run"): bench.one_run,
+    ("explanation/speed.md", "bench-data"): bench.moved,
+    ("../README.md", "bench-ready"): bench.ready_of_few,
 }
 
 
