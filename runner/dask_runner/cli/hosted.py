@@ -52,8 +52,6 @@ if TYPE_CHECKING:
 LEAVE_SECONDS = 10.0
 #: Seconds for the agent of a rank that was killed to remove what that one has left.
 ORPHAN_SECONDS = 5.0
-#: The status that ssh has for its own failures, and what a rank's is told instead.
-OF_SSH, NOT_OF_SSH = 255, 254
 #: Where the script lies on hosts that lack it: at the same path on all, below a name
 #: that nobody can guess.
 PLACE = "/tmp"  # noqa: S108  a private directory is made in it
@@ -126,7 +124,9 @@ class _Hosted:
         if not ended.done():
             await self._ask_to_end()
         await asyncio.wait({ended}, timeout=LEAVE_SECONDS)
-        return _status(self._ranks[0].returncode)
+        status = _status(self._ranks[0].returncode)
+        _tell(h.HostEnded(status))
+        return status
 
     # --- the ranks ------------------------------------------------------------
 
@@ -286,5 +286,4 @@ def _tell(message: Message) -> None:
 
 
 def _status(code: int | None) -> int:
-    status = 137 if code is None else code if code >= 0 else 128 - code
-    return NOT_OF_SSH if status == OF_SSH else status
+    return 137 if code is None else code if code >= 0 else 128 - code

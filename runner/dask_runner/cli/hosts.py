@@ -275,22 +275,26 @@ class _Launcher:
         assert stream is not None  # noqa: S101  it is a pipe
         mark = h.MARK.encode()
         while piece := await _line(stream):
-            if piece.startswith(mark):
+            # Output may end without a new line before a message.
+            output, marked, message = piece.partition(mark)
+            if marked:
                 try:
-                    self._hear(link, decode(piece[len(mark) :]))
+                    self._hear(link, decode(message))
                 except (ProtocolError, BadRecordError):
                     if not link.ready.done():
                         link.ready.set_exception(other_version(link.host.name, "other"))
-            elif link.begun:
-                sys.stdout.buffer.write(piece)
-                sys.stdout.buffer.flush()
             # What a shell's start-up files print before is nobody's.
+            if output and link.begun:
+                sys.stdout.buffer.write(output)
+                sys.stdout.buffer.flush()
 
     def _hear(self, link: Link, message: Message) -> None:
         if isinstance(message, h.HostReady) and not link.ready.done():
             link.ready.set_result(message)
         elif isinstance(message, h.HostGone) and link is not self._links[0]:
             self._links[0].send(message)
+        elif isinstance(message, h.HostEnded):
+            link.ended = message.status
         elif isinstance(message, h.HubRecord):
             self._name.note(message.text, link.ready.result())
             for other in self._links:
@@ -322,6 +326,9 @@ class _Launcher:
             await asyncio.wait(ends, timeout=LEAVE_SECONDS)
         for task in ends:
             task.cancel()
+        if zero.ended is not None:
+            # ssh's own failures have a status that a script may have as well.
+            return zero.ended
         if status == OF_SSH or status < 0:
             raise LostError(
                 f"the connection to {zero.host.name} ended: {how(status, zero)}",
@@ -334,10 +341,12 @@ class _Launcher:
         """Tell rank 0 that the ranks of a host are gone."""
         status = await link.process.wait()
         await asyncio.gather(*link.readers)
+        why = "its dask-runner ended"
+        if link.ended is not None:
+            status = link.ended
+        elif status == OF_SSH or status < 0:
+            why = how(status, link)
         if status:
-            why = "its dask-runner ended"
-            if status == OF_SSH or status < 0:
-                why = how(status, link)
             gone = h.HostGone(link.ranks, link.host.name, f"{why} (status {status})")
             self._links[0].send(gone)
 

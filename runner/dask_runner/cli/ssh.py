@@ -65,7 +65,13 @@ _CAUSES: tuple[tuple[str, type[RunnerError], str, str], ...] = (
 
 @dataclass(eq=False, slots=True)
 class Link:
-    """The connection with one host, and its first rank."""
+    """The connection with one host, and its first rank.
+
+    Attributes
+    ----------
+    ended : int or None
+        The status that the host has told when its ranks had ended.
+    """
 
     host: Host
     first: int
@@ -73,6 +79,7 @@ class Link:
     ready: asyncio.Future[h.HostReady]
     said: list[str] = field(default_factory=list)
     begun: bool = False
+    ended: int | None = None
     readers: list[asyncio.Task[None]] = field(default_factory=list)
 
     @property

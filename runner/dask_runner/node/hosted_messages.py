@@ -11,6 +11,7 @@ the output of the ranks::
     launcher → host   HubRecord, to all others
     launcher → host   Input, SignalAll
     host → launcher   HostGone, which goes on to the host of rank 0
+    host → launcher   HostEnded
 
 The end of ssh's stdin ends the ranks of the host.
 """
@@ -113,3 +114,13 @@ class HostGone(Message):
     ranks: list[int]
     host: str
     why: str
+
+
+@dataclass(frozen=True)
+class HostEnded(Message):
+    """The ranks of the host have ended; that of the lowest has this status.
+
+    ssh passes it on as well, but 255 is also that of its own failures.
+    """
+
+    status: int

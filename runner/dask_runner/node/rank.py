@@ -226,6 +226,8 @@ class Rank:
             self.packages.directory = (
                 self.packages.directory or self._children.directory
             )
+            if self._has_packages:
+                self.packages.prepare()
         self._prepared.set()
         record = None
         if self._launch.has_hub:
