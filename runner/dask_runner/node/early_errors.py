@@ -21,7 +21,7 @@ from dask_runner.launch.handed_out import asked, counted, of_world
 from dask_runner.launch.settings import configured, settle
 from dask_runner.meeting.choose import choose
 from dask_runner.meeting.notice import Notice
-from dask_runner.node.handing_out import tell_first
+from dask_runner.node.handing_out import refuse_others, tell_first
 from dask_runner.node.mpi_broadcast import mpi_meeting
 from dask_runner.wire.channel import BlockingChannel
 
@@ -120,8 +120,12 @@ def _tell_desk(
     wanted, settings, world = at_desk.asked, at_desk.settings, at_desk.world
     if world is None or world.rank == 0:
         _say(error)
-    # What is printed has been reported by who has raised it.
-    if error.printed or (world is not None and world.rank == 0):
+    if error.printed:
+        return  # who has raised it has reported it
+    if world is not None and world.rank == 0:
+        error.printed = True
+        with contextlib.suppress(RunnerError):
+            asyncio.run(refuse_others(error, wanted, settings, environ))
         return
     if world is None:
         error.printed = True

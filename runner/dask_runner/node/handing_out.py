@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 LATER_SECONDS = 2.0
 #: Seconds for a process that cannot begin to find one that can.
 TELL_SECONDS = 5.0
+#: Seconds that rank 0 stays for the others where it cannot begin: pods come one by one.
+REFUSE_SECONDS = 10.0
 
 
 class DeskMeeting(RelayMeeting):
@@ -207,6 +209,36 @@ async def tell_first(
                     return True
                 await asyncio.sleep(pause)
     return False
+
+
+async def refuse_others(
+    error: RunnerError, asked: Asked, settings: Settings, environ: Mapping[str, str]
+) -> None:
+    """Tell the others that rank 0 cannot begin, in the place where they look for it.
+
+    Parameters
+    ----------
+    error : RunnerError
+    asked : Asked
+        Of a launch whose launcher counts the ranks.
+    settings : Settings
+        With an address to meet at.
+    environ : mapping
+
+    Raises
+    ------
+    RunnerError
+        If rank 0 cannot listen there.
+    """
+    way = by_secret(settings, environ, 0)
+    if await way.look() is not None:
+        return  # another program has the address
+    desk = Desk(asked.size, asked.key, way.own, numbered=True)
+    try:
+        await way.claim(desk)
+        await desk.refuse_all(error, REFUSE_SECONDS)
+    finally:
+        await desk.shut()
 
 
 @dataclass(frozen=True, slots=True)
