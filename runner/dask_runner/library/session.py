@@ -27,7 +27,7 @@ from dask_runner.programs.termination import Termination
 from dask_runner.wire.channel import BlockingChannel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from dask_runner.library.instructions import RunTop
     from dask_runner.mpi.here import Exchange
@@ -80,7 +80,9 @@ class Session:
         self.termination = Termination()
         self._leaving = False
 
-    def enter(self, run: RunTop, exchange: Exchange | None) -> None:
+    def enter(
+        self, run: RunTop, exchange: Exchange | None, placed: Callable[[int], None]
+    ) -> None:
         """Start this rank; return in the client, when the cluster is ready.
 
         Parameters
@@ -89,6 +91,8 @@ class Session:
             The instructions for the top process.
         exchange : callable, optional
             Broadcasts the record, if this process does that itself.
+        placed : callable
+            Is told the rank, if it was not known.
 
         Raises
         ------
@@ -104,13 +108,17 @@ class Session:
         top.channel.send(run)
         # An MPI broadcast blocks the handler; there the launcher ends the ranks.
         with _forward_signals(top.process if exchange is None else None):
-            self._begin(top, exchange)
+            self._begin(top, exchange, placed)
 
-    def _begin(self, top: Top, exchange: Exchange | None) -> None:
+    def _begin(
+        self, top: Top, exchange: Exchange | None, placed: Callable[[int], None]
+    ) -> None:
         while True:
             message = top.channel.receive()
             if isinstance(message, n.Relay) and exchange is not None:
                 top.channel.send(n.Relay(exchange(message.record or None)))
+            elif isinstance(message, n.Placed):
+                placed(message.rank)
             elif isinstance(message, m.Ready):
                 self.ready = message
                 if message.packages:
