@@ -51,6 +51,7 @@ def serve(jobs: Jobs, options: str, *args: str) -> Job:
     return job
 
 
+@pytest.mark.system("Apptainer", "serve")
 @pytest.mark.system("Slurm", "serve")
 @pytest.mark.parametrize("options", ["-N2 -n4", "-N1 -n1"])
 def test_it_is_listed_used_and_stopped_from_the_login_node(

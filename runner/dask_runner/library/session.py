@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from dask_runner.hub import messages as m
 from dask_runner.launch.detect import may_be_outlived
+from dask_runner.launch.own_variables import CLUSTER_VARIABLE
 from dask_runner.library.with_body import Body, end_with
 from dask_runner.meeting import pmi_client
 from dask_runner.node import messages as n
@@ -79,6 +80,7 @@ class Session:
         #: What SIGTERM does in the body.
         self.termination = Termination()
         self._leaving = False
+        self._outer = os.environ.get(CLUSTER_VARIABLE)
 
     def enter(
         self, run: RunTop, exchange: Exchange | None, placed: Callable[[int], None]
@@ -121,6 +123,8 @@ class Session:
                 placed(message.rank)
             elif isinstance(message, m.Ready):
                 self.ready = message
+                # What attaches without a name means this cluster, as in a script.
+                os.environ[CLUSTER_VARIABLE] = message.nonce
                 if message.packages:
                     added_packages.use(message.packages)
                 self.status = "running"
@@ -154,6 +158,7 @@ class Session:
         self.status = "closing"
         self._top.channel.send(m.ClientEnded(status, ""))
         self._top.wait()
+        _set(CLUSTER_VARIABLE, self._outer)
         self.status = "closed"
         if self._body.status:
             raise SystemExit(self._body.status)
@@ -165,6 +170,13 @@ class Session:
             message = top.channel.receive()
         if not self._leaving:
             self._body.interrupt(message.status if isinstance(message, m.Close) else 69)
+
+
+def _set(name: str, value: str | None) -> None:
+    if value is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = value
 
 
 def _start(sockets: list[int]) -> Top:
