@@ -365,6 +365,15 @@ OPTIONS: tuple[Option, ...] = (
         ranks=EACH,
     ),
     Option(
+        "ports",
+        "Ports at which all of the cluster listens, for a firewall: hub, scheduler, "
+        "workers and nannies; default: of the system's choice.",
+        None,
+        values.ports,
+        "FIRST-LAST",
+        ranks=EACH,
+    ),
+    Option(
         "protocol",
         "Protocol of Dask's connections: tls (default) or wss; with --security none "
         "any that Dask has, default tcp.",
