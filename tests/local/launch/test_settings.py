@@ -75,7 +75,7 @@ def test_a_value_that_a_program_sets_is_no_files(home: Path) -> None:
         (
             "timeout: 12",
             {},
-            "my.yaml, runner.timeout = 12.0, which this site has fixed",
+            "my.yaml, runner.timeout = 12.0, which this site",
         ),
         ("fixed: {timeout: 12}", {}, "my.yaml, runner.fixed: it is no file of"),
         ("fixed: null", {"DASK_RUNNER__TIMEOUT": "12"}, "my.yaml, runner.fixed: it is"),
