@@ -202,7 +202,7 @@ def table() -> str:
         lines += ["|---|---|---|---|"]
         for row in each:
             texts = map(_cell, (row.saw, row.needed, row.do))
-            status = "–" if row.status == _OF_ITS_CAUSE else row.status
+            status = "-" if row.status == _OF_ITS_CAUSE else row.status
             lines.append(f"| {status} | {' | '.join(texts)} |")
         lines.append("")
     return "\n".join(lines).rstrip()

@@ -174,8 +174,8 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "min-workers",
-        "Workers needed to start, and to go on; default: all of them to start, one "
-        "to go on.",
+        "Start once N workers are there (default: all), and end when fewer than N are "
+        "left (default: 1).",
         None,
         values.positive,
         "N",
