@@ -164,7 +164,7 @@ def test_min_workers_begins_with_fewer_and_takes_late_ones() -> None:
 def test_min_workers_begins_where_nobody_knows_how_many_ranks_a_host_has(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(assembly, "NEIGHBOURS", 0.2)
+    monkeypatch.setattr(assembly, "NEIGHBOURS_SECONDS", 0.2)
 
     async def play(stage: Stage) -> None:
         zero = await stage.rank(0, local_size=0)
