@@ -253,4 +253,5 @@ def test_a_script_goes_on_without_a_node_that_loses_its_power(
         runs.cluster.node("c2").restore()
 
     runs.check_left((), rf"{STAYS}|^c2: ", told(done))
-    assert re.search(r"warning: lost ranks? [\d, ]+ on c2: ", done.stderr), told(done)
+    # The script may be over before the hub takes the node for lost, and says so.
+    assert done.stdout == "begun\nfewer\n", told(done)
