@@ -15,6 +15,7 @@ from images.docker_image import build_derived, build_image
 from images.sif import FOLDER, build_sif
 from images.sizes import sizes, table
 from images.table import row, rows
+from images.without_site import without_site
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -102,7 +103,8 @@ def _push(client: docker.DockerClient, image: Image, wanted: Row) -> None:
     from images.signing import sign  # noqa: PLC0415
 
     target = registry.Registry.of(os.environ)
-    sif = build_sif(client, image, wanted)
+    image, named = without_site(client, image, wanted)
+    sif = build_sif(client, image, named)
     if key := os.environ.get("SIGN_KEY"):
         sign(client, sif, Path(key))
     bill = sbom(client, image, wanted)
