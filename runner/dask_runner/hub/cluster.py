@@ -234,7 +234,9 @@ class Cluster:
         member = self._roster.add(node, hello)
         if self._over:
             member.tell(m.Close(self._ending.status or 0))
-        elif not member.join:  # its tasks are no part of this launch's MPI
+        elif member.join:
+            self.joins.arrived(member)
+        else:  # a join's tasks are no part of this launch's MPI
             self._compare_mpi(member)
         self.shared.packages.joined(member)
         self._survival.replacement.joined(member)

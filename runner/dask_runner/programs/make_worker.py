@@ -22,7 +22,7 @@ from dask_runner.programs.worker import Placed
 from dask_runner.resources import open_files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from dask_runner.node.instructions import RunWorkers
     from dask_runner.resources.worker_share import NamedWorker
@@ -135,8 +135,16 @@ class MakeWorker:
         """Return a worker as the process that it is."""
         words = self.keywords(worker)
         return n.RunningWorker(
-            str(words["name"]), pid, int(words["nthreads"]), limit_of(words)
+            str(words["name"]), pid, int(words["nthreads"]), self.limit(worker)
         )
+
+    def limit(self, worker: NamedWorker) -> int:
+        """Return the memory limit of a worker in bytes; 0 for none."""
+        words = self.keywords(worker)
+        limit = parse_memory_limit(
+            words["memory_limit"], words["nthreads"], logger=logger
+        )
+        return int(limit or 0)
 
     @property
     def _ports(self) -> bool:
@@ -153,14 +161,6 @@ class MakeWorker:
         for nanny in members(server):
             nanny.Worker = WithoutPort(nanny.Worker)
         return server
-
-
-def limit_of(keywords: Mapping[str, Any]) -> int:
-    """Return the memory limit of a worker with these keywords; 0 for none."""
-    limit = parse_memory_limit(
-        keywords["memory_limit"], keywords["nthreads"], logger=logger
-    )
-    return int(limit or 0)
 
 
 def _in_place_of(variables: Iterable[str]) -> dict[str, str | None]:
