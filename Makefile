@@ -10,6 +10,7 @@
 #   RANKS, WORKERS, BENCH_FLAGS  sizes and more for bench (ci/bench --help)
 #   REQUIREMENTS  a file of more Python packages for an image of your own (image, sif)
 #   REGISTRY, REGISTRY_USER, SIGN_KEY ...  where images go (images/README.md)
+#   ROW      the only image of a release, to try it (release)
 #   DOCS_SOURCE, DOCS_SWITCHER, DOCS_VERSION  of a site that is published (docs/conf.py)
 #   TWINE_REPOSITORY_URL, TWINE_USERNAME, TWINE_PASSWORD  where wheels go (upload)
 #   PYTHON   the interpreter to make .venv with
@@ -29,7 +30,7 @@ export MPI_VERSION MPI_SOURCE MPI_URL MPI_SHA256 MPI_CONFIGURE
 .PHONY: help venv run test test-unit test-local test-images test-cluster lint \
     test-local-all \
     test-images-all test-cluster-all docs docs-tables test-browser test-attacks test-abi test-failures test-random-kills image sif images size \
-    sbom push pull cluster down bench bench-failures dist upload lock clean
+    sbom push pull cluster down bench bench-failures dist release upload lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' \
@@ -138,10 +139,13 @@ dist: .venv/dist ## Build wheel and sdist in dist/, check them, and write SHA256
 	$(BIN)/python -m twine check --strict dist/*
 	cd dist && sha256sum -- * > SHA256SUMS
 
+release: dist ## Make all of a release in dist/, signed with SIGN_KEY, and push it to REGISTRY
+	$(BIN)/python images/build release $(ROW)
+
 upload: dist ## Publish wheel and sdist on a package index (TWINE_PASSWORD=token)
 	$(BIN)/python -m twine upload --non-interactive dist/*.whl dist/*.tar.gz
 
-lock: .venv/developer ## Update the locked requirements of the images
+lock: .venv/developer ## Update the locked requirements of the images and the docs
 	PATH="$(CURDIR)/$(BIN):$$PATH" images/scripts/lock-requirements.sh
 
 clean: ## Remove what make has made: .venv, build/, caches
@@ -154,9 +158,10 @@ clean: ## Remove what make has made: .venv, build/, caches
 	@touch $@
 
 # Dependency groups came with pip 25.1 (PEP 735).
-.venv/developer: .venv/user
+.venv/developer: .venv/user docs/requirements.txt
 	ci/venv 'pip>=25.1'
-	ci/venv --editable '.[dashboard,docs,mpi]' --group dev
+	ci/venv --require-hashes --requirement docs/requirements.txt
+	ci/venv --editable '.[dashboard,mpi]' --group dev --group docs
 	@touch $@
 
 .venv/bench: .venv/developer
