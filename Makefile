@@ -29,7 +29,7 @@ export MPI_VERSION MPI_SOURCE MPI_URL MPI_SHA256 MPI_CONFIGURE
 .DEFAULT_GOAL := help
 .PHONY: help venv run test test-unit test-local test-images test-cluster lint \
     test-local-all \
-    test-images-all test-cluster-all docs docs-tables test-browser test-attacks test-abi test-failures test-random-kills image sif images size \
+    test-images-all test-cluster-all docs docs-tables docs-pictures test-browser test-attacks test-abi test-failures test-random-kills image sif images size \
     sbom push pull cluster down bench bench-failures dist release upload lock clean
 
 help: ## Show this list
@@ -94,6 +94,12 @@ docs: .venv/developer ## Make the site, build/docs/index.html, and check its lin
 
 docs-tables: .venv/developer ## Write anew what the pages have from the code
 	$(BIN)/python -m tests.docs.tables
+
+docs-pictures: .venv/developer ## Make the pages' pictures anew: a run's figure, JupyterLab
+	$(BIN)/dask-runner -n 4 --nthreads 1 --memory-limit 512MiB \
+	    --report docs/images/report.svg docs/images/report.py
+	SCREENSHOTS=docs/images $(BIN)/python -m pytest $(PYTEST_FLAGS) \
+	    tests/cluster/test_jupyter.py
 
 lint: .venv/developer ## Check style, types and layers
 	$(BIN)/ruff check
