@@ -167,7 +167,7 @@ clean: ## Remove what make has made: .venv, build/, caches
 .venv/developer: .venv/user docs/requirements.txt
 	ci/venv 'pip>=25.1'
 	ci/venv --require-hashes --requirement docs/requirements.txt
-	ci/venv --editable '.[dashboard,mpi]' --group dev --group docs
+	ci/venv --editable '.[dashboard,metrics,mpi]' --group dev --group docs
 	@touch $@
 
 .venv/bench: .venv/developer

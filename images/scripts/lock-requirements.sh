@@ -28,10 +28,10 @@ lock() {
 }
 
 compile images/requirements.txt \
-    --extra mpi --extra dashboard pyproject.toml images/requirements.in
+    --extra mpi --extra dashboard --extra metrics pyproject.toml images/requirements.in
 # What a row of images.toml adds, for the rest the same versions.
 compile images/requirements-jupyter.txt --constraint images/requirements.txt \
-    --extra mpi --extra dashboard --extra jupyter \
+    --extra mpi --extra dashboard --extra metrics --extra jupyter \
     pyproject.toml images/requirements.in
 compile images/build-requirements.txt images/build-requirements.in
 # The site is made with any Python of the project.
