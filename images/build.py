@@ -54,8 +54,9 @@ def main(argv: Sequence[str]) -> int:
     options = parser.parse_args(argv)
 
     changes = {column: os.environ.get(name, "") for name, column in VARIABLES.items()}
+    every = options.what in ALL and not options.row
     wanted = (
-        list(rows().values()) if options.what in ALL else [row(options.row, **changes)]
+        list(rows().values()) if every else [row(options.row or default, **changes)]
     )
     client = ensure()
     if options.what == "pull":
