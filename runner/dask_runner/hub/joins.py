@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from dask_runner.errors import ConfigError, RunnerError, UnavailableError
 from dask_runner.hub import messages as m
-from dask_runner.hub.assembly import NEIGHBOURS
+from dask_runner.hub.assembly import NEIGHBOURS_SECONDS
 from dask_runner.hub.batch_jobs import job_number
 from dask_runner.hub.ending import STOP_SECONDS, later
 from dask_runner.hub.members import Group, Stay
@@ -149,7 +149,7 @@ class Joins:
         job = f" of {request.launcher} job {request.job_id}" if number else ""
         ranks = "1 rank" if request.size == 1 else f"{request.size} ranks"
         self._shared.report.note(f"join {group.join}: {ranks}{job}")
-        later(NEIGHBOURS, self._wait_no_longer, join)
+        later(NEIGHBOURS_SECONDS, self._wait_no_longer, join)
         if request.leaves_in >= 0:
             later(request.leaves_in, self._leave_in_time, join, request.last_grace)
         return join
