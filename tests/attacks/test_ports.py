@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.attacks.stranger import STRANGER, attack
-from tests.listening import KNOCK, SURVEY, arguments, here, places, told
+from tests.listening import (
+    KNOCK,
+    SURVEY,
+    arguments,
+    documented,
+    here,
+    places,
+    told,
+)
 from tests.pages import path_in, until_served, websocket
 from tests.programs import BEGIN, UNTIL_TOLD, script
 from tests.running import DASK_RUNNER, Run
@@ -25,6 +33,9 @@ HOLD = BEGIN + UNTIL_TOLD
 
 #: The user's and the other account's numbers on the Slurm cluster.
 USER, OTHER = 1000, 1001
+
+#: Two for each worker of a node, and two for hub and scheduler.
+PORTS = range(20000, 20006)
 
 ANYWHERE = "0.0.0.0"  # noqa: S104  nobody does, as the test finds
 
@@ -112,7 +123,8 @@ def test_a_page_of_somebody_else_may_not_read_through_the_tunnel(held: Run) -> N
     "no answer without the keys",
 )
 def test_nothing_answers_somebody_on_the_nodes_or_in_the_network(jobs: Jobs) -> None:
-    job = jobs.srun("-N2 --ntasks-per-node=2", jobs.write("hold.py", HOLD))
+    args = ["--ports", f"{PORTS[0]}-{PORTS[-1]}", jobs.write("hold.py", HOLD)]
+    job = jobs.srun("-N2 --ntasks-per-node=2", *args)
     job.wait_for("begun")
     cluster = jobs.cluster
     nodes = ("c1", "c2")
@@ -141,6 +153,10 @@ def test_nothing_answers_somebody_on_the_nodes_or_in_the_network(jobs: Jobs) -> 
         for one in goals[node]
         if one[1] != "unix" and not one[2].startswith("127.")
     ]
+    # It is what the page for admins says, at the ports that were given.
+    seen = {(name, kind) for at in goals.values() for name, kind, *_ in at}
+    assert seen == documented()
+    assert {port for _, _, _, port in elsewhere} <= set(PORTS)
     # Each is at the address of its node: nothing listens on all addresses.
     assert {at for _, _, at, _ in elsewhere}.isdisjoint({ANYWHERE, "::"})
     assert any(name == "dask-scheduler" for name, *_ in elsewhere)
