@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.attacks.stranger import STRANGER, attack
+from tests.attacks.stranger import STRANGER, attack, attacking
 from tests.listening import (
     KNOCK,
     SURVEY,
@@ -21,7 +23,7 @@ from tests.listening import (
 )
 from tests.pages import path_in, until_served, websocket
 from tests.programs import BEGIN, UNTIL_TOLD, script
-from tests.running import DASK_RUNNER, Run
+from tests.running import DASK_RUNNER, DaskRunner, Run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,6 +81,52 @@ def test_nothing_answers_somebody_on_the_same_machine(held: Run) -> None:
     assert {tuple(one[:4]) for one in result.refused} >= set(dashboard)
     # The same words have answers where they are let in.
     assert owner(dashboard).answers
+
+
+#: Takes the ports of a range, says so, and prints when somebody comes to one.
+SQUAT = """
+first, last = int(sys.argv[1]), int(sys.argv[2])
+held = [socket.create_server(("127.0.0.1", port)) for port in range(first, last + 1)]
+print("held", flush=True)
+select.select(held, [], [])
+print("somebody came", flush=True)
+"""
+
+
+def free_range(length: int) -> int:
+    """Return the first of so many ports of which none was taken a moment ago."""
+    for first in range(20000, 30000, length):
+        with contextlib.ExitStack() as held:
+            try:
+                for port in range(first, first + length):
+                    held.enter_context(socket.create_server(("127.0.0.1", port)))
+            except OSError:
+                continue
+            return first
+    raise AssertionError("no ports are free")
+
+
+@pytest.mark.attack(
+    "listens at ports of the range that you give with `--ports`, before you do",
+    "nothing: your cluster takes the others, and nobody of it comes to theirs; only "
+    "with all of them taken it ends at its start (75), and says so",
+)
+def test_ports_of_a_range_that_others_hold_are_left_to_them(
+    dask_runner: DaskRunner,
+) -> None:
+    first = free_range(8)
+    code = (
+        "from distributed import Client; print(Client().submit(sum, [1, 2]).result())"
+    )
+
+    with attacking(SQUAT, first, first + 3) as stranger:
+        args = ["-n", 1, "--quiet", "--ports", f"{first}-{first + 7}", "-c", code]
+        ended = dask_runner(*map(str, args))
+        stranger.kill()
+        assert stranger.stdout is not None
+        assert stranger.stdout.read() == ""
+
+    assert (ended.status, ended.stdout) == (0, "3\n"), ended
 
 
 @pytest.mark.attack(
