@@ -1,4 +1,4 @@
-"""What ``dask-runner job`` prints, on Grid Engine and HTCondor in containers."""
+"""What ``dask-runner job`` prints, on Grid Engine, HTCondor and OAR in containers."""
 
 import json
 import re
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.batch_systems import GRID_ENGINE, HTCONDOR, NODES, Batch, Site
+from tests.cluster.batch_systems import GRID_ENGINE, HTCONDOR, NODES, OAR, Batch, Site
 from tests.conftest import ROOT
 
 NAME = f"dask-runner-tests-{zlib.crc32(str(ROOT).encode()):08x}"
@@ -53,6 +53,8 @@ print("fewer", flush=True)
     params=[
         pytest.param(GRID_ENGINE, marks=pytest.mark.xdist_group("sge")),
         pytest.param(HTCONDOR, marks=pytest.mark.xdist_group("htcondor")),
+        # The same job script is replayed by test_replays.py.
+        pytest.param(OAR, marks=[pytest.mark.xdist_group("oar"), pytest.mark.heavy]),
     ],
     ids=lambda batch: batch.name,
 )
@@ -90,6 +92,7 @@ def site(up: tuple[Any, Batch]) -> Iterator[Site]:
 
 @pytest.mark.system("Grid Engine", "main job")
 @pytest.mark.system("HTCondor", "main job")
+@pytest.mark.system("OAR", "main job")
 def test_a_script_runs_on_two_nodes_and_its_status_is_the_jobs(site: Site) -> None:
     site.write("script.py", SCRIPT)
 
@@ -109,11 +112,13 @@ def test_a_script_runs_on_two_nodes_and_its_status_is_the_jobs(site: Site) -> No
 @pytest.mark.system("Grid Engine", "join")
 @pytest.mark.system("HTCondor", "serve")
 @pytest.mark.system("HTCondor", "join")
+@pytest.mark.system("OAR", "serve")
+@pytest.mark.system("OAR", "join")
 def test_a_cluster_is_served_by_one_job_and_joined_by_another(site: Site) -> None:
     serving = site.submit("serve", "--name", "lab", name="serve")
     site.wait_for("ready after", "serve")
-    small = site.batch.options.partition(" --cpus-per-task")[0]
-    joining = site.submit("join", "lab", name="join", options=small)
+    beside = site.batch.beside
+    joining = site.submit("join", "lab", name="join", options=beside)
     # A join of each rank, or of all, as the system counts them.
     site.wait_for("joined the cluster lab", "join")
 
@@ -146,6 +151,7 @@ exec /usr/bin/apptainer run "$@"
 
 @pytest.mark.system("Grid Engine", "a failed rank")
 @pytest.mark.system("HTCondor", "a failed rank")
+@pytest.mark.system("OAR", "a failed rank")
 def test_a_rank_that_fails_ends_all_with_its_error(site: Site) -> None:
     site.write("script.py", SCRIPT)
     site.write("start", START)
@@ -167,7 +173,8 @@ def test_a_rank_that_fails_ends_all_with_its_error(site: Site) -> None:
 def running_where_its_script_runs(site: Site) -> tuple[Any, str]:
     """Start a job whose first rank is on the host of its job script; return the host.
 
-    The loss of that host is Grid Engine's loss of the job, and that of rank 0 is ours.
+    The loss of that host is Grid Engine's and OAR's loss of the job, and that of rank 0
+    is ours.
     The first process that comes is rank 0, so a job may have to be started anew.
     """
     for _ in range(TRIES):
@@ -177,7 +184,11 @@ def running_where_its_script_runs(site: Site) -> tuple[Any, str]:
         assert begun
         if site.batch is HTCONDOR:
             return job, begun[1]
-        if f"all.q@{begun[1]}" in site.shell("qstat"):
+        if site.batch is OAR:
+            runs = f"assigned_hostnames = {begun[1]}+" in site.shell("oarstat -f")
+        else:
+            runs = f"all.q@{begun[1]}" in site.shell("qstat")
+        if runs:
             return job, begun[1]
         site.shell(site.batch.cancel)
         job.wait()
@@ -187,6 +198,7 @@ def running_where_its_script_runs(site: Site) -> tuple[Any, str]:
 
 @pytest.mark.system("Grid Engine", "a lost node")
 @pytest.mark.system("HTCondor", "a lost node")
+@pytest.mark.system("OAR", "a lost node")
 def test_a_script_goes_on_without_a_node_that_loses_its_power(site: Site) -> None:
     site.write("script.py", WAITS)
     job, here = running_where_its_script_runs(site)
@@ -212,6 +224,7 @@ def test_a_script_goes_on_without_a_node_that_loses_its_power(site: Site) -> Non
 
 @pytest.mark.system("Grid Engine", "taken away")
 @pytest.mark.system("HTCondor", "taken away")
+@pytest.mark.system("OAR", "taken away")
 def test_of_a_job_that_is_taken_away_nothing_goes_on(site: Site) -> None:
     site.write("script.py", WAITS)
     job = site.submit("script.py")
