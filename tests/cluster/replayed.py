@@ -88,12 +88,18 @@ class System:
     variables : tuple of str
         What each process of a job finds, as NAME=VALUE: ``{directory}`` is the job's
         directory, ``{job}`` its number, ``{rank}`` and ``{size}`` those of a rank.
+    signal : str
+        What all processes of a job get first when it is taken away; "" for none.
+    kill_after : int
+        Seconds until those that are left get another, or are killed.
     """
 
     name: str
     hosts: str
     starter: Starter | None
     variables: tuple[str, ...]
+    signal: str = ""
+    kill_after: int = 0
 
 
 #: OpenPBS, src/resmom/start_exec.c and src/cmds/pbs_tmrsh.c; the administrator's guide.
@@ -117,6 +123,9 @@ PBS = System(
         "PBS_JOBCOOKIE=0123456789ABCDEF",
         "NCPUS=1",
     ),
+    # kill_delay of a queue, in the administrator's guide.
+    "TERM",
+    10,
 )
 
 #: IBM Spectrum LSF 10.1: "Environment variables set for job execution", blaunch.
@@ -139,6 +148,9 @@ LSF = System(
         "LSB_MCPU_HOSTS=c1 1 c2 1",
         "LSB_QUEUE=normal",
     ),
+    # bkill: SIGTERM and SIGKILL follow (JOB_TERMINATE_INTERVAL).
+    "INT",
+    10,
 )
 
 #: OAR 2.6, "Environment variables of a job" and oarsh(1); a line for each core.
@@ -175,6 +187,9 @@ FLUX = System(
         "PMI_RANK={rank}",
         "PMI_SIZE={size}",
     ),
+    # flux-cancel(1), and kill-timeout of flux-config-exec(5).
+    "TERM",
+    5,
 )
 
 
@@ -274,6 +289,15 @@ class Site:
         return self.cluster.start(
             command, node=node, env=env, cwd=self.directory, timeout=SECONDS
         )
+
+    def take_away(self) -> None:
+        """Send all processes of the job what the system would, at once."""
+        # What stands in for the system's own daemons gets nothing.
+        line = "ps -u user -o pid=,comm= | awk '$2 !~ /^ssh/ { print $1 }'"
+        line = f"{line} | xargs -r kill -{self.system.signal}"
+        sent = [self.cluster.start(line, node=one, user="root") for one in NODES]
+        for one in sent:
+            one.wait()
 
     def left(self) -> str:
         """Return the processes of the user's that run on the hosts."""
