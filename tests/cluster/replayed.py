@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,9 @@ known = [f"{key}={os.environ[key]}" for key in told["variables"]]
 given = shlex.join(["export", *known, *told["own"]])
 os.execvp("ssh", ["ssh", "-n", host, f"{given}; {line}"])
 """
+
+#: Lists a job's processes, without those that stand in for the system's own.
+_OF_JOB = "ps -u user -o pid=,comm= | awk '$2 !~ /^ssh/ { print $1 }'"
 
 
 @dataclass(frozen=True)
@@ -291,13 +295,26 @@ class Site:
         )
 
     def take_away(self) -> None:
-        """Send all processes of the job what the system would, at once."""
-        # What stands in for the system's own daemons gets nothing.
-        line = "ps -u user -o pid=,comm= | awk '$2 !~ /^ssh/ { print $1 }'"
-        line = f"{line} | xargs -r kill -{self.system.signal}"
+        """End the job as the system would: a signal for all its processes, and a kill.
+
+        Apptainer's server of the image is among them, so the end may be in no order.
+        """
+        self._signal(self.system.signal)
+        latest = time.monotonic() + self.system.kill_after
+        while self._job() and time.monotonic() < latest:
+            time.sleep(0.2)
+        self._signal("KILL")
+
+    def _signal(self, number: str) -> None:
+        line = f"{_OF_JOB} | xargs -r kill -{number}"
         sent = [self.cluster.start(line, node=one, user="root") for one in NODES]
         for one in sent:
             one.wait()
+
+    def _job(self) -> str:
+        return "".join(
+            self.cluster.run(_OF_JOB, node=node, user="root").stdout for node in NODES
+        )
 
     def left(self) -> str:
         """Return the processes of the user's that run on the hosts."""
