@@ -156,7 +156,7 @@ clean: ## Remove what make has made: .venv, build/, caches
 # Dependency groups came with pip 25.1 (PEP 735).
 .venv/developer: .venv/user
 	ci/venv 'pip>=25.1'
-	ci/venv --editable '.[dashboard,docs,mpi]' --group dev
+	ci/venv --editable '.[dashboard,docs,metrics,mpi]' --group dev
 	@touch $@
 
 .venv/bench: .venv/developer

@@ -24,10 +24,10 @@ compile() {
 }
 
 compile images/requirements.txt \
-    --extra mpi --extra dashboard pyproject.toml images/requirements.in
+    --extra mpi --extra dashboard --extra metrics pyproject.toml images/requirements.in
 # What a row of images.toml adds, for the rest the same versions.
 compile images/requirements-jupyter.txt --constraint images/requirements.txt \
-    --extra mpi --extra dashboard --extra jupyter \
+    --extra mpi --extra dashboard --extra metrics --extra jupyter \
     pyproject.toml images/requirements.in
 compile images/build-requirements.txt images/build-requirements.in
 compile ci/benchmarks/peers_context/requirements.txt \

@@ -13,7 +13,7 @@ from tornado.httpclient import HTTPClientError
 
 from tests.attacks.stranger import STRANGER, attack, attacking
 from tests.browser import Browser, Home
-from tests.pages import get, listens
+from tests.pages import get, listens, path_in
 from tests.waiting import until
 
 if TYPE_CHECKING:
@@ -78,6 +78,15 @@ with socket.socket(socket.AF_UNIX) as sock:
     except OSError as error:
         print(type(error).__name__)
 """
+
+READ = """
+for path in sys.argv[1:]:
+    try:
+        print(open(path).read())
+    except OSError as error:
+        print(type(error).__name__)
+"""
+LAY = READ.replace("open(path).read()", "os.symlink('/dev/null', path)")
 
 LISTEN = """
 held = [socket.create_server(("127.0.0.1", 0))]
@@ -171,6 +180,32 @@ def test_stolen_secrets_open_nothing(shown: tuple[Run, Browser]) -> None:
 
     assert all(map(refused, told)), told
     assert browser.get("/status")[0] == 200
+
+
+@pytest.mark.attack(
+    "reads the files of your Prometheus server (`--prometheus`), or has learned its "
+    "token, and asks for the metrics",
+    "nothing: the files are yours alone, and the port tells them 403",
+)
+def test_nobody_else_reads_the_metrics(home: Home) -> None:
+    cluster = home.serve("lab")
+    for one in (home.directory, home.directory.parent):
+        one.chmod(0o755)
+    _, browser = home.show("lab", "--prometheus")
+    directory = home.directory / ".dask-runner"
+    (targets,) = directory.glob("prometheus-*-lab.json")
+    credentials = directory / "prometheus-token"
+    bearer = f"Authorization: Bearer {credentials.read_text()}"
+    line = "GET /metrics HTTP/1.1"
+
+    assert all(map(refused, asked(browser.port, (line, []), (line, [bearer]))))
+    read = attack(READ, targets, credentials)
+    assert read.stdout == "PermissionError\nPermissionError\n"
+    lay = attack(LAY, directory / "prometheus-x-y.json", home.directory / "file")
+    assert lay.stdout == "PermissionError\nPermissionError\n"
+    assert attack(CONNECT, path_in(cluster.stderr)).stdout == "PermissionError\n"
+    own = browser.get("/metrics", **dict([bearer.split(": ", 1)]))
+    assert (own[0], b"dask_runner_worker_up" in own[2]) == (200, True)
 
 
 @pytest.mark.attack(

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
 RECIPE = ROOT / "recipes/jupyter.sbatch"
 
-#: Starts a kernel, as JupyterLab in a browser does, and waits until it has its sockets.
+#: Starts a kernel, as JupyterLab in a browser does, and waits until it answers.
 KERNEL = """
-import glob, http.client, json, socket, sys, time
+import http.client, json, socket, sys
+from jupyter_client import BlockingKernelClient
 private = sys.argv[1]
 token = open(private + "/token").read()
 connection = http.client.HTTPConnection("localhost")
@@ -24,11 +25,14 @@ connection.sock = socket.socket(socket.AF_UNIX)
 connection.sock.connect(private + "/jupyter")
 connection.request("POST", "/api/kernels", "{}", {"Authorization": "token " + token})
 answer = connection.getresponse()
-assert answer.status == 201, answer.read()
-deadline = time.monotonic() + 60
-while len(glob.glob(private + "/kernel-*-ipc-*")) < 5:
-    assert time.monotonic() < deadline
-    time.sleep(0.1)
+said = answer.read()
+assert answer.status == 201, said
+name = json.loads(said)["id"]
+kernel = BlockingKernelClient(connection_file=f"{private}/kernel-{name}.json")
+kernel.load_connection_file()
+kernel.start_channels()
+kernel.wait_for_ready(timeout=60)
+kernel.stop_channels()
 print(token)
 """
 
@@ -61,7 +65,7 @@ def started(jobs: Jobs, image: str) -> JupyterLab:
     said = re.search(r":(\S+)/jupyter user@(\S+) tail", job.output)
     assert said
     private, node = said.groups()
-    line = ["python3", "-c", KERNEL, private]
+    line = ["apptainer", "exec", image, "python", "-c", KERNEL, private]
     done = jobs.cluster.run(line, node=node, user="user", timeout=120)
     assert done.returncode == 0, told(done)
     return JupyterLab(job, node, private, done.stdout.strip())

@@ -50,7 +50,7 @@ def test_srun_in_salloc_uses_the_allocation(jobs: Jobs) -> None:
 
 
 # Each waits until the other has begun, so the clusters are there at the same time.
-TOGETHER = """\
+TOGETHER_SECONDS = """\
 import os, pathlib, sys, time
 from distributed import Client
 me, other = sys.argv[1:]
@@ -67,7 +67,7 @@ print(me, len(names), set(names.values()) == {
 
 
 def test_two_steps_of_one_job_are_two_clusters(jobs: Jobs) -> None:
-    jobs.write("script.py", TOGETHER)
+    jobs.write("script.py", TOGETHER_SECONDS)
     jobs.write(
         "job.sbatch",
         "#!/bin/bash\n"
@@ -86,7 +86,7 @@ def test_two_steps_of_one_job_are_two_clusters(jobs: Jobs) -> None:
 
 
 def test_the_jobs_of_an_array_are_clusters_of_their_own(jobs: Jobs) -> None:
-    jobs.write("script.py", TOGETHER)
+    jobs.write("script.py", TOGETHER_SECONDS)
     jobs.write(
         "job.sbatch",
         "#!/bin/bash\n"

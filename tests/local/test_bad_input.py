@@ -54,6 +54,7 @@ BAD_ARGUMENTS = [
     (["-n", "4", "--", "no-such-command"], CONFIG, "no-such-command"),
     (["-n", "2", "--interface", "nope0", "-c", "1"], CONFIG, "nope0"),
     (["-n", "2", "--memory-limit", "much", "-c", "1"], USAGE, "--memory-limit"),
+    (["-n", "2", "--memory-limit", "50MiB", "-c", "1"], CONFIG, "50.0 MiB of memory"),
     (["-n", "2", "--worker-class", "no.Such", "-c", "1"], CONFIG, "no.Such"),
     (["-n", "2", "--protocol", "ws", "-c", "1"], CONFIG, "--security none"),
     (["-n", "2", "--protocol", "pigeon", "-c", "1"], CONFIG, "--security none"),

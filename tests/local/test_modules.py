@@ -25,7 +25,7 @@ import helpers
 
 SECONDS = 60
 
-async def status(path, dask_scheduler):
+async def text(path, dask_scheduler):
     (server, *_) = dask_scheduler.http_server._sockets.values()
     name = server.getsockname()
     if isinstance(name, tuple):
@@ -33,9 +33,13 @@ async def status(path, dask_scheduler):
     else:
         reader, writer = await asyncio.open_unix_connection(name)
     writer.write(b"GET %s HTTP/1.0\\r\\n\\r\\n" % path.encode())
-    text = await reader.read()
+    told = await reader.read()
     writer.close()
-    return text.split()[1].decode() + " " + str(b"bokeh" in text)
+    return told.decode()
+
+def status(path):
+    told = client.run_on_scheduler(text, path)
+    return told.split()[1] + " " + str("bokeh" in told)
 
 def wrong(x):
     raise ValueError(x)
@@ -52,10 +56,12 @@ if __name__ == "__main__":
     client.restart()
     print("again", client.submit(helpers.twice, 21).result())
     deadline = time.monotonic() + SECONDS
-    while (page := client.run_on_scheduler(status, "/status")) != "200 True":
+    while (page := status("/status")) != "200 True":
         assert time.monotonic() < deadline, page
         time.sleep(0.2)
     print("dashboard", page)
+    page = client.run_on_scheduler(text, "/metrics")
+    print("metrics of", page.count("dask_worker_threads{"))
     first, beside = sys.path[0] or ".", os.path.dirname(helpers.__file__)
     print("first", os.path.samefile(first, beside))
 """
@@ -70,6 +76,7 @@ WORKED = [
     "versions ['client', 'scheduler', 'workers']",
     "again 42",
     "dashboard 200 True",
+    "metrics of 2",
     "first True",
 ]
 

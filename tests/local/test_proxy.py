@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import os
 import re
 import signal
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from tornado.httpclient import HTTPClientError
 
 from tests.browser import Browser, Home
@@ -169,6 +171,50 @@ def test_a_cluster_that_is_not_ready_is_waited_for(home: Home) -> None:
         assert b"starting" in page
         cluster.signal(signal.SIGTERM)
         assert shown.wait().status in {0, 69}
+
+
+def test_prometheus_reads_the_metrics_of_all_workers_that_answer(home: Home) -> None:
+    cluster = home.serve("lab", "--nworkers", "2")
+    shown, browser = home.show("lab", "--prometheus")
+    directory = home.directory / ".dask-runner"
+    (targets,) = directory.glob("prometheus-*-lab.json")
+    (target,) = json.loads(targets.read_text())
+    token = (directory / "prometheus-token").read_text()
+    bearer = {"Authorization": f"Bearer {token}"}
+    assert target["targets"] == [f"127.0.0.1:{browser.port}"]
+    assert browser.get("/metrics")[0] == browser.get("/status", **bearer)[0] == 403
+
+    def up(**headers: str) -> dict[str, float]:
+        status, _, body = browser.get("/metrics", **bearer, **headers)
+        assert status == 200
+        told = list(text_string_to_metric_families(body.decode()))
+        threads = [
+            one.labels["worker"]
+            for family in told
+            for one in family.samples
+            if one.name == "dask_worker_threads"
+        ]
+        found = {
+            one.labels["worker"]: one.value
+            for family in told
+            for one in family.samples
+            if one.name == "dask_runner_worker_up"
+        }
+        assert sorted(threads) == sorted(name for name, value in found.items() if value)
+        return found
+
+    assert up() == {"0": 1, "0-1": 1}
+    (still, _) = cluster.named("dask-worker")
+    os.kill(still, signal.SIGSTOP)
+    try:
+        told = up(**{"X-Prometheus-Scrape-Timeout-Seconds": "1"})
+    finally:
+        os.kill(still, signal.SIGCONT)
+    assert sorted(told.values()) == [0, 1]
+
+    assert home.run("stop", "lab").wait().status == 0
+    assert shown.wait().status == 0
+    assert not targets.exists()
 
 
 def test_a_socket_shows_all_clusters_below_their_names(

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from dask_runner.meeting.named_record import NamedRecord
 
 #: Seconds between looks at a cluster that has no scheduler yet.
-LOOK = 0.2
+LOOK_SECONDS = 0.2
 
 T = TypeVar("T", bound=Message)
 
@@ -110,7 +110,7 @@ class Attachment:
                     "its scheduler, for which all its ranks are needed",
                     "see what keeps it in its output, and attach again",
                 )
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def ended(self, there: asyncio.Event) -> tuple[int | None, str]:
         """Wait until the cluster ends.
@@ -136,7 +136,7 @@ class Attachment:
             if said is not None:
                 return said.status, ""
             # Where only the connection was lost, the hub answers again.
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def dismiss(self, join: str) -> None:
         """Have a join leave; it does so in order, and is not waited for.

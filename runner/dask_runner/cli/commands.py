@@ -240,12 +240,23 @@ def logs(*, words: tuple[str, ...], follow: bool) -> NoReturn:
     "checks who comes, such as JupyterLab's.",
 )
 @click.option(
+    "--prometheus",
+    is_flag=True,
+    help="Let your own Prometheus server on this machine read the metrics: write files "
+    "for its file_sd and credentials_file into ~/.dask-runner.",
+)
+@click.option(
     "--with-parent",
     is_flag=True,
     help="End with the process that has started this.",
 )
 def dashboard(
-    *, name: str | None, port: int | None, path: str | None, with_parent: bool
+    *,
+    name: str | None,
+    port: int | None,
+    path: str | None,
+    prometheus: bool,
+    with_parent: bool,
 ) -> NoReturn:
     """Show the dashboard of the cluster NAME to a browser on this machine.
 
@@ -258,7 +269,9 @@ def dashboard(
 
         if with_parent:
             linux.die_with_parent(signal.SIGTERM)
-        return shows.show(name, port, path, os.environ, click.echo)
+        return shows.show(
+            name, port, path, os.environ, click.echo, prometheus=prometheus
+        )
 
     end(play, "none")
 

@@ -20,6 +20,7 @@ from dask_runner.meeting import cluster_directory, which_cluster
 from dask_runner.proxy import peers, places
 from dask_runner.proxy.access import Secrets
 from dask_runner.proxy.clusters import All, One
+from dask_runner.proxy.scraping import Scraping
 from dask_runner.proxy.server import Server
 from dask_runner.proxy.watch import Watch, check
 
@@ -39,6 +40,8 @@ def show(
     path: str | None,
     environ: Mapping[str, str],
     write: Callable[[str], None],
+    *,
+    prometheus: bool,
 ) -> int:
     """Show dashboards until the cluster ends, or a signal comes; return the status.
 
@@ -53,6 +56,8 @@ def show(
     environ : mapping
     write : callable
         Gets the link.
+    prometheus : bool
+        Whether a Prometheus server of the user's is to find the metrics.
 
     Raises
     ------
@@ -61,9 +66,10 @@ def show(
         socket cannot be had.
     """
     if path is not None:
-        if port is not None:
+        others = {"--port": port is not None, "--prometheus": prometheus}
+        for option in (name for name, given in others.items() if given):
             raise UsageError(
-                "both --port and --socket",
+                f"both {option} and --socket",
                 "one place to listen at",
                 "leave one of them out",
             )
@@ -79,8 +85,9 @@ def show(
             "a kernel that tells which account connects to a port",
             "use --socket PATH, and a browser that comes through ssh -L PORT:PATH",
         )
+    scraping = Scraping.of(entry.name, environ) if prometheus else None
     with places.port(port) as sock:
-        return asyncio.run(_show_one(cluster, sock, write))
+        return asyncio.run(_show_one(cluster, sock, write, scraping))
 
 
 async def _reach(cluster: One) -> None:
@@ -92,16 +99,27 @@ async def _reach(cluster: One) -> None:
 
 
 async def _show_one(
-    cluster: One, sock: socket.socket, write: Callable[[str], None]
+    cluster: One,
+    sock: socket.socket,
+    write: Callable[[str], None],
+    scraping: Scraping | None,
 ) -> int:
-    own = Secrets.new(sock.getsockname()[1])
+    port = sock.getsockname()[1]
+    own = Secrets.new(port, scraping.token if scraping else "")
+    name, node = cluster.entry.name, cluster.named.record.node
     watching = asyncio.create_task(Watch(cluster).ended())
     async with _serving(cluster, sock, own) as signalled:
-        name, node = cluster.entry.name, cluster.named.record.node
-        say(f"the dashboard of {name} on {node} is at this link; Ctrl-C ends this")
-        write(own.link)
-        ends: list[asyncio.Future[Any]] = [watching, signalled]
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        # It ends first: afterwards the port is anybody's again.
+        with scraping.at(port) if scraping else contextlib.nullcontext():
+            if scraping:
+                say(
+                    f"Prometheus on this host finds the metrics of {name} by "
+                    f"{scraping.targets}, with the token in {scraping.credentials}"
+                )
+            say(f"the dashboard of {name} on {node} is at this link; Ctrl-C ends this")
+            write(own.link)
+            ends: list[asyncio.Future[Any]] = [watching, signalled]
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     if not watching.done():
         watching.cancel()
         return 0

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 #: Seconds that ranks wait for others of their node once the scheduler is up, where the
 #: cluster may begin without all ranks (``--min-workers``).
-NEIGHBOURS = 5.0
+NEIGHBOURS_SECONDS = 5.0
 
 
 class Assembly:
@@ -77,7 +77,7 @@ class Assembly:
         self.scheduler = message
         self._has_scheduler.set()
         if self._settings.min_workers is not None:
-            later(NEIGHBOURS, self._wait_no_longer)
+            later(NEIGHBOURS_SECONDS, self._wait_no_longer)
         self.advance()
 
     async def scheduler_address(self) -> str:

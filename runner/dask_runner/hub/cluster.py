@@ -19,7 +19,7 @@ from dask_runner.errors import ConfigError, RunnerError, SignalledError
 from dask_runner.hub import messages as m
 from dask_runner.hub.activity import Activity
 from dask_runner.hub.answers import Answers
-from dask_runner.hub.assembly import NEIGHBOURS, Assembly
+from dask_runner.hub.assembly import NEIGHBOURS_SECONDS, Assembly
 from dask_runner.hub.batch_jobs import BatchJobs
 from dask_runner.hub.deadline import Deadline
 from dask_runner.hub.ending import Ending, later
@@ -234,7 +234,9 @@ class Cluster:
         member = self._roster.add(node, hello)
         if self._over:
             member.tell(m.Close(self._ending.status or 0))
-        elif not member.join:  # its tasks are no part of this launch's MPI
+        elif member.join:
+            self.joins.arrived(member)
+        else:  # a join's tasks are no part of this launch's MPI
             self._compare_mpi(member)
         self.shared.packages.joined(member)
         self._survival.replacement.joined(member)
@@ -327,7 +329,7 @@ class Cluster:
         if self._has(member, self._plan.scheduler):
             self._assembly.scheduler_up(message)
             if self._settings.min_workers is not None:
-                later(NEIGHBOURS, self._survival.replacement.choose)
+                later(NEIGHBOURS_SECONDS, self._survival.replacement.choose)
 
     def _has(self, member: Member, rank: int | None) -> bool:
         """Return whether a rank is the one of that number in the own launch."""

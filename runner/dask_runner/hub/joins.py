@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from dask_runner.errors import ConfigError, RunnerError, UnavailableError
 from dask_runner.hub import messages as m
-from dask_runner.hub.assembly import NEIGHBOURS
+from dask_runner.hub.assembly import NEIGHBOURS_SECONDS
 from dask_runner.hub.batch_jobs import job_number
 from dask_runner.hub.ending import STOP_SECONDS, later
 from dask_runner.hub.members import Group, Stay
@@ -109,10 +109,13 @@ class Joins:
     def admit(self, request: AskJoin, channel: Channel) -> Node:
         """Add a node of a join, and the join with its first node.
 
+        A node that comes when its join leaves, or has left, leaves with it: whoever
+        had the join leave meant all of it.
+
         Raises
         ------
         UnavailableError
-            If the cluster ends, or the join leaves.
+            If the cluster ends, or a join leaves whose ranks have all been here.
         """
         if self._shared.ending.status is not None:
             raise _ending("the cluster")
@@ -120,12 +123,21 @@ class Joins:
         # What starts one rank alone gives it no key that nobody else has.
         if join is None or request.size == 1 or not request.key:
             join = self._begin(request)
-        if join.group.leaves:
+        if join.group.leaves and join.group.assembled:
             raise _ending(f"join {join.group.join}")
         channel.send(m.Joined(join.group.join))
         node = self._roster.connect(request.node, channel, join.group)
         self._shared.history.came(node)
+        if join.group.stay is Stay.left:
+            self._joins[join.group] = join
+            channel.send(m.Close(0))
+            later(STOP_SECONDS, self._finish, join)
         return node
+
+    def arrived(self, member: Member) -> None:
+        """Have a rank end its processes if its join has been told to."""
+        if member.node.group.stay is Stay.left:
+            member.tell(m.Close(0))
 
     def _begin(self, request: AskJoin) -> _Join:
         self._came += 1
@@ -137,7 +149,7 @@ class Joins:
         job = f" of {request.launcher} job {request.job_id}" if number else ""
         ranks = "1 rank" if request.size == 1 else f"{request.size} ranks"
         self._shared.report.note(f"join {group.join}: {ranks}{job}")
-        later(NEIGHBOURS, self._wait_no_longer, join)
+        later(NEIGHBOURS_SECONDS, self._wait_no_longer, join)
         if request.leaves_in >= 0:
             later(request.leaves_in, self._leave_in_time, join, request.last_grace)
         return join
@@ -248,10 +260,14 @@ class Joins:
         nodes = self._nodes(join)
         if not nodes:
             del self._joins[join.group]
-            if self._by_key.get(join.key) is join:
+            # Nodes of a join that has left may still come.
+            expected = join.group.leaves and not join.group.assembled
+            if self._by_key.get(join.key) is join and not expected:
                 del self._by_key[join.key]
+            first = not join.gone.is_set()
             join.gone.set()
-            if join.group.stay is Stay.left and self._shared.ending.status is None:
+            goes_on = self._shared.ending.status is None
+            if first and goes_on and join.group.stay is Stay.left:
                 self._shared.report.note(f"join {join.group.join} has left")
         elif join.group.stay is Stay.left:
             if not self._roster.staying.intersection(nodes):

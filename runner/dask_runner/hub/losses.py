@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dask_runner.hub.report import Reporter
 
 #: Seconds within which losses on one node, for one reason, are reported together.
-TOGETHER = 0.2
+TOGETHER_SECONDS = 0.2
 #: Ranks that a message names one by one.
 SHOWN = 16
 
@@ -56,7 +56,7 @@ class Losses:
 
     def _tell_later(self) -> None:
         if not self._lost and not self._replaced:
-            later(TOGETHER, self.tell)
+            later(TOGETHER_SECONDS, self.tell)
 
     def tell(self) -> None:
         """Report the losses that have not been reported yet."""

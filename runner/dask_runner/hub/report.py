@@ -6,6 +6,7 @@ In a clean run no other process prints, and there are at most seven lines.
 from __future__ import annotations
 
 import getpass
+import os
 import shutil
 import sys
 from typing import TYPE_CHECKING, TextIO
@@ -40,15 +41,26 @@ def say(text: object, stream: TextIO | None = None) -> None:
 
 
 def _write(text: str, stream: TextIO | None = None) -> None:
+    own = sys.__stderr__
     stream = stream or sys.stderr
     if stream is None:  # started with a closed stderr
         return
     try:
-        stream.write(text)
-        stream.flush()
+        if own is not None and stream is own:
+            # Past the stream: the handler of a signal that prints as well would find
+            # it in use, which is an error (JupyterLab's has).
+            _write_all(own.fileno(), text.encode(errors="backslashreplace"))
+        else:
+            stream.write(text)
+            stream.flush()
     except OSError:
         # The reader has gone, or the disk is full: the job goes on.
         return
+
+
+def _write_all(descriptor: int, text: bytes) -> None:
+    while text:
+        text = text[os.write(descriptor, text) :]
 
 
 class Reporter:

@@ -24,7 +24,7 @@ from dask_runner.launch import agreed
 from dask_runner.launch.walltime import end_time
 from dask_runner.meeting import tls
 from dask_runner.meeting.addresses import own_address
-from dask_runner.meeting.base import FIRST_POLL, LAST_POLL
+from dask_runner.meeting.base import FIRST_POLL_SECONDS, LAST_POLL_SECONDS
 from dask_runner.meeting.record import Record
 from dask_runner.wire import mutual_tls
 from dask_runner.wire.message import ProtocolError
@@ -154,12 +154,12 @@ class Hub:
 
     async def read(self, notices: Notices) -> None:
         """Read notices of ranks that cannot join, until all ranks have arrived."""
-        pause = FIRST_POLL
+        pause = FIRST_POLL_SECONDS
         while notices.possible and self.cluster.may_come:
             if (notice := notices.find()) is not None:
                 self.cluster.read(notice, notices.signed())
             await asyncio.sleep(pause)
-            pause = min(pause * 1.5, LAST_POLL)
+            pause = min(pause * 1.5, LAST_POLL_SECONDS)
 
     async def ended(self) -> int:
         """Wait for the cluster's end; return the job's exit status."""

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 #: Seconds between looks for a record: a thousand nodes must not hammer a file
 #: system or a hub, and a cluster of two must not wait for it.
-FIRST_POLL = 0.02
-LAST_POLL = 1.0
+FIRST_POLL_SECONDS = 0.02
+LAST_POLL_SECONDS = 1.0
 
 
 class UnusableError(Exception):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from dask_runner.errors import ConfigError
 from dask_runner.meeting import record_file
-from dask_runner.meeting.base import FIRST_POLL, LAST_POLL, Meeting
+from dask_runner.meeting.base import FIRST_POLL_SECONDS, LAST_POLL_SECONDS, Meeting
 from dask_runner.meeting.notice import NoNotices, OverError
 from dask_runner.meeting.record import BadRecordError, Record
 from dask_runner.meeting.record_directory import LOCAL_PREFIX, RECORDS
@@ -39,10 +39,10 @@ OF_ONE = frozenset({"", "overlay", "fuse-overlayfs", "fuse.fuse-overlayfs"}) | {
 
 def pauses() -> Iterator[float]:
     """Yield the seconds between looks: ever longer, and not the same on all nodes."""
-    pause = FIRST_POLL
+    pause = FIRST_POLL_SECONDS
     while True:
         yield pause * random.uniform(0.7, 1.3)  # noqa: S311
-        pause = min(pause * 1.5, LAST_POLL)
+        pause = min(pause * 1.5, LAST_POLL_SECONDS)
 
 
 class FileMeeting(Meeting):

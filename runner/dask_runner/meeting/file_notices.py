@@ -20,7 +20,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from dask_runner.meeting import record_directory, record_file
-from dask_runner.meeting.base import FIRST_POLL, LAST_POLL
+from dask_runner.meeting.base import FIRST_POLL_SECONDS, LAST_POLL_SECONDS
 from dask_runner.meeting.notice import BadNoticeError, Notice
 from dask_runner.meeting.record import BadRecordError
 from dask_runner.resources.cpusets import from_list_format, in_list_format
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 ENDING = ".over"
 
 #: Seconds for which a rank that has signed waits for the others: a rank that looks for
-#: a record sees the notice in half of it (``LAST_POLL``).
+#: a record sees the notice in half of it (``LAST_POLL_SECONDS``).
 STAY_SECONDS = 3.0
 #: Seconds for a rank that had not joined to see that its leader is dead, and to leave a
 #: notice of that: it starts Python first.
@@ -147,17 +147,17 @@ class FileNotices:
         while not self._kept() and time.monotonic() < latest:
             if self.find() is not None:
                 return
-            await asyncio.sleep(LAST_POLL / 4)
+            await asyncio.sleep(LAST_POLL_SECONDS / 4)
 
     async def taken(self) -> None:
         """Wait until a copy is gone, since all have signed it; remove the others."""
-        latest, pause = time.monotonic() + STAY_SECONDS, FIRST_POLL
+        latest, pause = time.monotonic() + STAY_SECONDS, FIRST_POLL_SECONDS
         while self._signed and not self._kept() and time.monotonic() < latest:
             if not all(map(self._is_there, self._signed)):
                 self.remove()
                 return
             await asyncio.sleep(pause)
-            pause = min(pause * 1.5, LAST_POLL / 4)
+            pause = min(pause * 1.5, LAST_POLL_SECONDS / 4)
 
     def _is_there(self, path: Path) -> bool:
         with contextlib.suppress(*_SILENCE):

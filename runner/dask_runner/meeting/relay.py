@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Protocol
 
 from dask_runner.errors import AssemblyError, ConfigError
-from dask_runner.meeting.base import FIRST_POLL, LAST_POLL, Meeting
+from dask_runner.meeting.base import FIRST_POLL_SECONDS, LAST_POLL_SECONDS, Meeting
 from dask_runner.meeting.notice import NoNotices
 from dask_runner.meeting.record import BadRecordError, Record
 
@@ -110,11 +110,11 @@ class RelayMeeting(Meeting):
                 "start all ranks from one image",
             ) from error
         self._record = record
-        pause = FIRST_POLL
+        pause = FIRST_POLL_SECONDS
         while True:
             yield record
             await asyncio.sleep(pause)
-            pause = min(pause * 1.5, LAST_POLL)
+            pause = min(pause * 1.5, LAST_POLL_SECONDS)
 
     @property
     def has_come(self) -> bool:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 #: Seconds for the first attempt to reach a hub, and for the longest. A hub to which
 #: thousands of ranks connect at once is slow, and slower still if all of them retry.
-FIRST_ATTEMPT = 5.0
-LONGEST_ATTEMPT = 20.0
+FIRST_ATTEMPT_SECONDS = 5.0
+LONGEST_ATTEMPT_SECONDS = 20.0
 #: Rank 0's attempts to reach its own hub, and the seconds between them.
 TRIES = 20
 RETRY_SECONDS = 0.1
@@ -61,7 +61,9 @@ async def reach(record: Record) -> Linked | Broken:
     """Connect rank 0 to its own hub."""
     for _ in range(TRIES):
         try:
-            return Linked(record, await mutual_tls.connect(record, FIRST_ATTEMPT))
+            return Linked(
+                record, await mutual_tls.connect(record, FIRST_ATTEMPT_SECONDS)
+            )
         except (OSError, TimeoutError, mutual_tls.StrangerError):
             # The hub listens, but a flood of strangers keeps it busy.
             await asyncio.sleep(RETRY_SECONDS)
@@ -89,13 +91,13 @@ async def find(
 
 
 async def _first_that_answers(meeting: Meeting) -> Linked:
-    patience = FIRST_ATTEMPT
+    patience = FIRST_ATTEMPT_SECONDS
     records = meeting.records()
     while True:
         record = await anext(records)
         try:
             return Linked(record, await mutual_tls.connect(record, patience))
         except TimeoutError:
-            patience = min(2 * patience, LONGEST_ATTEMPT)
+            patience = min(2 * patience, LONGEST_ATTEMPT_SECONDS)
         except (OSError, mutual_tls.StrangerError):
             continue  # a stale record, which the meeting names if time runs out

@@ -61,7 +61,9 @@ class JoinContact(OwnContact):
     async def _first_that_lets_in(self) -> Met:
         async for record in self._by_name.records():
             try:
-                channel = await mutual_tls.connect(record, find_hub.FIRST_ATTEMPT)
+                channel = await mutual_tls.connect(
+                    record, find_hub.FIRST_ATTEMPT_SECONDS
+                )
             except (OSError, TimeoutError, mutual_tls.StrangerError):
                 continue  # stale, or out of reach: the meeting says so at the deadline
             if join := await self._ask(channel):

@@ -21,7 +21,7 @@ LAST_STEPS_SECONDS = 10
 
 #: Seconds to arrive where nobody says any (``launch.options``), and what
 #: :func:`timeout_at_a_glance` returns at least and at most.
-TIMEOUT = 60.0
+TIMEOUT_SECONDS = 60.0
 FEWEST, MOST = 30.0, 86400.0
 
 #: Where ``--timeout`` is said.
@@ -115,4 +115,4 @@ def timeout_at_a_glance(
     try:
         return min(max(FEWEST, float(said)), MOST)
     except ValueError:
-        return TIMEOUT
+        return TIMEOUT_SECONDS

@@ -163,14 +163,11 @@ def _do_once_for_all() -> None:
     import dask.multiprocessing  # noqa: PLC0415
     import distributed.versions  # noqa: PLC0415
     from distributed.http.routing import RoutingApplication  # noqa: PLC0415
-    from distributed.http.utils import get_handlers  # noqa: PLC0415
 
     for module in LATE:
         importlib.import_module(module)
-    # This compiles the patterns of all routes, which the module re keeps.
-    RoutingApplication(
-        get_handlers(None, dask.config.get("distributed.worker.http.routes"))
-    )
+    # This compiles the patterns of a server's routes, which the module re keeps.
+    RoutingApplication()
     # This loads numpy.random if NumPy is installed; each fork seeds it again.
     dask.multiprocessing.default_initializer()
     # This reads the metadata of ten packages, and keeps it.

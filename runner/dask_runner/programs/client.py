@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from dask_runner import linux
 from dask_runner.hub import messages as m
 from dask_runner.hub.report import say
+from dask_runner.hub.report_files import ReportFile
 from dask_runner.launch.own_variables import DASHBOARD_VARIABLE, NAME_VARIABLE
 from dask_runner.node.instructions import RunClient
 from dask_runner.node.program import STDIN
@@ -133,6 +134,7 @@ def _reported(client: Any, path: str) -> Iterator[None]:
     """Write Dask's report at the end of the program, however it ends."""
     from distributed import performance_report  # noqa: PLC0415
 
+    file = ReportFile(Path(path).absolute(), ".html")
     watched = performance_report(path)
     with client.as_current():
         watched.__enter__()
@@ -141,14 +143,16 @@ def _reported(client: Any, path: str) -> Iterator[None]:
     finally:
         trouble = "the cluster is gone"
         if client.status == "running":
-            trouble = _written(client, watched)
+            trouble = _written(client, watched, file)
         if trouble:
             say(f"warning: --report {path} was not written: {trouble}")
 
 
-def _written(client: Any, watched: Any) -> str:
+def _written(client: Any, watched: Any, file: ReportFile) -> str:
     try:
-        with client.as_current():
+        with client.as_current(), file.replaced() as descriptor:
+            # Dask opens it by its name.
+            watched.filename = f"/proc/self/fd/{descriptor}"
             watched.__exit__(None, None, None)
     except (OSError, TimeoutError, ValueError) as error:
         return str(error)

@@ -27,6 +27,7 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_unix_socket
 from tornado.web import Application
 
+from dask_runner.programs import metrics
 from dask_runner.programs.work_done import WorkDone
 
 if TYPE_CHECKING:
@@ -42,6 +43,10 @@ _WORKING = (Status.running, Status.paused)
 
 #: The name of the socket in the rank's private directory.
 DASHBOARD = "dashboard"
+
+#: Dask's settings that name the modules of its HTTP servers' pages.
+_ROUTES = "distributed.scheduler.http.routes"
+_WORKERS_ROUTES = "distributed.worker.http.routes"
 
 
 class Scheduler(distributed.Scheduler):  # type: ignore[misc]  # Dask has no types
@@ -70,7 +75,8 @@ class Scheduler(distributed.Scheduler):  # type: ignore[misc]  # Dask has no typ
         self._on_loopback = False
         self._watchers = count()
         self.before_close: Callable[[str], None] = _nothing
-        super().__init__(**options)
+        with dask.config.set({_ROUTES: _with_our_metrics(dask.config.get(_ROUTES))}):
+            super().__init__(**options)
         self.work = WorkDone(self)
         self.add_plugin(self.work)
 
@@ -149,6 +155,10 @@ class Scheduler(distributed.Scheduler):  # type: ignore[misc]  # Dask has no typ
         return found
 
 
+def _with_our_metrics(modules: list[str]) -> list[str]:
+    return [metrics.__name__ if one == metrics.OF_SCHEDULER else one for one in modules]
+
+
 def _nothing(reason: str) -> None:
     """Tell nobody."""
 
@@ -187,19 +197,31 @@ def reachable(directory: Path, name: str) -> str:
 
 
 @dataclass(frozen=True)
-class WithoutPort:
-    """Makes workers of a class, without their HTTP servers.
+class OwnWorker:
+    """Makes workers of a class, which tell the scheduler their metrics.
 
-    It is called in place of the class. It replaces the method in each worker, so it
-    works with any class of the user's.
+    It is called in place of the class. It replaces methods in each worker, so it works
+    with any class of the user's.
+
+    Attributes
+    ----------
+    kind : type or callable
+        The class.
+    has_port : bool
+        Whether they have HTTP servers, as the user wants it.
     """
 
     kind: Any
+    has_port: bool
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Return a worker that is not started yet."""
         worker = self.kind(*args, **options)
-        worker.start_http_server = partial(_serve_nowhere, worker)
+        metrics.answer(worker)
+        if not self.has_port:
+            # Dask would import what its pages need.
+            dask.config.set({_WORKERS_ROUTES: []})
+            worker.start_http_server = partial(_serve_nowhere, worker)
         return worker
 
 

@@ -14,7 +14,7 @@ from distributed.worker_memory import parse_memory_limit
 
 from dask_runner.node import messages as n
 from dask_runner.programs import lifeline, user_modules
-from dask_runner.programs.listening import WithoutPort
+from dask_runner.programs.listening import OwnWorker
 from dask_runner.programs.nanny import WatchedNanny
 from dask_runner.programs.sitehook.for_client import Link
 from dask_runner.programs.work_done import LastWords
@@ -22,7 +22,7 @@ from dask_runner.programs.worker import Placed
 from dask_runner.resources import open_files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from dask_runner.node.instructions import RunWorkers
     from dask_runner.resources.worker_share import NamedWorker
@@ -82,13 +82,13 @@ class MakeWorker:
             os.environ.update(variables)
             open_files.give_back()
             Link.set("", advises=False)  # as in Placed
-            return self._without_ports(kind, work.scheduler, **options)
+            return self._own(kind, work.scheduler, **options)
         if isinstance(kind, type) and issubclass(kind, Nanny):
             options["env"] = variables
-            return self._without_ports(kind, work.scheduler, **options)
+            return self._own(kind, work.scheduler, **options)
         options["plugins"] = (*options.get("plugins", ()), LastWords())
         kind = Placed(
-            kind if self._ports else WithoutPort(kind),
+            OwnWorker(kind, self._ports),
             worker.cpus or work.cpus,
             work.directory,
             work.logs[work.workers.index(worker)],
@@ -135,32 +135,30 @@ class MakeWorker:
         """Return a worker as the process that it is."""
         words = self.keywords(worker)
         return n.RunningWorker(
-            str(words["name"]), pid, int(words["nthreads"]), limit_of(words)
+            str(words["name"]), pid, int(words["nthreads"]), self.limit(worker)
         )
+
+    def limit(self, worker: NamedWorker) -> int:
+        """Return the memory limit of a worker in bytes; 0 for none."""
+        words = self.keywords(worker)
+        limit = parse_memory_limit(
+            words["memory_limit"], words["nthreads"], logger=logger
+        )
+        return int(limit or 0)
 
     @property
     def _ports(self) -> bool:
         """Whether the user wants the workers' HTTP servers, on ports."""
         return self._work.options.get("dashboard_address") is not None
 
-    def _without_ports(self, kind: Any, *args: Any, **options: Any) -> Any:
+    def _own(self, kind: Any, *args: Any, **options: Any) -> Any:
         """Return a worker, a nanny or several nannies of the user's class."""
-        if self._ports:
-            return kind(*args, **options)
         if isinstance(kind, type) and issubclass(kind, Worker):
-            return WithoutPort(kind)(*args, **options)
+            return OwnWorker(kind, self._ports)(*args, **options)
         server = kind(*args, **options)
         for nanny in members(server):
-            nanny.Worker = WithoutPort(nanny.Worker)
+            nanny.Worker = OwnWorker(nanny.Worker, self._ports)
         return server
-
-
-def limit_of(keywords: Mapping[str, Any]) -> int:
-    """Return the memory limit of a worker with these keywords; 0 for none."""
-    limit = parse_memory_limit(
-        keywords["memory_limit"], keywords["nthreads"], logger=logger
-    )
-    return int(limit or 0)
 
 
 def _in_place_of(variables: Iterable[str]) -> dict[str, str | None]:

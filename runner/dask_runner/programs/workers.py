@@ -24,8 +24,8 @@ from dask_runner.errors import ConfigError, LostError, RunnerError
 from dask_runner.hub import messages as m
 from dask_runner.node import messages as n
 from dask_runner.node.system_errors import in_words, root
-from dask_runner.programs import carried, failures, log, user_modules
-from dask_runner.programs.make_worker import MakeWorker, limit_of, members
+from dask_runner.programs import carried, failures, least_memory, log, user_modules
+from dask_runner.programs.make_worker import MakeWorker, members
 from dask_runner.programs.nanny import FAST_RESTARTS, WatchedNanny, pause
 
 if TYPE_CHECKING:
@@ -185,6 +185,8 @@ class Workers:
             # MPI has to begin and end in the same thread, the main one. Nothing else
             # has to run while it begins.
             world.begin(os.environ, work.mpi_ranks)
+        if work.nanny:
+            least_memory.refuse_less(map(self._make.limit, work.workers))
         started = [work.fleet] if work.fleet else work.workers
         await asyncio.gather(*(self._up(kind, one) for one in started))
 
@@ -249,7 +251,7 @@ class Workers:
         error = start.exception()
         if error is None:
             workers = [self._make.keywords(worker) for worker in work.workers]
-            limits = [limit_of(one) for one in workers]
+            limits = [self._make.limit(worker) for worker in work.workers]
             return m.WorkersUp(
                 [str(worker["name"]) for worker in workers],
                 sum(worker["nthreads"] for worker in workers),

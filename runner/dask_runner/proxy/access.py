@@ -1,5 +1,7 @@
 """Who may pass: the token in the link, then a cookie; and no page of somebody else.
 
+A Prometheus server has a token of its own, which it sends with each request.
+
 A port on loopback is open to every account of the machine, and to every web page in
 the user's browser. So each request needs a secret, and has to come from a page of this
 proxy, or from none. On a Unix socket, which its owner alone can open, the second rule
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 LOOPBACK = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d+)?")
 #: The page to which a link without one leads.
 FIRST_PAGE = "/status"
+#: The page of a Prometheus server.
+METRICS_PAGE = "/metrics"
 
 _TOKEN = "token"  # noqa: S105  its name in the link
 _READS = ("GET", "HEAD")
@@ -59,16 +63,20 @@ class Secrets:
     cookie : str
         What a browser keeps instead, so that the token stays out of its links.
     port : int
+    scrapers : str
+        The token of a Prometheus server, for the metrics alone; empty for none.
     """
 
     token: str = field(repr=False)
     cookie: str = field(repr=False)
     port: int
+    scrapers: str = field(default="", repr=False)
 
     @classmethod
-    def new(cls, port: int) -> Secrets:
+    def new(cls, port: int, scrapers: str = "") -> Secrets:
         """Return secrets that nobody can guess."""
-        return cls(secrets.token_urlsafe(32), secrets.token_urlsafe(32), port)
+        token, cookie = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
+        return cls(token, cookie, port, scrapers)
 
     @property
     def cookie_name(self) -> str:
@@ -111,6 +119,10 @@ def judge(
         page = "/" + path.lstrip("/\\")
         page = FIRST_PAGE if page == "/" else page
         return Entered(f"{page}?{rest}" if rest else page, _cookie(own))
+    if method in _READS and path == METRICS_PAGE and own.scrapers:
+        scheme, _, credentials = headers.get("Authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and _same(credentials.strip(), own.scrapers):
+            return Passed()
     given = _cookies(headers.get("Cookie", ""), own.cookie_name)
     return Passed() if any(_same(one, own.cookie) for one in given) else None
 

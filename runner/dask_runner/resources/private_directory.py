@@ -69,6 +69,27 @@ def exposure(directory: str | Path) -> str:
     return ""
 
 
+def strangers_link(path: Path) -> Path | None:
+    """Return a link on a path that nobody should follow; None if there is none.
+
+    That is one of another account in a directory where all may lay one, such as /tmp:
+    what the kernel refuses with fs.protected_symlinks (proc_sys_fs(5)), where that is
+    on.
+
+    Parameters
+    ----------
+    path : Path
+        An absolute one.
+    """
+    for one in reversed([path, *path.parents]):
+        if one.is_symlink():
+            link, parent = one.lstat(), one.parent.stat()
+            for_all = parent.st_mode & stat.S_ISVTX and parent.st_mode & stat.S_IWOTH
+            if for_all and link.st_uid not in {os.geteuid(), parent.st_uid}:
+                return one
+    return None
+
+
 def for_temporary_files() -> str:
     """Return a directory for temporary files that others cannot take away.
 

@@ -148,6 +148,11 @@ class ProcessTree:
         return max(told.get("Rss", 0) - told.get("Pss", told.get("Rss", 0)), 0)
 
 
+def own_memory() -> int:
+    """Return the bytes of this process in memory, counted as Dask does a worker's."""
+    return _sizes(_text(PROC / "self/status"))["VmRSS"]
+
+
 def _text(path: Path) -> str:
     try:
         with path.open("rb") as file:

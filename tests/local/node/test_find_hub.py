@@ -68,7 +68,7 @@ def found_at_a_hub_that_takes(
 def test_a_rank_waits_longer_each_time_for_a_hub_that_is_slow(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(find_hub, "FIRST_ATTEMPT", 0.1)
+    monkeypatch.setattr(find_hub, "FIRST_ATTEMPT_SECONDS", 0.1)
     monkeypatch.setattr(mutual_tls, "HANDSHAKE_SECONDS", 0.1)
     outcome, tries = found_at_a_hub_that_takes(0.3, tmp_path, 20)
     assert isinstance(outcome, find_hub.Linked)

@@ -114,7 +114,7 @@ def test_ranks_of_one_machine_under_several_names_do_not_wait_for_ever() -> None
 def test_ranks_that_the_cluster_can_do_without_are_not_awaited_for_long(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(assembly, "NEIGHBOURS", 0.2)
+    monkeypatch.setattr(assembly, "NEIGHBOURS_SECONDS", 0.2)
 
     async def play(stage: Stage) -> None:
         zero = await stage.rank(0, **bound("0"))

@@ -111,6 +111,35 @@ def test_a_launch_whose_nodes_have_all_left_is_a_new_join_when_one_comes_back() 
     playing(1)(play)
 
 
+@pytest.mark.parametrize("has_left", [False, True])
+def test_a_node_that_comes_when_its_join_leaves_leaves_with_it(
+    *, has_left: bool
+) -> None:
+    async def play(stage: Stage) -> None:
+        await ready(stage, 1)
+        early = await comes(stage, 0, 2)
+        await early.hears(m.Start)
+        early.say(m.WorkersUp(["j1.0"], 2, 2**30))
+        gone = stage.state.joins.stop("j1", "me")
+        if has_left:
+            await leave([early])
+            assert gone.is_set()
+        late = await comes(stage, 1, 2)
+        if not has_left:
+            early.say(m.WorkerLeft("j1.0"))
+        staying = [late] if has_left else [early, late]
+        await all_leave(staying)
+        assert joined_names(stage) == []
+        assert gone.is_set()
+        assert names(stage) == ["0"]
+        assert stage.said.notes.count("join j1 has left") == 1
+        # Both have been there: what comes now is another join.
+        await joined(stage, 2)
+        assert joined_names(stage) == ["j2"]
+
+    playing(1)(play)
+
+
 def test_a_join_may_come_before_the_cluster_is_ready_and_is_not_waited_for() -> None:
     async def play(stage: Stage) -> None:
         early = await comes(stage, 0, 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from typing import TYPE_CHECKING
 
 from dask_runner.errors import ConfigError
@@ -38,6 +39,22 @@ def test_a_message_is_written_at_once_so_that_ranks_do_not_mix_lines() -> None:
     assert writes == [
         "dask-runner: saw\ndask-runner:   needed: needed\ndask-runner:   you can: do\n"
     ]
+
+
+def test_a_line_is_printed_while_the_stream_is_in_use(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class InUse(io.TextIOWrapper):
+        def write(self, text: str) -> int:
+            # What Python says when the handler of a signal comes in between.
+            raise RuntimeError(f"reentrant call: {text}")
+
+    reading, writing = os.pipe()
+    with open(reading) as told, InUse(open(writing, "wb")) as stream:  # noqa: PTH123
+        monkeypatch.setattr("sys.stderr", stream)
+        monkeypatch.setattr("sys.__stderr__", stream)
+        say("naïve")
+        assert told.readline() == "dask-runner: naïve\n"
 
 
 def test_the_start_tells_of_spare_nodes(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from dask_runner.errors import ConfigError
 from dask_runner.hub.report_files import dasks, ours
+from tests.users import ordinary
 
 
 def test_the_hub_writes_its_own_kinds_and_the_client_dasks() -> None:
@@ -38,6 +40,38 @@ def test_a_link_is_replaced_and_not_followed(tmp_path: Path) -> None:
     file.write("new")
     assert other.read_text() == "kept"
     assert file.path.read_text() == "new"
+
+
+def test_nothing_stays_of_one_that_cannot_be_made(tmp_path: Path) -> None:
+    (file,) = ours([str(tmp_path / "r.json")], "")
+    file.write("one")
+    with pytest.raises(UnicodeEncodeError):
+        file.write("two \ud800")
+    assert file.path.read_text() == "one"
+    assert list(tmp_path.iterdir()) == [file.path]
+
+
+def test_the_file_of_another_account_is_not_replaced_where_that_is_not_allowed() -> (
+    None
+):
+    with ordinary() as directory:
+        directory.chmod(0o1777)
+        (file,) = ours([str(directory / "r.json")], "")
+        file.path.touch()
+        if os.getresuid()[2] != 0:
+            pytest.skip("needs a second account")
+        mine = os.geteuid()
+        os.seteuid(0)
+        os.chown(file.path, 12346, 12346)
+        os.chown(directory, 0, 0)
+        os.seteuid(mine)
+        try:
+            with pytest.raises(ConfigError, match="another account has a file"):
+                file.check()
+        finally:
+            os.seteuid(0)
+            os.chown(directory, mine, mine)
+            os.seteuid(mine)
 
 
 @pytest.mark.parametrize("name", ["no/r.json", "there/r.json", "file/r.json"])

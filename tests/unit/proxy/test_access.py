@@ -158,3 +158,41 @@ def test_secrets_are_new_each_time_and_long() -> None:
     assert one.cookie not in one.link
     assert one.token not in repr(one)
     assert one.cookie not in repr(one)
+
+
+SCRAPED = Secrets("the-token", "the-cookie", 8787, "the-scrapers")
+
+
+@pytest.mark.parametrize(
+    ("authorization", "target", "method", "passes"),
+    [
+        ("Bearer the-scrapers", "/metrics", "GET", True),
+        ("bearer the-scrapers", "/metrics?x=1", "HEAD", True),
+        # It is for the metrics alone, and the other secrets are not for them.
+        ("Bearer the-scrapers", "/status", "GET", False),
+        ("Bearer the-scrapers", "/metrics/../status", "GET", False),
+        ("Bearer the-scrapers", "/metrics", "POST", False),
+        ("Bearer the-token", "/metrics", "GET", False),
+        ("Bearer the-cookie", "/metrics", "GET", False),
+        ("Bearer ", "/metrics", "GET", False),
+        ("Basic the-scrapers", "/metrics", "GET", False),
+        ("the-scrapers", "/metrics", "GET", False),
+    ],
+)
+def test_a_prometheus_server_has_a_token_for_the_metrics(
+    authorization: str, target: str, method: str, passes: bool
+) -> None:
+    headers = HOST | {"Authorization": authorization}
+
+    assert isinstance(judge(SCRAPED, method, target, headers), Passed) == passes
+    assert judge(OWN, method, target, headers) is None
+
+
+def test_no_token_of_a_prometheus_server_is_none_and_not_an_empty_one() -> None:
+    assert judge(OWN, "GET", "/metrics", HOST | {"Authorization": "Bearer "}) is None
+    elsewhere = {"Host": "x.example", "Authorization": "Bearer the-scrapers"}
+    assert judge(SCRAPED, "GET", "/metrics", elsewhere) is None
+
+
+def test_no_secret_is_in_its_text() -> None:
+    assert "the-" not in repr(SCRAPED)
