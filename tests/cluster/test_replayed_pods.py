@@ -223,6 +223,9 @@ def test_pods_that_are_deleted_end_in_order_before_they_are_killed(site: Site) -
     began = time.monotonic()
     pods.delete()
 
-    assert pods.wait() == [TERMINATED, TERMINATED], pods.output
+    # The others may have ended with rank 0 before they are told.
+    of_first, of_other = pods.wait()
+    assert of_first == TERMINATED, pods.output
+    assert of_other in (0, TERMINATED), pods.output
     assert time.monotonic() - began < GRACE_SECONDS
     assert "ended with status 143" in pods.output
