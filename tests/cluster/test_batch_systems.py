@@ -3,6 +3,7 @@
 import json
 import re
 import secrets
+import shlex
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.batch_systems import GRID_ENGINE, HTCONDOR, NODES, OAR, Batch, Site
+from tests.cluster.jobs import SIF
 from tests.conftest import ROOT
 
 NAME = f"dask-runner-tests-{zlib.crc32(str(ROOT).encode()):08x}"
@@ -235,4 +237,67 @@ def test_of_a_job_that_is_taken_away_nothing_goes_on(site: Site) -> None:
     done = job.wait()
     in_order = "ended with status 143" in site.output()
     assert in_order is site.batch.in_order, site.told(done)
+    site.check_left()
+
+
+SCALES = """\
+import json, sys, time
+from distributed import Client
+from dask_runner import Cluster
+
+def are(count):
+    latest = time.monotonic() + 90
+    while len(client.scheduler_info(n_workers=-1)["workers"]) != count:
+        assert time.monotonic() < latest, client
+        time.sleep(0.1)
+
+cluster = Cluster.from_name("lab")
+client = Client(cluster)
+are(1)
+cluster.scale(jobs=1, job=json.loads(sys.argv[1]))
+are(2)
+cluster.scale(jobs=0)
+are(1)
+print("scaled")
+"""
+#: Copies the image's packages, for the Python of the login node.
+PACKAGES = (
+    "python -c 'import dask, shutil, sys;"
+    ' shutil.copytree(dask.__path__[0] + "/..", sys.argv[1])\' packages'
+)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(
+    ("up", "job"),
+    [
+        pytest.param(
+            GRID_ENGINE,
+            {"parallel_environment": "mpi"},
+            marks=pytest.mark.xdist_group("sge"),
+            id="sge",
+        ),
+        pytest.param(
+            HTCONDOR, {}, marks=pytest.mark.xdist_group("htcondor"), id="htcondor"
+        ),
+    ],
+    indirect=["up"],
+)
+def test_a_program_submits_jobs_that_join_and_sees_them_off(
+    site: Site, job: dict[str, str]
+) -> None:
+    site.write("scales.py", SCALES)
+    site.shell(f"apptainer exec {SIF} {PACKAGES}")
+    options = site.batch.options.replace("-N 2", "-N 1")
+    serving = site.submit("serve", "--name", "lab", options=options)
+    site.wait_for("ready after")
+
+    told = json.dumps({"image": SIF, "output": "more.out", **job})
+    line = shlex.join(["python3", "scales.py", told])
+    assert site.shell(f"PYTHONPATH=packages {line}") == "scaled\n"
+
+    assert "left the cluster: stopped by user" in site.output("more")
+    site.dask_runner("stop", "lab")
+    served = serving.wait()
+    assert served.returncode == 0, site.told(served)
     site.check_left()
