@@ -13,7 +13,7 @@ from dask_runner.launch.options import OPTIONS, Option
 from dask_runner.launch.table import LAUNCHERS
 from tests import systems
 from tests.attacks.table import table as attacks
-from tests.docs import blocks
+from tests.docs import blocks, messages
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -48,6 +48,7 @@ PARTS = {
     ("reference/options.md", "options"): options,
     ("launchers/index.md", "launchers"): launchers,
     ("explanation/security.md", "attacks"): attacks,
+    ("reference/messages.md", "messages"): messages.table,
     ("runtimes.md", "runtimes"): systems.RUNTIMES.markdown,
     ("systems.md", "batch-systems"): systems.BATCH_SYSTEMS.markdown,
     ("contributing.md", "blocks"): blocks.table,

@@ -103,9 +103,20 @@ class Desk:
         self._stranger_seen = False
         self._check_complete()
 
-    async def open(self, host: str, listening: socket.socket | None = None) -> int:
-        """Listen on *host*, or at a socket that is bound; return the port."""
-        return await self._door.open(host, listening)
+    async def open(
+        self,
+        host: str,
+        listening: socket.socket | None = None,
+        among: str | None = None,
+    ) -> int:
+        """Listen on *host*, or at a socket that is bound; return the port.
+
+        Raises
+        ------
+        AssemblyError
+            If none of the ports *among* which it may choose is free.
+        """
+        return await self._door.open(host, listening, among)
 
     def begin(self) -> None:
         """Answer those who have come: this process is the first."""

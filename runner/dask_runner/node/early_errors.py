@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from dask_runner.errors import RunnerError, SignalledError
@@ -178,11 +178,15 @@ def _settled(environ: Mapping[str, str], given: Mapping[str, Any]) -> Settings:
     except RunnerError:
         told = {}
     for key in _KEYS:
-        with contextlib.suppress(RunnerError):
-            settle({key: given.get(key)}, {})
-            chosen[key] = given.get(key)
         if key in told:
-            with contextlib.suppress(RunnerError):
-                settle({}, {key: told[key]})
-                found[key] = told[key]
+            # What the site has fixed counts, also where the user has another wish.
+            site = told[key].site
+            for one in filter(None, (told[key], site and replace(site, site=site))):
+                with contextlib.suppress(RunnerError):
+                    settle({}, {key: one})
+                    found[key] = one
+                    break
+        with contextlib.suppress(RunnerError):
+            settle({key: given.get(key)}, {k: found[k] for k in (key,) if k in found})
+            chosen[key] = given.get(key)
     return settle(chosen, found)
