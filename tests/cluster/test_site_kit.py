@@ -73,6 +73,8 @@ def test_the_trial_passes_on_a_site_that_works(kit: Jobs, preset: Any) -> None:
     assert refused.split()[-1] == "78", refused
     bare = kit.shell("apptainer", "run", SIF, "info")
     assert "the host's is not seen in here, unless: apptainer run --bind" in bare
+    recipe = kit.shell("bin/dask-runner", "recipe", "--like-host")
+    assert "# for Debian GNU/Linux" in recipe, recipe
 
 
 def test_the_trial_says_of_an_image_that_is_missing_what_to_do(kit: Jobs) -> None:

@@ -13,7 +13,7 @@ from dask_runner.launch.options import OPTIONS, Option
 from dask_runner.launch.table import LAUNCHERS
 from tests import systems
 from tests.attacks.table import table as attacks
-from tests.docs import blocks, messages
+from tests.docs import blocks, messages, report_keys
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -52,6 +52,7 @@ PARTS = {
     ("runtimes.md", "runtimes"): systems.RUNTIMES.markdown,
     ("systems.md", "batch-systems"): systems.BATCH_SYSTEMS.markdown,
     ("contributing.md", "blocks"): blocks.table,
+    ("reference/report-schema.md", "keys"): report_keys.table,
 }
 
 

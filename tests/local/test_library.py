@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import ranks
 from tests.running import Ended, Run
 
 Python = Callable[..., Run]
@@ -165,3 +166,29 @@ def test_sigterm_is_an_exception_in_the_body(python: Python, text: str) -> None:
 
     assert ended.status == 143, ended
     assert ended.stdout == "begun\ncleaned up\n", ended
+
+
+INITIALIZE = """
+import time
+from dask_runner import initialize
+initialize()
+try:
+    print("begun")
+    time.sleep(60)
+finally:
+    print("cleaned up")
+"""
+
+
+def test_sigterm_is_an_exception_in_the_program_after_initialize(
+    tmp_path: Path,
+) -> None:
+    with ranks.RunnerJob(tmp_path, 3, INITIALIZE) as job:
+        scheduler, client, worker = (job.rank(number) for number in range(3))
+        client.wait_for("begun")
+        client.signal(signal.SIGTERM)
+        end = ranks.ended(client, 143)
+        assert end.stdout == "begun\ncleaned up\n", end
+        # A launcher has the highest status, the client's.
+        for other in (scheduler, worker):
+            assert ranks.ended(other, 0).stdout == ""

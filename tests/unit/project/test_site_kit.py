@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -52,3 +53,10 @@ def test_keys_that_are_off_are_seen_by_this_test() -> None:
     assert set(on) == own | {JOB}
     assert on[fixed.KEY] == {"security": "tls", "dashboard-address": None}
     assert set(on[JOB]) == {"image", "time", "prologue", "slurm"}
+
+
+def test_the_side_bars_factory_is_there() -> None:
+    text = PRESET.with_name("jupyter.yaml").read_text()
+    factory = yaml.safe_load(text)["labextension"]["factory"]
+
+    assert getattr(import_module(factory["module"]), factory["class"])
