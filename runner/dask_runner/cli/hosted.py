@@ -117,7 +117,7 @@ class _Hosted:
         except (OSError, RuntimeError) as error:
             say(f"error: {problem(error)}")
             return problem(error).status
-        listening = asyncio.create_task(self._listen(reader))
+        listening = asyncio.create_task(self._listen(reader, begin.silence))
         ended = asyncio.create_task(self._ended(has_rank_0=begin.first == 0))
         await asyncio.wait({listening, ended}, return_when=asyncio.FIRST_COMPLETED)
         listening.cancel()
@@ -207,8 +207,8 @@ class _Hosted:
         status = await process.wait()
         rank = self._first + self._ranks.index(process)
         if status and rank:
-            why = f"it ended with status {_status(status)}"
-            gone = h.HostGone([rank], socket.gethostname(), why)
+            saw = f"is gone: it ended with status {_status(status)}"
+            gone = h.HostGone([rank], socket.gethostname(), saw)
             _tell(gone)
             for channel in self._channels:
                 channel.send(gone)
@@ -235,9 +235,19 @@ class _Hosted:
 
     # --- what the launcher says -------------------------------------------------
 
-    async def _listen(self, reader: asyncio.StreamReader) -> None:
-        """Do what the launcher says, until it says no more."""
-        while (message := await _message(reader)) is not None:
+    async def _listen(self, reader: asyncio.StreamReader, silence: float) -> None:
+        """Do what the launcher says, until it says no more, or nothing for too long."""
+        while True:
+            try:
+                async with asyncio.timeout(silence):
+                    message = await _message(reader)
+            except TimeoutError:
+                say(f"no sign of life from dask-runner --hosts for {silence:g} s")
+                return
+            if message is None:
+                return
+            if isinstance(message, h.Beat):
+                continue
             if isinstance(message, h.SignalAll):
                 for rank in self._ranks:
                     if rank.returncode is None:

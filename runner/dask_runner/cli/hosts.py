@@ -11,7 +11,6 @@ import asyncio
 import base64
 import contextlib
 import hashlib
-import math
 import os
 import secrets
 import signal
@@ -19,19 +18,20 @@ import socket
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from dask_runner import __version__
 from dask_runner.cli.name_here import NameHere, named_here
 from dask_runner.cli.ssh import (
+    BEATS,
     HERE,
     OF_SSH,
-    SSH,
     Link,
     command_of,
     how,
     other_version,
     refused,
+    ssh,
 )
 from dask_runner.errors import (
     AssemblyError,
@@ -145,6 +145,7 @@ class _Launcher:
         self._links: list[Link] = []
         self._script, self._at = _script(program, args)
         self._over: RunnerError | None = None
+        self._printing = {one: asyncio.Lock() for one in (sys.stdout, sys.stderr)}
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
@@ -157,18 +158,22 @@ class _Launcher:
             first += host.slots
         await self._all_ready()
         self._begin(first)
-        return await self._ended()
+        beating = asyncio.create_task(self._beat())
+        try:
+            return await self._ended()
+        finally:
+            beating.cancel()
 
     # --- the beginning ----------------------------------------------------------
 
     async def _connect(self, host: Host, first: int) -> Link:
         here = host.name in (*HERE, socket.gethostname())
         command = command_of(self._settings.image)
-        # Else an ssh whose launcher was killed would try for minutes.
-        ssh = *SSH, "-o", f"ConnectTimeout={math.ceil(self._settings.timeout)}"
+        timeout, silence = self._settings.timeout, self._settings.silence
+        over = ssh(host.name, command, timeout=timeout, silence=silence)
         try:
             process = await asyncio.create_subprocess_exec(
-                *(("sh", "-c", command) if here else (*ssh, "--", host.name, command)),
+                *(("sh", "-c", command) if here else over),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
@@ -256,6 +261,7 @@ class _Launcher:
                     link.host.slots,
                     size,
                     self._job,
+                    self._settings.silence,
                     self._client,
                     sent,
                     self._at,
@@ -267,6 +273,13 @@ class _Launcher:
             loop = asyncio.get_running_loop()
             # A daemon thread, because a read from stdin cannot be interrupted.
             threading.Thread(target=_feed, args=(loop, feeder), daemon=True).start()
+
+    async def _beat(self) -> None:
+        """Let the hosts know that the connections are whole."""
+        while True:
+            await asyncio.sleep(self._settings.silence / BEATS)
+            for link in self._links:
+                link.send(h.Beat())
 
     # --- what the hosts say -------------------------------------------------------
 
@@ -283,6 +296,11 @@ class _Launcher:
                 except (ProtocolError, BadRecordError):
                     if not link.ready.done():
                         link.ready.set_exception(other_version(link.host.name, "other"))
+<<<<<<< HEAD
+=======
+            elif link.begun:
+                await self._print(sys.stdout, piece)
+>>>>>>> main
             # What a shell's start-up files print before is nobody's.
             if output and link.begun:
                 sys.stdout.buffer.write(output)
@@ -309,8 +327,12 @@ class _Launcher:
             if text.strip():
                 link.said = [*link.said[-9:], text.strip()]
             if link.begun:
-                sys.stderr.write(text)
-                sys.stderr.flush()
+                await self._print(sys.stderr, text.encode())
+
+    async def _print(self, stream: TextIO, piece: bytes) -> None:
+        """Write a line in a thread: who reads may pause, and the hosts hear from us."""
+        async with self._printing[stream]:
+            await asyncio.to_thread(_write, stream.buffer, piece)
 
     # --- the end ------------------------------------------------------------------
 
@@ -347,8 +369,16 @@ class _Launcher:
         elif status == OF_SSH or status < 0:
             why = how(status, link)
         if status:
+<<<<<<< HEAD
             gone = h.HostGone(link.ranks, link.host.name, f"{why} (status {status})")
             self._links[0].send(gone)
+=======
+            why = "its dask-runner ended"
+            if status == OF_SSH or status < 0:
+                why = how(status, link)
+            saw = f"is gone: {why} (status {status})"
+            self._links[0].send(h.HostGone(link.ranks, link.host.name, saw))
+>>>>>>> main
 
     def _signal(self, number: int) -> None:
         if not all(link.begun for link in self._links) or not self._links:
@@ -380,6 +410,11 @@ class _Launcher:
         for link in self._links:
             for reader in link.readers:
                 reader.cancel()
+
+
+def _write(stream: BinaryIO, piece: bytes) -> None:
+    stream.write(piece)
+    stream.flush()
 
 
 async def _line(stream: asyncio.StreamReader) -> bytes:

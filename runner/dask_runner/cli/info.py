@@ -157,7 +157,7 @@ def _handed_out(
 def _job_end(environ: Mapping[str, str]) -> dict[str, str]:
     end = job_end(environ)
     if end.value is None:
-        return _row("unknown", "")
+        return _row("no time limit" if end.source else "unknown", end.source)
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(end.value))
     return _row(when, end.source)
 

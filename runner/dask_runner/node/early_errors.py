@@ -21,7 +21,12 @@ from dask_runner.launch.handed_out import asked, counted, of_world
 from dask_runner.launch.settings import configured, settle
 from dask_runner.meeting.choose import choose
 from dask_runner.meeting.notice import Notice
+<<<<<<< HEAD
 from dask_runner.node.handing_out import refuse_others, tell_first
+=======
+from dask_runner.node import hosted_meeting
+from dask_runner.node.handing_out import tell_first
+>>>>>>> main
 from dask_runner.node.mpi_broadcast import mpi_meeting
 from dask_runner.wire.channel import BlockingChannel
 
@@ -64,6 +69,8 @@ def report(
         As the user has named it.
     """
     if _leader_knows(beside, error):
+        return
+    if given is not None and hosted_meeting.has_told(error, environ):
         return
     if given is not None and (at_desk := _at_desk(environ, given)):
         _tell_desk(error, environ, at_desk)
