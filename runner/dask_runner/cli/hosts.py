@@ -296,15 +296,9 @@ class _Launcher:
                 except (ProtocolError, BadRecordError):
                     if not link.ready.done():
                         link.ready.set_exception(other_version(link.host.name, "other"))
-<<<<<<< HEAD
-=======
-            elif link.begun:
-                await self._print(sys.stdout, piece)
->>>>>>> main
             # What a shell's start-up files print before is nobody's.
             if output and link.begun:
-                sys.stdout.buffer.write(output)
-                sys.stdout.buffer.flush()
+                await self._print(sys.stdout, output)
 
     def _hear(self, link: Link, message: Message) -> None:
         if isinstance(message, h.HostReady) and not link.ready.done():
@@ -369,16 +363,8 @@ class _Launcher:
         elif status == OF_SSH or status < 0:
             why = how(status, link)
         if status:
-<<<<<<< HEAD
-            gone = h.HostGone(link.ranks, link.host.name, f"{why} (status {status})")
-            self._links[0].send(gone)
-=======
-            why = "its dask-runner ended"
-            if status == OF_SSH or status < 0:
-                why = how(status, link)
             saw = f"is gone: {why} (status {status})"
             self._links[0].send(h.HostGone(link.ranks, link.host.name, saw))
->>>>>>> main
 
     def _signal(self, number: int) -> None:
         if not all(link.begun for link in self._links) or not self._links:

@@ -21,12 +21,8 @@ from dask_runner.launch.handed_out import asked, counted, of_world
 from dask_runner.launch.settings import configured, settle
 from dask_runner.meeting.choose import choose
 from dask_runner.meeting.notice import Notice
-<<<<<<< HEAD
-from dask_runner.node.handing_out import refuse_others, tell_first
-=======
 from dask_runner.node import hosted_meeting
-from dask_runner.node.handing_out import tell_first
->>>>>>> main
+from dask_runner.node.handing_out import refuse_others, tell_first
 from dask_runner.node.mpi_broadcast import mpi_meeting
 from dask_runner.wire.channel import BlockingChannel
 

@@ -129,8 +129,10 @@ class HostGone(Message):
 
     ranks: list[int]
     host: str
-<<<<<<< HEAD
-    why: str
+    saw: str
+    needed: str = ""
+    do: str = ""
+    status: int = TEMPFAIL
 
 
 @dataclass(frozen=True)
@@ -141,9 +143,3 @@ class HostEnded(Message):
     """
 
     status: int
-=======
-    saw: str
-    needed: str = ""
-    do: str = ""
-    status: int = TEMPFAIL
->>>>>>> main
