@@ -10,6 +10,7 @@
 #   RANKS, WORKERS, BENCH_FLAGS  sizes and more for bench (ci/bench --help)
 #   REQUIREMENTS  a file of more Python packages for an image of your own (image, sif)
 #   REGISTRY, REGISTRY_USER, SIGN_KEY ...  where images go (images/README.md)
+#   ROW      the only image of a release, to try it (release)
 #   DOCS_SOURCE, DOCS_SWITCHER, DOCS_VERSION  of a site that is published (docs/conf.py)
 #   TWINE_REPOSITORY_URL, TWINE_USERNAME, TWINE_PASSWORD  where wheels go (upload)
 #   PYTHON   the interpreter to make .venv with
@@ -28,8 +29,8 @@ export MPI_VERSION MPI_SOURCE MPI_URL MPI_SHA256 MPI_CONFIGURE
 .DEFAULT_GOAL := help
 .PHONY: help venv run test test-unit test-local test-images test-cluster lint \
     test-local-all \
-    test-images-all test-cluster-all docs docs-tables test-browser test-attacks test-abi test-failures test-random-kills image sif images size \
-    sbom push pull cluster down bench bench-failures dist upload lock clean
+    test-images-all test-cluster-all docs docs-tables docs-pictures test-browser test-attacks test-abi test-failures test-random-kills image sif images size \
+    sbom push pull cluster down bench bench-failures dist release upload lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' \
@@ -94,6 +95,12 @@ docs: .venv/developer ## Make the site, build/docs/index.html, and check its lin
 docs-tables: .venv/developer ## Write anew what the pages have from the code
 	$(BIN)/python -m tests.docs.tables
 
+docs-pictures: .venv/developer ## Make the pages' pictures anew: a run's figure, JupyterLab
+	$(BIN)/dask-runner -n 4 --nthreads 1 --memory-limit 512MiB \
+	    --report docs/images/report.svg docs/images/report.py
+	SCREENSHOTS=docs/images $(BIN)/python -m pytest $(PYTEST_FLAGS) \
+	    tests/cluster/test_jupyter.py
+
 lint: .venv/developer ## Check style, types and layers
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -138,10 +145,13 @@ dist: .venv/dist ## Build wheel and sdist in dist/, check them, and write SHA256
 	$(BIN)/python -m twine check --strict dist/*
 	cd dist && sha256sum -- * > SHA256SUMS
 
+release: dist ## Make all of a release in dist/, signed with SIGN_KEY, and push it to REGISTRY
+	$(BIN)/python images/build release $(ROW)
+
 upload: dist ## Publish wheel and sdist on a package index (TWINE_PASSWORD=token)
 	$(BIN)/python -m twine upload --non-interactive dist/*.whl dist/*.tar.gz
 
-lock: .venv/developer ## Update the locked requirements of the images
+lock: .venv/developer ## Update the locked requirements of the images and the docs
 	PATH="$(CURDIR)/$(BIN):$$PATH" images/scripts/lock-requirements.sh
 
 clean: ## Remove what make has made: .venv, build/, caches
@@ -154,9 +164,10 @@ clean: ## Remove what make has made: .venv, build/, caches
 	@touch $@
 
 # Dependency groups came with pip 25.1 (PEP 735).
-.venv/developer: .venv/user
+.venv/developer: .venv/user docs/requirements.txt
 	ci/venv 'pip>=25.1'
-	ci/venv --editable '.[dashboard,docs,metrics,mpi]' --group dev
+	ci/venv --require-hashes --requirement docs/requirements.txt
+	ci/venv --editable '.[dashboard,metrics,mpi]' --group dev --group docs
 	@touch $@
 
 .venv/bench: .venv/developer

@@ -10,13 +10,14 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ci import gridengine, htcondor
+from ci import gridengine, htcondor, oar
 from ci.slurm.conf import slurm_conf
 from ci.slurm.ready import UP_SECONDS, ended, trouble_until_ready
 from containers.commands import execute
 from containers.node_image import (
     ensure_gridengine_image,
     ensure_htcondor_image,
+    ensure_oar_image,
     ensure_slurm_image,
 )
 
@@ -123,6 +124,15 @@ SYSTEMS: tuple[System, ...] = (
         node="execute",
         files=htcondor.files,
         trouble=htcondor.trouble,
+    ),
+    System(
+        name="oar",
+        title="OAR with its database, with a shared home",
+        image=ensure_oar_image,
+        login="server",
+        node="node",
+        files=oar.files,
+        trouble=oar.trouble,
     ),
     System(
         name="hosts",

@@ -81,6 +81,28 @@ def ensure_base(client: docker.DockerClient, site: Site) -> Image:
         return _with_site_files(client, site)
 
 
+def plain_base(client: docker.DockerClient) -> Image:
+    """Return the base image without the site's files, as it was pulled or made.
+
+    Raises
+    ------
+    ConfigError
+        The engine does not tell of what image it was made.
+    """
+    image = client.images.get(BASE)
+    while LABEL in image.labels:
+        below = image.attrs.get("Parent")
+        if not below:
+            raise ConfigError(
+                f"{BASE} has a site's settings, and the engine does not know the image "
+                "below them",
+                "a base image that was made here",
+                f"docker image rm {BASE}, then build again",
+            )
+        image = client.images.get(below)
+    return image
+
+
 def build(
     client: docker.DockerClient, context: bytes, tag: str, **options: Any
 ) -> Image:
@@ -193,11 +215,11 @@ def _bootstrapped(client: docker.DockerClient, site: Site) -> Image:
                 f"a registry that has {BASE}, or a mirror of Debian's packages",
                 "set DEBIAN_MIRROR (and http_proxy), or load the image into the engine",
             )
-        _slim(root, site)
+        _slim(root)
         return _imported(client, root)
 
 
-def _slim(root: Path, site: Site) -> None:
+def _slim(root: Path) -> None:
     (root / "etc/dpkg/dpkg.cfg.d/docker").write_text(SLIM)
     (root / "etc/apt/apt.conf.d/docker").write_text(APT)
     policy = root / "usr/sbin/policy-rc.d"
@@ -205,7 +227,8 @@ def _slim(root: Path, site: Site) -> None:
     policy.chmod(0o755)
     (root / "etc/apt/sources.list").unlink()
     sources = root / "etc/apt/sources.list.d/debian.sources"
-    sources.write_text(site.sources())
+    # Not the mirror's, which is a setting of the site: a layer on top has those.
+    sources.write_text(Site.of({}).sources())
     # debootstrap copied this machine's; the engine writes others.
     (root / "etc/resolv.conf").unlink(missing_ok=True)
     (root / "etc/hostname").unlink(missing_ok=True)

@@ -34,3 +34,4 @@ def _ensure(name: str, client: docker.DockerClient) -> Image:
 
 ensure_gridengine_image = partial(_ensure, "gridengine")
 ensure_htcondor_image = partial(_ensure, "htcondor")
+ensure_oar_image = partial(_ensure, "oar")

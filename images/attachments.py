@@ -129,14 +129,14 @@ class Repository:
         """Write files and oras's login to a temporary folder; yield their paths."""
         with tempfile.TemporaryDirectory(prefix="oras-") as directory:
             folder = Path(directory)
-            login = json.dumps(_login(self._registry)).encode()
+            login = json.dumps(login_file(self._registry)).encode()
             for name, content in {**files, _LOGIN: login}.items():
                 (folder / name).write_bytes(content)
             yield {name: folder / name for name in (*files, _LOGIN)}
 
 
-def _login(registry: Registry) -> dict[str, object]:
-    """Return oras's configuration, with the login that was given or docker's."""
+def login_file(registry: Registry) -> dict[str, object]:
+    """Return a file as ``docker login`` writes it: the given login, or docker's."""
     host = registry.address.partition("/")[0]
     user, password = registry.user, registry.password
     if not user:

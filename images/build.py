@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from containers.engine import ensure, say
+from containers.entry import ROOT
 from images.docker_image import build_derived, build_image
 from images.sif import FOLDER, build_sif
 from images.sizes import sizes, table
@@ -41,19 +42,21 @@ def main(argv: Sequence[str]) -> int:
         prog="images/build",
         description="Build a Docker image of images/images.toml, and its SIF (sif), "
         "or both of every row (all), or say what is in it (size, sbom); publish both "
-        "(push), or fetch what was published (pull).",
+        "(push), or fetch what was published (pull); or make all files of a release, "
+        "and publish them if REGISTRY is set (release).",
         epilog=f"From the environment: {', '.join(VARIABLES)}, and "
         "REQUIREMENTS, a file of more Python packages for an image of your own.",
     )
     parser.add_argument("what", choices=(*WHAT, "pull"))
-    parser.add_argument("row", nargs="?", default=default, help="of images.toml")
+    parser.add_argument(
+        "row", nargs="?", help=f"of images.toml; by default {default}, or every one"
+    )
     options = parser.parse_args(argv)
 
     changes = {column: os.environ.get(name, "") for name, column in VARIABLES.items()}
+    every = options.what in ALL and not options.row
     wanted = (
-        list(rows().values())
-        if options.what == "all"
-        else [row(options.row, **changes)]
+        list(rows().values()) if every else [row(options.row or default, **changes)]
     )
     client = ensure()
     if options.what == "pull":
@@ -66,6 +69,8 @@ def main(argv: Sequence[str]) -> int:
             one = one.derived(path.stem)  # noqa: PLW2901 - from here on it is this
             image = build_derived(client, image, one, path)
         WHAT[options.what](client, image, one)
+    if options.what == "release":
+        _seal(client)
     return 0
 
 
@@ -97,19 +102,31 @@ def _sbom(client: docker.DockerClient, image: Image, wanted: Row) -> None:
 
 
 def _push(client: docker.DockerClient, image: Image, wanted: Row) -> None:
-    from images import registry  # noqa: PLC0415 - only these two need cryptography
-    from images.sbom import sbom  # noqa: PLC0415
-    from images.signing import sign  # noqa: PLC0415
+    from images.release import make, publish  # noqa: PLC0415 - needs cryptography
 
-    target = registry.Registry.of(os.environ)
-    sif = build_sif(client, image, wanted)
-    if key := os.environ.get("SIGN_KEY"):
-        sign(client, sif, Path(key))
-    bill = sbom(client, image, wanted)
-    pushed = registry.push(client, target, wanted, image, sif, bill)
+    key = os.environ.get("SIGN_KEY")
+    made = make(client, image, wanted, Path(key) if key else None)
+    pushed = publish(client, made, os.environ)
     # For people who pin digests.
-    record = sif.with_suffix(".pushed.json")
+    record = made.sif.with_suffix(".pushed.json")
     record.write_text(json.dumps(pushed, indent=2) + "\n")
+
+
+def _release(client: docker.DockerClient, image: Image, wanted: Row) -> None:
+    from images.release import make, publish, put  # noqa: PLC0415
+
+    key = os.environ.get("SIGN_KEY")
+    made = make(client, image, wanted, Path(key) if key else None)
+    put(made, ROOT / "dist")
+    if os.environ.get("REGISTRY"):
+        publish(client, made, os.environ)
+
+
+def _seal(client: docker.DockerClient) -> None:
+    from images.release import seal  # noqa: PLC0415
+
+    key = os.environ.get("SIGN_KEY")
+    seal(client, ROOT / "dist", Path(key) if key else None)
 
 
 def _pull(client: docker.DockerClient, wanted: Row) -> None:
@@ -137,4 +154,7 @@ WHAT: dict[str, Callable[[docker.DockerClient, Image, Row], None]] = {
     "size": _size,
     "sbom": _sbom,
     "push": _push,
+    "release": _release,
 }
+#: Those that are for every row.
+ALL = ("all", "release")

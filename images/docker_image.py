@@ -6,11 +6,13 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from containers.base_image import BASE, archive, build, ensure_base
+from containers.base_image import BASE, archive, build, ensure_base, plain_base
 from containers.engine import locked, say, tail
 from containers.entry import ROOT
 from containers.site import Site
 from dask_runner.errors import ConfigError
+from images.provenance import PREFIX as OCI
+from images.provenance import digest, provenance
 from images.scripts import measure_abi
 
 if TYPE_CHECKING:
@@ -31,6 +33,12 @@ DERIVE = """\
 FROM {base}
 COPY requirements.txt {prefix}/
 RUN sh {prefix}/scripts/add-requirements.sh {prefix}/requirements.txt
+"""
+# The last step, so that a commit which changes nothing else costs a second. The labels
+# are in a file as well: a program in the image cannot read them (`recipe`).
+LABELLED = """\
+FROM {image}
+COPY provenance.json {prefix}/
 """
 # Prints the facts and the version of this package.
 READ = f"""\
@@ -113,18 +121,20 @@ def build_derived(
 
 
 def _labelled(client: docker.DockerClient, row: Row, unlabelled: Image) -> Image:
+    origin = provenance(CONTEXT) | digest(plain_base(client))
+    recipe = LABELLED.format(image=unlabelled.id, prefix=PREFIX).encode()
+    known = json.dumps(origin, indent=2, sort_keys=True).encode() + b"\n"
     return build(
         client,
-        archive({"Dockerfile": f"FROM {unlabelled.id}\n".encode()}),
+        archive({"Dockerfile": recipe, "provenance.json": known}),
         row.tag,
-        labels=labels(*_read(client, unlabelled)),
+        labels=labels(*_read(client, unlabelled)) | origin,
     )
 
 
 def labels(version: str, facts: dict[str, Any]) -> dict[str, str]:
     """Return the measured facts as labels, ``dask-runner.mpi.family`` and so on."""
-    named = {"org.opencontainers.image.version": version}
-    return named | measure_abi.labels(facts)
+    return {f"{OCI}version": version} | measure_abi.labels(facts)
 
 
 def _read(client: docker.DockerClient, image: Image) -> tuple[str, dict[str, Any]]:

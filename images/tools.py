@@ -1,4 +1,4 @@
-"""Run Apptainer and oras: this machine's, or those of a container if it has none."""
+"""Run Apptainer, oras and cosign: this machine's, or those of a container."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, cast
 
 from requests.exceptions import RequestException
 
+from containers.cosign_image import ensure_cosign_image
 from containers.engine import tail
 from containers.node_image import ensure_slurm_image
 from dask_runner.errors import ConfigError
@@ -27,6 +28,8 @@ SECONDS = 600
 # The ordinary user's, in the container.
 FOLDER = "/home/user"
 USER = 1000
+#: The image that has a tool; the nodes' has the others.
+IMAGES = {"cosign": ensure_cosign_image}
 
 
 def apptainer(
@@ -121,7 +124,7 @@ def _in_container(
     environ: Mapping[str, str],
 ) -> tuple[object, str]:
     container: Container = client.containers.create(
-        ensure_slurm_image(client),
+        IMAGES.get(line[0], ensure_slurm_image)(client),
         list(line[1:]),
         entrypoint=line[0],
         user="user",

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -159,6 +161,15 @@ print([os.geteuid(), answers, refused])
 """
 
 Place = tuple[str, str, str, int]
+
+#: The page that says what listens where: its rows begin with a process and a kind.
+PAGE = Path(__file__).resolve().parents[1] / "docs/admin/ports.md"
+_ROW = re.compile(r"^\| `(dask-\w+)` \| (tcp|unix) \|", re.MULTILINE)
+
+
+def documented() -> set[tuple[str, str]]:
+    """Return what the page for admins has: processes that listen, and the kinds."""
+    return {(name, kind) for name, kind in _ROW.findall(PAGE.read_text())}
 
 
 def here(pids: Iterable[int]) -> list[Place]:

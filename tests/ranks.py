@@ -176,10 +176,10 @@ with Runner(timeout=100, nthreads=1) as runner, Client(runner) as client:
         time.sleep(600)
 """
 
-    def __init__(self, directory: Path, size: int = 2) -> None:
+    def __init__(self, directory: Path, size: int = 2, code: str = CODE) -> None:
         super().__init__(directory, size)
         self._script = directory / "script.py"
-        self._script.write_text(self.CODE)
+        self._script.write_text(code)
 
     def rank(self, number: int, *args: str | int, before: tuple[str, ...] = ()) -> Run:
         """Start the script as a rank."""

@@ -65,8 +65,11 @@ RUNTIMES = Table(
     (
         "main job",
         "two nodes under Slurm",
+        "serve",
+        "join",
         "a failed rank",
         "a killed container",
+        "a lost node",
         "scancel",
     ),
 )

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Write the locked requirements of the images; `make lock` calls this.
+# Write the locked requirements of the images and the docs; `make lock` calls this.
 #
 # Hashes cover every file of a release, so one lock serves x86_64 and aarch64.
 # The index comes from the environment (PIP_INDEX_URL) and stays out of the
@@ -13,11 +13,15 @@ fi
 
 # compile OUTPUT SOURCE...: lock for the images' Python (Debian trixie's).
 compile() {
+    lock "$@" --python-version 3.13 --python-platform linux --only-binary :all:
+}
+
+# lock OUTPUT SOURCE...
+lock() {
     output=$1
     shift
     mkdir -p "$(dirname "$output")"
     uv pip compile --quiet --upgrade --system-certs \
-        --python-version 3.13 --python-platform linux --only-binary :all: \
         --generate-hashes --no-emit-index-url --no-emit-find-links \
         --custom-compile-command "make lock" \
         --output-file "$output" "$@"
@@ -30,6 +34,8 @@ compile images/requirements-jupyter.txt --constraint images/requirements.txt \
     --extra mpi --extra dashboard --extra metrics --extra jupyter \
     pyproject.toml images/requirements.in
 compile images/build-requirements.txt images/build-requirements.in
+# The site is made with any Python of the project.
+lock docs/requirements.txt --group pyproject.toml:docs --universal --python-version 3.11
 compile ci/benchmarks/peers_context/requirements.txt \
     --constraint images/requirements.txt ci/benchmarks/peers_context/requirements.in
 

@@ -21,8 +21,11 @@ fail() {
     printf 'FAIL: %s\n  saw: %s\n  needed: %s\n  you can: %s\n' "$@"
 }
 
-# The end of what a command said, on one line.
-last() { grep -v '^srun: ' "$work/$1" | tail -n 3 | tr '\n' ' ' | cut -c1-600; }
+# The end of what a command said, on one line; srun's own words where there are no others.
+last() {
+    { grep -v '^srun: ' "$work/$1" || cat "$work/$1"; } |
+        tail -n 3 | tr '\n' ' ' | cut -c1-600
+}
 
 # Nothing of what the caller's shell has set is to be part of the trial.
 unset "${!DASK_RUNNER__@}"
@@ -37,6 +40,16 @@ for command in srun dask-runner; do
     }
 done
 pass "srun and dask-runner are on PATH"
+
+# Slurm itself: what fails here is no fault of the image.
+srun --time=10 "$@" -N1 -n1 true > "$work/slurm" 2>&1
+status=$?
+if [ $status -ne 0 ]; then
+    fail "srun starts a program (status $status)" "$(last slurm)" \
+        "a Slurm that answers here, and a partition and account that you may use" \
+        "run \`srun -n1 true\`; give this script --partition and --account"
+    exit 1
+fi
 
 # 2. A node starts the image, and check compares its MPI with the node's.
 srun --time=10 "$@" -N1 -n1 dask-runner check > "$work/check" 2>&1

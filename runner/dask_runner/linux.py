@@ -105,6 +105,33 @@ def _prctl(*arguments: int | bytes) -> None:
 # ----------------------------------------------------------------- peers, files
 
 
+#: How many user ids exist (user_namespaces(7)): a namespace that maps all hides none.
+_ALL_USERS = 2**32 - 1
+
+_OVERFLOW = PROC / "sys/kernel/overflowuid"
+_MAP = PROC / "self/uid_map"
+
+
+@lru_cache
+def _hides_users() -> int:
+    """Return the number that stands for users of which this namespace knows nothing."""
+    try:
+        lines = [line.split() for line in _MAP.read_text().splitlines()]
+        overflow = int(_OVERFLOW.read_text())
+    except OSError:  # not Linux
+        return -1
+    return overflow if sum(int(line[2]) for line in lines) < _ALL_USERS else -1
+
+
+def is_hidden(uid: int) -> bool:
+    """Return whether a file's owner is one that this user namespace does not know.
+
+    Root's own files look so in an unprivileged container. Another account's look the
+    same, and cannot be told from them.
+    """
+    return uid == _hides_users()
+
+
 def peer(sock: Any) -> tuple[int, int]:
     """Return process id and user of the process at the other end (unix(7)).
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -9,11 +11,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.attacks.stranger import STRANGER, attack
-from tests.listening import KNOCK, SURVEY, arguments, here, places, told
+from tests.attacks.stranger import STRANGER, attack, attacking
+from tests.listening import (
+    KNOCK,
+    SURVEY,
+    arguments,
+    documented,
+    here,
+    places,
+    told,
+)
 from tests.pages import path_in, until_served, websocket
 from tests.programs import BEGIN, UNTIL_TOLD, script
-from tests.running import DASK_RUNNER, Run
+from tests.running import DASK_RUNNER, DaskRunner, Run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +35,9 @@ HOLD = BEGIN + UNTIL_TOLD
 
 #: The user's and the other account's numbers on the Slurm cluster.
 USER, OTHER = 1000, 1001
+
+#: Two for each worker of a node, and two for hub and scheduler.
+PORTS = range(20000, 20006)
 
 ANYWHERE = "0.0.0.0"  # noqa: S104  nobody does, as the test finds
 
@@ -70,6 +83,52 @@ def test_nothing_answers_somebody_on_the_same_machine(held: Run) -> None:
     assert owner(dashboard).answers
 
 
+#: Takes the ports of a range, says so, and prints when somebody comes to one.
+SQUAT = """
+first, last = int(sys.argv[1]), int(sys.argv[2])
+held = [socket.create_server(("127.0.0.1", port)) for port in range(first, last + 1)]
+print("held", flush=True)
+select.select(held, [], [])
+print("somebody came", flush=True)
+"""
+
+
+def free_range(length: int) -> int:
+    """Return the first of so many ports of which none was taken a moment ago."""
+    for first in range(20000, 30000, length):
+        with contextlib.ExitStack() as held:
+            try:
+                for port in range(first, first + length):
+                    held.enter_context(socket.create_server(("127.0.0.1", port)))
+            except OSError:
+                continue
+            return first
+    raise AssertionError("no ports are free")
+
+
+@pytest.mark.attack(
+    "listens at ports of the range that you give with `--ports`, before you do",
+    "nothing: your cluster takes the others, and nobody of it comes to theirs; only "
+    "with all of them taken it ends at its start (75), and says so",
+)
+def test_ports_of_a_range_that_others_hold_are_left_to_them(
+    dask_runner: DaskRunner,
+) -> None:
+    first = free_range(8)
+    code = (
+        "from distributed import Client; print(Client().submit(sum, [1, 2]).result())"
+    )
+
+    with attacking(SQUAT, first, first + 3) as stranger:
+        args = ["-n", 1, "--quiet", "--ports", f"{first}-{first + 7}", "-c", code]
+        ended = dask_runner(*map(str, args))
+        stranger.kill()
+        assert stranger.stdout is not None
+        assert stranger.stdout.read() == ""
+
+    assert (ended.status, ended.stdout) == (0, "3\n"), ended
+
+
 @pytest.mark.attack(
     "waits for a cluster with an unencrypted protocol (`--protocol ws`)",
     "nothing: such a protocol is refused at once, unless the user says "
@@ -112,7 +171,8 @@ def test_a_page_of_somebody_else_may_not_read_through_the_tunnel(held: Run) -> N
     "no answer without the keys",
 )
 def test_nothing_answers_somebody_on_the_nodes_or_in_the_network(jobs: Jobs) -> None:
-    job = jobs.srun("-N2 --ntasks-per-node=2", jobs.write("hold.py", HOLD))
+    args = ["--ports", f"{PORTS[0]}-{PORTS[-1]}", jobs.write("hold.py", HOLD)]
+    job = jobs.srun("-N2 --ntasks-per-node=2", *args)
     job.wait_for("begun")
     cluster = jobs.cluster
     nodes = ("c1", "c2")
@@ -141,6 +201,10 @@ def test_nothing_answers_somebody_on_the_nodes_or_in_the_network(jobs: Jobs) -> 
         for one in goals[node]
         if one[1] != "unix" and not one[2].startswith("127.")
     ]
+    # It is what the page for admins says, at the ports that were given.
+    seen = {(name, kind) for at in goals.values() for name, kind, *_ in at}
+    assert seen == documented()
+    assert {port for _, _, _, port in elsewhere} <= set(PORTS)
     # Each is at the address of its node: nothing listens on all addresses.
     assert {at for _, _, at, _ in elsewhere}.isdisjoint({ANYWHERE, "::"})
     assert any(name == "dask-scheduler" for name, *_ in elsewhere)

@@ -29,8 +29,8 @@ class Batch:
     ----------
     name : str
         Its row in ``ci/systems.py``, and of ``dask-runner job``.
-    options : str
-        What a job on two nodes needs.
+    options, beside : str
+        What a job on two nodes needs, and another that runs beside it.
     submit : str
         Submits the job script on the standard input of this, waits for the job's end,
         and ends with its status.
@@ -42,6 +42,7 @@ class Batch:
 
     name: str
     options: str
+    beside: str
     submit: str
     cancel: str
     in_order: bool
@@ -49,6 +50,7 @@ class Batch:
 
 GRID_ENGINE = Batch(
     "sge",
+    "-N 2 --set parallel_environment=mpi",
     "-N 2 --set parallel_environment=mpi",
     # It says nothing of the status of a job of which a part was killed; qacct does.
     "{ number=$(qsub -sync y -terse | head -n 1);"
@@ -62,6 +64,7 @@ GRID_ENGINE = Batch(
 HTCONDOR = Batch(
     "htcondor",
     "-N 2 --cpus-per-task 8",
+    "-N 2",
     "{ number=$(condor_submit -terse -) && number=${number%%.*} &&"
     f" condor_wait -wait {SECONDS} *.$number.log >/dev/null;"
     # The history comes after the log; of a job that was taken away it has no status.
@@ -69,6 +72,22 @@ HTCONDOR = Batch(
     ' [ -n "$status" ]; do sleep 0.2; done; exit ${status#undefined}; }',
     "condor_rm -all",
     in_order=True,
+)
+
+#: Half of the cores of each node.
+OAR = Batch(
+    "oar",
+    "-N 2 --cpus-per-task 8",
+    "-N 2 --cpus-per-task 8",
+    # It reads no job script from its standard input, and its job may end in an error
+    # that has no status.
+    "{ job=$(mktemp -p .) && cat >$job && chmod +x $job &&"
+    ' number=$(oarsub -S $job | sed -n s/OAR_JOB_ID=//p) && [ -n "$number" ] &&'
+    ' until done=$(oarstat -fj $number) && echo "$done" |'
+    " grep -Eqx ' *state = (Terminated|Error)'; do sleep 0.2; done;"
+    " exit $(echo \"$done\" | sed -n 's/ *exit_code = .*(\\([0-9]*\\),.*/\\1/p'); }",
+    "oardel --sql \"state NOT IN ('Terminated', 'Error')\"",
+    in_order=False,
 )
 
 

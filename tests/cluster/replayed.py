@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,9 @@ given = shlex.join(["export", *known, *told["own"]])
 os.execvp("ssh", ["ssh", "-n", host, f"{given}; {line}"])
 """
 
+#: Lists a job's processes, without those that stand in for the system's own.
+_OF_JOB = "ps -u user -o pid=,comm= | awk '$2 !~ /^ssh/ { print $1 }'"
+
 
 @dataclass(frozen=True)
 class Starter:
@@ -88,12 +92,18 @@ class System:
     variables : tuple of str
         What each process of a job finds, as NAME=VALUE: ``{directory}`` is the job's
         directory, ``{job}`` its number, ``{rank}`` and ``{size}`` those of a rank.
+    signal : str
+        What all processes of a job get first when it is taken away; "" for none.
+    kill_after : int
+        Seconds until those that are left get another, or are killed.
     """
 
     name: str
     hosts: str
     starter: Starter | None
     variables: tuple[str, ...]
+    signal: str = ""
+    kill_after: int = 0
 
 
 #: OpenPBS, src/resmom/start_exec.c and src/cmds/pbs_tmrsh.c; the administrator's guide.
@@ -117,6 +127,9 @@ PBS = System(
         "PBS_JOBCOOKIE=0123456789ABCDEF",
         "NCPUS=1",
     ),
+    # kill_delay of a queue, in the administrator's guide.
+    "TERM",
+    10,
 )
 
 #: IBM Spectrum LSF 10.1: "Environment variables set for job execution", blaunch.
@@ -139,6 +152,9 @@ LSF = System(
         "LSB_MCPU_HOSTS=c1 1 c2 1",
         "LSB_QUEUE=normal",
     ),
+    # bkill: SIGTERM and SIGKILL follow (JOB_TERMINATE_INTERVAL).
+    "INT",
+    10,
 )
 
 #: OAR 2.6, "Environment variables of a job" and oarsh(1); a line for each core.
@@ -175,6 +191,9 @@ FLUX = System(
         "PMI_RANK={rank}",
         "PMI_SIZE={size}",
     ),
+    # flux-cancel(1), and kill-timeout of flux-config-exec(5).
+    "TERM",
+    5,
 )
 
 
@@ -273,6 +292,28 @@ class Site:
         env = {"PATH": f"{self.directory}/bin:/usr/bin:/bin", **dict(pairs)}
         return self.cluster.start(
             command, node=node, env=env, cwd=self.directory, timeout=SECONDS
+        )
+
+    def take_away(self) -> None:
+        """End the job as the system would: a signal for all its processes, and a kill.
+
+        Apptainer's server of the image is among them, so the end may be in no order.
+        """
+        self._signal(self.system.signal)
+        latest = time.monotonic() + self.system.kill_after
+        while self._job() and time.monotonic() < latest:
+            time.sleep(0.2)
+        self._signal("KILL")
+
+    def _signal(self, number: str) -> None:
+        line = f"{_OF_JOB} | xargs -r kill -{number}"
+        sent = [self.cluster.start(line, node=one, user="root") for one in NODES]
+        for one in sent:
+            one.wait()
+
+    def _job(self) -> str:
+        return "".join(
+            self.cluster.run(_OF_JOB, node=node, user="root").stdout for node in NODES
         )
 
     def left(self) -> str:

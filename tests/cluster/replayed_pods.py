@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 #: No claim, but what a busy machine may take.
 SECONDS = 120
 KILLED = 137
+#: Kubernetes' terminationGracePeriodSeconds, and AWS Batch's when it ends a job.
+GRACE_SECONDS = 30
 #: What the Secret has, or Secrets Manager.
 SECRET = "a secret of these pods alone"  # noqa: S105  of a test
 _REFERENCE = re.compile(r"\$(\$|\((\w+)\))")
@@ -164,10 +166,18 @@ AWS_BATCH = System(
 
 
 class Pods:
-    """The containers of a job, the first rank's first."""
+    """The containers of a job, the first rank's first.
 
-    def __init__(self, containers: Sequence[Any]) -> None:
+    Parameters
+    ----------
+    containers : sequence of docker.models.containers.Container
+    group : str
+        What is unique to it.
+    """
+
+    def __init__(self, containers: Sequence[Any], group: str) -> None:
         self.containers = containers
+        self.group = group
 
     @property
     def output(self) -> str:
@@ -177,6 +187,13 @@ class Pods:
     def wait_for(self, text: str) -> None:
         """Wait until one has printed a text."""
         until(lambda: text in self.output, SECONDS, lambda: self.output, every=0.1)
+
+    def delete(self) -> None:
+        """Tell all to end, as one who deletes the job does."""
+        for one in self.containers:
+            one.reload()
+            if one.status == "running":
+                one.kill(signal="SIGTERM")
 
     def wait(self) -> list[int]:
         """Wait for their ends; return their statuses."""
@@ -215,10 +232,15 @@ class Site:
         self._containers: list[Any] = []
 
     def submit(
-        self, *args: str, name: str = "demo", size: int = 2, **wrong: str
+        self,
+        *args: str,
+        name: str = "demo",
+        size: int = 2,
+        group: str = "",
+        **wrong: str,
     ) -> Pods:
         """Start what the document has; *wrong* are variables of the last pod alone."""
-        uid, first = secrets.token_hex(16), ""
+        uid, first = group or secrets.token_hex(16), ""
         started = []
         for rank in range(size):
             pod = self.system.pod(name, uid, rank, size, first)
@@ -226,7 +248,7 @@ class Site:
             started.append(self._start(self._document(args, name, size), pod, more))
             if not rank:
                 first = self._address(started[0])
-        return Pods(started)
+        return Pods(started, uid)
 
     def inside(self, pods: Pods, *args: str) -> str:
         """Run dask-runner in the first pod, as kubectl exec; return what it prints."""

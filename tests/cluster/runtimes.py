@@ -92,9 +92,17 @@ def save(image: Any, path: Path) -> None:
     mark.write_text(image.id)
 
 
-def start(jobs: Jobs, name: str, args: str = "script.py", **how: Any) -> Job:
-    """Start the lines of the docs that bear a name, with arguments of dask-runner."""
+def start(
+    jobs: Jobs, name: str, args: str = "script.py", nodes: str = "", **how: Any
+) -> Job:
+    """Start the lines of the docs that bear a name, with arguments of dask-runner.
+
+    Where *nodes* is given, these are srun's options in place of the documented ones.
+    """
     text = documented(name).replace("script.py", args)
+    if nodes:
+        text, count = re.subn("^srun -N2 -n4 ", f"srun {nodes} ", text)
+        assert count == 1, text
     text = text.replace("./dask-runner", DIRECTORY).replace("dask-runner.sif", SIF)
     env = ENVIRON | how.pop("env", {})
     return jobs.start("bash", "-c", text, env=env, timeout=SECONDS, **how)

@@ -1,8 +1,9 @@
-"""What ``dask-runner job`` prints, on Grid Engine and HTCondor in containers."""
+"""What ``dask-runner job`` prints, on Grid Engine, HTCondor and OAR in containers."""
 
 import json
 import re
 import secrets
+import shlex
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -10,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.batch_systems import GRID_ENGINE, HTCONDOR, NODES, Batch, Site
+from tests.cluster.batch_systems import GRID_ENGINE, HTCONDOR, NODES, OAR, Batch, Site
+from tests.cluster.jobs import SIF
 from tests.conftest import ROOT
 
 NAME = f"dask-runner-tests-{zlib.crc32(str(ROOT).encode()):08x}"
@@ -53,6 +55,8 @@ print("fewer", flush=True)
     params=[
         pytest.param(GRID_ENGINE, marks=pytest.mark.xdist_group("sge")),
         pytest.param(HTCONDOR, marks=pytest.mark.xdist_group("htcondor")),
+        # The same job script is replayed by test_replays.py.
+        pytest.param(OAR, marks=[pytest.mark.xdist_group("oar"), pytest.mark.heavy]),
     ],
     ids=lambda batch: batch.name,
 )
@@ -90,6 +94,7 @@ def site(up: tuple[Any, Batch]) -> Iterator[Site]:
 
 @pytest.mark.system("Grid Engine", "main job")
 @pytest.mark.system("HTCondor", "main job")
+@pytest.mark.system("OAR", "main job")
 def test_a_script_runs_on_two_nodes_and_its_status_is_the_jobs(site: Site) -> None:
     site.write("script.py", SCRIPT)
 
@@ -109,11 +114,13 @@ def test_a_script_runs_on_two_nodes_and_its_status_is_the_jobs(site: Site) -> No
 @pytest.mark.system("Grid Engine", "join")
 @pytest.mark.system("HTCondor", "serve")
 @pytest.mark.system("HTCondor", "join")
+@pytest.mark.system("OAR", "serve")
+@pytest.mark.system("OAR", "join")
 def test_a_cluster_is_served_by_one_job_and_joined_by_another(site: Site) -> None:
     serving = site.submit("serve", "--name", "lab", name="serve")
     site.wait_for("ready after", "serve")
-    small = site.batch.options.partition(" --cpus-per-task")[0]
-    joining = site.submit("join", "lab", name="join", options=small)
+    beside = site.batch.beside
+    joining = site.submit("join", "lab", name="join", options=beside)
     # A join of each rank, or of all, as the system counts them.
     site.wait_for("joined the cluster lab", "join")
 
@@ -146,6 +153,7 @@ exec /usr/bin/apptainer run "$@"
 
 @pytest.mark.system("Grid Engine", "a failed rank")
 @pytest.mark.system("HTCondor", "a failed rank")
+@pytest.mark.system("OAR", "a failed rank")
 def test_a_rank_that_fails_ends_all_with_its_error(site: Site) -> None:
     site.write("script.py", SCRIPT)
     site.write("start", START)
@@ -167,7 +175,8 @@ def test_a_rank_that_fails_ends_all_with_its_error(site: Site) -> None:
 def running_where_its_script_runs(site: Site) -> tuple[Any, str]:
     """Start a job whose first rank is on the host of its job script; return the host.
 
-    The loss of that host is Grid Engine's loss of the job, and that of rank 0 is ours.
+    The loss of that host is Grid Engine's and OAR's loss of the job, and that of rank 0
+    is ours.
     The first process that comes is rank 0, so a job may have to be started anew.
     """
     for _ in range(TRIES):
@@ -177,7 +186,11 @@ def running_where_its_script_runs(site: Site) -> tuple[Any, str]:
         assert begun
         if site.batch is HTCONDOR:
             return job, begun[1]
-        if f"all.q@{begun[1]}" in site.shell("qstat"):
+        if site.batch is OAR:
+            runs = f"assigned_hostnames = {begun[1]}+" in site.shell("oarstat -f")
+        else:
+            runs = f"all.q@{begun[1]}" in site.shell("qstat")
+        if runs:
             return job, begun[1]
         site.shell(site.batch.cancel)
         job.wait()
@@ -187,6 +200,7 @@ def running_where_its_script_runs(site: Site) -> tuple[Any, str]:
 
 @pytest.mark.system("Grid Engine", "a lost node")
 @pytest.mark.system("HTCondor", "a lost node")
+@pytest.mark.system("OAR", "a lost node")
 def test_a_script_goes_on_without_a_node_that_loses_its_power(site: Site) -> None:
     site.write("script.py", WAITS)
     job, here = running_where_its_script_runs(site)
@@ -212,6 +226,7 @@ def test_a_script_goes_on_without_a_node_that_loses_its_power(site: Site) -> Non
 
 @pytest.mark.system("Grid Engine", "taken away")
 @pytest.mark.system("HTCondor", "taken away")
+@pytest.mark.system("OAR", "taken away")
 def test_of_a_job_that_is_taken_away_nothing_goes_on(site: Site) -> None:
     site.write("script.py", WAITS)
     job = site.submit("script.py")
@@ -222,4 +237,67 @@ def test_of_a_job_that_is_taken_away_nothing_goes_on(site: Site) -> None:
     done = job.wait()
     in_order = "ended with status 143" in site.output()
     assert in_order is site.batch.in_order, site.told(done)
+    site.check_left()
+
+
+SCALES = """\
+import json, sys, time
+from distributed import Client
+from dask_runner import Cluster
+
+def are(count):
+    latest = time.monotonic() + 90
+    while len(client.scheduler_info(n_workers=-1)["workers"]) != count:
+        assert time.monotonic() < latest, client
+        time.sleep(0.1)
+
+cluster = Cluster.from_name("lab")
+client = Client(cluster)
+are(1)
+cluster.scale(jobs=1, job=json.loads(sys.argv[1]))
+are(2)
+cluster.scale(jobs=0)
+are(1)
+print("scaled")
+"""
+#: Copies the image's packages, for the Python of the login node.
+PACKAGES = (
+    "python -c 'import dask, shutil, sys;"
+    ' shutil.copytree(dask.__path__[0] + "/..", sys.argv[1])\' packages'
+)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(
+    ("up", "job"),
+    [
+        pytest.param(
+            GRID_ENGINE,
+            {"parallel_environment": "mpi"},
+            marks=pytest.mark.xdist_group("sge"),
+            id="sge",
+        ),
+        pytest.param(
+            HTCONDOR, {}, marks=pytest.mark.xdist_group("htcondor"), id="htcondor"
+        ),
+    ],
+    indirect=["up"],
+)
+def test_a_program_submits_jobs_that_join_and_sees_them_off(
+    site: Site, job: dict[str, str]
+) -> None:
+    site.write("scales.py", SCALES)
+    site.shell(f"apptainer exec {SIF} {PACKAGES}")
+    options = site.batch.options.replace("-N 2", "-N 1")
+    serving = site.submit("serve", "--name", "lab", options=options)
+    site.wait_for("ready after")
+
+    told = json.dumps({"image": SIF, "output": "more.out", **job})
+    line = shlex.join(["python3", "scales.py", told])
+    assert site.shell(f"PYTHONPATH=packages {line}") == "scaled\n"
+
+    assert "left the cluster: stopped by user" in site.output("more")
+    site.dask_runner("stop", "lab")
+    served = serving.wait()
+    assert served.returncode == 0, site.told(served)
     site.check_left()

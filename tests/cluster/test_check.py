@@ -50,6 +50,7 @@ def test_check_in_the_image_says_of_srun_what_srun_then_does(
     assert way["verdict"] == ("compatible" if works else "incompatible"), told(done)
     assert found["verdict"] == "compatible"
     assert found["do"] == [f"srun --mpi=pmix apptainer exec {SIF} PROGRAM"]
+    assert found["trap"].startswith("this site has MpiDefault=none, so srun without")
 
 
 def test_check_reads_a_sif_on_a_node_without_starting_it(jobs: Jobs) -> None:

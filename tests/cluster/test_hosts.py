@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.cluster.conftest import NAME
-from tests.cluster.reached import SIF, Hosts, reached
+from tests.cluster.reached import INSTALLED, SIF, Hosts, reached
 from tests.waiting import until
 
 if TYPE_CHECKING:
@@ -216,6 +217,50 @@ print("went on")
     assert "lost" in ended.stderr
 
 
+#: Seconds of silence after which a node is lost.
+SILENCE = 10
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(
+    ("victim", "status"), [("c2", 0), ("login", UNAVAILABLE)], ids=["c2", "rank 0"]
+)
+def test_a_network_that_is_cut_silently_costs_what_was_behind_it(
+    hosts: Hosts, tmp_path: Path, victim: str, status: int
+) -> None:
+    text = (
+        WHO.format(size=3)
+        + """
+import time
+print("begun", flush=True)
+while len(client.scheduler_info(n_workers=-1)["workers"]) > 2:
+    time.sleep(0.1)
+print("went on", flush=True)
+if socket.gethostname() == "{victim}":
+    time.sleep(600)
+""".replace("{victim}", victim)
+    )
+    file = script(tmp_path, text)
+
+    def running() -> list[str]:
+        return [one for one in hosts.left() if f"{victim}: " in one]
+
+    with hosts.start("--hosts", ALL, "--silence", SILENCE, file) as run:
+        run.wait_for("begun", 120)
+        hosts.cluster.node(victim).cut()
+        try:
+            began = time.monotonic()
+            ended = run.wait(stray=STRAY)
+            # The launcher's, and that of each rank, also behind the cut.
+            assert time.monotonic() - began < SILENCE + 15
+            until(lambda: not running(), SILENCE + 20, running, every=0.5)
+        finally:
+            hosts.cluster.node(victim).restore()
+    assert ended.status == status, ended
+    assert ("went on" in ended.stdout) is (status == 0)
+    assert "lost" in ended.stderr
+
+
 @pytest.mark.system("ssh", "serve")
 def test_a_cluster_is_served_on_hosts(hosts: Hosts) -> None:
     with hosts.start("serve", "--hosts", ALL, "--name", "lab") as run:
@@ -344,6 +389,18 @@ def test_a_host_without_dask_runner_is_said(hosts: Hosts) -> None:
 
 
 @pytest.mark.system("ssh", "a failed rank")
+def test_a_rank_that_fails_ends_all_with_its_error(hosts: Hosts) -> None:
+    wrong = "export DASK_RUNNER__NTHREADS=many"
+    hosts.root("c2", f"sed -i '2i {wrong}' {INSTALLED}")
+    try:
+        status, err, seconds = refused(hosts, "--hosts", "c1,c2")
+    finally:
+        hosts.root("c2", f"sed -i 2d {INSTALLED}")
+    assert status == CONFIG, err
+    assert "DASK_RUNNER__NTHREADS = 'many'" in err
+    assert seconds < 30
+
+
 def test_a_host_without_the_image_is_said(hosts: Hosts) -> None:
     status, err, _ = refused(hosts, "--hosts", "c1", "--image", "/images/none.sif")
     assert status == CONFIG

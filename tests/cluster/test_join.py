@@ -86,6 +86,7 @@ def end(jobs: Jobs, *jobs_of_joins: Job, serving: Job) -> str:
     return done.stderr
 
 
+@pytest.mark.system("Apptainer", "join")
 @pytest.mark.system("Slurm", "join")
 def test_jobs_of_any_size_join_and_end_with_the_cluster(jobs: Jobs) -> None:
     serving = serve(jobs, "-N1 -n1 -w c1 -c4")

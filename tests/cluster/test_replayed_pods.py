@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.cluster.replayed_pods import (
     AWS_BATCH,
+    GRACE_SECONDS,
     JOBSET,
     KILLED,
     KUBERNETES,
@@ -20,7 +22,7 @@ from tests.cluster.replayed_pods import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-CONFIG = 78
+CONFIG, TERMINATED = 78, 143
 
 SCRIPT = """\
 import json, socket, sys
@@ -180,14 +182,50 @@ def test_a_script_goes_on_without_a_pod_that_is_killed(site: Site) -> None:
 
 
 @pytest.mark.system("LeaderWorkerSet", "a lost node", "replayed")
-@pytest.mark.parametrize("site", rows(APART, None, LEADER_WORKER_SET), indirect=True)
-def test_a_served_cluster_goes_on_without_a_pod_that_is_killed(site: Site) -> None:
+@pytest.mark.parametrize(
+    "site",
+    [*rows(APART, None, LEADER_WORKER_SET), *rows(SHARED, None, LEADER_WORKER_SET)],
+    indirect=True,
+)
+def test_a_set_that_is_made_anew_is_served_again_under_its_name(site: Site) -> None:
     serving = site.submit("serve", "--name", "lab")
     serving.wait_for("ready after")
 
     serving.containers[1].kill()
-
     serving.wait_for("warning: lost rank 1 on ")
-    assert site.inside(serving, "connect", "lab", "-c", CONNECT.format(1)) == "1\n"
-    site.stop(serving)
-    assert serving.wait() == [0, KILLED], serving.output
+    # As RecreateGroupOnPodRestart has it: the other pod is deleted as well.
+    serving.delete()
+    assert serving.wait() == [TERMINATED, KILLED], serving.output
+    again = site.submit("serve", "--name", "lab", group=serving.group)
+    again.wait_for("ready after")
+
+    assert site.inside(again, "connect", "lab", "-c", CONNECT.format(2)) == "2\n"
+    site.stop(again)
+    assert set(again.wait()) == {0}, again.output
+
+
+@pytest.mark.system("Kubernetes", "taken away", "replayed")
+@pytest.mark.system("JobSet", "taken away", "replayed")
+@pytest.mark.system("AWS Batch", "taken away", "replayed")
+@pytest.mark.system("LeaderWorkerSet", "taken away", "replayed")
+@pytest.mark.parametrize(
+    "site",
+    rows(APART, None, KUBERNETES, JOBSET, AWS_BATCH, LEADER_WORKER_SET),
+    indirect=True,
+)
+def test_pods_that_are_deleted_end_in_order_before_they_are_killed(site: Site) -> None:
+    # Such a set runs no scripts.
+    served = site.system is LEADER_WORKER_SET
+    what = ("serve", "--name", "lab") if served else ("-c", WAITS)
+    pods = site.submit(*what)
+    pods.wait_for("ready after" if served else "begun")
+
+    began = time.monotonic()
+    pods.delete()
+
+    # The others may have ended with rank 0 before they are told.
+    of_first, of_other = pods.wait()
+    assert of_first == TERMINATED, pods.output
+    assert of_other in (0, TERMINATED), pods.output
+    assert time.monotonic() - began < GRACE_SECONDS
+    assert "ended with status 143" in pods.output

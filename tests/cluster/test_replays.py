@@ -157,6 +157,26 @@ def test_a_rank_that_fails_ends_all_with_its_error(site: Site) -> None:
     nothing_stays(site)
 
 
+@pytest.mark.heavy
+@pytest.mark.system("PBS", "taken away", "replayed")
+@pytest.mark.system("LSF", "taken away", "replayed")
+@pytest.mark.system("Flux", "taken away", "replayed")
+@pytest.mark.parametrize(
+    "site",
+    [pytest.param(one, id=one.name or "flux") for one in (PBS, LSF, FLUX)],
+    indirect=True,
+)
+def test_of_a_job_that_is_taken_away_nothing_goes_on(site: Site) -> None:
+    site.write("script.py", WAITS)
+    job = site.submit("script.py")
+    job.wait_for("begun on")
+
+    site.take_away()
+
+    assert 0 not in job.wait(), job.output
+    nothing_stays(site)
+
+
 def begun_on_the_first(site: Site) -> Any:
     """Start a job whose rank 0 is on the host of its job script.
 

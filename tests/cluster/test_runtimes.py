@@ -11,6 +11,10 @@ import pytest
 from tests.cluster import runtimes
 from tests.cluster.jobs import Job, Jobs, told
 from tests.cluster.runtimes import PODMAN, STAYS
+from tests.cluster.test_join import names, workers
+from tests.cluster.test_packages import TWO_NODES, packages
+from tests.cluster.test_packages import env as wheels  # noqa: F401  a fixture
+from tests.cluster.test_serve import image as sif
 
 # They take half a minute to be made ready, so once.
 pytestmark = pytest.mark.xdist_group("runtimes")
@@ -165,6 +169,49 @@ def test_a_container_that_is_killed_is_named_and_the_script_goes_on(
     assert "ended with status 0" in done.stderr, told(done)
 
 
+#: Where several tasks of a node are a node.
+MANY = pytest.mark.parametrize(
+    "name", ["podman with many tasks a node", "charliecloud"]
+)
+
+
+@pytest.mark.heavy
+@pytest.mark.system("Podman", "serve")
+@pytest.mark.system("Podman", "join")
+@pytest.mark.system("Charliecloud", "serve")
+@pytest.mark.system("Charliecloud", "join")
+@MANY
+def test_a_cluster_is_served_joined_by_another_job_used_and_stopped(
+    runs: Jobs, name: str
+) -> None:
+    args = "serve --name lab"
+    serving = runtimes.start(runs, name, args, nodes="-N1 -n1 -w c1")
+    serving.wait_for("ready after")
+    joining = runtimes.start(runs, name, "join lab", nodes="-N1 -n1 -w c2")
+    workers(runs, 2)
+    assert names(runs) == ["0", "j1.0"]
+
+    sif(runs, "stop", "lab")
+
+    joined = joining.running.wait()
+    assert joined.returncode == 0, told(joined)
+    done = ends(serving, 0)
+    assert re.search(r"join j1: 1 rank of slurm job \d+\n", done.stderr), told(done)
+
+
+@pytest.mark.heavy
+@pytest.mark.usefixtures("wheels")
+@MANY
+def test_packages_are_added_on_both_nodes(runs: Jobs, name: str) -> None:
+    wanted = f"--no-index\n--find-links {runs.directory}/wheels\nextra\n"
+    runs.write("wanted.txt", wanted)
+    cache = {"DASK_RUNNER__PACKAGE_CACHE": f"{runs.directory}/cache"}
+    args = "--with-requirements wanted.txt script.py"
+    for how in ("resolved", "from"):
+        job = runtimes.start(runs, name, args, nodes=TWO_NODES, env=cache)
+        assert packages(ends(job, 0)) == how
+
+
 @pytest.mark.system("Podman", "scancel")
 @pytest.mark.system("Charliecloud", "scancel")
 @pytest.mark.parametrize(
@@ -181,3 +228,30 @@ def test_a_job_that_is_cancelled_ends_in_order_and_leaves_no_container(
 
     done = ends(job, 143, stray=".*")
     assert "ended with status 143" in done.stderr, told(done)
+
+
+# The last, as a node that comes back has to settle.
+@pytest.mark.heavy
+@pytest.mark.system("Podman", "a lost node")
+@pytest.mark.system("Charliecloud", "a lost node")
+@MANY
+def test_a_script_goes_on_without_a_node_that_loses_its_power(
+    runs: Jobs, name: str
+) -> None:
+    runs.write("script.py", WAITS)
+    job = runtimes.start(runs, name)
+    job.wait_for("begun")
+
+    runs.cluster.node("c2").kill()
+    try:
+        job.wait_for("fewer")
+        job.wait_for("ended with status 0")
+        # The status is that which Slurm gives a step that has lost a node. Where the
+        # node came back before, srun would wait for its tasks.
+        done = job.running.wait()
+    finally:
+        runs.cluster.node("c2").restore()
+
+    runs.check_left((), rf"{STAYS}|^c2: ", told(done))
+    # The script may be over before the hub takes the node for lost, and says so.
+    assert done.stdout == "begun\nfewer\n", told(done)

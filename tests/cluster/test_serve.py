@@ -51,8 +51,9 @@ def serve(jobs: Jobs, options: str, *args: str) -> Job:
     return job
 
 
+@pytest.mark.system("Apptainer", "serve")
 @pytest.mark.system("Slurm", "serve")
-@pytest.mark.parametrize("options", ["-N2 -n4", "-N1 -n1"])
+@pytest.mark.parametrize("options", ["--time=60 -N2 -n4", "-N1 -n1"])
 def test_it_is_listed_used_and_stopped_from_the_login_node(
     jobs: Jobs, options: str
 ) -> None:
@@ -62,7 +63,7 @@ def test_it_is_listed_used_and_stopped_from_the_login_node(
     ranks = int(options[-1])
     assert (found["name"], found["workers"]) == ("lab", ranks)
     assert found["launcher"] == "slurm"
-    assert found["ends_at"] > found["began"]
+    assert (found["ends_at"] > found["began"]) is ("--time" in options)
 
     jobs.write("attach.py", ATTACH)
     used = jobs.start("apptainer", "exec", SIF, "python", "attach.py").running.wait()

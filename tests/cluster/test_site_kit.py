@@ -52,7 +52,7 @@ def verify(kit: Jobs, **more: str) -> Any:
 
 
 def test_the_trial_passes_on_a_site_that_works(kit: Jobs, preset: Any) -> None:
-    preset("runner: {timeout: 181}\n")
+    preset("runner: {timeout: 181, fixed: {security: tls}}\n")
 
     done = verify(kit)
 
@@ -66,8 +66,15 @@ def test_the_trial_passes_on_a_site_that_works(kit: Jobs, preset: Any) -> None:
     shown = kit.shell("bin/dask-runner", "info")
     (line,) = (row for row in shown.splitlines() if row.split()[:1] == ["timeout"])
     assert line.split()[1:3] == ["181.0", "(/etc/dask/x.yaml,"], shown
+    wish = f"IMAGE={SIF} bin/dask-runner --security none x.py 2>&1; echo $?"
+    refused = kit.shell("sh", "-c", wish)
+    assert "--security = 'none', which this site has fixed" in refused
+    assert "/etc/dask/x.yaml, runner.fixed.security says" in refused
+    assert refused.split()[-1] == "78", refused
     bare = kit.shell("apptainer", "run", SIF, "info")
     assert "the host's is not seen in here, unless: apptainer run --bind" in bare
+    recipe = kit.shell("bin/dask-runner", "recipe", "--like-host")
+    assert "# for Debian GNU/Linux" in recipe, recipe
 
 
 def test_the_trial_says_of_an_image_that_is_missing_what_to_do(kit: Jobs) -> None:

@@ -51,6 +51,7 @@ REASONS = (
     "a part of a settings file",
     "other lines of the page run the same",
     "makes the image that the tests run",
+    "runs the tests",
 )
 
 #: The pages whose blocks a test runs by their names.

@@ -14,7 +14,7 @@ from dask_runner.launch.options import OPTIONS, Option
 from dask_runner.launch.table import LAUNCHERS
 from tests import systems
 from tests.attacks.table import table as attacks
-from tests.docs import blocks
+from tests.docs import blocks, messages, report_keys
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -49,6 +49,7 @@ PARTS = {
     ("reference/options.md", "options"): options,
     ("launchers/index.md", "launchers"): launchers,
     ("explanation/security.md", "attacks"): attacks,
+    ("reference/messages.md", "messages"): messages.table,
     ("runtimes.md", "runtimes"): systems.RUNTIMES.markdown,
     ("systems.md", "batch-systems"): systems.BATCH_SYSTEMS.markdown,
     ("contributing.md", "blocks"): blocks.table,
@@ -59,6 +60,7 @@ PARTS = {
     ("explanation/speed.md", "bench-one-run"): bench.one_run,
     ("explanation/speed.md", "bench-data"): bench.moved,
     ("../README.md", "bench-ready"): bench.ready_of_few,
+    ("reference/report-schema.md", "keys"): report_keys.table,
 }
 
 

@@ -37,6 +37,7 @@ WHEN = (
     "before",  # who is hit has begun, and has not joined
     "joining",  # workers are starting; the script has not begun
     "running",  # tasks are running
+    "moving",  # two workers of a node are in the middle of frames to each other
     "closing",  # the script has ended, workers are closing
 )
 

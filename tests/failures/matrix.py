@@ -137,6 +137,17 @@ RULES = (
         "of processes that have not all come, nobody knows which has which rank",
         lambda x: (x.launcher, x.when) == ("handed", "before") and x.who in TOPS,
     ),
+    Rule(
+        "a frame is between the workers of a node",
+        lambda x: (
+            x.when == "moving"
+            and (
+                x.who != "worker"
+                or x.cause not in {"sigkill", "sigstop"}
+                or (x.launcher, x.layout, x.way) != ("local", "shared", "cli")
+            )
+        ),
+    ),
     # --- what is the same as another cell
     Rule(
         "how ranks got their numbers is over when they have: one layout tells",

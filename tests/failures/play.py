@@ -139,8 +139,11 @@ def reach(cell: Cell, stage: Stage) -> None:
         "before": "before-scheduler",
         "joining": f"joining-{_last(cell)}",
         "running": "begun",
+        "moving": f"moving-{_last(cell)}",
     }
     _event(stage, events[cell.when])
+    if cell.when == "moving":
+        _event(stage, "moving-0")
 
 
 def _listens(cell: Cell, stage: Stage) -> None:

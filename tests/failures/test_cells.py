@@ -42,6 +42,7 @@ def _until_its_end(stage: Stage) -> Iterator[Stage]:
         stage.discard()
 
 
+@pytest.mark.system("Apptainer", "a lost node")
 @pytest.mark.system("Slurm", "a lost node")
 @pytest.mark.parametrize(
     "cell",

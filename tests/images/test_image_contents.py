@@ -88,3 +88,14 @@ def test_an_image_with_one_more_package_is_two_lines(
     finally:
         contained.discard()
         image.client.images.remove(derived.id, force=True)
+
+
+@every_application_layer
+def test_no_file_gives_another_accounts_rights(
+    build: Callable[..., Any], contained: Any, row: str
+) -> None:
+    contained.image = build(row)
+    found = contained.run(
+        "/", "-xdev", "-perm", "/6000", "-type", "f", entrypoint="find"
+    )
+    assert (found.status, found.stdout) == (0, ""), found

@@ -103,6 +103,7 @@ def ended(container: Any) -> int:
     return status
 
 
+@pytest.mark.system("Docker", "serve")
 def test_it_is_found_from_another_container_and_from_the_machine(
     machine: Machine,
 ) -> None:

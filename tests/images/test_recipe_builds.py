@@ -55,9 +55,11 @@ def node(
         cluster.down()
 
 
-def built(node: Any, sif: str, recipe: str, **arguments: str) -> None:
+def built(
+    node: Any, sif: str, recipe: str, *, folder: str = ".", **arguments: str
+) -> None:
     words = " ".join(f"--build-arg {name}={value}" for name, value in arguments.items())
-    line = f"apptainer build {QUICK} {words} {sif} {recipe}"
+    line = f"cd {folder} && apptainer build {QUICK} {words} {sif} {recipe}"
     done = node.run(line, timeout=BUILD_SECONDS)
     assert done.returncode == 0, done.stderr[-3000:]
 
@@ -70,13 +72,20 @@ def said(node: Any, sif: str, command: str) -> str:
 
 @pytest.fixture(scope="module")
 def own(node: Any) -> str:
-    """The SIF that Apptainer built."""
+    """The SIF that Apptainer built; it is told the commit that Docker's has."""
+    file = said(node, "/images/docker.sif", "cat /opt/dask-runner/provenance.json")
+    known = {name.rpartition(".")[2]: value for name, value in json.loads(file).items()}
     built(
         node,
         "own.sif",
         "recipes/dask-runner.def",
         BOOTSTRAP="docker-archive",
         BASE="/images/base.tar",
+        **{
+            name.upper(): value
+            for name, value in known.items()
+            if name in {"revision", "created", "source"}
+        },
     )
     return "own.sif"
 
@@ -85,6 +94,7 @@ def own(node: Any) -> str:
     "command",
     [
         "cat /opt/dask-runner/abi.json",
+        "cat /opt/dask-runner/provenance.json",
         "dpkg-query -W",
         "pip list --format=freeze",
         # Without what Apptainer sets for each run, which names the file.
@@ -135,18 +145,26 @@ MAIN = "from dask.distributed import Client; print(Client().submit(pow, 2, 5).re
 def test_a_site_gets_from_check_over_recipe_to_a_running_job(node: Any) -> None:
     """The way of docs/how-to/mpi-image.md, step by step."""
     inside = "apptainer --quiet run --bind /:/host"
-    said = node.run(f"{inside} /images/docker.sif recipe --like-host", timeout=120)
-    assert said.returncode == 0, said
-    node.write("site.def", said.stdout)
+    # In a folder of its own, with the image beside and nothing of a checkout.
+    made = node.run(
+        "mkdir site && cd site && ln -s /images/docker.sif dask-runner.sif && "
+        f"{inside} dask-runner.sif recipe --like-host >site.def",
+        timeout=120,
+    )
+    assert made.returncode == 0, made
+    text = node.run("cat site/site.def").stdout
     # What it chose is said to the admin as well, and why.
-    assert "because" in said.stderr
-    assert said.stdout.startswith("# MPI=")
+    assert "because" in made.stderr
+    assert text.startswith("# MPI=")
+    for known in ("by dask-runner 0.", "dask 20", "srun --mpi=", "MpiDefault: none"):
+        assert known in text.partition("Bootstrap:")[0]
 
     built(
         node,
-        "site.sif",
+        "../site.sif",
         "site.def",
-        BOOTSTRAP="docker-archive",
+        folder="site",
+        BASE_BOOTSTRAP="docker-archive",
         BASE="/images/base.tar",
     )
 

@@ -9,6 +9,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = (ROOT / "images/Dockerfile").read_text()
 RECIPE = (ROOT / "recipes/dask-runner.def").read_text()
+# What `dask-runner recipe` fills in.
+SITE = (ROOT / "runner/dask_runner/cli/site.def").read_text()
 RECIPES = sorted((ROOT / "recipes").glob("*.def"))
 PLACE = re.compile(r"\{\{ (\w+) \}\}")
 
@@ -30,12 +32,13 @@ def assignments(words: list[str]) -> dict[str, str]:
     return dict(word.split("=", 1) for word in words)
 
 
-def test_both_set_the_same_environment() -> None:
+@pytest.mark.parametrize("recipe", [RECIPE, SITE], ids=["own", "site"])
+def test_both_set_the_same_environment(recipe: str) -> None:
     without_comments = re.sub(r"(?m)^#.*\n", "", DOCKERFILE)
     instruction = re.search(r"(?ms)^ENV (.*?[^\\])\n", without_comments)
     assert instruction
     docker = shlex.split(instruction[1].replace("\\\n", " "))
-    exports = section(RECIPE, "environment").replace("export", "")
+    exports = section(recipe, "environment").replace("export", "")
     # An argument is in one file what it is in the other.
     exports = PLACE.sub(r"${\1}", exports)
     apptainer = shlex.split(exports, comments=True)
@@ -61,4 +64,9 @@ def test_what_the_recipe_takes_from_the_checkout_is_there() -> None:
         for name, default in arguments(stage).items():
             files = files.replace(f"{{{{ {name} }}}}", default)
         for source, _ in map(str.split, filter(str.strip, files.splitlines())):
-            assert (ROOT / source).exists(), source
+            assert list(ROOT.glob(source)), source
+
+
+def test_both_kinds_of_definition_file_give_the_same_labels() -> None:
+    labels = [re.findall(r"(?m)^ .*", section(one, "labels")) for one in (SITE, RECIPE)]
+    assert labels[0] == labels[1] != []

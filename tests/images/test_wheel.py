@@ -54,3 +54,9 @@ def test_the_wheel_runs_the_main_job_on_a_bare_machine(bare: Any) -> None:
     assert code == 0, said
     assert b"4 workers" in said
     assert b"ended with status 0" in said
+
+    recipe = "/tmp/venv/bin/dask-runner recipe --mpi mpich"
+    code, said = bare.exec_run(recipe, workdir="/tmp")
+    assert code == 0, said
+    assert b"# MPI=mpich MPI_SOURCE=distribution" in said
+    assert b"%post" in said

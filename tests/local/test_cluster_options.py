@@ -51,6 +51,21 @@ def shown(ended: Ended) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.parametrize(("range_", "taken"), [(1, "rank 0"), (4, "a worker or its")])
+def test_a_range_without_a_free_port_ends_the_cluster(
+    dask_runner: DaskRunner, range_: int, taken: str
+) -> None:
+    # The first port is taken by another program.
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        first = other.getsockname()[1]
+        chosen = f"{first}-{first + range_ - 1}"
+        ended = dask_runner("-n", 1, "--ports", chosen, "-c", "pass")
+
+    assert ended.status == 75, ended
+    assert f"finds no free port among --ports {chosen}" in ended.stderr, ended
+    assert taken in ended.stderr, ended
+
+
 def test_several_options_at_once(dask_runner: DaskRunner, tmp_path: Path) -> None:
     scratch = tmp_path / "scratch disk"
     scratch.mkdir()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.running import Run
 from tests.waiting import until
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.conftest import DaskRunner
-    from tests.running import Ended, Run
+    from tests.running import Ended
 
 TEMPFAIL, CONFIG, UNAVAILABLE, TERMINATED = 75, 78, 69, 143
 
@@ -90,6 +92,30 @@ def test_three_processes_are_a_cluster_of_three(crowd: Crowd) -> None:
     out, err = outputs(*runs)
     assert statuses(*runs) == [0, 0, 0]
     assert out == "[0, 1, 2]\n"
+    assert "handed-out: 3 ranks" in err
+
+
+#: A script with a runner, for a launch that counts no ranks.
+RUNNER = """
+import sys
+from distributed import Client
+from dask_runner import Runner
+with Runner(size=3, name="lab", layout="shared") as runner, Client(runner) as client:
+    names = [worker["name"] for worker in client.scheduler_info()["workers"].values()]
+    print(runner.rank, runner.role, sorted(names))
+"""
+
+
+def test_a_runner_of_the_library_may_be_handed_its_rank(
+    crowd: Crowd, tmp_path: Path
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(RUNNER)
+    env = {"HOME": str(crowd.home)}
+    runs = [Run((sys.executable, str(script)), env=env) for _ in range(3)]
+    out, err = outputs(*runs)
+    assert statuses(*runs) == [0, 0, 0], err
+    assert out == "0 client [0, 1, 2]\n"
     assert "handed-out: 3 ranks" in err
 
 

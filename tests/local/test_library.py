@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import ranks
 from tests.running import Ended, Run
 
 Python = Callable[..., Run]
@@ -38,12 +39,20 @@ def test_a_runner_alone_is_a_cluster_of_one_rank_and_may_be_followed_by_another(
 ) -> None:
     ended = python(
         "from distributed import Client\n"
-        "from dask_runner import Runner\n"
+        "import shutil\n"
+        "from pathlib import Path\n"
+        "from dask_runner import Cluster, Runner\n"
         "with Runner(nthreads=1) as runner:\n"
         "    print(runner.rank, runner.role, runner.n_workers, runner.status)\n"
         "    with Client(runner) as client:\n"
         "        print(client.submit(pow, 2, 10, workers=0).result())\n"
         "        print(client.scheduler.address == runner.scheduler_address)\n"
+        # Which of several clusters is meant needs no name.
+        "    (file,) = Path.home().glob('.dask-runner/cluster-*.json')\n"
+        "    other = shutil.copy(file, file.with_name('cluster-other.json'))\n"
+        "    with Cluster() as own:\n"
+        "        print(own.scheduler_address == runner.scheduler_address)\n"
+        "    other.unlink()\n"
         "print(runner.status)\n"
         "with Runner(nthreads=1) as other, Client(other) as client:\n"
         "    print(client.submit(pow, 2, 3).result())\n"
@@ -51,7 +60,7 @@ def test_a_runner_alone_is_a_cluster_of_one_rank_and_may_be_followed_by_another(
     ).wait()
 
     assert ended.status == 0, ended
-    first = "0 client 1 running\n1024\nTrue\nclosed\n"
+    first = "0 client 1 running\n1024\nTrue\nTrue\nclosed\n"
     assert ended.stdout == f"{first}8\nFalse\n", ended
 
 
@@ -165,3 +174,29 @@ def test_sigterm_is_an_exception_in_the_body(python: Python, text: str) -> None:
 
     assert ended.status == 143, ended
     assert ended.stdout == "begun\ncleaned up\n", ended
+
+
+INITIALIZE = """
+import time
+from dask_runner import initialize
+initialize()
+try:
+    print("begun")
+    time.sleep(60)
+finally:
+    print("cleaned up")
+"""
+
+
+def test_sigterm_is_an_exception_in_the_program_after_initialize(
+    tmp_path: Path,
+) -> None:
+    with ranks.RunnerJob(tmp_path, 3, INITIALIZE) as job:
+        scheduler, client, worker = (job.rank(number) for number in range(3))
+        client.wait_for("begun")
+        client.signal(signal.SIGTERM)
+        end = ranks.ended(client, 143)
+        assert end.stdout == "begun\ncleaned up\n", end
+        # A launcher has the highest status, the client's.
+        for other in (scheduler, worker):
+            assert ranks.ended(other, 0).stdout == ""

@@ -269,3 +269,15 @@ def test_a_counted_rank_that_cannot_begin_is_told_by_rank_0(place: Place) -> Non
     assert "DASK_RUNNER__NTHREADS = 'many'" in ended[0].stderr
     assert not ended[1].stderr + ended[2].stderr, ended
     assert max(one.seconds for one in ended) < 30
+
+
+def test_a_counted_rank_0_that_cannot_begin_tells_the_others(place: Place) -> None:
+    host = {"MAIN_NODE": "127.0.0.1"}
+    runs = [node(place, index, **host) for index in (1, 2)]
+    runs.append(node(place, 0, DASK_RUNNER__NTHREADS="many"))
+
+    ended = [run.wait() for run in runs]
+
+    assert [one.status for one in ended] == [CONFIG] * 3, ended
+    assert "DASK_RUNNER__NTHREADS = 'many'" in ended[2].stderr
+    assert not ended[0].stderr + ended[1].stderr, ended

@@ -41,6 +41,9 @@ def status(path):
     told = client.run_on_scheduler(text, path)
     return told.split()[1] + " " + str("bokeh" in told)
 
+def has_it():
+    return "prometheus_client" in sys.modules
+
 def wrong(x):
     raise ValueError(x)
 
@@ -60,6 +63,7 @@ if __name__ == "__main__":
         assert time.monotonic() < deadline, page
         time.sleep(0.2)
     print("dashboard", page)
+    print("late", client.run_on_scheduler(has_it), *client.run(has_it).values())
     page = client.run_on_scheduler(text, "/metrics")
     print("metrics of", page.count("dask_worker_threads{"))
     first, beside = sys.path[0] or ".", os.path.dirname(helpers.__file__)
@@ -76,6 +80,7 @@ WORKED = [
     "versions ['client', 'scheduler', 'workers']",
     "again 42",
     "dashboard 200 True",
+    "late False False False",
     "metrics of 2",
     "first True",
 ]

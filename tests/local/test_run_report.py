@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.docs.blocks import DOCS
+from tests.docs.report_keys import keys
 from tests.programs import BEGIN, UNTIL_TOLD
 from tests.reports import valid
 from tests.waiting import until
@@ -69,6 +71,8 @@ def test_the_report_agrees_with_what_was_planted(
     assert written.name.startswith("report-")
     assert "{" not in written.name
     told = valid(written.read_text())
+    page = (DOCS / "reference/report-schema.md").read_text()
+    assert not [key for key in keys(told) if f"| `{key}` |" not in page]
     assert told["final"]
     assert told["status"] == 0
     assert told["cause"] is None

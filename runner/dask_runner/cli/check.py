@@ -138,6 +138,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "verdict": report.verdict.value,
         "reason": report.reason,
         "do": list(report.do),
+        "trap": report.trap,
         "ways": [
             {
                 "model": cell.model,
@@ -199,6 +200,8 @@ def text(report: Report) -> str:
     lines.append(f"{report.verdict.value}: {report.reason}")
     lines += [f"  you can: {line}" for line in report.do[:1]]
     lines += [f"           {line}" for line in report.do[1:]]
+    if report.trap:
+        lines.append(f"  but: {report.trap}")
     lines.append(
         "  (dask-runner itself needs no MPI; this is about MPI programs in the image)"
     )

@@ -317,21 +317,25 @@ def check(
 @click.option("--mpi-version", metavar="VERSION", help="As 4.1.8.")
 @click.option("--pmix", metavar="VERSION", help="Of the site's Slurm, as 5.")
 @click.option(
-    "--checkout",
-    metavar="DIR",
-    default=".",
-    show_default=True,
-    help="Where recipes/dask-runner.def is, and what it builds from.",
+    "--base", metavar="IMAGE", help="The base, as debian:trixie-slim@sha256:..."
 )
 def recipe(**given: Any) -> NoReturn:
-    """Print a definition file whose MPI fits this host, for apptainer build."""
+    """Print a definition file whose MPI fits this host, for apptainer build.
+
+    It takes the rest from an image of dask-runner, dask-runner.sif beside it.
+    """
 
     def play() -> int:
-        from dask_runner.cli import recipe as recipes  # noqa: PLC0415  as above
+        from datetime import UTC, datetime  # noqa: PLC0415  as above
 
-        chosen, text = recipes.site(**given)
+        from dask_runner.cli import recipe as recipes  # noqa: PLC0415  as above
+        from dask_runner.cli import site_file  # noqa: PLC0415  as above
+        from dask_runner.cli.origin import origin  # noqa: PLC0415  as above
+
+        today = datetime.now(UTC).date()
+        chosen, text = recipes.site(recipes.Asked(**given), origin(), today)
         click.echo(text, nl=False)
-        for line in recipes.explained(chosen):
+        for line in site_file.explained(chosen):
             say(line)
         return 0
 

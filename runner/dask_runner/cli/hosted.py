@@ -52,8 +52,6 @@ if TYPE_CHECKING:
 LEAVE_SECONDS = 10.0
 #: Seconds for the agent of a rank that was killed to remove what that one has left.
 ORPHAN_SECONDS = 5.0
-#: The status that ssh has for its own failures, and what a rank's is told instead.
-OF_SSH, NOT_OF_SSH = 255, 254
 #: Where the script lies on hosts that lack it: at the same path on all, below a name
 #: that nobody can guess.
 PLACE = "/tmp"  # noqa: S108  a private directory is made in it
@@ -119,14 +117,16 @@ class _Hosted:
         except (OSError, RuntimeError) as error:
             say(f"error: {problem(error)}")
             return problem(error).status
-        listening = asyncio.create_task(self._listen(reader))
+        listening = asyncio.create_task(self._listen(reader, begin.silence))
         ended = asyncio.create_task(self._ended(has_rank_0=begin.first == 0))
         await asyncio.wait({listening, ended}, return_when=asyncio.FIRST_COMPLETED)
         listening.cancel()
         if not ended.done():
             await self._ask_to_end()
         await asyncio.wait({ended}, timeout=LEAVE_SECONDS)
-        return _status(self._ranks[0].returncode)
+        status = _status(self._ranks[0].returncode)
+        _tell(h.HostEnded(status))
+        return status
 
     # --- the ranks ------------------------------------------------------------
 
@@ -207,8 +207,8 @@ class _Hosted:
         status = await process.wait()
         rank = self._first + self._ranks.index(process)
         if status and rank:
-            why = f"it ended with status {_status(status)}"
-            gone = h.HostGone([rank], socket.gethostname(), why)
+            saw = f"is gone: it ended with status {_status(status)}"
+            gone = h.HostGone([rank], socket.gethostname(), saw)
             _tell(gone)
             for channel in self._channels:
                 channel.send(gone)
@@ -235,9 +235,19 @@ class _Hosted:
 
     # --- what the launcher says -------------------------------------------------
 
-    async def _listen(self, reader: asyncio.StreamReader) -> None:
-        """Do what the launcher says, until it says no more."""
-        while (message := await _message(reader)) is not None:
+    async def _listen(self, reader: asyncio.StreamReader, silence: float) -> None:
+        """Do what the launcher says, until it says no more, or nothing for too long."""
+        while True:
+            try:
+                async with asyncio.timeout(silence):
+                    message = await _message(reader)
+            except TimeoutError:
+                say(f"no sign of life from dask-runner --hosts for {silence:g} s")
+                return
+            if message is None:
+                return
+            if isinstance(message, h.Beat):
+                continue
             if isinstance(message, h.SignalAll):
                 for rank in self._ranks:
                     if rank.returncode is None:
@@ -286,5 +296,4 @@ def _tell(message: Message) -> None:
 
 
 def _status(code: int | None) -> int:
-    status = 137 if code is None else code if code >= 0 else 128 - code
-    return NOT_OF_SSH if status == OF_SSH else status
+    return 137 if code is None else code if code >= 0 else 128 - code

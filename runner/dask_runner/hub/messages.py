@@ -445,7 +445,7 @@ class Ready(Message):
 
     The hub leaves the keys empty; a rank adds them for its own client, and *packages*,
     the directory of the cluster's packages on its node. *name* is the cluster's, and
-    empty if it has none.
+    empty if it has none; *nonce* is what its record has and no other, also added there.
     """
 
     address: str
@@ -455,6 +455,7 @@ class Ready(Message):
     private_key: str = ""
     name: str = ""
     packages: str = ""
+    nonce: str = ""
 
 
 @dataclass(frozen=True)

@@ -210,9 +210,9 @@ def choose(launch: Launch) -> Requeue | None:
 def _refuse_late(asked: str, before: float, ends_at: float | None) -> None:
     if ends_at is None:
         raise ConfigError(
-            f"{asked}, and nothing tells when the job ends",
-            "SLURM_JOB_END_TIME, which srun sets since Slurm 22.05",
-            "start the ranks with srun, or leave it out",
+            f"{asked}, and the job has no time limit, or nothing tells when it ends",
+            "a time limit, and SLURM_JOB_END_TIME, which srun sets since Slurm 22.05",
+            "give the job a time (--time), start the ranks with srun, or leave it out",
         )
     left = ends_at - time.time()
     if left <= before:

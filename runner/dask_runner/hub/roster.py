@@ -249,8 +249,8 @@ class Roster:
         if node.group.assembled:
             return True
         if not hello.local_size:
-            # Only a join goes on without its other ranks where it cannot know.
-            return node.group is not self.own and node.group.impatient
+            # Its launcher does not tell whether others of its host are to come.
+            return node.group.impatient
         # It may share the agent of the first rank, which has to be there for that.
         alone = hello.local_rank > 0 and node.host not in self._first_came
         unsure = hello.asks and len(self._on_host[node.host]) < hello.local_size

@@ -115,12 +115,14 @@ class Hub:
         ConfigError
             If the interface has no address, the job cannot be queued again, or the
             report cannot be written.
+        AssemblyError
+            If no port of ``--ports`` is free.
         """
         if self._again is not None:
             await in_thread(self._again.check)
         await in_thread(self.cluster.telling.check)
         host = own_address(launch.world, interface, closed=_is_closed(launch))
-        port = await self.listen(host)
+        port = await self.listen(host, launch.settings.ports)
         self._end = asyncio.create_task(self.cluster.finished(), name="end")
         self._telling = asyncio.create_task(self.cluster.telling.keep())
         record = Record(
@@ -146,9 +148,9 @@ class Hub:
         """Remove the cluster's record from the cluster directory."""
         self._naming.withdraw()
 
-    async def listen(self, host: str) -> int:
-        """Listen on *host*; return the port that the system chose."""
-        port = await self._door.open(host)
+    async def listen(self, host: str, among: str | None = None) -> int:
+        """Listen on *host*; return the port, which is *among* those of ``--ports``."""
+        port = await self._door.open(host, among=among)
         self._listening = asyncio.create_task(self._listen_for_silence())
         return port
 

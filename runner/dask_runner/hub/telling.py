@@ -139,8 +139,12 @@ class Telling:
     async def _ask_the_scheduler(self) -> None:
         """Get the scheduler's last figures, if it is there to tell them."""
         member = self._roster.member(self._scheduler)
-        recent = self._history.age - self._history.work_told < SILENT_SECONDS
-        if member is None or self._history.ready is None or not recent:
+        ready = self._history.ready
+        if member is None or ready is None:
+            return
+        # It tells for the first time some time after "ready".
+        heard = max(self._history.work_told, ready)
+        if self._history.age - heard >= SILENT_SECONDS:
             return
         self._asked = True
         member.tell(m.AskWork())

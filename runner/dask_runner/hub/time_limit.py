@@ -64,8 +64,8 @@ class TimeLimit:
         if self._ends_at is None:
             if self._asked:
                 self._report.note(
-                    "--stop-before has no effect: nothing tells when the job ends; "
-                    f"{HOW_TO_TELL}"
+                    "--stop-before has no effect: the job has no time limit, or "
+                    f"nothing tells when it ends; {HOW_TO_TELL}"
                 )
             return
         left = self._ends_at - self._before - time.time()

@@ -27,6 +27,11 @@ def with_content(environ: Mapping[str, str]) -> Iterator[Path]:
     return filter(_has_content, _files(environ))
 
 
+def of_site() -> list[Path]:
+    """Return the site's files that say something, whatever a variable names."""
+    return [path for path in _in(Path(SITE)) if _has_content(path)]
+
+
 def described(environ: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
     """Yield the rows of ``info``: each file that is read, and a site's that is not."""
     number = 0
@@ -79,11 +84,15 @@ def _files(environ: Mapping[str, str]) -> Iterator[Path]:
     for place in map(Path, places):
         if place.suffix in _SUFFIXES:
             yield place
-        try:
-            found = sorted(place.expanduser().iterdir())
-        except (OSError, RuntimeError):  # RuntimeError: a user without a home
-            continue
-        yield from (path for path in found if path.suffix in _SUFFIXES)
+        yield from _in(place)
+
+
+def _in(directory: Path) -> list[Path]:
+    try:
+        found = sorted(directory.expanduser().iterdir())
+    except (OSError, RuntimeError):  # RuntimeError: a user without a home
+        return []
+    return [path for path in found if path.suffix in _SUFFIXES]
 
 
 def _has_content(path: Path) -> bool:

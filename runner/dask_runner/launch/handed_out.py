@@ -18,12 +18,12 @@ from dask_runner.launch.key import spelled
 from dask_runner.launch.numbers import MOST_RANKS, parse_digits_or_none
 from dask_runner.launch.own_variables import JOB_ID_VARIABLE
 from dask_runner.launch.sourced import Sourced
+from dask_runner.launch.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from dask_runner.launch.settings import Settings
-    from dask_runner.launch.world import World
 
     Environ = Mapping[str, str]
 
@@ -279,6 +279,20 @@ def counted(environ: Environ, settings: Settings, asked: Asked) -> World | None:
             f"leave out --size ({asked.source}): {world.launcher} counts the ranks",
         )
     return world
+
+
+def any_place(asked: Asked) -> World:
+    """Return the place of the first process, which any of the launch may become."""
+    return World(
+        launcher=asked.system,
+        rank=0,
+        size=asked.size,
+        local_rank=None,
+        local_size=None,
+        job_id=asked.job_id,
+        key="",
+        meeting="file",
+    )
 
 
 def of_world(world: World) -> Asked:

@@ -174,8 +174,8 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "min-workers",
-        "Workers needed to start, and to go on; default: all of them to start, one "
-        "to go on.",
+        "Start once N workers are there (default: all), and end when fewer than N are "
+        "left (default: 1).",
         None,
         values.positive,
         "N",
@@ -362,6 +362,15 @@ OPTIONS: tuple[Option, ...] = (
         None,
         str,
         "NAME",
+        ranks=EACH,
+    ),
+    Option(
+        "ports",
+        "Ports at which all of the cluster listens, for a firewall: hub, scheduler, "
+        "workers and nannies; default: of the system's choice.",
+        None,
+        values.ports,
+        "FIRST-LAST",
         ranks=EACH,
     ),
     Option(

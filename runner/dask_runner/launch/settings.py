@@ -4,16 +4,17 @@ A value comes from the command line (or the call), else from ``runner:`` in Dask
 configuration, else from the table of options. Dask's configuration is its YAML files
 and the variables ``DASK_RUNNER__*``. This module reads the variables itself and loads
 Dask only where there are files, because a rank's top process does without Dask.
+A site can fix values (:mod:`dask_runner.launch.fixed`): none of these undoes them.
 """
 
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from dask_runner.errors import ConfigError, RunnerError, UsageError
-from dask_runner.launch import config_files, protocols
+from dask_runner.launch import config_files, dask_config, fixed, protocols
 from dask_runner.launch.numbers import quoted
 from dask_runner.launch.options import BY_KEY, PREFIX
 from dask_runner.launch.own_variables import VARIABLE_OF_SECRET
@@ -35,10 +36,20 @@ _DASKS = "Dask's configuration"
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A value and where it comes from: "default", a variable, a file or a flag."""
+    """A value and where it comes from: "default", a variable, a file or a flag.
+
+    Attributes
+    ----------
+    value : Any
+        None for none.
+    source : str
+    site : Setting or None
+        The value that the site has fixed, if it has.
+    """
 
     value: Any
     source: str
+    site: Setting | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +112,8 @@ def settle(given: Mapping[str, Any], configured: Mapping[str, Setting]) -> Setti
     UsageError
         If a given value is invalid.
     ConfigError
-        If a configured value is invalid, if there is no such option, or if two values
-        exclude each other.
+        If a configured value is invalid, if there is no such option, if two values
+        exclude each other, or if the site has fixed another value.
     """
     unknown = sorted(set(configured) - set(BY_KEY))
     if unknown:
@@ -113,14 +124,18 @@ def settle(given: Mapping[str, Any], configured: Mapping[str, Setting]) -> Setti
             "remove it or correct its name",
         )
     found = {}
+    nothing = Setting(None, "")
     for key, option in BY_KEY.items():
+        told = configured.get(key, nothing)
+        wish = None
         if given.get(key) is not None and given[key] != ():
-            found[key] = parsed(option, given[key], f"--{option.name}", UsageError)
-        elif key in configured and configured[key].value is not None:
-            setting = configured[key]
-            found[key] = parsed(option, setting.value, setting.source, ConfigError)
+            wish = parsed(option, given[key], f"--{option.name}", UsageError)
+        elif told.value is not None:
+            wish = parsed(option, told.value, told.source, ConfigError)
+        if told.site is not None:
+            found[key] = _as_fixed(option, told.site, wish)
         else:
-            found[key] = Setting(option.default, "default")
+            found[key] = wish or Setting(option.default, "default")
     settings = Settings(found)
     protocols.check(settings)
     if None not in (settings.stop_before, settings.requeue_before):
@@ -147,6 +162,20 @@ def parsed(
         ) from None
 
 
+def _as_fixed(option: Option, site: Setting, wish: Setting | None) -> Setting:
+    """Return an option as the site has fixed it; an error if it was to be another."""
+    fixed_one = Setting(option.default, site.source)
+    if site.value is not None:
+        fixed_one = parsed(option, site.value, site.source, ConfigError)
+    if wish is not None and wish.value != fixed_one.value:
+        raise ConfigError(
+            f"{wish.source} = {quoted(wish.value)}, which this site has fixed",
+            f"{quoted(fixed_one.value)}, as {site.source} says",
+            f"leave out {wish.source}, or ask those who look after this machine",
+        )
+    return Setting(fixed_one.value, fixed_one.source, site)
+
+
 def _advice(option: Option, source: str, error: type[RunnerError]) -> str:
     value = option.metavar or "true or false"
     if error is UsageError:
@@ -160,11 +189,12 @@ def configured(environ: Mapping[str, str]) -> dict[str, Setting]:
     Variables are read as :func:`dask.config.collect_env` reads them.
     """
     found: dict[str, Setting] = {}
+    files: list[tuple[Path, Any]] = []
     if any(config_files.with_content(environ)):
-        said = _from_dask()
-        files = _from_files() if said else []
+        said = dask_config.runner_section()
+        files = dask_config.files() if said else []
         for name, value in said.items():
-            if name == JOB:
+            if name in (JOB, fixed.KEY):
                 continue
             path = config_files.setter(str(name), value, files)
             source = f"{path or _DASKS}, runner.{name}"
@@ -176,7 +206,32 @@ def configured(environ: Mapping[str, str]) -> dict[str, Setting]:
             continue
         if name.startswith(PREFIX):
             found[name.removeprefix(PREFIX).lower()] = Setting(_literal(text), name)
+    for key, site in _fixed(environ, files).items():
+        wish = found.get(key, Setting(None, site.source))
+        found[key] = replace(wish, site=site)
     return found
+
+
+def only_fixed(environ: Mapping[str, str]) -> dict[str, Setting]:
+    """Return what the site has fixed, for a place where nothing else is configured."""
+    return {
+        key: Setting(None, site.source, site)
+        for key, site in _fixed(environ, []).items()
+    }
+
+
+def _fixed(
+    environ: Mapping[str, str], files: list[tuple[Path, Any]]
+) -> dict[str, Setting]:
+    """Return what the site has fixed; *files* are those of Dask's configuration."""
+    fixed.refuse_variables(environ, PREFIX)
+    if config_files.of_site():
+        dask_config.runner_section()  # its error names a file that cannot be read
+        # Dask reads another directory in its place where a variable names one.
+        files = files + dask_config.files([config_files.SITE])
+    return {
+        key: Setting(value, where) for key, (value, where) in fixed.read(files).items()
+    }
 
 
 def of_verb(verb: str, found: Mapping[str, Setting]) -> dict[str, Setting]:
@@ -199,7 +254,7 @@ def for_jobs(environ: Mapping[str, str]) -> Mapping[str, Any]:
     named = any(name.startswith(_JOB_PREFIX) for name in environ)
     if not named and not any(config_files.with_content(environ)):
         return {}
-    return of_jobs(_from_dask().get(JOB))
+    return of_jobs(dask_config.runner_section().get(JOB))
 
 
 def of_jobs(value: Any) -> Mapping[str, Any]:
@@ -218,33 +273,6 @@ def of_jobs(value: Any) -> Mapping[str, Any]:
             "correct or remove it",
         )
     return found
-
-
-def _from_dask() -> Mapping[str, Any]:
-    # The import takes 250 ms, so it is only done where there are files.
-    try:
-        import dask.config  # noqa: PLC0415
-    except (ValueError, TypeError) as error:
-        # Dask reads its files when it is imported; its error names the wrong one.
-        raise ConfigError(
-            f"Dask cannot read its configuration: {str(error).partition(', orig')[0]}",
-            "YAML files that Dask can read",
-            "correct or remove the file; see the whole error: python -c 'import dask'",
-        ) from error
-    found = dask.config.get("runner", {}) or {}
-    if not isinstance(found, dict):
-        raise ConfigError(
-            f"Dask's configuration, runner = {found!r}",
-            "options below it, such as `runner: {timeout: 120}`",
-            "correct or remove it",
-        )
-    return found
-
-
-def _from_files() -> list[tuple[Path, Any]]:
-    from dask import config  # noqa: PLC0415  _from_dask has loaded it
-
-    return list(config.collect_yaml(config.paths, return_paths=True))
 
 
 def _literal(text: str) -> Any:

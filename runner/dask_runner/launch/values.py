@@ -96,6 +96,23 @@ def meet(text: str) -> tuple[str, int]:
     return host, int(port)
 
 
+#: Below are those for which a program needs root's rights.
+_LEAST_PORT = 1024
+
+
+@_needs(f"FIRST-LAST, ports from {_LEAST_PORT} to 65535, such as 20000-20999")
+def ports(text: str | int) -> str:
+    """Read a range of ports; one port is a range too."""
+    first, dash, last = str(text).partition("-")
+    ends = [first, last if dash else first]
+    if not all(end.isascii() and end.isdigit() for end in ends):
+        raise ValueError
+    least, most = map(int, ends)
+    if not _LEAST_PORT <= least <= most < 1 << 16:
+        raise ValueError
+    return f"{least}-{most}"
+
+
 def limit(value: Any) -> Any:
     """Check a limit of memory, or ``auto``."""
     if value != "auto":

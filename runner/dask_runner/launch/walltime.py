@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 #: A later end (in the year 6325) is a mistake, and no calendar's.
 LATEST = 1 << 37
 
+#: Of a job without a time limit, Slurm (24.11) says that it ends after a year.
+SLURM_NO_LIMIT_SECONDS = 365 * 24 * 60 * 60
+
 #: Seconds before that at which a cluster without a script ends, and at which a join
 #: leaves, unless the user says otherwise (``--stop-before``).
 END_BEFORE_SECONDS = 10.0
@@ -44,6 +47,10 @@ class Told:
         Who tells it.
     end : str
         The variable that has the end, in seconds since 1970; empty if none does.
+    start : str
+        The variable that has the job's start, in the same seconds.
+    no_limit : int
+        Seconds between the two in a job without a time limit.
     length : str
         The variable that has the seconds for which the job may run.
     begun : tuple of str
@@ -52,6 +59,8 @@ class Told:
 
     by: str
     end: str = ""
+    start: str = ""
+    no_limit: int = 0
     length: str = ""
     begun: tuple[str, ...] = ()
 
@@ -59,7 +68,12 @@ class Told:
 #: In this order: a variable of ours may be inherited from the job that has submitted
 #: this one, a batch system sets its own anew.
 TABLE = (
-    Told("Slurm", end="SLURM_JOB_END_TIME"),
+    Told(
+        "Slurm",
+        end="SLURM_JOB_END_TIME",
+        start="SLURM_JOB_START_TIME",
+        no_limit=SLURM_NO_LIMIT_SECONDS,
+    ),
     Told("Torque", length="PBS_WALLTIME", begun=("PBS_NODEFILE",)),
     # The prompt that OAR's documentation suggests counts the time left in this way.
     Told(
@@ -82,7 +96,10 @@ def job_end(
     environ: Mapping[str, str],
     written_at: Callable[[str], float | None] = _written_at,
 ) -> Sourced[float | None]:
-    """Return when the job ends, in seconds since 1970; None if nothing tells it.
+    """Return when the job ends, in seconds since 1970.
+
+    None with a source is a job without a time limit; None without one is a job of which
+    nothing tells it.
 
     Parameters
     ----------
@@ -92,6 +109,10 @@ def job_end(
     """
     for row in TABLE:
         if end := _number(environ, row.end):
+            start = _number(environ, row.start)
+            if start and end - start == row.no_limit:
+                days = row.no_limit // 86400
+                return Sourced(None, f"{row.end} is {days} days after {row.start}")
             return Sourced(end, f"{row.end}={end}")
         length = _number(environ, row.length)
         for name in row.begun if length else ():
@@ -109,5 +130,5 @@ def _number(environ: Mapping[str, str], name: str) -> int:
 
 
 def end_time(environ: Mapping[str, str]) -> float | None:
-    """Return when the job ends, in seconds since 1970; None if nothing tells it."""
+    """Return when the job ends, in seconds since 1970; None for never or unknown."""
     return job_end(environ).value

@@ -23,6 +23,7 @@ from dask_runner.errors import ConfigError, RunnerError
 from dask_runner.hub.report import say
 from dask_runner.launch import protocols
 from dask_runner.launch.detect import detect, prints_shared_errors
+from dask_runner.launch.handed_out import any_place, asked, counted, of_world
 from dask_runner.launch.options import BY_KEY
 from dask_runner.launch.plan import Plan, Role, check_spare, make_plan
 from dask_runner.launch.settings import configured, settle
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
     from distributed import Security
 
+    from dask_runner.launch.handed_out import Asked
     from dask_runner.launch.settings import Settings
     from dask_runner.mpi.here import Exchange
 
@@ -251,35 +253,54 @@ class BaseRunner:
                 say(f"error: {error}")
             raise SystemExit(error.status) from None
         carry = partial(self._carry, self.exchange) if self.exchange else None
-        self._session.enter(run, carry)
+        self._session.enter(run, carry, partial(self._placed, run.plan))
+
+    def _placed(self, plan: Plan, rank: int) -> None:
+        self.rank, parts = rank, plan.roles(rank)
+        self.role = next((role for role in (Role.client, *Role) if role in parts), None)
 
     def _carry(self, exchange: Exchange, text: str | None) -> str:
         with self._deadline("the broadcast by MPI"):
             return exchange(text)
 
     def _run(self) -> RunTop:
-        world = self.world(os.environ)
+        settings = settle(self._given, configured(os.environ))
+        world, is_counted, wanted = self._place(settings)
         if number := next(_clusters):
             world = replace(world, key=f"{world.key}-{number}" if world.key else "")
-        settings = settle(self._given, configured(os.environ))
+            wanted = wanted and replace(wanted, key=f"{wanted.key}-{number}")
         given = self._scheduler_options, self._worker_options, self._elsewhere
         protocols.check(settings, *given)
         plan = self.plan(world, settings.layout)
         check_spare(plan, world.size, settings.spare, on_one_node=world.is_one_node)
-        self.rank = world.rank
-        parts = plan.roles(world.rank)
-        self.role = next((role for role in (Role.client, *Role) if role in parts), None)
+        if is_counted:
+            self._placed(plan, world.rank)
         return RunTop(
             world=world,
             plan=plan,
             settings=settings.plain(),
-            relay=self._relays(world, settings),
+            relay=wanted is None and self._relays(world, settings),
             scheduler_options=self._scheduler_options,
             worker_options=self._worker_options,
             worker_name=self._worker_name,
             script=_script(),
             scheduler_address=self._elsewhere,
+            asked=wanted,
+            counted=is_counted,
         )
+
+    def _place(self, settings: Settings) -> tuple[World, bool, Asked | None]:
+        """Return this process's place, whether it is known, and what a desk is told."""
+        detects = type(self).world is BaseRunner.world and self._choice == "auto"
+        wanted = asked(os.environ, settings) if detects else None
+        if wanted is None:
+            world = self.world(os.environ)
+        elif (found := counted(os.environ, settings, wanted)) is not None:
+            world = found
+        else:
+            return any_place(wanted), False, wanted
+        meets = detects and settings.meet and world.size > 1
+        return world, True, of_world(world) if meets else None
 
     def _relays(self, world: World, settings: Settings) -> bool:
         """Return whether :attr:`exchange` carries the record; it may become MPI's."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from dask_runner.launch.handed_out import Asked
 from dask_runner.launch.plan import Plan
 from dask_runner.launch.world import World
 from dask_runner.wire.message import Message
@@ -17,6 +18,7 @@ class RunTop(Message):
     Attributes
     ----------
     world : World
+        Where ranks are handed out, it is that of any rank.
     plan : Plan
     settings : dict
         The options' values, by key.
@@ -24,6 +26,10 @@ class RunTop(Message):
         Whether the record goes by the process above.
     scheduler_options, worker_options, worker_name, script, scheduler_address
         As in :class:`~dask_runner.launch.launch.Launch`.
+    asked : Asked or None
+        What is known of the launch, where its processes have to meet at a desk.
+    counted : bool
+        Whether a launcher has counted the ranks all the same.
     """
 
     world: World
@@ -35,3 +41,5 @@ class RunTop(Message):
     worker_name: str
     script: str
     scheduler_address: str
+    asked: Asked | None
+    counted: bool

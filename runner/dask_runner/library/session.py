@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from dask_runner.hub import messages as m
 from dask_runner.launch.detect import may_be_outlived
+from dask_runner.launch.own_variables import CLUSTER_VARIABLE
 from dask_runner.library.with_body import Body, end_with
 from dask_runner.meeting import pmi_client
 from dask_runner.node import messages as n
@@ -27,7 +28,7 @@ from dask_runner.programs.termination import Termination
 from dask_runner.wire.channel import BlockingChannel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from dask_runner.library.instructions import RunTop
     from dask_runner.mpi.here import Exchange
@@ -79,8 +80,11 @@ class Session:
         #: What SIGTERM does in the body.
         self.termination = Termination()
         self._leaving = False
+        self._outer = os.environ.get(CLUSTER_VARIABLE)
 
-    def enter(self, run: RunTop, exchange: Exchange | None) -> None:
+    def enter(
+        self, run: RunTop, exchange: Exchange | None, placed: Callable[[int], None]
+    ) -> None:
         """Start this rank; return in the client, when the cluster is ready.
 
         Parameters
@@ -89,6 +93,8 @@ class Session:
             The instructions for the top process.
         exchange : callable, optional
             Broadcasts the record, if this process does that itself.
+        placed : callable
+            Is told the rank, if it was not known.
 
         Raises
         ------
@@ -104,15 +110,21 @@ class Session:
         top.channel.send(run)
         # An MPI broadcast blocks the handler; there the launcher ends the ranks.
         with _forward_signals(top.process if exchange is None else None):
-            self._begin(top, exchange)
+            self._begin(top, exchange, placed)
 
-    def _begin(self, top: Top, exchange: Exchange | None) -> None:
+    def _begin(
+        self, top: Top, exchange: Exchange | None, placed: Callable[[int], None]
+    ) -> None:
         while True:
             message = top.channel.receive()
             if isinstance(message, n.Relay) and exchange is not None:
                 top.channel.send(n.Relay(exchange(message.record or None)))
+            elif isinstance(message, n.Placed):
+                placed(message.rank)
             elif isinstance(message, m.Ready):
                 self.ready = message
+                # What attaches without a name means this cluster, as in a script.
+                os.environ[CLUSTER_VARIABLE] = message.nonce
                 if message.packages:
                     added_packages.use(message.packages)
                 self.status = "running"
@@ -146,6 +158,7 @@ class Session:
         self.status = "closing"
         self._top.channel.send(m.ClientEnded(status, ""))
         self._top.wait()
+        _set(CLUSTER_VARIABLE, self._outer)
         self.status = "closed"
         if self._body.status:
             raise SystemExit(self._body.status)
@@ -157,6 +170,13 @@ class Session:
             message = top.channel.receive()
         if not self._leaving:
             self._body.interrupt(message.status if isinstance(message, m.Close) else 69)
+
+
+def _set(name: str, value: str | None) -> None:
+    if value is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = value
 
 
 def _start(sockets: list[int]) -> Top:

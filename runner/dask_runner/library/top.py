@@ -2,8 +2,8 @@
 
 The user's process may compute for minutes without releasing the interpreter lock, so
 the hub and the lifelines run here. The top process receives ``RunTop``, and sends
-``Ready`` and ``Close``. It passes the record to the user's
-process where that one broadcasts it. Its exit status is the rank's.
+``Placed``, where its rank was not known, ``Ready`` and ``Close``. It passes the record
+to the user's process where that one broadcasts it. Its exit status is the rank's.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from dask_runner.node.agent_sharing import AgentSharing
 from dask_runner.node.events import Source
 from dask_runner.node.exits import Ended
 from dask_runner.node.follower import NodeSockets
+from dask_runner.node.handing_out import hand_out
 from dask_runner.node.launcher_child import ThisProcess
 from dask_runner.node.mpi_broadcast import mpi_meeting
 from dask_runner.node.own_contact import OwnContact
@@ -104,8 +105,14 @@ async def _play() -> int:
     user = UserProcess(channel, events)
     listening = asyncio.create_task(user.listen())
     settings = Settings({key: Setting(v, "call") for key, v in run.settings.items()})
+    world, at_desk = run.world, None
+    if run.asked is not None:
+        known = world if run.counted else None
+        handed = await hand_out(run.asked, settings, os.environ, known)
+        world, at_desk = handed.world, handed.meeting
+        channel.send(n.Placed(world.rank))
     launch = Launch(
-        run.world,
+        world,
         run.plan,
         settings,
         os.environ,
@@ -115,16 +122,19 @@ async def _play() -> int:
         script=run.script,
         scheduler_address=run.scheduler_address,
     )
+    meeting: Any = at_desk
     if run.relay:
-        meeting: Any = RelayMeeting(user.hand_over)
-    else:
-        meeting = choose(run.world, os.environ, settings, mpi_meeting)
+        meeting = RelayMeeting(user.hand_over)
+    elif at_desk is None:
+        meeting = choose(world, os.environ, settings, mpi_meeting)
     contact = OwnContact(launch, meeting, socket.gethostname())
     snapshot = take(os.environ, settings.local_directory)
     beside = NodeSockets()
-    node_socket.claim_late(beside, run.world)
+    node_socket.claim_late(beside, world)
     sharing = AgentSharing.of(launch, beside)
     rank = Rank(launch, snapshot, contact, events, ThisProcess(), sharing, user)
+    if at_desk is not None:
+        at_desk.listen(rank.hear)
     # The user's process comes to the meeting in each rank, so nobody plays for another.
     status = await run_rank(rank, launch, (), beside, collective=True)
     listening.cancel()
@@ -136,7 +146,8 @@ def main() -> int:
     try:
         return threads.run(_play())
     except RunnerError as error:
-        say(f"error: {error}")
+        if not error.printed:
+            say(f"error: {error}")
         return error.status
 
 

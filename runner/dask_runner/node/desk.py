@@ -103,9 +103,20 @@ class Desk:
         self._stranger_seen = False
         self._check_complete()
 
-    async def open(self, host: str, listening: socket.socket | None = None) -> int:
-        """Listen on *host*, or at a socket that is bound; return the port."""
-        return await self._door.open(host, listening)
+    async def open(
+        self,
+        host: str,
+        listening: socket.socket | None = None,
+        among: str | None = None,
+    ) -> int:
+        """Listen on *host*, or at a socket that is bound; return the port.
+
+        Raises
+        ------
+        AssemblyError
+            If none of the ports *among* which it may choose is free.
+        """
+        return await self._door.open(host, listening, among)
 
     def begin(self) -> None:
         """Answer those who have come: this process is the first."""
@@ -174,10 +185,17 @@ class Desk:
         for guest in self._guests:
             guest.channel.send(message)
 
-    async def turn_away(self) -> None:
+    async def refuse_all(self, error: RunnerError, seconds: float) -> None:
+        """Tell all others, for so long, that this process cannot begin."""
+        self._known = self.came
+        self.begin()
+        self.end(error)
+        await self.turn_away(seconds)
+
+    async def turn_away(self, seconds: float = STAY_SECONDS) -> None:
         """Tell those that are still to come as well, for a moment, that all is over."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(STAY_SECONDS):
+            async with asyncio.timeout(seconds):
                 while self._known < self._size:
                     self._changed.clear()
                     await self._changed.wait()
@@ -225,6 +243,8 @@ class Desk:
         """Hear of a process that has not come and will not."""
         parts = fails.saw, fails.needed, fails.do
         if self._numbered:
+            self._known += 1
+            self._changed.set()
             taken = {guest.rank for guest in self._guests}
             if fails.rank in set(range(1, self._size)) - taken:
                 what = failed(fails.rank, *parts, fails.status)

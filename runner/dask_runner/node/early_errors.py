@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from dask_runner.errors import RunnerError, SignalledError
@@ -21,7 +21,8 @@ from dask_runner.launch.handed_out import asked, counted, of_world
 from dask_runner.launch.settings import configured, settle
 from dask_runner.meeting.choose import choose
 from dask_runner.meeting.notice import Notice
-from dask_runner.node.handing_out import tell_first
+from dask_runner.node import hosted_meeting
+from dask_runner.node.handing_out import refuse_others, tell_first
 from dask_runner.node.mpi_broadcast import mpi_meeting
 from dask_runner.wire.channel import BlockingChannel
 
@@ -64,6 +65,8 @@ def report(
         As the user has named it.
     """
     if _leader_knows(beside, error):
+        return
+    if given is not None and hosted_meeting.has_told(error, environ):
         return
     if given is not None and (at_desk := _at_desk(environ, given)):
         _tell_desk(error, environ, at_desk)
@@ -120,8 +123,12 @@ def _tell_desk(
     wanted, settings, world = at_desk.asked, at_desk.settings, at_desk.world
     if world is None or world.rank == 0:
         _say(error)
-    # What is printed has been reported by who has raised it.
-    if error.printed or (world is not None and world.rank == 0):
+    if error.printed:
+        return  # who has raised it has reported it
+    if world is not None and world.rank == 0:
+        error.printed = True
+        with contextlib.suppress(RunnerError):
+            asyncio.run(refuse_others(error, wanted, settings, environ))
         return
     if world is None:
         error.printed = True
@@ -175,11 +182,15 @@ def _settled(environ: Mapping[str, str], given: Mapping[str, Any]) -> Settings:
     except RunnerError:
         told = {}
     for key in _KEYS:
-        with contextlib.suppress(RunnerError):
-            settle({key: given.get(key)}, {})
-            chosen[key] = given.get(key)
         if key in told:
-            with contextlib.suppress(RunnerError):
-                settle({}, {key: told[key]})
-                found[key] = told[key]
+            # What the site has fixed counts, also where the user has another wish.
+            site = told[key].site
+            for one in filter(None, (told[key], site and replace(site, site=site))):
+                with contextlib.suppress(RunnerError):
+                    settle({}, {key: one})
+                    found[key] = one
+                    break
+        with contextlib.suppress(RunnerError):
+            settle({key: given.get(key)}, {k: found[k] for k in (key,) if k in found})
+            chosen[key] = given.get(key)
     return settle(chosen, found)

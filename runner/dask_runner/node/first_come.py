@@ -95,6 +95,7 @@ class ByClaim:
         self._nonce = nonce
         self._world = world
         self._interface = settings.interface
+        self._ports = settings.ports
         self._claims = Claims(place(environ, settings.scheduler_file), key)
         self._material = ("", "")
 
@@ -131,7 +132,7 @@ class ByClaim:
             If it cannot be laid.
         """
         host = own_address(self._world, self._interface)
-        port = await desk.open(host)
+        port = await desk.open(host, among=self._ports)
         where = self._key, self._nonce, socket.gethostname(), host, port
         try:
             return self._claims.lay(Record(*where, *self._material))

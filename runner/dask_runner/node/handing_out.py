@@ -13,13 +13,13 @@ import contextlib
 import secrets
 import socket
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from dask_runner.errors import AssemblyError, RunnerError, SignalledError
 from dask_runner.hub.report import say
+from dask_runner.launch.handed_out import any_place
 from dask_runner.launch.signals import ENDS_THE_CLUSTER, FOR_THE_TOP
-from dask_runner.launch.world import World
 from dask_runner.meeting.by_file import file_meeting, pauses
 from dask_runner.meeting.relay import RelayMeeting
 from dask_runner.node import desk_messages as d
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from dask_runner.launch.handed_out import Asked
     from dask_runner.launch.settings import Settings
+    from dask_runner.launch.world import World
     from dask_runner.meeting.by_file import FileMeeting
     from dask_runner.meeting.notice import Notice
     from dask_runner.meeting.record import Record
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 LATER_SECONDS = 2.0
 #: Seconds for a process that cannot begin to find one that can.
 TELL_SECONDS = 5.0
+#: Seconds that rank 0 stays for the others where it cannot begin: pods come one by one.
+REFUSE_SECONDS = 10.0
 
 
 class DeskMeeting(RelayMeeting):
@@ -192,7 +195,7 @@ async def tell_first(
         # It does not listen there itself.
         way = by_secret(settings, environ, max(rank, 1))
     else:
-        world = _world(asked, d.Seat(0, 0, 0, ""))
+        world = any_place(asked)
         way = ByClaim(asked.key, "", world, settings, environ)
     node = socket.gethostname()
     parts = error.saw, error.needed, error.do, error.status
@@ -207,6 +210,36 @@ async def tell_first(
                     return True
                 await asyncio.sleep(pause)
     return False
+
+
+async def refuse_others(
+    error: RunnerError, asked: Asked, settings: Settings, environ: Mapping[str, str]
+) -> None:
+    """Tell the others that rank 0 cannot begin, in the place where they look for it.
+
+    Parameters
+    ----------
+    error : RunnerError
+    asked : Asked
+        Of a launch whose launcher counts the ranks.
+    settings : Settings
+        With an address to meet at.
+    environ : mapping
+
+    Raises
+    ------
+    RunnerError
+        If rank 0 cannot listen there.
+    """
+    way = by_secret(settings, environ, 0)
+    if await way.look() is not None:
+        return  # another program has the address
+    desk = Desk(asked.size, asked.key, way.own, numbered=True)
+    try:
+        await way.claim(desk)
+        await desk.refuse_all(error, REFUSE_SECONDS)
+    finally:
+        await desk.shut()
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,7 +331,7 @@ class _HandingOut:
         if settings.meet:
             self._way = by_secret(settings, environ, self._rank)
         else:
-            own = _world(asked, d.Seat(0, 0, 0, ""))
+            own = any_place(asked)
             self._way = ByClaim(asked.key, self._nonce, own, settings, environ)
 
     async def run(self) -> Handed:
@@ -410,13 +443,10 @@ def _late(saw: str, needed: str) -> AssemblyError:
 
 
 def _world(asked: Asked, seat: d.Seat) -> World:
-    return World(
-        launcher=asked.system,
+    return replace(
+        any_place(asked),
         rank=seat.rank,
-        size=asked.size,
         local_rank=seat.local_rank if seat.local_size else None,
         local_size=seat.local_size or None,
-        job_id=asked.job_id,
         key=seat.key,
-        meeting="file",
     )

@@ -16,15 +16,21 @@ from typing import TYPE_CHECKING
 from dask_runner import linux
 from dask_runner.errors import AssemblyError
 from dask_runner.hub import messages as m
-from dask_runner.launch.own_variables import HOST_MEETING_VARIABLE, HOST_PARENT_VARIABLE
+from dask_runner.launch.numbers import parse_digits_or_none
+from dask_runner.launch.own_variables import (
+    HOST_MEETING_VARIABLE,
+    HOST_PARENT_VARIABLE,
+    HOST_RANK_VARIABLE,
+)
 from dask_runner.meeting.relay import RelayMeeting
 from dask_runner.node.hosted_messages import HostGone, HubRecord
-from dask_runner.wire.channel import open_channel
+from dask_runner.wire.channel import BlockingChannel, open_channel
 from dask_runner.wire.message import ProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from dask_runner.errors import RunnerError
     from dask_runner.meeting.record import Record
     from dask_runner.wire.message import Message
 
@@ -60,8 +66,13 @@ class HostedMeeting(RelayMeeting):
                     self._come.set_result(message.text)
                 elif isinstance(message, HostGone):
                     for rank in message.ranks:
-                        what = f"is gone: {message.why}"
-                        self._hear(m.Absent(rank, what, host=message.host))
+                        self._hear(
+                            m.Absent(
+                                *(rank, message.saw, message.needed, message.do),
+                                status=message.status,
+                                host=message.host,
+                            )
+                        )
         except ProtocolError:
             pass  # it counts as gone
         if not self._come.done():
@@ -94,6 +105,26 @@ class HostedMeeting(RelayMeeting):
 def hosted_meeting(environ: Mapping[str, str]) -> HostedMeeting:
     """Return the meeting of a rank that ``dask-runner --hosts`` has started."""
     return HostedMeeting(int(environ[HOST_MEETING_VARIABLE]))
+
+
+def has_told(error: RunnerError, environ: Mapping[str, str]) -> bool:
+    """Tell rank 0 of an error of this rank, which has not joined.
+
+    Return False where this is no such rank, or is rank 0 itself.
+    """
+    descriptor = environ.get(HOST_MEETING_VARIABLE)
+    rank = parse_digits_or_none(environ.get(HOST_RANK_VARIABLE, ""))
+    if descriptor is None or not descriptor.isdecimal() or not rank:
+        return False
+    saw = f"failed before it joined: {error.saw}"
+    here = socket.gethostname()
+    gone = HostGone([rank], here, saw, error.needed, error.do, error.status)
+    try:
+        with socket.socket(fileno=int(descriptor)) as launcher:
+            BlockingChannel(launcher).send(gone)
+    except OSError:
+        return False  # the launcher has ended, or this is no rank of its
+    return True
 
 
 def end_with_parent(environ: Mapping[str, str]) -> None:

@@ -10,9 +10,12 @@ the output of the ranks::
     host → launcher   HubRecord, from the host of rank 0
     launcher → host   HubRecord, to all others
     launcher → host   Input, SignalAll
+    launcher → host   Beat, again and again
     host → launcher   HostGone, which goes on to the host of rank 0
+    host → launcher   HostEnded
 
-The end of ssh's stdin ends the ranks of the host.
+The end of ssh's stdin ends the ranks of the host; so does a silence, where a network is
+cut and nobody closes the connection.
 """
 
 from __future__ import annotations
@@ -21,6 +24,8 @@ from dataclasses import dataclass
 
 from dask_runner.wire.message import Message
 
+#: As of a rank that does not come.
+TEMPFAIL = 75
 #: What a message's line begins with.
 MARK = "\x1edask-runner: "
 
@@ -62,6 +67,8 @@ class Begin(Message):
         The first rank of the host, how many it gets, and how many there are in all.
     job : str
         What the launch has and no other.
+    silence : float
+        Seconds without a message after which the launcher is gone.
     client : int
         The rank that gets standard input; -1 for none.
     script : str
@@ -79,6 +86,7 @@ class Begin(Message):
     number: int
     size: int
     job: str
+    silence: float
     client: int
     script: str = ""
     at: int = -1
@@ -107,9 +115,31 @@ class SignalAll(Message):
 
 
 @dataclass(frozen=True)
+class Beat(Message):
+    """The launcher is there, and so is the connection."""
+
+
+@dataclass(frozen=True)
 class HostGone(Message):
-    """Ranks of a host are gone; rank 0 is told."""
+    """Ranks of a host are gone, or fail before they join; rank 0 is told.
+
+    *saw* is what has become of them. *needed*, *do* and *status* are those of the error
+    of a rank; the job ends with this status where it cannot begin without them.
+    """
 
     ranks: list[int]
     host: str
-    why: str
+    saw: str
+    needed: str = ""
+    do: str = ""
+    status: int = TEMPFAIL
+
+
+@dataclass(frozen=True)
+class HostEnded(Message):
+    """The ranks of the host have ended; that of the lowest has this status.
+
+    ssh passes it on as well, but 255 is also that of its own failures.
+    """
+
+    status: int

@@ -167,6 +167,8 @@ class RunScheduler(Message):
     ----------
     dashboard : bool
         Whether it is to have one.
+    ports : str or None
+        Those that it may listen at (``--ports``).
     options : dict
         Keywords of Dask's Scheduler.
     modules : Modules
@@ -184,6 +186,7 @@ class RunScheduler(Message):
     """
 
     dashboard: bool
+    ports: str | None
     options: dict[str, Any]
     modules: Modules
     environ: dict[str, str]
@@ -234,6 +237,8 @@ class RunWorkers(Message):
     mpi_ranks : int
         The size of MPI's world that the worker is a rank of; 0 for none.
     workers : tuple of NamedWorker
+    ports : str or None
+        Those that they may listen at (``--ports``).
     fleet : NamedWorker or None
         What starts all of these, where their class does so itself.
     cpus : tuple of int
@@ -259,6 +264,7 @@ class RunWorkers(Message):
     nanny: bool
     mpi_ranks: int
     workers: tuple[NamedWorker, ...]
+    ports: str | None
     fleet: NamedWorker | None
     cpus: tuple[int, ...]
     directory: str

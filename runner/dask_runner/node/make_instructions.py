@@ -6,6 +6,7 @@ import base64
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dask_runner.launch import ports
 from dask_runner.launch.plan import Role
 from dask_runner.meeting.addresses import of_interface
 from dask_runner.node.instructions import (
@@ -98,6 +99,7 @@ def scheduler(
     }
     return RunScheduler(
         dashboard=bool(given.pop("dashboard", settings.dashboard)),
+        ports=settings.ports,
         options=own | given,
         modules=modules(launch, packages),
         environ=dict(environ),
@@ -115,6 +117,15 @@ def _listens(
 ) -> dict[str, str]:
     """Return where to listen; Dask refuses a host together with an interface."""
     return {} if "interface" in given else {"host": host(settings, link_host)}
+
+
+def _ports(settings: Settings) -> dict[str, Any]:
+    """Return where workers and their nannies may listen, as Dask takes it."""
+    if not settings.ports:
+        return {}
+    chosen = ports.for_dask(settings.ports)
+    watched = has_nannies(settings) or is_fleet(settings)
+    return {"port": chosen} | ({"worker_port": chosen} if watched else {})
 
 
 def _keys(record: Record) -> Keys:
@@ -179,6 +190,7 @@ def workers(
         "local_directory": str(directory.path),
         "preload": [*_in_packages(settings, packages), *settings.preload] or None,
         "resources": settings.resources,
+        **_ports(settings),
     }
     prefix = _prefix(launch, join)
     # Dask sorts the names in what notebooks show: all are text where some have to be.
@@ -192,6 +204,9 @@ def workers(
     if is_fleet(settings):
         each, fleet = cuda_worker(share, bound, settings, prefix)
         common["resources"] = in_words(settings.resources)
+    each_has = 2 if has_nannies(settings) or fleet else 1
+    needed = len(each) * each_has + 2 * launch.has_hub
+    ports.check(settings, len(each), needed)
     logs = [directory.worker_log(number) for number in range(len(each))]
     copies = (
         directory.keep(log, str(one.name), f"worker-{one.name}")
@@ -206,6 +221,7 @@ def workers(
         nanny=has_nannies(settings),
         mpi_ranks=world.size if settings.mpi_tasks else 0,
         workers=tuple(each),
+        ports=settings.ports,
         fleet=fleet,
         cpus=tuple(snapshot.cpus),
         directory=str(Path.cwd()),

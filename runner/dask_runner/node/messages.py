@@ -102,3 +102,10 @@ class Relay(Message):
     """The record, on its way to or from an MPI broadcast."""
 
     record: str
+
+
+@dataclass(frozen=True)
+class Placed(Message):
+    """The process has its number in a launch that hands them out."""
+
+    rank: int

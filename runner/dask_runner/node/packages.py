@@ -44,6 +44,7 @@ class NodePackages:
 
     def __init__(self) -> None:
         self.directory: RankDirectory | None = None
+        self._helper: asyncio.Task[_Helper] | None = None
         self._unpacking: asyncio.Task[str] | None = None
 
     @property
@@ -51,6 +52,12 @@ class NodePackages:
         if self.directory is None:
             raise LookupError("the node has no directory for packages yet")
         return self.directory
+
+    def prepare(self) -> asyncio.Task[_Helper]:
+        """Start the process, while the ranks meet: it imports for a while."""
+        if self._helper is None:
+            self._helper = asyncio.create_task(_started(self._place))
+        return self._helper
 
     async def build(self, settings: Settings, begins: Callable[[], None]) -> n.Built:
         """Make the archive, unless the cache has it.
@@ -68,7 +75,7 @@ class NodePackages:
         """
         scratch = str(self._place.path / _SCRATCH)
         run = BuildPackages(settings.packages, settings.package_cache, scratch)
-        answer = await _ask(run, self._place, begins)
+        answer = await (await self.prepare()).ask(run, begins)
         if not isinstance(answer, n.Built):
             raise _failed(answer, self._place)
         return answer
@@ -76,7 +83,16 @@ class NodePackages:
     def begin(self, archive: m.Packages) -> None:
         """Unpack an archive, if there is one and that has not begun."""
         if self._unpacking is None and archive.path:
-            self._unpacking = asyncio.create_task(_unpack(archive, self._place))
+            self._unpacking = asyncio.create_task(self._unpack(archive))
+
+    async def _unpack(self, archive: m.Packages) -> str:
+        into = str(self._place.path / _UNPACKED)
+        helper = await self.prepare()
+        answer = await helper.ask(UnpackPackages(archive.path, archive.key, into))
+        await helper.ended()
+        if not isinstance(answer, n.Unpacked):
+            raise _failed(answer, self._place)
+        return into
 
     async def there(self) -> str:
         """Wait until they are unpacked; return where, or "" if there are none.
@@ -96,36 +112,51 @@ class NodePackages:
         if self._unpacking is not None:
             self._unpacking.cancel()
             await asyncio.wait([self._unpacking])
+        if self._helper is not None:
+            await asyncio.wait([self._helper])
+            if self._helper.exception() is None:
+                await self._helper.result().end()
 
 
-async def _unpack(archive: m.Packages, directory: RankDirectory) -> str:
-    into = str(directory.path / _UNPACKED)
-    run = UnpackPackages(archive.path, archive.key, into)
-    answer = await _ask(run, directory)
-    if not isinstance(answer, n.Unpacked):
-        raise _failed(answer, directory)
-    return into
+class _Helper:
+    """The process that makes the archive and unpacks it.
 
+    Parameters
+    ----------
+    process : Process
+    events : asyncio.Queue
+        Its messages, and its end.
+    """
 
-async def _ask(
-    run: Message, directory: RankDirectory, begins: Callable[[], None] | None = None
-) -> object:
-    """Have a process do it; return its answer, or how it has ended without one."""
-    events: asyncio.Queue[Event] = asyncio.Queue()
-    process = Process(Source.packages, events)
-    try:
-        await process.start(directory.environment(), directory.log(Source.packages))
-        process.send(run)
-        while isinstance(answer := (await events.get())[1], n.Resolving):
+    def __init__(self, process: Process, events: asyncio.Queue[Event]) -> None:
+        self._process, self._events = process, events
+
+    async def ask(
+        self, run: Message, begins: Callable[[], None] | None = None
+    ) -> object:
+        """Have it do something; return its answer, or how it has ended without one."""
+        self._process.send(run)
+        while isinstance(answer := (await self._events.get())[1], n.Resolving):
             if begins is not None:
                 begins()
-    except asyncio.CancelledError:
+        return answer
+
+    async def ended(self) -> None:
+        """Wait until it has ended."""
+        await self._process.wait(PATIENCE_SECONDS)
+
+    async def end(self) -> None:
+        """End it."""
         # SIGTERM may come from a launcher, to all processes, and is the rank's.
-        process.signal(signal.SIGHUP)
-        raise
-    finally:
-        await process.wait(PATIENCE_SECONDS)
-    return answer
+        self._process.signal(signal.SIGHUP)
+        await self.ended()
+
+
+async def _started(directory: RankDirectory) -> _Helper:
+    events: asyncio.Queue[Event] = asyncio.Queue()
+    process = Process(Source.packages, events)
+    await process.start(directory.environment(), directory.log(Source.packages))
+    return _Helper(process, events)
 
 
 def _failed(answer: object, directory: RankDirectory) -> RunnerError:

@@ -226,6 +226,8 @@ class Rank:
             self.packages.directory = (
                 self.packages.directory or self._children.directory
             )
+            if self._has_packages:
+                self.packages.prepare()
         self._prepared.set()
         record = None
         if self._launch.has_hub:
@@ -401,8 +403,11 @@ class Rank:
         await self._children.knows_its_program.wait()
         if self._closing:
             return
-        certificate, key = self.contact.met.record.for_dask
-        own = replace(ready, certificate=certificate, private_key=key)
+        record = self.contact.met.record
+        certificate, key = record.for_dask
+        own = replace(
+            ready, certificate=certificate, private_key=key, nonce=record.nonce
+        )
         if (packages := await self._packages_here()) is not None:
             self._script.begin(replace(own, packages=packages))
 

@@ -25,8 +25,8 @@ def did_not_start(what: str, error: BaseException, options: str) -> m.Failed:
 
 def problem_with(what: str, error: BaseException, options: str) -> RunnerError:
     """Return the error that Dask, or the system, refused to start *what*."""
-    if isinstance(error, RunnerError):
-        return error
+    if isinstance(found := root(error), RunnerError):
+        return found
     if refusal := refused(error):
         return ConfigError(
             f"{what} did not start: {refusal.saw}", refusal.needed, refusal.do

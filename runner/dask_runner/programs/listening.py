@@ -8,6 +8,7 @@ the servers in ``ServerNode.start_http_server`` and its websockets in
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import os
 import socket
@@ -19,7 +20,15 @@ from typing import TYPE_CHECKING, Any
 
 import dask.config
 import distributed
-from distributed.comm import backends, get_tcp_server_addresses, unparse_host_port, ws
+from distributed.comm import (
+    backends,
+    get_tcp_server_addresses,
+    parse_address,
+    parse_host_port,
+    unparse_address,
+    unparse_host_port,
+    ws,
+)
 from distributed.core import Status
 from distributed.http.routing import RoutingApplication
 from distributed.scheduler import WorkerStatusPlugin
@@ -27,6 +36,7 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_unix_socket
 from tornado.web import Application
 
+from dask_runner.launch import ports
 from dask_runner.programs import metrics
 from dask_runner.programs.work_done import WorkDone
 
@@ -56,6 +66,8 @@ class Scheduler(distributed.Scheduler):  # type: ignore[misc]  # Dask has no typ
     ----------
     private : Path or None
         A directory that only this user can enter; None for no HTTP server.
+    among : str or None
+        The ports that it may listen at (``--ports``), unless the user names one.
     **options
         As for Dask's scheduler.
 
@@ -69,8 +81,9 @@ class Scheduler(distributed.Scheduler):  # type: ignore[misc]  # Dask has no typ
         Counts what is computed.
     """
 
-    def __init__(self, private: Path | None, **options: Any) -> None:
+    def __init__(self, private: Path | None, among: str | None, **options: Any) -> None:
         self._private = private
+        self._among = among
         self.pages = self.readers = ""
         self._on_loopback = False
         self._watchers = count()
@@ -79,6 +92,29 @@ class Scheduler(distributed.Scheduler):  # type: ignore[misc]  # Dask has no typ
             super().__init__(**options)
         self.work = WorkDone(self)
         self.add_plugin(self.work)
+
+    async def listen(
+        self, port_or_addr: Any = None, *args: Any, **options: Any
+    ) -> None:
+        """Listen at one of the ports; Dask calls this, for one of the system's choice.
+
+        Dask's workers and nannies try a range by themselves.
+        """
+        scheme, place = parse_address(str(port_or_addr))
+        host, port = parse_host_port(place, 0)
+        if self._among is None or port:
+            await super().listen(port_or_addr, *args, **options)
+            return
+        for number in ports.numbers(self._among):
+            address = unparse_address(scheme, unparse_host_port(host, number))
+            try:
+                await super().listen(address, *args, **options)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+            else:
+                return
+        raise ports.none_free("the scheduler", self._among)
 
     async def remove_worker(self, address: str, *args: Any, **options: Any) -> Any:
         """Remove a worker; note what is lost with it."""

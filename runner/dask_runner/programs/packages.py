@@ -1,9 +1,10 @@
 """Make the archive of a cluster's packages, or unpack it on a node.
 
-The process receives ``BuildPackages``, and answers ``Resolving`` where the cache has no
-such archive, and ``Built``; or ``UnpackPackages``, and answers ``Unpacked``. Where that
-is not possible the answer is ``Failed``. The rank ends it by SIGHUP at any time: what
-it has left on a shared disk by then is removed.
+The process receives ``BuildPackages``, on one node, and answers ``Resolving`` where the
+cache has no such archive, and ``Built``; then ``UnpackPackages``, and answers
+``Unpacked``, which is its end. Where that is not possible the answer is ``Failed``. The
+rank ends it by SIGHUP at any time: what it has left on a shared disk by then is
+removed.
 """
 
 from __future__ import annotations
@@ -35,11 +36,10 @@ def main() -> None:
     lifeline.leave_signals_to_the_top()
     channel = lifeline.blocking_channel()
     with failures.logged():
-        run = channel.receive()
-        if isinstance(run, BuildPackages | UnpackPackages):
-            answer = _answer(run, channel)
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)
-            channel.send(answer)
+        while isinstance(run := channel.receive(), BuildPackages | UnpackPackages):
+            channel.send(_answer(run, channel))
+            if isinstance(run, UnpackPackages):
+                break
 
 
 def _answer(run: BuildPackages | UnpackPackages, channel: BlockingChannel) -> Message:

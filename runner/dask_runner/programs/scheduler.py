@@ -75,6 +75,7 @@ async def _serve() -> None:
     try:
         scheduler = Scheduler(
             private,
+            run.ports,
             dashboard=False,  # it starts later, because all workers wait for this
             **lifeline.secured(run.options, run.keys),
         )

@@ -8,6 +8,7 @@ the rank sends ``Close``, or when its connection ends.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import signal
@@ -22,6 +23,7 @@ from distributed.utils import import_term
 
 from dask_runner.errors import ConfigError, LostError, RunnerError
 from dask_runner.hub import messages as m
+from dask_runner.launch import ports
 from dask_runner.node import messages as n
 from dask_runner.node.system_errors import in_words, root
 from dask_runner.programs import carried, failures, least_memory, log, user_modules
@@ -246,6 +248,14 @@ class Workers:
                 logger.warning("worker %s: %r", name, error)
                 nanny.lost = _reason(nanny) or nanny.lost or error
 
+    def _without_port(self, error: BaseException) -> RunnerError | None:
+        """Return the error of a worker that found no port of ``--ports``."""
+        chosen = self._work.ports
+        in_use = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+        if chosen and (in_use or any(words in str(error) for words in NO_PORT)):
+            return ports.none_free("a worker or its nanny", chosen)
+        return None
+
     def _outcome(self, start: asyncio.Future[None]) -> Message:
         work = self._work
         error = start.exception()
@@ -259,6 +269,8 @@ class Workers:
                 len(self.nannies) == len(work.workers),
             )
         what = f"workers of the class {work.worker_class}"
+        if problem := self._without_port(root(error)):
+            return failures.failed(problem)
         if _lost_the_scheduler(error):
             return failures.failed(
                 LostError(
@@ -268,6 +280,10 @@ class Workers:
                 )
             )
         return failures.did_not_start(what, error, OPTIONS)
+
+
+#: What Dask's workers and nannies say when no port of a range is free.
+NO_PORT = ("Could not start Worker on host", "Could not start Nanny on host")
 
 
 def _pid(server: Any) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import functools
 import grp
 import os
 import pwd
@@ -18,6 +17,8 @@ import stat
 import tempfile
 from pathlib import Path
 from typing import Self
+
+from dask_runner.linux import is_hidden
 
 #: Where an access control list gives rights to more than the owner and the group.
 _LIST = "system.posix_acl_access"
@@ -30,12 +31,6 @@ _TEMPORARY = ("/var/tmp", "/tmp")  # noqa: S108  exposure() looks at them
 
 #: Rights of accounts that are not the owner.
 _OTHERS = 0o077
-
-#: How many user ids exist (user_namespaces(7)): a namespace that maps all hides none.
-_ALL_USERS = 2**32 - 1
-
-_OVERFLOW = Path("/proc/sys/kernel/overflowuid")
-_MAP = Path("/proc/self/uid_map")
 
 
 def exposure(directory: str | Path) -> str:
@@ -55,7 +50,7 @@ def exposure(directory: str | Path) -> str:
     for one in reversed([path, *path.parents]):
         found = one.stat()
         mode = stat.S_IMODE(found.st_mode)
-        if found.st_uid not in {0, os.geteuid()} and not _is_hidden(found.st_uid):
+        if found.st_uid not in {0, os.geteuid()} and not is_hidden(found.st_uid):
             return f"{one} belongs to uid {found.st_uid}"
         if found.st_uid == os.geteuid() and not mode & 0o011:
             # No other account gets beyond this directory.
@@ -101,23 +96,6 @@ def for_temporary_files() -> str:
             if not exposure(directory) and os.access(directory, os.W_OK | os.X_OK):
                 return directory
     return usual
-
-
-@functools.cache
-def _hides_users() -> int:
-    """Return the number that stands for users of which this namespace knows nothing."""
-    try:
-        lines = [line.split() for line in _MAP.read_text().splitlines()]
-        overflow = int(_OVERFLOW.read_text())
-    except OSError:  # not Linux
-        return -1
-    return overflow if sum(int(line[2]) for line in lines) < _ALL_USERS else -1
-
-
-def _is_hidden(uid: int) -> bool:
-    # Root's own directories (/, /tmp) look so in an unprivileged container. Another
-    # account's look the same, and cannot be told from them.
-    return uid == _hides_users()
 
 
 def _is_ours_alone(directory: Path, gid: int) -> bool:

@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from distributed import Client
+from distributed import Client, wait
 
 CELL = Path(os.environ["CELL"])
 CAUSE, WHO, WHEN, LAUNCHER, LAYOUT, WAY = os.environ["CELL_NAME"].split("-")
@@ -24,6 +24,8 @@ RANKS = (
 )
 RUNNERS = {"local": "Runner", "srun": "SlurmRunner"}
 PATIENCE = 150
+# Bytes of what two workers send each other at once.
+MOVED = 1 << 26
 
 
 def tell(name, text="{}"):
@@ -80,9 +82,24 @@ def here():
     return socket.gethostname(), os.getpid()
 
 
+def move(client, workers):
+    """Have the first worker and the last send each other something large."""
+    named = {str(one["name"]): address for address, one in workers.items()}
+    pair = named[min(named, key=int)], named[max(named, key=int)]
+
+    def at(address):
+        return {"workers": [address], "allow_other_workers": True, "pure": False}
+
+    held = [client.submit(bytes, MOVED, **at(one)) for one in pair]
+    wait(held)
+    there = zip(held, reversed(pair), strict=True)
+    return [client.submit(len, one, **at(other)) for one, other in there]
+
+
 def work(client):
     workers = client.scheduler_info(n_workers=-1)["workers"]
     at = client.run(here)
+    moved = move(client, workers) if WHEN == "moving" else []
     hogs = None
     if (CAUSE, WHO) == ("memory", "worker"):
         last = max(workers, key=lambda address: int(workers[address]["name"]))
@@ -97,6 +114,8 @@ def work(client):
     wait_for("go")
     if hogs is not None:
         hogs.cancel()  # the one worker that may do it has another address now
+    if client.gather(moved) != [MOVED] * len(moved):
+        sys.exit("what was moved is not what was sent")
     print(sum(client.gather(futures)), flush=True)
 
 

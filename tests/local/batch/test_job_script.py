@@ -34,10 +34,15 @@ RECORDER = '#!/bin/sh\nprintf "%s\\0" "$@" >>"$RECORD"\n'
 #: What starts one rank on a host, where a shell reads the line.
 STARTS = {"sge": "qrsh", "pbs": "pbs_tmrsh", "lsf": "blaunch", "oar": "oarsh"}
 #: What stands in for these: it writes down the words of the line.
-READER = """\
+WORDS = """\
 #!/bin/sh
 for line; do :; done
-eval "set -- ${line#*&& exec env }"
+case $line in "exec sh -c "*) eval "line=${line#exec sh -c }" ;; esac
+line=${line#*&& env }
+eval "set -- ${line%; status=*}"
+"""
+READER = f"""\
+{WORDS}
 printf "%s\\0" "$@" >>"$RECORD"
 """
 #: Two hosts with three CPUs each, as each system tells.
@@ -188,19 +193,22 @@ def test_each_rank_is_told_how_many_there_are(
             assert variables["PATH"] == there.environ["PATH"]
 
 
-#: Writes down where the line goes, and where it is read.
-ONE = """\
+#: As each system does: a shell on the host runs the line, in another directory.
+RUNS = """\
 #!/bin/sh
 for line; do :; done
-case " $* " in *" c1 "*) host=c1 ;; *" c2 "*) host=c2 ;; esac
-printf "%s\\0" "$host" "${line%% && exec*}" >>"$RECORD"
+case " $* " in *" c1 "*) export HOST=c1 ;; *" c2 "*) export HOST=c2 ;; esac
+cd / && exec sh -c "$line"
 """
 
 
 @pytest.mark.parametrize("name", STARTS)
 def test_a_rank_begins_in_the_directory_of_the_job(name: str) -> None:
     with place() as there:
-        (there.path / "bin" / STARTS[name]).write_text(ONE)
+        (there.path / "bin" / STARTS[name]).write_text(RUNS)
+        rank = there.path / "bin" / "dask-runner"
+        rank.write_text('#!/bin/sh\nprintf "%s\\0" "$HOST" "$PWD" >>"$RECORD"\n')
+        rank.chmod(0o755)
         there.path.joinpath("it's a job").mkdir()
         there.before = there.files()
         given = {"prologue": ['cd "it\'s a job"']}
@@ -208,8 +216,7 @@ def test_a_rank_begins_in_the_directory_of_the_job(name: str) -> None:
         words = there.run("sh", written(name, ["serve"], given, no_image=True))
 
         assert set(words[::2]) == {"c1", "c2"}
-        quoted = str(there.path / "it's a job").replace("'", "'\\''")
-        assert set(words[1::2]) == {f"cd '{quoted}'"}
+        assert set(words[1::2]) == {str(there.path / "it's a job")}
 
 
 def test_a_launcher_of_oars_user_finds_the_hosts_of_its_ranks() -> None:
@@ -243,7 +250,18 @@ case " $* " in *" c1 "*) exit "$FIRST" ;; *) exit "$SECOND" ;; esac
 @pytest.mark.parametrize("shell", SHELLS)
 @pytest.mark.parametrize(
     ("first", "second", "status"),
-    [(0, 0, 0), (3, 0, 3), (0, 3, 3), (137, 0, 137), (0, 137, 137), (143, 143, 143)],
+    [
+        (0, 0, 0),
+        (3, 0, 3),
+        (0, 3, 3),
+        (137, 0, 137),
+        (0, 137, 137),
+        (143, 143, 143),
+        # Of a host that is lost.
+        (0, 255, 0),
+        (255, 75, 75),
+        (255, 255, 255),
+    ],
 )
 def test_a_job_has_the_highest_status_of_its_ranks(
     name: str, shell: str, first: int, second: int, status: int
@@ -284,6 +302,49 @@ def test_a_host_that_says_nothing_is_not_waited_for(name: str) -> None:
         assert done.returncode == 3
 
 
+@pytest.mark.parametrize("name", STARTS)
+@pytest.mark.parametrize(("code", "status"), [("3", 3), ("255", 254), ("0", 0)])
+def test_a_status_that_would_be_a_lost_hosts_is_another(
+    name: str, code: str, status: int
+) -> None:
+    with place() as there:
+        (there.path / "bin" / STARTS[name]).write_text(RUNS)
+        rank = there.path / "bin" / "dask-runner"
+        rank.write_text(f"#!/bin/sh\nexit {code}\n")
+        rank.chmod(0o755)
+
+        done = subprocess.run(
+            ["sh", "-s"],
+            input=written(name, ["serve"], {}, no_image=True),
+            cwd=there.path,
+            env=there.environ,
+            capture_output=True,
+            check=False,
+        )
+
+        assert (done.returncode, done.stdout, done.stderr) == (status, b"", b"")
+
+
+@pytest.mark.parametrize("name", STARTS)
+def test_the_others_go_on_without_a_host_that_is_lost(name: str) -> None:
+    with place() as there:
+        lost = '#!/bin/sh\ncase " $* " in *" c1 "*) exit 255 ;; esac\nsleep 1; exit 4\n'
+        (there.path / "bin" / STARTS[name]).write_text(lost)
+        text = written(name, ["serve"], {}, no_image=True)
+
+        done = subprocess.run(
+            ["sh", "-s"],
+            input=text.replace(b"sleep 15", b"sleep 0.2"),
+            cwd=there.path,
+            env=there.environ,
+            capture_output=True,
+            check=False,
+            timeout=60,
+        )
+
+        assert done.returncode == 4
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_an_image_that_cannot_be_read_is_told_before_a_rank_starts(name: str) -> None:
     with place() as there:
@@ -311,12 +372,10 @@ def test_an_image_in_a_registry_is_left_to_apptainer() -> None:
         assert there.run("sh", text)[-2:] == ["docker://x/y:1", "serve"]
 
 
-TELLER = """\
-#!/bin/sh
-for line; do :; done
-eval "set -- ${line#*&& exec }"
+TELLER = f"""\
+{WORDS}
 while [ "$1" != apptainer ]; do
-    case $1 in DASKRUNNER_JOB_END_TIME=*) printf "%s\\0" "${1#*=}" >>"$RECORD" ;; esac
+    case $1 in DASKRUNNER_JOB_END_TIME=*) printf "%s\\0" "${{1#*=}}" >>"$RECORD" ;; esac
     shift
 done
 """

@@ -60,14 +60,52 @@ def test_a_value_that_a_program_sets_is_no_files(home: Path) -> None:
         "import os, dask\n"
         "from dask_runner.launch.settings import configured\n"
         "with dask.config.set({'runner.timeout': 13}):\n"
-        "    print(configured(os.environ)['timeout'])\n"
+        "    found = configured(os.environ)['timeout']\n"
+        "    print(found.value, found.source)\n"
     )
 
     said = printed(code, environ(home))
 
-    assert said == (
-        'Setting(value=13, source="Dask\'s configuration, runner.timeout")'
-    ), said
+    assert said == "13 Dask's configuration, runner.timeout"
+
+
+@pytest.mark.parametrize(
+    ("mine", "more", "words"),
+    [
+        (
+            "timeout: 12",
+            {},
+            "my.yaml, runner.timeout = 12.0, which this site",
+        ),
+        ("fixed: {timeout: 12}", {}, "my.yaml, runner.fixed: it is no file of"),
+        ("fixed: null", {"DASK_RUNNER__TIMEOUT": "12"}, "my.yaml, runner.fixed: it is"),
+        ("grace: 3", {"DASK_ROOT_CONFIG": "{home}", "DASK_CONFIG": "{home}"}, "7.0 "),
+    ],
+)
+def test_what_a_site_has_fixed_is_not_undone(
+    home: Path, tmp_path: Path, mine: str, more: dict[str, str], words: str
+) -> None:
+    (home / ".config/dask/my.yaml").write_text(f"runner: {{{mine}}}\n")
+    site = tmp_path / "dask"
+    site.mkdir(mode=0o755)
+    (site / "site.yaml").write_text("runner: {fixed: {timeout: 7}}\n")
+    code = (
+        "import os\n"
+        "from dask_runner.errors import RunnerError\n"
+        "from dask_runner.launch import config_files, fixed\n"
+        "from dask_runner.launch.settings import configured, settle\n"
+        f"config_files.SITE = {str(site)!r}\n"
+        "fixed.is_hidden = lambda uid: uid == os.geteuid()\n"
+        "try:\n"
+        "    print(settle({}, configured(os.environ)).timeout, 'counts')\n"
+        "except RunnerError as error:\n"
+        "    print(error.status, error)\n"
+    )
+
+    variables = {name: value.format(home=home) for name, value in more.items()}
+    said = printed(code, environ(home, **variables))
+
+    assert words in said, said
 
 
 def test_a_variable_comes_before_a_file(home: Path) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dask_runner.resources import private_directory
+from dask_runner import linux
 from dask_runner.resources.private_directory import exposure
 from tests.users import NOBODY, ordinary
 
@@ -103,9 +103,9 @@ def test_users_that_a_container_does_not_know_are_taken_for_root(
     give(ours, NOBODY)
     assert exposure(ours) == f"{ours} belongs to uid {NOBODY}"
     (tmp_path / "uid_map").write_text("         0       1000          1\n")
-    monkeypatch.setattr(private_directory, "_MAP", tmp_path / "uid_map")
-    private_directory._hides_users.cache_clear()  # noqa: SLF001
+    monkeypatch.setattr(linux, "_MAP", tmp_path / "uid_map")
+    linux._hides_users.cache_clear()  # noqa: SLF001
     try:
         assert exposure(ours) == ""
     finally:
-        private_directory._hides_users.cache_clear()  # noqa: SLF001
+        linux._hides_users.cache_clear()  # noqa: SLF001

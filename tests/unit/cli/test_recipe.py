@@ -1,19 +1,13 @@
 """From what a site has to the MPI that its image should have."""
 
 import re
+from datetime import date
 from pathlib import Path
 
 import pytest
 
-from dask_runner.cli.recipe import (
-    CHOICES,
-    Choice,
-    arguments,
-    choose,
-    explained,
-    render,
-    site,
-)
+from dask_runner.cli.origin import Origin
+from dask_runner.cli.recipe import CHOICES, Asked, choose, site
 from dask_runner.errors import ConfigError, UsageError
 from dask_runner.mpi.abi.findings import Way
 from images import table
@@ -81,86 +75,54 @@ def test_every_choice_is_a_row_or_a_locked_wheel_of_the_images() -> None:
             assert f"{choice.mpi}-{choice.version}" in locked
 
 
-DEFINITION = """\
-Bootstrap: docker
-%arguments
-    BASE=debian:trixie-slim
-    MPI=openmpi
-    MPI_SOURCE=distribution
-    MPI_VERSION=
-    MPI_PREFIX=
-%post
-    echo "{{ MPI }}"
-"""
-
-
-def test_the_definition_file_differs_in_its_defaults_alone() -> None:
-    choice = Choice("mpich", "wheel", "4.3.2", because="of this")
-
-    text = render(DEFINITION, choice)
-
-    assert text.splitlines()[0] == (
-        "# MPI=mpich MPI_SOURCE=wheel MPI_VERSION=4.3.2, because of this"
-    )
-    body = text.partition("#\nBootstrap")[2]
-    assert body == DEFINITION.removeprefix("Bootstrap").replace(
-        "MPI=openmpi", "MPI=mpich"
-    ).replace("=distribution", "=wheel").replace("VERSION=", "VERSION=4.3.2")
-    assert (
-        "make sif MPI=mpich MPI_SOURCE=wheel MPI_VERSION=4.3.2" in explained(choice)[2]
-    )
-
-
-def test_a_definition_file_of_another_version_is_refused() -> None:
-    with pytest.raises(ConfigError, match="no argument MPI_SOURCE"):
-        render("    MPI=openmpi\n", CHOICES[0])
-
-
-def test_a_recipe_needs_a_checkout(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"dask-runner\.def") as caught:
-        site(
-            like_host=False,
-            host=None,
-            mpi="openmpi",
-            mpi_version=None,
-            pmix=None,
-            checkout=str(tmp_path),
-        )
-    assert "--checkout" in caught.value.do
-
+TODAY = date(2026, 12, 24)
 
 GIVEN = {
     "nothing": ({}, "--like-host"),
     "an unknown family": ({"mpi": "lam"}, "--mpi lam"),
     "no version": ({"mpi": "openmpi", "pmix": "new"}, "--pmix new"),
+    "a shell's version": (
+        {"mpi": "mpich", "mpi_version": "4;id"},
+        "--mpi-version 4;id",
+    ),
+    "a shell's base": ({"mpi": "mpich", "base": "debian$(id)"}, "--base debian$(id)"),
 }
 
 
 @pytest.mark.parametrize(("given", "word"), GIVEN.values(), ids=GIVEN)
 def test_options_that_make_no_sense_are_refused(
-    tmp_path: Path, given: dict[str, str], word: str
+    given: dict[str, str], word: str
 ) -> None:
-    (tmp_path / "recipes").mkdir()
-    (tmp_path / "recipes/dask-runner.def").write_text(DEFINITION)
-    options = dict.fromkeys(("host", "mpi", "mpi_version", "pmix"))
-
     with pytest.raises(UsageError, match=re.escape(word)):
-        site(like_host=False, checkout=str(tmp_path), **(options | given))
+        site(Asked(**given), Origin("1.0"), TODAY)
 
 
-def test_the_arguments_are_those_of_the_dockerfile() -> None:
-    dockerfile = (ROOT / "images/Dockerfile").read_text()
+def test_the_base_is_the_images_own_by_its_digest_or_the_one_that_is_asked_for() -> (
+    None
+):
+    ours = Origin("1.0", base_digest="sha256:ab")
 
-    for name in arguments(CHOICES[0]):
-        assert f"\nARG {name}=" in dockerfile
+    _, text = site(Asked(mpi="mpich"), ours, TODAY)
+    assert "\n    BASE=debian:trixie-slim@sha256:ab\n" in text
+
+    _, text = site(Asked(mpi="mpich", base="debian:trixie@sha256:cd"), ours, TODAY)
+    assert "\n    BASE=debian:trixie@sha256:cd\n" in text
 
 
-def test_the_arguments_are_those_of_the_definition_file() -> None:
-    original = (ROOT / "recipes/dask-runner.def").read_text()
-    choice = choose([PMI2], "mpich", "4.3.2")
+def test_a_hosts_files_cannot_write_a_line_of_the_definition_file(
+    tmp_path: Path,
+) -> None:
+    for name, text in {
+        "etc/os-release": 'PRETTY_NAME="A\u2028%setup\x0c id"\n',
+        "usr/lib/x86_64-linux-gnu/slurm-wlm/mpi_pmi2.so": "",
+        "etc/slurm/slurm.conf": "MpiDefault=none\r%setup\n",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
 
-    text = render(original, choice)
+    _, text = site(Asked(like_host=True, host=str(tmp_path)), Origin("1.0"), TODAY)
 
-    head, body = explained(choice), text.splitlines()
-    changed = [line for line in body[len(head) + 1 :] if line not in original]
-    assert changed == ["    MPI=mpich", "    MPI_SOURCE=wheel", "    MPI_VERSION=4.3.2"]
+    head = text.partition("\n\n")[0]
+    assert "for A" in head
+    assert [line for line in head.splitlines() if not line.startswith("#")] == []
+    assert "%setup" not in [line.strip() for line in text.splitlines()]

@@ -161,6 +161,21 @@ def test_min_workers_begins_with_fewer_and_takes_late_ones() -> None:
     playing(3, min_workers=1)(play)
 
 
+def test_min_workers_begins_where_nobody_knows_how_many_ranks_a_host_has(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(assembly, "NEIGHBOURS_SECONDS", 0.2)
+
+    async def play(stage: Stage) -> None:
+        zero = await stage.rank(0, local_size=0)
+        pod = await stage.rank(1, "c2", local_size=0)
+        zero.say(UP)
+        assert (await zero.hears(m.Start)).address == UP.address
+        assert (await pod.hears(m.Start)).address == UP.address
+
+    playing(3, min_workers=2)(play)
+
+
 # --- ranks that do not come, or come twice ----------------------------------
 
 

@@ -61,7 +61,7 @@ def test_scontrol_is_called_where_it_is(tmp_path: Path) -> None:
     ("how", "saw"),
     [
         ({}, "there is no scontrol on the PATH here"),
-        ({"left": None}, "nothing tells when the job ends"),
+        ({"left": None}, "nothing tells when it ends"),
         ({"left": 60}, "the job ends in "),
         ({"left": -5}, "the job ends in 0 s"),
     ],

@@ -53,6 +53,7 @@ OTHER: dict[str, tuple[Any, Any]] = {
     "worker_class": ("a.B", "a.B"),
     "local_directory": ("/x", "/x"),
     "interface": ("ib0", "ib0"),
+    "ports": ("20000-20099", "20000-20099"),
     "protocol": ("wss", "wss"),
     "preload": (("a", "b"), ["a", "b"]),
     "preload_modules": ("numpy, pandas", ["numpy", "pandas"]),
@@ -141,6 +142,7 @@ BAD = {
     "security": ["TLS", "yes"],
     "nworkers": ["0", "many", "-2"],
     "nthreads": ["0", "two"],
+    "ports": ["80-90", "20000-", "30000-20000", "1024-65536", "http", "20000:20099"],
     "resources": ["GPU", "GPU=", "GPU=x", "=2"],
 }
 

@@ -80,5 +80,13 @@ def test_a_file_that_is_not_there_tells_nothing() -> None:
     assert end_time({**OAR, "OAR_NODEFILE": "\0"}) is None
 
 
-def test_a_captured_step_of_slurm_tells() -> None:
-    assert end_time(environ("slurm-none-rank0")) is not None
+def test_a_captured_step_of_a_slurm_job_without_a_time_limit_has_no_end() -> None:
+    found = job_end(environ("slurm-none-rank0"))
+    assert found.value is None
+    assert found.source == "SLURM_JOB_END_TIME is 365 days after SLURM_JOB_START_TIME"
+
+
+@pytest.mark.parametrize("start", ["", "1826760000", "1795225421"])
+def test_a_slurm_job_of_another_length_ends(start: str) -> None:
+    told = {"SLURM_JOB_END_TIME": "1826761422", "SLURM_JOB_START_TIME": start}
+    assert end_time(told) == 1826761422

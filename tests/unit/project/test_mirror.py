@@ -66,6 +66,7 @@ ELSEWHERE = {
     "hub/replacement": "unit/hub/test_spares.py",
     "hub/telling": "local/test_run_report.py",
     "hub/survival": "unit/hub/test_cluster.py",
+    "launch/dask_config": "local/launch/test_settings.py",
     "launch/launch": "unit/node/test_program.py",
     "launch/options": "unit/launch/test_settings.py",
     "launch/sourced": "unit/launch/test_numbers.py",

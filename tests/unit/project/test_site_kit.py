@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from dask_runner.launch import fixed
 from dask_runner.launch.options import BY_KEY
 from dask_runner.launch.settings import JOB, Setting, of_jobs, settle
 
@@ -25,12 +27,19 @@ def read(text: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "text", [PRESET.read_text(), OFF.sub(r"  \1", PRESET.read_text())]
 )
-def test_each_key_of_the_preset_is_an_option_with_a_valid_value(text: str) -> None:
+def test_each_key_of_the_preset_is_an_option_with_a_valid_value(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = read(text)
     of_jobs(found.pop(JOB, None))
+    own = [(Path("/etc/dask/x.yaml"), {"runner": {fixed.KEY: found.pop("fixed", {})}})]
+    monkeypatch.setattr(fixed, "doubt", lambda _: "")
+    sites = {key: Setting(value, at) for key, (value, at) in fixed.read(own).items()}
 
     settings = settle(
-        {}, {key.replace("-", "_"): Setting(value, key) for key, value in found.items()}
+        {},
+        {key.replace("-", "_"): Setting(value, key) for key, value in found.items()}
+        | {key: Setting(None, site.source, site) for key, site in sites.items()},
     )
 
     assert settings.timeout == 180
@@ -40,5 +49,14 @@ def test_each_key_of_the_preset_is_an_option_with_a_valid_value(text: str) -> No
 def test_keys_that_are_off_are_seen_by_this_test() -> None:
     on = read(OFF.sub(r"  \1", PRESET.read_text()))
 
-    assert set(on) == {"timeout", "security", "interface", "local-directory", JOB}
+    own = {"timeout", "security", "interface", "local-directory", "ports", fixed.KEY}
+    assert set(on) == own | {JOB}
+    assert on[fixed.KEY] == {"security": "tls", "dashboard-address": None}
     assert set(on[JOB]) == {"image", "time", "prologue", "slurm"}
+
+
+def test_the_side_bars_factory_is_there() -> None:
+    text = PRESET.with_name("jupyter.yaml").read_text()
+    factory = yaml.safe_load(text)["labextension"]["factory"]
+
+    assert getattr(import_module(factory["module"]), factory["class"])

@@ -205,7 +205,8 @@ def positions() -> dict[str, int]:
     return found
 
 
-WRITTEN = [one for module in MODULES for one in module.ways_out(positions())]
+POSITIONS = positions()
+WRITTEN = [one for module in MODULES for one in module.ways_out(POSITIONS)]
 
 #: What tables have, which the package fills in.
 TABLES = [

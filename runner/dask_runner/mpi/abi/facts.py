@@ -112,7 +112,7 @@ class Slurm:
     plugins : tuple of str
         As ``srun --mpi=list`` shows them: pmi2, pmix, pmix_v5.
     default : str
-        ``MpiDefault`` of slurm.conf, empty where that cannot be read.
+        ``MpiDefault`` of slurm.conf; empty where that file cannot be read.
     pmix : str
         The version of the PMIx library that the plugin loads.
     """

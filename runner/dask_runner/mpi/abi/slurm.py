@@ -41,7 +41,8 @@ def find(root: Root) -> Slurm | None:
             return Slurm(
                 directory,
                 plugins,
-                _setting(conf, "MpiDefault"),
+                # Slurm's own default, where its file says nothing.
+                conf and (_setting(conf, "MpiDefault") or "none"),
                 _served_pmix(root, directory),
             )
     return None

@@ -47,6 +47,24 @@ class Report:
     image: Facts
     host: Facts = field(repr=False)
 
+    @property
+    def trap(self) -> str:
+        """What an ``srun`` without ``--mpi`` does here, where another way works."""
+        default = self.host.slurm.default if self.host.slurm else ""
+        for cell in self.cells:
+            if (
+                cell.model == "hybrid"
+                and default
+                and f"--mpi={default}" in cell.way.split()
+                and cell.finding.verdict is Verdict.INCOMPATIBLE
+                and self.verdict is not Verdict.INCOMPATIBLE
+            ):
+                return (
+                    f"this site has MpiDefault={default}, so srun without --mpi is "
+                    f"srun --mpi={default}: {cell.finding.reason}"
+                )
+        return ""
+
 
 def compare(image: Facts, host: Facts, name: str = "IMAGE") -> Report:
     """Judge whether MPI programs of an image run on a host.

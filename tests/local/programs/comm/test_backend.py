@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -232,3 +233,36 @@ def test_a_listener_that_closes_at_once_is_no_neighbour() -> None:
         patch.setattr(node_socket, "trusted", only_first)
         assert play(talk()) is tcp.TLS
     assert len(seen) == 2
+
+
+def test_half_a_frame_holds_up_nobody_else() -> None:
+    async def talk() -> type:
+        async with echoing() as address:
+            with contextlib.ExitStack() as stack:
+                for ends in (True, False):
+                    guest = stack.enter_context(socket.socket(socket.AF_UNIX))
+                    guest.connect(name(address))
+                    # Of eight bytes with the frame's length, four.
+                    guest.sendall(bytes(4))
+                    if ends:
+                        guest.close()
+                return await spoken(address)
+
+    assert play(talk()) is backend.NodeComm
+
+
+def test_a_neighbour_that_reads_nothing_holds_up_nobody_else() -> None:
+    async def talk() -> None:
+        async with echoing() as address:
+            comm, guest = await connected(address), await connected(address)
+            # The echo's socket to the one is full from now on.
+            await comm.write({"x": to_serialize(bytes(1 << 26))})
+            begun = [comm.stream.socket], [], [], SECONDS
+            assert (await asyncio.to_thread(select.select, *begun))[0]
+            await guest.write("meanwhile")
+            assert await guest.read() == "meanwhile"
+            comm.abort()
+            assert await spoken(address) is backend.NodeComm
+            await guest.close()
+
+    play(talk())

@@ -58,6 +58,31 @@ def test_one_way_that_works_is_enough_and_is_the_way_out() -> None:
     assert report.do == ("srun --mpi=pmix apptainer exec x.sif PROGRAM",)
 
 
+@pytest.mark.parametrize(
+    ("default", "said"),
+    [
+        ("none", "MpiDefault=none, so srun without --mpi is srun --mpi=none: srun"),
+        ("pmi2", "MpiDefault=pmi2, so srun without --mpi is srun --mpi=pmi2: "),
+        ("pmix", ""),
+        ("", ""),
+    ],
+)
+def test_a_default_of_the_site_that_does_not_start_it_is_told(
+    default: str, said: str
+) -> None:
+    report = compare(IMAGE, replace(HOST, slurm=replace(SLURM, default=default)))
+
+    assert report.verdict is Verdict.COMPATIBLE
+    assert said in report.trap
+    assert bool(report.trap) == bool(said)
+
+
+def test_where_no_way_works_the_default_is_no_trap() -> None:
+    slurm = replace(SLURM, plugins=("pmi2",), default="none")
+
+    assert compare(IMAGE, replace(HOST, slurm=slurm)).trap == ""
+
+
 def test_a_host_that_cannot_start_it_is_incompatible_and_says_why() -> None:
     host = replace(HOST, slurm=replace(SLURM, plugins=("pmi2",)))
 
