@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import signal
 import socket
 import sys
@@ -100,18 +101,23 @@ RUNNER = """
 import sys
 from distributed import Client
 from dask_runner import Runner
-with Runner(size=3, name="lab", layout="shared") as runner, Client(runner) as client:
+with Runner(size=3, layout="shared", {how}) as runner, Client(runner) as client:
     names = [worker["name"] for worker in client.scheduler_info()["workers"].values()]
     print(runner.rank, runner.role, sorted(names))
 """
 
 
+@pytest.mark.parametrize("meets", [False, True], ids=["by name", "at an address"])
 def test_a_runner_of_the_library_may_be_handed_its_rank(
-    crowd: Crowd, tmp_path: Path
+    crowd: Crowd, tmp_path: Path, *, meets: bool
 ) -> None:
+    env, how = {"HOME": str(crowd.home)}, 'name="lab"'
+    if meets:
+        env["DASK_RUNNER__SECRET"] = secrets.token_hex(16)
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            how = f'meet="tcp://127.0.0.1:{free.getsockname()[1]}"'
     script = tmp_path / "script.py"
-    script.write_text(RUNNER)
-    env = {"HOME": str(crowd.home)}
+    script.write_text(RUNNER.format(how=how))
     runs = [Run((sys.executable, str(script)), env=env) for _ in range(3)]
     out, err = outputs(*runs)
     assert statuses(*runs) == [0, 0, 0], err

@@ -59,10 +59,10 @@ def refuse(environ: Mapping[str, str], around: Surroundings) -> None:
             return
         saw = f"{launcher} started this, but none of its variables are here"
     raise ConfigError(
-        f"{saw}: the environment was emptied on the way (--cleanenv, --containall)",
+        f"{saw}: the environment was emptied on the way",
         "the launcher's variables, by which the ranks know their places",
-        "leave out --cleanenv and --containall; or add --launcher none for a cluster "
-        "of each task alone",
+        "leave out --cleanenv and --containall, or give Podman the variables (-e "
+        "'SLURM*'); or add --launcher none for a cluster of each task alone",
     )
 
 
