@@ -122,7 +122,10 @@ def test_the_bill_of_materials_has_every_package(
     bill = json.loads(sbom(engine, image, row("openmpi")))
     listed = {one["purl"].partition("?")[0] for one in bill["components"]}
     wheels = contained.run("list", "--format=freeze", entrypoint="pip").stdout.split()
-    assert {f"pkg:pypi/{line.replace('==', '@').lower()}" for line in wheels} <= listed
+    # A package URL has PyPI's form of a name.
+    named = (line.lower().partition("==") for line in wheels)
+    packages = {f"pkg:pypi/{name.replace('_', '-')}@{at}" for name, _, at in named}
+    assert packages <= listed
     shown = contained.run("-W", "-f", "${Package}\n", entrypoint="dpkg-query").stdout
     assert set(shown.split()) <= {one["name"] for one in bill["components"]}
     assert bill["metadata"]["component"]["version"] == image.labels[VERSION]
