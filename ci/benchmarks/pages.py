@@ -13,7 +13,7 @@ from ci.benchmarks import goals, report
 from containers.entry import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
 
 KEPT = ROOT / "docs" / "bench" / "bench.json"
 #: The size at which the pages compare what one run costs.
@@ -43,12 +43,6 @@ def ready() -> str:
 def ready_of_few() -> str:
     """Return the table of seconds to ready of those that README compares."""
     return _ready(lambda name: name in FEW)
-
-
-def one_task_a_node() -> str:
-    """Return the table of seconds to ready with one task on each node."""
-    runs = [run for run in kept()["runs"] if run["shape"] == "one task a node"]
-    return _by_size("workers", runs)
 
 
 def one_run() -> str:
@@ -81,11 +75,9 @@ def _is_floor(name: str) -> bool:
 
 
 def _ready(wanted: Callable[[str], bool]) -> str:
-    runs = [run for run in kept()["runs"] if run["shape"] == "ranks"]
-    return _by_size("ranks", [run for run in runs if wanted(run["name"])])
-
-
-def _by_size(what: str, runs: Sequence[Mapping[str, Any]]) -> str:
+    runs = [
+        run for run in kept()["runs"] if run["shape"] == "ranks" and wanted(run["name"])
+    ]
     sizes = sorted({run["size"] for run in runs})
     names = dict.fromkeys(run["name"] for run in runs)
     rows = [
@@ -103,7 +95,7 @@ def _by_size(what: str, runs: Sequence[Mapping[str, Any]]) -> str:
         )
         for name in names
     ]
-    return report.rows((what, *map(str, sizes)), rows)
+    return report.rows(("ranks", *map(str, sizes)), rows)
 
 
 def _middle(

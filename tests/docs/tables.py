@@ -56,7 +56,6 @@ PARTS = {
     ("explanation/speed.md", "bench-facts"): bench.facts,
     ("explanation/speed.md", "bench-goals"): bench.reached,
     ("explanation/speed.md", "bench-ready"): bench.ready,
-    ("explanation/speed.md", "bench-nodes"): bench.one_task_a_node,
     ("explanation/speed.md", "bench-one-run"): bench.one_run,
     ("explanation/speed.md", "bench-data"): bench.moved,
     ("../README.md", "bench-ready"): bench.ready_of_few,

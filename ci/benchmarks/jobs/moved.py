@@ -23,7 +23,7 @@ MOVED = 128_000_000
 #: Rows and columns of an array of float64 (288 MB), which is cut into 60 columns and
 #: then into 60 rows.
 SIDE, CUT = 6000, 100
-MOVES, RECHUNKS, MAPS, TASKS, TRIPS = 5, 3, 3, 2000, 100
+MOVES, RECHUNKS, MAPS, TASKS, TRIPS = 15, 5, 3, 2000, 100
 
 
 def moved(client: Any) -> dict[str, float]:
