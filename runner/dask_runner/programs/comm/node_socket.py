@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 _PREFIX = "\0dask-runner/1/"
 #: Said by the side that listens, when it knows that the other is of its user.
 WELCOME = b"+"
-#: In a socket, if the kernel lets a user have so much (``net.core.wmem_max``). With less
-#: the two sides take more turns; more does not stay in the caches, and is slower at
-#: times (128 MB between two processes: 4.4 GB/s with 512 KiB, 5.2 with this, 3.2 to 5.5
-#: with 4 MiB; TCP 1.8 to 4.4).
+#: In a socket, if the kernel lets a user have so much (``net.core.wmem_max``). With
+#: less the two sides take more turns; more does not stay in the caches, and is slower
+#: at times. (128 MB between two processes: 4.4 GB/s with 512 KiB, 5.2 with this, 3.2 to
+#: 5.5 with 4 MiB; TCP 1.8 to 4.4.)
 _BUFFER_BYTES = 1 << 20
 
 
