@@ -3,8 +3,8 @@
 # that it never becomes part of a layer.
 set -eu
 
-# Nobody changes accounts in an image: su, mount, passwd and ssh's helpers need no rights
-# of root's. Docker would give them to whoever runs them (Apptainer does not).
+# Nobody changes accounts in an image, so su, mount, passwd and ssh's helpers need not
+# run as root. In Docker they would, whoever calls them (in Apptainer they do not).
 find /usr /opt -xdev -type f -perm /6000 -exec chmod a-s {} +
 
 apt-get clean

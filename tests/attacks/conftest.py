@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,7 +14,7 @@ import pytest
 from tests.cluster.conftest import cluster, jobs, shown  # noqa: F401  fixtures
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
 
@@ -23,6 +26,15 @@ def second_account(
     with require("a second account: run the tests as root", "attacks"):
         if os.geteuid() != 0:
             raise PermissionError("this is not root")
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """Return a directory like /tmp: all may write, and remove their own alone."""
+    directory = Path(tempfile.mkdtemp(prefix="shared-"))
+    directory.chmod(0o1777)
+    yield directory
+    shutil.rmtree(directory)
 
 
 @dataclass(eq=False)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +12,7 @@ from tests.attacks.stranger import STRANGER, attack
 from tests.local.test_bad_input import CONFIG, one_message
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.conftest import DaskRunner
 
@@ -32,15 +29,6 @@ for name in sys.argv[1:]:
         print("no")
 """
 SAYS = "from distributed import Client; Client().run(print, 'a secret')"
-
-
-@pytest.fixture
-def shared() -> Iterator[Path]:
-    """Return a directory like /tmp: all may write, and remove their own alone."""
-    directory = Path(tempfile.mkdtemp(prefix="shared-"))
-    directory.chmod(0o1777)
-    yield directory
-    shutil.rmtree(directory)
 
 
 @pytest.mark.attack(

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +12,7 @@ from tests.attacks.stranger import attack
 from tests.local.test_bad_input import CONFIG, one_message
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.conftest import DaskRunner
 
@@ -28,15 +25,6 @@ open(file, "w").write("theirs")
 os.chmod(file, 0o666)
 """
 LAY_A_LINK = "os.symlink(*sys.argv[1:])"
-
-
-@pytest.fixture
-def shared() -> Iterator[Path]:
-    """Return a directory like /tmp: all may write, and remove their own alone."""
-    directory = Path(tempfile.mkdtemp(prefix="shared-"))
-    directory.chmod(0o1777)
-    yield directory
-    shutil.rmtree(directory)
 
 
 @pytest.mark.attack(

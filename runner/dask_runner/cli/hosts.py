@@ -275,7 +275,7 @@ class _Launcher:
             threading.Thread(target=_feed, args=(loop, feeder), daemon=True).start()
 
     async def _beat(self) -> None:
-        """Let the hosts know that the connections are whole."""
+        """Send each host a sign of life now and then, until this is cancelled."""
         while True:
             await asyncio.sleep(self._settings.silence / BEATS)
             for link in self._links:

@@ -186,7 +186,7 @@ class Desk:
             guest.channel.send(message)
 
     async def refuse_all(self, error: RunnerError, seconds: float) -> None:
-        """Tell all others, for so long, that this process cannot begin."""
+        """Tell the others the error, for *seconds*: this process cannot begin."""
         self._known = self.came
         self.begin()
         self.end(error)

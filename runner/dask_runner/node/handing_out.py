@@ -215,7 +215,7 @@ async def tell_first(
 async def refuse_others(
     error: RunnerError, asked: Asked, settings: Settings, environ: Mapping[str, str]
 ) -> None:
-    """Tell the others that rank 0 cannot begin, in the place where they look for it.
+    """Tell the other ranks, at the address where they meet, that rank 0 cannot begin.
 
     Parameters
     ----------

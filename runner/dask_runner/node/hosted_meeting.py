@@ -108,7 +108,7 @@ def hosted_meeting(environ: Mapping[str, str]) -> HostedMeeting:
 
 
 def has_told(error: RunnerError, environ: Mapping[str, str]) -> bool:
-    """Tell rank 0 of an error of this rank, which has not joined.
+    """Report this rank's error to rank 0, before the rank has joined.
 
     Return False where this is no such rank, or is rank 0 itself.
     """

@@ -29,7 +29,7 @@ def refuse_less(limits: Iterable[int]) -> None:
     Raises
     ------
     ConfigError
-        If a worker would be killed, and started again, for ever.
+        If a limit is so low that the nanny would restart the worker without end.
     """
     share = dask.config.get("distributed.worker.memory.terminate")
     least = min(filter(None, limits), default=0)

@@ -83,14 +83,7 @@ class Place:
     def run(self, shell: str, text: bytes) -> list[str]:
         """Run a script; return the words that its launcher got."""
         (self.path / "record").write_bytes(b"")
-        done = subprocess.run(
-            [shell, "-s"],
-            input=text,
-            cwd=self.path,
-            env=self.environ,
-            capture_output=True,
-            check=False,
-        )
+        done = self.ended(text, shell)
         assert (done.returncode, done.stdout, done.stderr) == (0, b"", b""), text
         assert self.files() == self.before, text
         words = os.fsdecode((self.path / "record").read_bytes()).split("\0")[:-1]
@@ -102,6 +95,20 @@ class Place:
         ours = {"record", "tmp/dask-runner-ranks"}
         found = {str(one.relative_to(self.path)) for one in self.path.rglob("*")}
         return found - ours
+
+    def ended(
+        self, text: bytes, shell: str = "sh", **variables: str
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run a job script here; it does not wait long for hosts that say nothing."""
+        return subprocess.run(
+            [shell, "-s"],
+            input=text.replace(b"sleep 15", b"sleep 0.2"),
+            cwd=self.path,
+            env=self.environ | variables,
+            capture_output=True,
+            check=False,
+            timeout=60,
+        )
 
 
 @contextmanager
@@ -270,13 +277,8 @@ def test_a_job_has_the_highest_status_of_its_ranks(
         (there.path / "bin" / STARTS[name]).write_text(STATUSES)
         statuses = {"FIRST": str(first), "SECOND": str(second)}
 
-        done = subprocess.run(
-            [shell, "-s"],
-            input=written(name, ["serve"], {}, no_image=True),
-            cwd=there.path,
-            env=there.environ | statuses,
-            capture_output=True,
-            check=False,
+        done = there.ended(
+            written(name, ["serve"], {}, no_image=True), shell, **statuses
         )
 
         assert (done.returncode, done.stdout, done.stderr) == (status, b"", b"")
@@ -289,15 +291,7 @@ def test_a_host_that_says_nothing_is_not_waited_for(name: str) -> None:
         (there.path / "bin" / STARTS[name]).write_text(silent)
         text = written(name, ["serve"], {}, no_image=True)
 
-        done = subprocess.run(
-            ["sh", "-s"],
-            input=text.replace(b"sleep 15", b"sleep 0.2"),
-            cwd=there.path,
-            env=there.environ,
-            capture_output=True,
-            check=False,
-            timeout=60,
-        )
+        done = there.ended(text)
 
         assert done.returncode == 3
 
@@ -313,14 +307,7 @@ def test_a_status_that_would_be_a_lost_hosts_is_another(
         rank.write_text(f"#!/bin/sh\nexit {code}\n")
         rank.chmod(0o755)
 
-        done = subprocess.run(
-            ["sh", "-s"],
-            input=written(name, ["serve"], {}, no_image=True),
-            cwd=there.path,
-            env=there.environ,
-            capture_output=True,
-            check=False,
-        )
+        done = there.ended(written(name, ["serve"], {}, no_image=True))
 
         assert (done.returncode, done.stdout, done.stderr) == (status, b"", b"")
 
@@ -332,15 +319,7 @@ def test_the_others_go_on_without_a_host_that_is_lost(name: str) -> None:
         (there.path / "bin" / STARTS[name]).write_text(lost)
         text = written(name, ["serve"], {}, no_image=True)
 
-        done = subprocess.run(
-            ["sh", "-s"],
-            input=text.replace(b"sleep 15", b"sleep 0.2"),
-            cwd=there.path,
-            env=there.environ,
-            capture_output=True,
-            check=False,
-            timeout=60,
-        )
+        done = there.ended(text)
 
         assert done.returncode == 4
 
@@ -350,14 +329,7 @@ def test_an_image_that_cannot_be_read_is_told_before_a_rank_starts(name: str) ->
     with place() as there:
         text = written(name, ["serve"], {"image": "/no/such $(touch x).sif"})
 
-        done = subprocess.run(
-            ["sh", "-s"],
-            input=text,
-            cwd=there.path,
-            env=there.environ,
-            capture_output=True,
-            check=False,
-        )
+        done = there.ended(text)
 
         assert done.returncode == 78
         assert b"cannot read the image /no/such $(touch x).sif\n" in done.stderr
@@ -434,14 +406,7 @@ def test_slurms_job_is_queued_again_if_the_cluster_asks_for_it(
         given = {"image": str(there.image)}
         job = Job(BY_NAME["slurm"], ("script.py",), given, requeues=True)
 
-        done = subprocess.run(
-            [shell, "-s"],
-            input=job_script.make(job, {}, {}),
-            cwd=there.path,
-            env=there.environ,
-            capture_output=True,
-            check=False,
-        )
+        done = there.ended(job_script.make(job, {}, {}), shell)
 
         assert done.returncode == status, done
         record = there.path / "record"
