@@ -30,8 +30,9 @@ assert answer.status == 201, said
 name = json.loads(said)["id"]
 kernel = BlockingKernelClient(connection_file=f"{private}/kernel-{name}.json")
 kernel.load_connection_file()
-kernel.start_channels()
-kernel.wait_for_ready(timeout=60)
+# Its heart is a thread, which an import holds up: a second without a beat is no death.
+kernel.start_channels(hb=False)
+kernel.kernel_info(reply=True, timeout=60)
 kernel.stop_channels()
 print(token)
 """
