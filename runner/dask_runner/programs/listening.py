@@ -37,7 +37,7 @@ from tornado.netutil import bind_unix_socket
 from tornado.web import Application
 
 from dask_runner.launch import ports
-from dask_runner.programs import metrics
+from dask_runner.programs import metrics, unused_memory
 from dask_runner.programs.work_done import WorkDone
 
 if TYPE_CHECKING:
@@ -234,7 +234,7 @@ def reachable(directory: Path, name: str) -> str:
 
 @dataclass(frozen=True)
 class OwnWorker:
-    """Makes workers of a class, which tell the scheduler their metrics.
+    """Makes workers of a class, which tell their metrics and give free memory back.
 
     It is called in place of the class. It replaces methods in each worker, so it works
     with any class of the user's.
@@ -254,6 +254,7 @@ class OwnWorker:
         """Return a worker that is not started yet."""
         worker = self.kind(*args, **options)
         metrics.answer(worker)
+        unused_memory.give_back(worker)
         if not self.has_port:
             # Dask would import what its pages need.
             dask.config.set({_WORKERS_ROUTES: []})

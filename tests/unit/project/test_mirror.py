@@ -111,6 +111,7 @@ ELSEWHERE = {
     "node/first_come": "local/test_meet.py",
     "node/handing_out": "local/test_handed_out.py",
     "node/packages": "local/test_packages.py",
+    "node/start_agent": "local/test_node_agent.py",
     "packages/build": "local/test_packages.py",
     "programs/added_packages": "local/test_packages.py",
     "programs/packages": "local/test_packages.py",
