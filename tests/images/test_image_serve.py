@@ -1,6 +1,7 @@
 """``docker run dask-runner:openmpi serve``: a cluster in a container that stays.
 
-Its user is on the machine, or in other containers with the same home directory.
+Its user is on the machine, or in other containers with the same home directory. Such
+containers are nodes as well: each has a name, an address and processes of its own.
 """
 
 from __future__ import annotations
@@ -61,6 +62,19 @@ class Machine:
         )
         return container
 
+    def pair(self, *args: str, code: str, second: tuple[str, ...] = ()) -> list[Any]:
+        """Start two containers that are a cluster of two, the second with options more.
+
+        The first is rank 0: it has waited for the second.
+        """
+        line = ("--size", "2", "--name", "pair", *args)
+        first = self.contained.start(*line, "-c", code, **self.options())
+        until(lambda: self.files, SECONDS, lambda: first.logs().decode())
+        return [
+            first,
+            self.contained.start(*line, *second, "-c", code, **self.options()),
+        ]
+
     def run(self, *args: str, **how: Any) -> Ended:
         """Run a container to its end."""
         return self.contained.run(*args, **self.options(**how))
@@ -75,6 +89,12 @@ class Machine:
             timeout=SECONDS,
             check=False,
         )
+
+    @property
+    def workers(self) -> int:
+        """The workers of the one cluster, as the machine itself sees it."""
+        (found,) = json.loads(self.call("list", "--json").stdout)["clusters"]
+        return int(found["workers"])
 
     @property
     def files(self) -> list[str]:
@@ -96,6 +116,10 @@ def machine(engine: Any, contained: Contained, tmp_path: Path) -> Iterator[Machi
     yield Machine(contained, home, network.name)
     contained.discard()
     network.remove()
+
+
+def said(*containers: Any) -> str:
+    return "".join(one.logs().decode() for one in containers)
 
 
 def ended(container: Any) -> int:
@@ -201,3 +225,87 @@ def test_without_a_home_directory_it_says_what_to_give_to_docker(
     assert "the cluster cannot be found by name" in ended.stderr
     assert "docker run -e HOME=DIR -v DIR:DIR" in ended.stderr
     assert ended.foreign == []
+
+
+#: Says which hosts have workers.
+HOSTS = (
+    "from dask.distributed import Client; import socket\n"
+    "print(*sorted(Client().run(socket.gethostname).values()))"
+)
+
+
+@pytest.mark.heavy
+@pytest.mark.system("Docker", "join")
+def test_another_container_joins_it_and_ends_with_it(machine: Machine) -> None:
+    serving = machine.start(*SERVE)
+    joining = machine.contained.start("join", "lab", **machine.options())
+    until(
+        lambda: machine.workers == 3,
+        SECONDS,
+        lambda: said(serving, joining),
+    )
+
+    used = machine.run("connect", "lab", "-c", HOSTS)
+
+    names = [one.attrs["Config"]["Hostname"] for one in (serving, serving, joining)]
+    assert used.stdout.split() == sorted(names), used
+    assert machine.run("stop", "lab").status == 0
+    assert ended(joining) == 0, joining.logs().decode()
+    assert ended(serving) == 0, serving.logs().decode()
+    assert machine.files == []
+
+
+#: Goes on when a worker is lost.
+WAITS = """
+import time
+from dask.distributed import Client
+client = Client()
+def workers():
+    return len(client.scheduler_info(n_workers=-1)["workers"])
+assert workers() == 2
+print("begun", flush=True)
+while workers() == 2:
+    time.sleep(0.1)
+print("fewer", flush=True)
+"""
+
+
+@pytest.mark.heavy
+@pytest.mark.system("Docker", "a lost node")
+def test_a_script_goes_on_without_a_container_that_is_cut_off_and_killed(
+    machine: Machine, engine: Any
+) -> None:
+    first, second = machine.pair("--silence", "3", code=WAITS)
+    until(
+        lambda: b"begun" in first.logs(),
+        SECONDS,
+        lambda: said(first, second),
+    )
+
+    # No packet tells of its end.
+    engine.networks.get(machine.network).disconnect(second, force=True)
+    second.kill()
+
+    status, told = ended(first), first.logs().decode()
+    assert status == 0, told
+    assert "fewer" in told
+    assert f"lost rank 1 on {second.attrs['Config']['Hostname']}" in told
+    assert machine.files == []
+
+
+@pytest.mark.system("Docker", "a failed rank")
+def test_a_container_that_fails_ends_the_cluster_with_its_error(
+    machine: Machine,
+) -> None:
+    first, second = machine.pair(
+        code="print('it began')", second=("--local-directory", "/nowhere")
+    )
+
+    status, told = ended(first), first.logs().decode()
+
+    # The status of the job is rank 0's.
+    assert (status, ended(second)) == (78, 0), told
+    assert f"rank 1 on {second.attrs['Config']['Hostname']}: " in told
+    assert "/nowhere" in told
+    assert "it began" not in told
+    assert machine.files == []
