@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ci import gridengine, htcondor, oar
-from ci.slurm.conf import slurm_conf
+from ci.slurm.conf import CGROUP_CONF, slurm_conf, slurm_conf_with_cgroups
 from ci.slurm.ready import UP_SECONDS, ended, trouble_until_ready
 from containers.commands import execute
 from containers.node_image import (
@@ -72,6 +72,15 @@ def _of_slurm(nodes: Sequence[str], cpus: int, memory: int) -> Mapping[str, str]
     return {"etc/slurm/slurm.conf": slurm_conf(nodes, cpus, memory)}
 
 
+def _of_slurm_with_cgroups(
+    nodes: Sequence[str], cpus: int, memory: int
+) -> Mapping[str, str]:
+    return {
+        "etc/slurm/slurm.conf": slurm_conf_with_cgroups(nodes, cpus, memory),
+        "etc/slurm/cgroup.conf": CGROUP_CONF,
+    }
+
+
 def _nothing(nodes: Sequence[str], cpus: int, memory: int) -> Mapping[str, str]:
     del nodes, cpus, memory
     return {}
@@ -105,6 +114,15 @@ SYSTEMS: tuple[System, ...] = (
         login="slurmctld",
         node="slurmd",
         files=_of_slurm,
+        trouble=trouble_until_ready,
+    ),
+    System(
+        name="slurm-cgroups",
+        title="the same, and Slurm limits memory and CPUs (no more than there are)",
+        image=ensure_slurm_image,
+        login="slurmctld",
+        node="slurmd",
+        files=_of_slurm_with_cgroups,
         trouble=trouble_until_ready,
     ),
     System(

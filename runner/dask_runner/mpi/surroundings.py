@@ -36,6 +36,8 @@ class Surroundings:
         MPI libraries of directories in LD_LIBRARY_PATH.
     terminal : bool
         Whether this process's standard input is a terminal.
+    user : int
+        The number of the user as whom it runs; root's in a container that says so.
     """
 
     ancestors: tuple[str, ...] = ()
@@ -43,6 +45,7 @@ class Surroundings:
     hidden: tuple[str, ...] = ()
     bound: tuple[str, ...] = ()
     terminal: bool = False
+    user: int = 0
 
 
 def look(environ: Mapping[str, str], proc: Path = PROC) -> Surroundings:
@@ -53,6 +56,7 @@ def look(environ: Mapping[str, str], proc: Path = PROC) -> Surroundings:
         _libraries([f"{sys.prefix}/lib"]),
         _libraries(environ.get("LD_LIBRARY_PATH", "").split(":")),
         os.isatty(0),
+        os.geteuid(),
     )
 
 
