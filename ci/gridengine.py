@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
-from ci.slurm.ready import UP_SECONDS, ended
+from ci.ready import Seen
 from containers.commands import execute
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from docker.models.containers import Container
@@ -178,21 +177,10 @@ def files(nodes: Sequence[str], cpus: int, memory: int) -> Mapping[str, str]:
     }
 
 
-def trouble(
-    login: Container,
-    nodes: AbstractSet[str],
-    members: Callable[[], Iterable[Container]],
-) -> str:
-    """Wait until the queue has all nodes; return "", or what is wrong if it has not."""
-    deadline, seen = time.monotonic() + UP_SECONDS, ""
-    while time.monotonic() < deadline:
-        _, seen = execute(login, ["timeout", "10", "qstat", "-f", "-q", "all.q"])
-        if nodes <= set(_working(seen)):
-            return ""
-        if gone := ended(members(), nodes):
-            return gone
-        time.sleep(0.2)
-    return f"after {UP_SECONDS} s qstat says: {seen}"
+def look(login: Container, nodes: AbstractSet[str]) -> Seen:
+    """Ask the master whether the queue has the nodes."""
+    _, said = execute(login, ["timeout", "10", "qstat", "-f", "-q", "all.q"])
+    return Seen(nodes <= set(_working(said)), f"qstat says: {said}")
 
 
 def _working(listed: str) -> Iterable[str]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
-from ci.slurm.ready import UP_SECONDS, ended
+from ci.ready import Seen
 from containers.commands import execute
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from docker.models.containers import Container
@@ -85,22 +84,12 @@ def files(nodes: Sequence[str], cpus: int, memory: int) -> Mapping[str, str]:
     }
 
 
-def trouble(
-    login: Container,
-    nodes: AbstractSet[str],
-    members: Callable[[], Iterable[Container]],
-) -> str:
-    """Wait until all nodes are in the pool; return "", or what is wrong if not."""
-    deadline, seen = time.monotonic() + UP_SECONDS, ""
-    while time.monotonic() < deadline:
-        line = ["timeout", "10", "condor_status", "-af", "Machine"]
-        _, seen = execute(login, line)
-        if nodes <= {one.split(".")[0] for one in seen.split()} and _queues(login):
-            return ""
-        if gone := ended(members(), nodes):
-            return gone
-        time.sleep(0.2)
-    return f"after {UP_SECONDS} s condor_status says: {seen}"
+def look(login: Container, nodes: AbstractSet[str]) -> Seen:
+    """Ask the manager whether the nodes are in the pool, and whether jobs are taken."""
+    line = ["timeout", "10", "condor_status", "-af", "Machine"]
+    _, said = execute(login, line)
+    ready = nodes <= {one.split(".")[0] for one in said.split()} and _queues(login)
+    return Seen(ready, f"condor_status says: {said}")
 
 
 def _queues(login: Container) -> bool:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
-from ci.slurm.ready import UP_SECONDS, ended
+from ci.ready import Seen
 from containers.commands import execute
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from docker.models.containers import Container
@@ -22,21 +21,11 @@ def files(nodes: Sequence[str], cpus: int, memory: int) -> Mapping[str, str]:
     return {"etc/oar-cluster": "".join(lines)}
 
 
-def trouble(
-    login: Container,
-    nodes: AbstractSet[str],
-    members: Callable[[], Iterable[Container]],
-) -> str:
-    """Wait until all nodes are alive; return "", or what is wrong if they are not."""
-    deadline, seen = time.monotonic() + UP_SECONDS, ""
-    while time.monotonic() < deadline:
-        _, seen = execute(login, ["timeout", "10", "oarnodes", "-s"])
-        if nodes <= set(_alive(seen)) and _serves(login):
-            return ""
-        if gone := ended(members(), nodes):
-            return gone
-        time.sleep(0.2)
-    return f"after {UP_SECONDS} s oarnodes says: {seen}"
+def look(login: Container, nodes: AbstractSet[str]) -> Seen:
+    """Ask the server whether all cores of the nodes are alive."""
+    _, said = execute(login, ["timeout", "10", "oarnodes", "-s"])
+    ready = nodes <= set(_alive(said)) and _serves(login)
+    return Seen(ready, f"oarnodes says: {said}")
 
 
 def _alive(listed: str) -> Iterable[str]:

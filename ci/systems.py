@@ -6,13 +6,13 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ci import gridengine, htcondor, oar
+from ci.ready import Seen
+from ci.slurm import ready as slurm
 from ci.slurm.conf import CGROUP_CONF, slurm_conf, slurm_conf_with_cgroups
-from ci.slurm.ready import UP_SECONDS, ended, trouble_until_ready
 from containers.commands import execute
 from containers.node_image import (
     ensure_gridengine_image,
@@ -22,17 +22,16 @@ from containers.node_image import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     import docker
     from docker.models.containers import Container
     from docker.models.images import Image
 
+    from ci.ready import Look
+
     Files = Callable[[Sequence[str], int, int], Mapping[str, str]]
-    Trouble = Callable[
-        [Container, AbstractSet[str], Callable[[], Iterable[Container]]], str
-    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +51,8 @@ class System:
     files : callable
         Returns files of each container, by their paths: from the nodes' names, and the
         CPUs and the memory in MiB of each.
-    trouble : callable
-        Waits until nodes take work; returns "", or what is wrong if they do not.
+    look : callable
+        Says whether nodes take work.
     shared_home : bool
         Whether the nodes have one home directory.
     """
@@ -64,7 +63,7 @@ class System:
     login: str
     node: str
     files: Files
-    trouble: Trouble
+    look: Look
     shared_home: bool = True
 
 
@@ -86,24 +85,14 @@ def _nothing(nodes: Sequence[str], cpus: int, memory: int) -> Mapping[str, str]:
     return {}
 
 
-def _until_ssh_answers(
-    login: Container,
-    nodes: AbstractSet[str],
-    members: Callable[[], Iterable[Container]],
-) -> str:
-    """Wait until the user can log in from the login node to all others."""
-    deadline, seen = time.monotonic() + UP_SECONDS, ""
-    waiting = [*sorted(nodes), "login"]
-    while waiting and time.monotonic() < deadline:
-        line = ["timeout", "10", "ssh", "-o", "BatchMode=yes", waiting[0], "true"]
-        code, seen = execute(login, ["runuser", "-u", "user", "--", *line])
-        if not code:
-            del waiting[0]
-            continue
-        if gone := ended(members(), {*waiting}):
-            return gone
-        time.sleep(0.05)
-    return f"after {UP_SECONDS} s ssh says: {seen}" if waiting else ""
+def _ssh_answers(login: Container, nodes: AbstractSet[str]) -> Seen:
+    """Have the user log in from the login node to all nodes."""
+    for name in (*sorted(nodes), "login"):
+        line = ["timeout", "10", "ssh", "-o", "BatchMode=yes", name, "true"]
+        code, said = execute(login, ["runuser", "-u", "user", "--", *line])
+        if code:
+            return Seen(ready=False, said=f"ssh says: {said}")
+    return Seen(ready=True, said="")
 
 
 SYSTEMS: tuple[System, ...] = (
@@ -114,7 +103,7 @@ SYSTEMS: tuple[System, ...] = (
         login="slurmctld",
         node="slurmd",
         files=_of_slurm,
-        trouble=trouble_until_ready,
+        look=slurm.look,
     ),
     System(
         name="slurm-cgroups",
@@ -123,7 +112,7 @@ SYSTEMS: tuple[System, ...] = (
         login="slurmctld",
         node="slurmd",
         files=_of_slurm_with_cgroups,
-        trouble=trouble_until_ready,
+        look=slurm.look,
     ),
     System(
         name="sge",
@@ -132,7 +121,7 @@ SYSTEMS: tuple[System, ...] = (
         login="qmaster",
         node="execd",
         files=gridengine.files,
-        trouble=gridengine.trouble,
+        look=gridengine.look,
     ),
     System(
         name="htcondor",
@@ -141,7 +130,7 @@ SYSTEMS: tuple[System, ...] = (
         login="manager",
         node="execute",
         files=htcondor.files,
-        trouble=htcondor.trouble,
+        look=htcondor.look,
     ),
     System(
         name="oar",
@@ -150,7 +139,7 @@ SYSTEMS: tuple[System, ...] = (
         login="server",
         node="node",
         files=oar.files,
-        trouble=oar.trouble,
+        look=oar.look,
     ),
     System(
         name="hosts",
@@ -159,7 +148,7 @@ SYSTEMS: tuple[System, ...] = (
         login="sshd",
         node="sshd",
         files=_nothing,
-        trouble=_until_ssh_answers,
+        look=_ssh_answers,
     ),
     System(
         name="ssh",
@@ -168,7 +157,7 @@ SYSTEMS: tuple[System, ...] = (
         login="sshd",
         node="sshd",
         files=_nothing,
-        trouble=_until_ssh_answers,
+        look=_ssh_answers,
         shared_home=False,
     ),
 )

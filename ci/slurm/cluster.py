@@ -18,10 +18,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from ci import ready
 from ci.slurm import parts
 from ci.slurm.container import start_container
 from ci.slurm.node import Node
-from ci.slurm.ready import UP_SECONDS
 from ci.systems import BY_NAME
 from containers.commands import Completed, Running
 from containers.engine import ensure, locked, say, tail
@@ -238,13 +238,12 @@ class Cluster:
             The deadline passed before they did, or a container ended.
         """
         wanted = set(names or self._names()) - {LOGIN}
-        if trouble := self.system.trouble(
-            self.node(LOGIN).container, wanted, self._all
-        ):
+        login = self.node(LOGIN).container
+        if trouble := ready.trouble(self.system.look, login, wanted, self._all):
             raise AssemblyError(
                 f'cluster "{self.name}": {trouble}; the logs end with\n'
                 f"{tail(self.logs(20), 80)}",
-                f"{self.nodes} nodes that take work within {UP_SECONDS} s",
+                f"{self.nodes} nodes that take work within {ready.UP_SECONDS} s",
                 "see ci/README.md, how to debug the cluster",
             )
 

@@ -144,6 +144,20 @@ def test_a_rank_that_fails_ends_all_at_once_with_its_error(
     assert done.seconds < 30, told(done)
 
 
+@pytest.mark.heavy
+def test_ranks_that_podman_keeps_all_variables_from_say_that_they_are_alone(
+    runs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs.write("script.py", SCRIPT)
+    line = runtimes.documented("podman").replace("-e 'SLURM*' ", "")
+    monkeypatch.setattr(runtimes, "documented", lambda _: line)
+
+    done = ends(runtimes.start(runs, "podman"), 3)
+
+    assert done.stderr.count("a cluster of one. If srun started this") == 2, told(done)
+    assert done.stdout.count("argv") == 2, told(done)
+
+
 @pytest.mark.system("Podman", "a killed container")
 @pytest.mark.system("Charliecloud", "a killed container")
 @pytest.mark.parametrize(

@@ -183,6 +183,35 @@ except Exception as error:
     assert "of its 286.1 MiB; you can: give it more memory" in ended.stderr
 
 
+def test_an_idle_worker_gives_back_what_its_tasks_have_freed(
+    dask_runner: DaskRunner,
+) -> None:
+    # Small objects between the blocks stay, so that no end of the heap becomes free.
+    code = """
+import sys
+def fill():
+    blocks, sys.kept = [], []
+    for _ in range(100):
+        blocks.append(bytearray(5_000_000))
+        sys.kept.append(bytearray(20_000))
+    blocks = None
+    for _ in range(40):
+        blocks = [bytearray(5_000_000) for _ in range(20)]
+        sys.kept.append(bytearray(20_000))
+def memory():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+(before,) = client.run(memory).values()
+client.submit(fill).result()
+last = time.monotonic() + 60
+while sum(client.run(memory).values()) > before + 30e6 and time.monotonic() < last:
+    time.sleep(0.1)
+print(time.monotonic() < last)
+"""
+    ended = clean(dask_runner("-n", 1, "--nworkers", 1, "-c", BEGIN + code))
+    assert ended.stdout == "True\n"
+
+
 def test_a_killed_agent_ends_the_job_of_its_rank_0_and_is_named(
     dask_runner: DaskRunner,
 ) -> None:

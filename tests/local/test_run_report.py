@@ -52,7 +52,7 @@ wait(client.submit(fail))
 grown = client.submit(grow, workers=1, allow_other_workers=True)
 assert grown.result() == 1
 client.submit(len, held, workers=0).result()
-client.submit(burn, 4, workers=0).result()
+client.submit(burn, 4, workers="0").result()
 """
 
 

@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from dask_runner.launch.launch import Program
     from dask_runner.launch.plan import Plan
     from dask_runner.launch.settings import Settings
+    from dask_runner.node.desk_meeting import DeskMeeting
     from dask_runner.node.follower import NodeSockets
-    from dask_runner.node.handing_out import DeskMeeting
     from dask_runner.node.hosted_meeting import HostedMeeting
 
 
@@ -101,8 +101,7 @@ def run(
         client = plan(settings.nranks).client
         return _start_here(client, program, settings, args, environ, joins)
     if world is None:
-        if settings.launcher == "auto" and settings.nranks is None:
-            lost_launcher.refuse(environ, surroundings.look(environ))
+        _look_for_lost_launcher(settings, environ)
         world = World.alone()
         beside.leader = None  # a rank that is alone has none
     _tell_of_ranks(world, settings)
@@ -160,6 +159,16 @@ def _leave(beside: NodeSockets) -> None:
         if sock is not None:
             sock.close()
     beside.name, beside.listening, beside.leader = "", None, None
+
+
+def _look_for_lost_launcher(settings: Settings, environ: Mapping[str, str]) -> None:
+    """Refuse to be alone where a launcher is seen, or say what Podman may hide."""
+    if settings.launcher != "auto" or settings.nranks is not None:
+        return  # the user says that it is alone
+    around = surroundings.look(environ)
+    lost_launcher.refuse(environ, around)
+    if not settings.quiet and (note := lost_launcher.note(environ, around)):
+        say(note)
 
 
 def _tell_of_ranks(world: World, settings: Settings) -> None:

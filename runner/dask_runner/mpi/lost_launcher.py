@@ -1,7 +1,9 @@
 """A task of a launcher whose variables were lost on the way: refused at the start.
 
-An environment that was emptied (``--cleanenv``) would make every rank a cluster of
-its own. What is left are the launcher among the ancestors, and a hint from outside.
+An environment that was emptied (``--cleanenv``; Podman, which gives a container no more
+than it is told to) would make every rank a cluster of its own. What is left are the
+launcher among the ancestors, the control group of Slurm's step, and a hint from
+outside.
 """
 
 from __future__ import annotations
@@ -29,8 +31,10 @@ _LAUNCHERS = (
     (re.compile(r"(\S*/)?(palsd|flux-shell)\b"), "PALS or Flux"),
 )
 
-# The variables that a container's engine sets in it, whatever else it empties.
-_CONTAINERS = ("APPTAINER_CONTAINER", "SINGULARITY_CONTAINER")
+# The variables that a container's engine sets in it, whatever else it empties. The last
+# is Podman's.
+_ENGINE = "container"
+_CONTAINERS = ("APPTAINER_CONTAINER", "SINGULARITY_CONTAINER", _ENGINE)
 
 
 def refuse(environ: Mapping[str, str], around: Surroundings) -> None:
@@ -54,8 +58,9 @@ def refuse(environ: Mapping[str, str], around: Surroundings) -> None:
     if hint > 1:
         saw = f"{NTASKS_VARIABLE}={hint}, but no launcher's variables"
     else:
-        launcher = _launcher_above(around)
-        if not launcher or around.terminal or not _contained(environ):
+        launcher = _launcher_of(around)
+        alone = hint == 1 and text
+        if alone or not launcher or around.terminal or not _contained(environ):
             return
         saw = f"{launcher} started this, but none of its variables are here"
     raise ConfigError(
@@ -70,7 +75,25 @@ def _contained(environ: Mapping[str, str]) -> bool:
     return any(name in environ for name in _CONTAINERS)
 
 
-def _launcher_above(around: Surroundings) -> str:
+def note(environ: Mapping[str, str], around: Surroundings) -> str:
+    """Return what the user of a rank that is alone should know; empty for nothing.
+
+    To be called where :func:`refuse` has refused nothing. Podman may hide everything
+    that tells of a launcher, and most who run one container have none.
+    """
+    if environ.get(_ENGINE) != "podman" or around.terminal:
+        return ""
+    if NTASKS_VARIABLE in environ:
+        return ""
+    return (
+        "in Podman, and no launcher's variables: a cluster of one. If srun started "
+        "this, add -e 'SLURM*' to Podman's line"
+    )
+
+
+def _launcher_of(around: Surroundings) -> str:
+    if around.step:
+        return f"srun (Slurm's step {around.step}, by the control group)"
     for command in around.ancestors:
         for pattern, name in _LAUNCHERS:
             if pattern.match(command):

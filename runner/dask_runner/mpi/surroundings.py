@@ -7,17 +7,22 @@ Read once, before MPI is loaded; :mod:`dask_runner.mpi.refusals` and
 from __future__ import annotations
 
 import os
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dask_runner.linux import PROC, command_line, mounted, process
+from dask_runner.linux import PROC, command_line, mounted, process, read
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dask_runner.linux import Mount
+
+# The control group of a step that srun has started: a step of another kind has a name
+# in place of the number, or, in Slurm before 20.11, one of the highest numbers.
+_STEP = re.compile(r"slurm.*/job_(\d+)/step_(\d{1,9})(?=/|$)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,8 @@ class Surroundings:
         Whether this process's standard input is a terminal.
     user : int
         The number of the user as whom it runs; root's in a container that says so.
+    step : str
+        Slurm's step in whose control group this process is, "34.0"; empty for none.
     """
 
     ancestors: tuple[str, ...] = ()
@@ -46,6 +53,7 @@ class Surroundings:
     bound: tuple[str, ...] = ()
     terminal: bool = False
     user: int = 0
+    step: str = ""
 
 
 def look(environ: Mapping[str, str], proc: Path = PROC) -> Surroundings:
@@ -57,7 +65,13 @@ def look(environ: Mapping[str, str], proc: Path = PROC) -> Surroundings:
         _libraries(environ.get("LD_LIBRARY_PATH", "").split(":")),
         os.isatty(0),
         os.geteuid(),
+        ".".join(_step(read(proc / "self/cgroup"))),
     )
+
+
+def _step(groups: str) -> tuple[str, ...]:
+    found = _STEP.search(groups)
+    return found.groups() if found else ()
 
 
 def _ancestors(proc: Path) -> list[str]:

@@ -22,12 +22,10 @@ if TYPE_CHECKING:
     from dask_runner.node.instructions import Published
     from dask_runner.node.shared_agent import AgentProcess
 
-#: Variables that have to be set before the agent's interpreter starts. The first is one
-#: that Dask gives its workers (distributed.nanny.pre-spawn-environ). Dask's nannies set
-#: the second, so that all workers hash alike, on all nodes. The forks undo the third
-#: (:mod:`dask_runner.programs.openblas`).
+#: Variables that have to be set before the agent's interpreter starts. Dask's nannies
+#: set the first, so that all workers hash alike, on all nodes. The forks undo the
+#: second (:mod:`dask_runner.programs.openblas`).
 AGENT_VARIABLES = {
-    "MALLOC_TRIM_THRESHOLD_": "65536",
     "PYTHONHASHSEED": "6640",
     "OPENBLAS_NUM_THREADS": "1",
 }

@@ -37,7 +37,8 @@ from tornado.netutil import bind_unix_socket
 from tornado.web import Application
 
 from dask_runner.launch import ports
-from dask_runner.programs import metrics
+from dask_runner.launch.numbers import parse_digits_or_none
+from dask_runner.programs import metrics, unused_memory
 from dask_runner.programs.work_done import WorkDone
 
 if TYPE_CHECKING:
@@ -172,9 +173,13 @@ class Scheduler(distributed.Scheduler):  # type: ignore[misc]  # Dask has no typ
         return found
 
     def coerce_address(self, addr: Any, resolve: bool = True) -> Any:
-        """Return the address of a worker; its rank's number is a name as well."""
-        if isinstance(addr, int) and str(addr) in self.aliases:
-            addr = str(addr)
+        """Return the address of a worker; the number 3 and the text "3" name the same.
+
+        Dask takes a name that it does not know for a host's, and waits for that host.
+        """
+        same = str(addr) if isinstance(addr, int) else parse_digits_or_none(str(addr))
+        if addr not in self.aliases and same in self.aliases:
+            addr = same
         return super().coerce_address(addr, resolve)
 
     def identity(self, *args: Any, **options: Any) -> Any:
@@ -234,7 +239,7 @@ def reachable(directory: Path, name: str) -> str:
 
 @dataclass(frozen=True)
 class OwnWorker:
-    """Makes workers of a class, which tell the scheduler their metrics.
+    """Makes workers of a class, which tell their metrics and give free memory back.
 
     It is called in place of the class. It replaces methods in each worker, so it works
     with any class of the user's.
@@ -254,6 +259,7 @@ class OwnWorker:
         """Return a worker that is not started yet."""
         worker = self.kind(*args, **options)
         metrics.answer(worker)
+        unused_memory.give_back(worker)
         if not self.has_port:
             # Dask would import what its pages need.
             dask.config.set({_WORKERS_ROUTES: []})

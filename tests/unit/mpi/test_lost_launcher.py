@@ -1,5 +1,7 @@
 """A launcher whose variables were lost on the way."""
 
+from dataclasses import replace
+
 import pytest
 
 from dask_runner.errors import ConfigError
@@ -30,6 +32,21 @@ def test_a_task_whose_environment_was_emptied_is_refused(name: str, words: str) 
     assert caught.value.status == 78
 
 
+IN_PODMAN = {"container": "podman"}
+IN_STEP = Surroundings(("dumb-init",), step="34.0")
+
+
+@pytest.mark.parametrize("environ", [IN_APPTAINER, IN_PODMAN])
+def test_a_task_of_which_only_the_control_group_tells_is_refused(
+    environ: dict[str, str],
+) -> None:
+    with pytest.raises(ConfigError, match="emptied on the way") as caught:
+        lost_launcher.refuse(environ, IN_STEP)
+
+    assert caught.value.saw.startswith("srun (Slurm's step 34.0, by the control group)")
+    assert "-e 'SLURM*'" in caught.value.do
+
+
 FREE = {
     "a shell": (IN_APPTAINER, Surroundings((STARTER, "-bash", "sshd: user@pts/0"))),
     "a batch script": (IN_APPTAINER, Surroundings((STARTER, "slurmstepd: [34.batch]"))),
@@ -40,6 +57,10 @@ FREE = {
     ),
     "processes that cannot be seen": (IN_APPTAINER, Surroundings(("appinit",))),
     "one task": (IN_APPTAINER | {NTASKS_VARIABLE: "1"}, Surroundings()),
+    "one task, said so": (IN_PODMAN | {NTASKS_VARIABLE: "1"}, IN_STEP),
+    "one container on a laptop": (IN_PODMAN, Surroundings()),
+    "no container in a step": ({}, IN_STEP),
+    "somebody at a terminal in a step": (IN_PODMAN, replace(IN_STEP, terminal=True)),
 }
 
 
@@ -53,3 +74,20 @@ def test_who_is_no_task_is_left_alone(
 def test_a_hint_from_outside_tells_where_nothing_can_be_seen() -> None:
     with pytest.raises(ConfigError, match=f"{NTASKS_VARIABLE}=4"):
         lost_launcher.refuse({NTASKS_VARIABLE: "4"}, Surroundings(("appinit",)))
+
+
+def test_one_container_of_podman_is_told_what_it_may_lack() -> None:
+    assert "-e 'SLURM*'" in lost_launcher.note(IN_PODMAN, Surroundings())
+
+
+@pytest.mark.parametrize(
+    ("environ", "around"),
+    [
+        (IN_APPTAINER, Surroundings()),
+        ({}, Surroundings()),
+        (IN_PODMAN, Surroundings(terminal=True)),
+        (IN_PODMAN | {NTASKS_VARIABLE: "1"}, Surroundings()),
+    ],
+)
+def test_nobody_else_is(environ: dict[str, str], around: Surroundings) -> None:
+    assert not lost_launcher.note(environ, around)

@@ -49,3 +49,32 @@ def test_the_surroundings_of_this_process_can_be_read() -> None:
 
     assert around.ancestors
     assert around.bound == ()
+
+
+# As it was seen in containers of Slurm 24.11, and as its documents have it.
+GROUPS = {
+    "4:memory:/slurm/uid_1000/job_7/step_0/task_1\n": "7.0",
+    "9:pids:/docker/5f\n6:freezer:/docker/5f/slurm_c1/uid_1/job_34/step_2\n": "34.2",
+    "0::/system.slice/slurmstepd.scope/job_7/step_12/user/task_0\n": "7.12",
+    "0::/system.slice/c1_slurmstepd.scope/job_7/step_0/user/task_0/x\n": "7.0",
+    "4:memory:/slurm/uid_1000/job_7/step_batch\n": "",
+    "4:memory:/slurm/uid_1000/job_7/step_extern/task_0\n": "",
+    "4:memory:/slurm/uid_1000/job_7/step_interactive\n": "",
+    "4:memory:/slurm/uid_1000/job_7/step_4294967294/task_0\n": "",
+    "0::/user.slice/user-1000.slice/libpod-34.scope\n": "",
+    "0::/job_7/step_0\n": "",
+    "4:memory:/slurm/uid_1000/job_7\n0::/\n": "",
+    "0::/\n": "",
+    "": "",
+}
+
+
+@pytest.mark.parametrize(("text", "step"), GROUPS.items())
+def test_the_step_of_slurm_is_told_by_the_control_group(
+    tmp_path: Path, text: str, step: str
+) -> None:
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self/mountinfo").touch()
+    (tmp_path / "self/cgroup").write_text(text)
+
+    assert look({}, tmp_path).step == step
