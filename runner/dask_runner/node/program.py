@@ -129,16 +129,24 @@ async def _aside(look: Callable[[], bytes | None]) -> bytes | None:
 
 
 def _command(target: str, environ: Mapping[str, str]) -> None:
-    if shutil.which(target, path=environ.get("PATH")) is None:
-        raise ConfigError(
-            f"the command {target!r} is not on the PATH",
-            f"a command that {socket.gethostname()} has",
-            "check its name, and that it is in the image",
-        )
+    if shutil.which(target, path=environ.get("PATH")) is not None:
+        return
+    is_path = os.path.dirname(target) != ""  # noqa: PTH120  "./x" is one, "x" is none
+    saw = "does not exist" if is_path else "is not on the PATH"
+    do = "check its name, and that it is in the image"
+    if os.path.isfile(target):  # noqa: PTH113  a path may be no Path: "a\0"
+        if is_path:
+            saw = "is not executable"
+        do = "leave out the --, if it is a Python script"
+        do += f"; or make it executable (chmod +x {target})" if is_path else ""
+    raise ConfigError(
+        f"the command {target!r} {saw}",
+        f"a command that {socket.gethostname()} has",
+        do,
+    )
 
 
 def _script(target: str, environ: Mapping[str, str]) -> bytes | None:
-    del environ
     try:
         if target == STDIN:
             return _all_of(os.dup(0), target)
@@ -152,7 +160,7 @@ def _script(target: str, environ: Mapping[str, str]) -> bytes | None:
         with os.fdopen(descriptor, "rb") as file:
             file.read(1)
     except (OSError, ValueError) as error:
-        raise _unreadable(target, error) from None
+        raise _unreadable(target, error, environ) from None
     return None
 
 
@@ -199,12 +207,21 @@ def _empty(target: str, rank: int) -> ConfigError:
     )
 
 
-def _unreadable(target: str, error: OSError | ValueError) -> ConfigError:
+def _unreadable(
+    target: str, error: OSError | ValueError, environ: Mapping[str, str]
+) -> ConfigError:
     reason = error.strerror if isinstance(error, OSError) else str(error)
     do = (
         "check the path; in a container, bind the directory that it is in "
         "(apptainer run --bind DIR)"
     )
+    if isinstance(error, FileNotFoundError) and shutil.which(
+        target, path=environ.get("PATH")
+    ):
+        do = (
+            "give the name of the script alone, which Python runs; to run the command "
+            f"{target}, write -- before it"
+        )
     if _DESCRIPTOR.fullmatch(target):
         do = (
             "save the program in a file, and give its name: what a shell writes as "
