@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ci import gridengine, htcondor, oar
 from ci.ready import Seen
 from ci.slurm import ready as slurm
-from ci.slurm.conf import slurm_conf
+from ci.slurm.conf import CGROUP_CONF, slurm_conf, slurm_conf_with_cgroups
 from containers.commands import execute
 from containers.node_image import (
     ensure_gridengine_image,
@@ -71,6 +71,15 @@ def _of_slurm(nodes: Sequence[str], cpus: int, memory: int) -> Mapping[str, str]
     return {"etc/slurm/slurm.conf": slurm_conf(nodes, cpus, memory)}
 
 
+def _of_slurm_with_cgroups(
+    nodes: Sequence[str], cpus: int, memory: int
+) -> Mapping[str, str]:
+    return {
+        "etc/slurm/slurm.conf": slurm_conf_with_cgroups(nodes, cpus, memory),
+        "etc/slurm/cgroup.conf": CGROUP_CONF,
+    }
+
+
 def _nothing(nodes: Sequence[str], cpus: int, memory: int) -> Mapping[str, str]:
     del nodes, cpus, memory
     return {}
@@ -94,6 +103,15 @@ SYSTEMS: tuple[System, ...] = (
         login="slurmctld",
         node="slurmd",
         files=_of_slurm,
+        look=slurm.look,
+    ),
+    System(
+        name="slurm-cgroups",
+        title="the same, and Slurm limits memory and CPUs (no more than there are)",
+        image=ensure_slurm_image,
+        login="slurmctld",
+        node="slurmd",
+        files=_of_slurm_with_cgroups,
         look=slurm.look,
     ),
     System(

@@ -31,8 +31,10 @@ READ_SECONDS = 60
 # As in recipes/derive.def.
 DERIVE = """\
 FROM {base}
+USER root
 COPY requirements.txt {prefix}/
 RUN sh {prefix}/scripts/add-requirements.sh {prefix}/requirements.txt
+USER 1000:1000
 """
 # The last step, so that a commit which changes nothing else costs a second. The labels
 # are in a file as well: a program in the image cannot read them (`recipe`).

@@ -108,7 +108,7 @@ def exact_tag(labels: Mapping[str, str], row: Row) -> str:
     labels : mapping of str to str
         The image's.
     row : Row
-        Its row; the tag also has the name of the packages on top, if there are any.
+        Its row; the tag also has the names of the packages on top, if there are any.
     """
     facts = {
         name.removeprefix(PREFIX): value
@@ -124,6 +124,7 @@ def exact_tag(labels: Mapping[str, str], row: Row) -> str:
         f"python{facts['python']}",
         f"dask{facts['packages.dask']}",
         facts["arch"],
+        row.adds,
         row.extra,
     ]
     return NOT_IN_TAGS.sub("-", "-".join(part for part in parts if part))

@@ -54,6 +54,28 @@ PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=10 Preempt
 """
 
 
+#: What differs where Slurm limits its jobs, as most sites have it.
+_WITH_CGROUPS = (
+    ("ProctrackType=proctrack/pgid", "ProctrackType=proctrack/cgroup"),
+    ("TaskPlugin=task/none", "TaskPlugin=task/affinity,task/cgroup"),
+)
+#: Of the kernel's version of control groups, whichever the engine has.
+CGROUP_CONF = """\
+CgroupPlugin=autodetect
+IgnoreSystemd=yes
+ConstrainCores=yes
+ConstrainRAMSpace=yes
+"""
+
+
+def slurm_conf_with_cgroups(nodes: Sequence[str], cpus: int, memory: int) -> str:
+    """Return a slurm.conf of a site that limits memory and CPUs; see slurm_conf."""
+    text = slurm_conf(nodes, cpus, memory)
+    for other, own in _WITH_CGROUPS:
+        text = text.replace(other, own)
+    return text
+
+
 def slurm_conf(nodes: Sequence[str], cpus: int, memory: int) -> str:
     """Return a slurm.conf.
 

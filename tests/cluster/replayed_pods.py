@@ -33,6 +33,8 @@ KILLED = 137
 GRACE_SECONDS = 30
 #: What the Secret has, or Secrets Manager.
 SECRET = "a secret of these pods alone"  # noqa: S105  of a test
+#: What is the pod's, among what is the container's.
+OF_POD = "pod's securityContext"
 _REFERENCE = re.compile(r"\$(\$|\((\w+)\))")
 
 Variables = dict[str, str]
@@ -136,9 +138,14 @@ def _of_aws(name: str, uid: str, rank: int, size: int, first: str) -> Pod:
     return Pod(f"ip-{uid[:8]}-{rank}", (), environ, {})
 
 
+def _of_pod(spec: Any) -> dict[str, Any]:
+    """Return a pod's container, with what the pod says of users."""
+    [container] = spec["containers"]
+    return container | {OF_POD: spec["securityContext"]}
+
+
 def _of_template(document: Any) -> dict[str, Any]:
-    [container] = document["spec"]["template"]["spec"]["containers"]
-    return dict(container)
+    return _of_pod(document["spec"]["template"]["spec"])
 
 
 KUBERNETES = System("kubernetes", _of_template, _of_job)
@@ -149,10 +156,8 @@ JOBSET = System(
 )
 LEADER_WORKER_SET = System(
     "leaderworkerset",
-    lambda document: dict(
-        document["spec"]["leaderWorkerTemplate"]["workerTemplate"]["spec"][
-            "containers"
-        ][0]
+    lambda document: _of_pod(
+        document["spec"]["leaderWorkerTemplate"]["workerTemplate"]["spec"]
     ),
     _of_set,
 )
@@ -230,6 +235,23 @@ class Site:
         self._network = client.networks.create(name)
         self._volume = client.volumes.create(name)
         self._containers: list[Any] = []
+        if shared:
+            self._open_volume()
+
+    def _open_volume(self) -> None:
+        """Make the volume as it comes: root's, and in Kubernetes open to fsGroup."""
+        line = "chown 0:0 /work && chmod 755 /work"
+        if self.system is not AWS_BATCH:
+            told = self.system.container(self._document(("serve",), "demo", 1))
+            line = f"chown 0:{told[OF_POD]['fsGroup']} /work && chmod 2775 /work"
+        self._client.containers.run(
+            self._image,
+            ["-c", line],
+            entrypoint="sh",
+            user="0:0",
+            volumes=[f"{self._volume.name}:/work"],
+            remove=True,
+        )
 
     def submit(
         self,
@@ -298,11 +320,13 @@ class Site:
             self._image,
             words,
             hostname=pod.host,
+            user=_user(told),
             working_dir=told.get("workingDir"),
             environment=environ,
             host_config=api.create_host_config(
                 binds=[f"{self._volume.name}:{path}" for path in where],
                 network_mode=self._network.name,
+                **_rights(told),
             ),
             networking_config=network,
         )
@@ -339,6 +363,26 @@ class Site:
             container.remove(force=True, v=True)
         self._network.remove()
         self._volume.remove()
+
+
+def _user(told: Mapping[str, Any]) -> str | None:
+    """Return as whom a container runs; None for the image's user."""
+    if OF_POD not in told:
+        return told.get("user")
+    return "{runAsUser}:{runAsGroup}".format(**told[OF_POD])
+
+
+def _rights(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a container may do, in the words of the engine."""
+    context = told.get("securityContext")
+    if context is None:
+        return {}
+    assert context["allowPrivilegeEscalation"] is False
+    return {
+        "cap_drop": context["capabilities"]["drop"],
+        "security_opt": ["no-new-privileges"],
+        "group_add": [told[OF_POD]["fsGroup"]],
+    }
 
 
 def _expanded(text: str, environ: Mapping[str, str]) -> str:

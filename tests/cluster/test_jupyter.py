@@ -171,7 +171,6 @@ def test_a_jupyterlab_elsewhere_attaches_to_a_cluster_by_its_name(
         lab.click("a", "lab")
         lab.until(lambda: lab.all(".bk-Figure"))
         assert urlsplit(driver.current_url).path == dashboard
-        keep("dashboard", driver.get_screenshot_as_png())
 
     tunnel.signal(15)
     tunnel.wait()

@@ -73,13 +73,16 @@ def test_pythonpath_adds_modules_and_replaces_none(
     assert (ended.status, ended.stdout) == (0, "42\n"), ended
 
 
-def test_an_image_with_one_more_package_is_two_lines(
+def test_an_image_with_one_more_package_is_four_lines(
     image: Any, contained: Any
 ) -> None:
     from containers.base_image import archive, build  # noqa: PLC0415  needs the Docker SDK
 
     tag = f"{image.tags[0]}-derived-by-a-test"
-    recipe = f"FROM {image.id}\nRUN pip install --no-cache-dir cachetools\n"
+    recipe = (
+        f"FROM {image.id}\nUSER root\nRUN pip install --no-cache-dir cachetools\n"
+        "USER 1000:1000\n"
+    )
     derived = build(image.client, archive({"Dockerfile": recipe.encode()}), tag)
     contained.image = derived
     try:
@@ -96,6 +99,6 @@ def test_no_file_gives_another_accounts_rights(
 ) -> None:
     contained.image = build(row)
     found = contained.run(
-        "/", "-xdev", "-perm", "/6000", "-type", "f", entrypoint="find"
+        *("/", "-xdev", "-perm", "/6000", "-type", "f"), entrypoint="find", user="0:0"
     )
     assert (found.status, found.stdout) == (0, ""), found

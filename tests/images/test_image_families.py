@@ -160,7 +160,7 @@ def test_a_wheel_of_mpi_is_an_image_as_well(
 
 
 # Each rank in a user namespace of its own, as unprivileged Apptainer starts them.
-APART = ("unshare", "--user", "--map-root-user")
+APART = ("unshare", "--user", "--map-current-user")
 UNCONFINED = ["seccomp=unconfined", "apparmor=unconfined"]
 SEND = """\
 from mpi4py import MPI

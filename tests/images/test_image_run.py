@@ -1,6 +1,7 @@
 """``docker run dask-runner:openmpi``: a program on a cluster in a container."""
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,11 @@ print(sum(client.gather(client.map(lambda n: n * n, range(10)))), sys.argv)
 """
 
 PEOPLE: dict[str, dict[str, Any]] = {
-    "root": {},
+    "the image's own user": {},
+    "root": {"user": "0:0"},
     "a user that the image does not know": {"user": "12345:12345"},
     "nobody, read-only": {"user": "65534:65534", "read_only": True},
-    "root, read-only": {"read_only": True},
+    "root, read-only": {"user": "0:0", "read_only": True},
     "a user with a home that is not there": {
         "user": "12345:12345",
         "environment": {"HOME": "/nonexistent"},
@@ -120,3 +122,45 @@ print("served", *(script.split("/")[-1].split("?")[0] for script in scripts))
     address = "127.0.0.1:8787"
     ended = contained.run("-n", "1", "--dashboard-address", address, "-c", code)
     assert "served bokeh.min.js" in ended.stdout, ended
+
+
+WRITES = """\
+for name in ("mine/out", "theirs/out"):
+    with open(name, "w") as file:
+        file.write("x")
+"""
+
+
+def test_the_images_user_is_not_root_and_is_told_whose_a_directory_is(
+    contained: Any, tmp_path: Path
+) -> None:
+    volumes = {}
+    for name, owner in (("mine", 1000), ("theirs", 1001)):
+        folder = tmp_path / name
+        folder.mkdir()
+        os.chown(folder, owner, owner)
+        volumes[str(folder)] = {"bind": f"/work/{name}", "mode": "rw"}
+
+    ended = contained.run("-n", "1", "-c", WRITES, volumes=volumes)
+
+    assert contained.image.attrs["Config"]["User"] == "1000:1000"
+    written = (tmp_path / "mine" / "out").stat()
+    assert (written.st_uid, written.st_gid) == (1000, 1000)
+    assert "nothing can attach" not in ended.stderr, ended
+    assert (ended.status, ended.foreign[-1]) == (
+        1,
+        "PermissionError: [Errno 13] Permission denied: 'theirs/out'",
+    )
+    assert "'/work/theirs' is 1001:1001's\n" in ended.stderr
+    assert "you can: docker run --user 1001:1001 " in ended.stderr
+
+
+def test_it_runs_where_root_and_all_capabilities_are_forbidden(contained: Any) -> None:
+    """As Kubernetes' "restricted" has it."""
+    ended = contained.run(
+        *("-n", "1", "-c", "import os; print(os.getuid())"),
+        cap_drop=["ALL"],
+        security_opt=["no-new-privileges"],
+        read_only=True,
+    )
+    assert (ended.status, ended.stdout) == (0, "1000\n"), ended

@@ -45,6 +45,15 @@ def test_what_was_pushed_is_there_by_its_facts_and_by_its_name(
     assert all(digest.startswith("sha256:") for digest in pushed.values()), pushed
 
 
+def test_images_with_the_same_mpi_have_tags_of_their_own(image: Any) -> None:
+    from images import registry, table  # noqa: PLC0415
+
+    tags = {registry.exact_tag(image.labels, row) for row in table.rows().values()}
+
+    # Of the rows that differ by their MPI, each has other labels.
+    assert len(tags) == len({row.adds for row in table.rows().values()})
+
+
 def test_what_is_pulled_is_what_was_pushed(
     engine: Any,
     pushed: dict[str, str],
@@ -125,7 +134,7 @@ def test_a_push_that_is_cut_short_moves_no_tag_and_can_be_done_again(
     before = registry.push(engine, server.registry(), row, image, sif)
     held = before[f"{server.address}/dask-runner:{row.name}"]
     # Another release: one more layer, and another version.
-    recipe = f"FROM {image.id}\nRUN dd if=/dev/urandom of=/big bs=1M count=256\n"
+    recipe = f"FROM {image.id}\nRUN dd if=/dev/urandom of=/work/big bs=1M count=256\n"
     context = archive({"Dockerfile": recipe.encode()})
     labels = {"org.opencontainers.image.version": "99.0"}
     newer = build(engine, context, f"{row.tag}-next", labels=labels)

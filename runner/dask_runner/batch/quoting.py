@@ -27,6 +27,7 @@ _BREAKS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 
 #: A name that Kubernetes takes for an object whose pods are named after it.
 _LABEL = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?", re.ASCII)
+_NOT_ROOT = re.compile(r"[1-9][0-9]{0,9}", re.ASCII)
 _AWS_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}", re.ASCII)
 
 
@@ -58,6 +59,11 @@ def aws_name(value: object) -> str:
     """Return a text that is the name of a job definition of AWS Batch."""
     words = "1 to 128 letters, digits, - and _, the first a letter or digit"
     return _fitting(_AWS_NAME, value, words)
+
+
+def not_root(value: object) -> int:
+    """Return the number of a user or group that is not root."""
+    return int(_fitting(_NOT_ROOT, value, "the number of a user who is not root"))
 
 
 def _fitting(pattern: re.Pattern[str], value: object, words: str) -> str:

@@ -32,6 +32,7 @@ _WRITING: dict[str, Callable[[Any], object]] = {
 _OTHERS: dict[str, Callable[[Any], object]] = {
     "label": quoting.label,
     "aws_name": quoting.aws_name,
+    "not_root": quoting.not_root,
     "kubernetes_words": quoting.kubernetes_words,
     "mebibytes": amounts.mebibytes,
 }

@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from dask_runner.launch.launch import Program
     from dask_runner.launch.plan import Plan
     from dask_runner.launch.settings import Settings
+    from dask_runner.node.desk_meeting import DeskMeeting
     from dask_runner.node.follower import NodeSockets
-    from dask_runner.node.handing_out import DeskMeeting
     from dask_runner.node.hosted_meeting import HostedMeeting
 
 

@@ -91,6 +91,19 @@ _TRAPS = (
         "the directory of PMIX_SERVER_TMPDIR in the container",
         "leave out --contain and --containall, or add --bind /tmp",
     ),
+    # PMIx tells its server as whom it runs, and Slurm's server closes the connection of
+    # anybody but the job's user; the library goes on trying.
+    _Trap(
+        lambda environ, around, _: (
+            _by_srun_and_pmix(environ)
+            and environ.get("SLURM_JOB_UID", str(around.user)) != str(around.user)
+        ),
+        "this container calls you user {around.user} (--fakeroot), and Slurm's PMIx "
+        "takes nobody but the job's user: MPI hangs",
+        "a container in which you are yourself, for programs with MPI",
+        "leave out --fakeroot; or start it by: apptainer exec --fakeroot IMAGE "
+        "unshare --user --map-user=$(id -u) --map-group=$(id -g) dask-runner ...",
+    ),
 )
 
 
@@ -117,6 +130,11 @@ def before_init(environ: Environ, around: Surroundings, title: str) -> None:
                 trap.needed,
                 trap.do.format(around=around),
             )
+
+
+def _by_srun_and_pmix(environ: Environ) -> bool:
+    way = pair.way(environ)
+    return way is not None and way.kind == "srun-pmix"
 
 
 def _ranks_share_a_node(environ: Environ) -> bool:

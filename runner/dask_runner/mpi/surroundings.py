@@ -41,6 +41,8 @@ class Surroundings:
         MPI libraries of directories in LD_LIBRARY_PATH.
     terminal : bool
         Whether this process's standard input is a terminal.
+    user : int
+        The number of the user as whom it runs; root's in a container that says so.
     step : str
         Slurm's step in whose control group this process is, "34.0"; empty for none.
     """
@@ -50,6 +52,7 @@ class Surroundings:
     hidden: tuple[str, ...] = ()
     bound: tuple[str, ...] = ()
     terminal: bool = False
+    user: int = 0
     step: str = ""
 
 
@@ -61,6 +64,7 @@ def look(environ: Mapping[str, str], proc: Path = PROC) -> Surroundings:
         _libraries([f"{sys.prefix}/lib"]),
         _libraries(environ.get("LD_LIBRARY_PATH", "").split(":")),
         os.isatty(0),
+        os.geteuid(),
         ".".join(_step(read(proc / "self/cgroup"))),
     )
 

@@ -22,7 +22,7 @@ from dask_runner.launch.settings import configured, settle
 from dask_runner.meeting.choose import choose
 from dask_runner.meeting.notice import Notice
 from dask_runner.node import hosted_meeting
-from dask_runner.node.handing_out import refuse_others, tell_first
+from dask_runner.node.cannot_begin import refuse_others, tell_first
 from dask_runner.node.mpi_broadcast import mpi_meeting
 from dask_runner.wire.channel import BlockingChannel
 

@@ -9,7 +9,6 @@ launch; the hub's record reaches them over their connections with the desk.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
 import socket
 import time
@@ -21,225 +20,25 @@ from dask_runner.hub.report import say
 from dask_runner.launch.handed_out import any_place
 from dask_runner.launch.signals import ENDS_THE_CLUSTER, FOR_THE_TOP
 from dask_runner.meeting.by_file import file_meeting, pauses
-from dask_runner.meeting.relay import RelayMeeting
-from dask_runner.node import desk_messages as d
-from dask_runner.node.at_desk import AtDesk, DeskNotices, UnansweredError
+from dask_runner.node.at_desk import AtDesk, UnansweredError
 from dask_runner.node.desk import Desk
+from dask_runner.node.desk_meeting import DeskMeeting, First, Other
 from dask_runner.node.first_come import ByClaim, by_secret
 from dask_runner.node.follower import hear_signals, hold_signals
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from dask_runner.launch.handed_out import Asked
     from dask_runner.launch.settings import Settings
     from dask_runner.launch.world import World
-    from dask_runner.meeting.by_file import FileMeeting
-    from dask_runner.meeting.notice import Notice
     from dask_runner.meeting.record import Record
+    from dask_runner.node import desk_messages as d
     from dask_runner.node.first_come import FirstCome
-    from dask_runner.wire.message import Message
 
 
 #: Seconds that others wait longer than the first, which tells them how many came.
 LATER_SECONDS = 2.0
-#: Seconds for a process that cannot begin to find one that can.
-TELL_SECONDS = 5.0
-#: Seconds that rank 0 stays for the others where it cannot begin: pods come one by one.
-REFUSE_SECONDS = 10.0
-
-
-class DeskMeeting(RelayMeeting):
-    """The record travels from rank 0's desk to the processes that are connected there.
-
-    Parameters
-    ----------
-    side : _First or _Other
-        What this process does for it.
-    file : FileMeeting, optional
-        Where rank 0 writes the record as well: the file that the user has named.
-
-    Attributes
-    ----------
-    listen : callable
-        Takes a function that is to be told of ranks that are absent.
-    """
-
-    collective = False
-
-    def __init__(self, side: _First | _Other, file: FileMeeting | None = None) -> None:
-        notices = DeskNotices(side.tell, prints=side.prints)
-        super().__init__(
-            side.hand_over,
-            waits=lambda: "it has not opened the hub yet",
-            finished=side.leave,
-            notices=notices,
-        )
-        self.listen = side.listen
-        self._side = side
-        self._file = file
-
-    async def publish(self, record: Record) -> None:
-        """Give it to all; write the file."""
-        await super().publish(record)
-        if self._file is not None:
-            await self._file.publish(record)
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        """The file, if there is one."""
-        return self._file.files if self._file is not None else ()
-
-    def adopt(self, nonce: str) -> None:
-        """Answer for the files of a rank 0 that is gone."""
-        self._side.adopt()
-        if self._file is not None:
-            self._file.adopt(nonce)
-
-    def withdraw(self) -> None:
-        """Remove the file."""
-        self._side.withdraw()
-        if self._file is not None:
-            self._file.withdraw()
-
-
-class _First:
-    """What the first process does for its meeting."""
-
-    prints = True
-
-    def __init__(self, desk: Desk, way: FirstCome) -> None:
-        self._desk = desk
-        self._way = way
-        self._keeping = asyncio.create_task(way.keep())
-
-    async def hand_over(self, text: str | None) -> str:
-        """Give the record to all."""
-        self._desk.give(text or "")
-        return text or ""
-
-    def listen(self, hear: Callable[[Message], None]) -> None:
-        """Have *hear* told of ranks that are absent."""
-        self._desk.listen(hear)
-
-    def tell(self, notice: Notice) -> None:
-        """Tell all others that the launch is over."""
-        error = RunnerError(notice.saw, notice.needed, notice.do)
-        error.status = notice.status
-        self._desk.end(error)
-
-    def adopt(self) -> None:
-        """Do nothing: this is rank 0."""
-
-    def withdraw(self) -> None:
-        """Do nothing yet: processes that come now are told that the launch is full."""
-
-    async def leave(self) -> None:
-        """Take the claim back, and close the desk."""
-        self._keeping.cancel()
-        self._way.withdraw()
-        await self._desk.shut()
-
-
-class _Other:
-    """What another process does for its meeting."""
-
-    prints = False
-
-    def __init__(self, at_desk: AtDesk, way: FirstCome) -> None:
-        self._at_desk = at_desk
-        self.leave = at_desk.leave
-        self.adopt = way.adopt
-        self.withdraw = way.withdraw
-
-    async def hand_over(self, text: str | None) -> str:
-        """Wait for the record."""
-        del text
-        return await self._at_desk.record()
-
-    def listen(self, hear: Callable[[Message], None]) -> None:
-        """Do nothing: rank 0 is told."""
-
-    def tell(self, notice: Notice) -> None:
-        """Tell rank 0 that this process cannot join."""
-        self._at_desk.fail(notice)
-
-
-async def tell_first(
-    error: RunnerError,
-    asked: Asked,
-    settings: Settings,
-    environ: Mapping[str, str],
-    rank: int,
-) -> bool:
-    """Tell the first that this process cannot begin; return whether it heard that.
-
-    It may be coming as well, so this takes some seconds.
-
-    Parameters
-    ----------
-    error : RunnerError
-    asked : Asked
-    settings : Settings
-    environ : mapping
-    rank : int
-        This process's number where its launcher has given it one; otherwise -1.
-
-    Raises
-    ------
-    RunnerError
-        If the processes cannot meet.
-    """
-    way: FirstCome
-    if settings.meet:
-        # It does not listen there itself.
-        way = by_secret(settings, environ, max(rank, 1))
-    else:
-        world = any_place(asked)
-        way = ByClaim(asked.key, "", world, settings, environ)
-    node = socket.gethostname()
-    parts = error.saw, error.needed, error.do, error.status
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(TELL_SECONDS):
-            for pause in pauses():
-                found = await way.look()
-                channel = None if found is None else await way.reach(found)
-                if channel is not None:
-                    channel.send(d.Fails(*parts, node, rank))
-                    await channel.closed()
-                    return True
-                await asyncio.sleep(pause)
-    return False
-
-
-async def refuse_others(
-    error: RunnerError, asked: Asked, settings: Settings, environ: Mapping[str, str]
-) -> None:
-    """Tell the other ranks, at the address where they meet, that rank 0 cannot begin.
-
-    Parameters
-    ----------
-    error : RunnerError
-    asked : Asked
-        Of a launch whose launcher counts the ranks.
-    settings : Settings
-        With an address to meet at.
-    environ : mapping
-
-    Raises
-    ------
-    RunnerError
-        If rank 0 cannot listen there.
-    """
-    way = by_secret(settings, environ, 0)
-    if await way.look() is not None:
-        return  # another program has the address
-    desk = Desk(asked.size, asked.key, way.own, numbered=True)
-    try:
-        await way.claim(desk)
-        await desk.refuse_all(error, REFUSE_SECONDS)
-    finally:
-        await desk.shut()
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,7 +164,7 @@ class _HandingOut:
             await desk.shut()
             return None
         desk.begin()
-        self._desk, first = desk, _First(desk, self._way)
+        self._desk, first = desk, First(desk, self._way)
         try:
             seat = await desk.complete()
         except BaseException as error:
@@ -396,14 +195,14 @@ class _HandingOut:
         except BaseException:
             await at_desk.leave()
             raise
-        return self._handed(seat, _Other(at_desk, self._way))
+        return self._handed(seat, Other(at_desk, self._way))
 
     @property
     def _left(self) -> float:
         left: float = self._began + self._settings.timeout - time.monotonic()
         return left
 
-    def _handed(self, seat: d.Seat, side: _First | _Other) -> Handed:
+    def _handed(self, seat: d.Seat, side: First | Other) -> Handed:
         world = self._known or _world(self._asked, seat)
         file = self._settings.scheduler_file
         also = file_meeting(world, self._environ, file) if file else None

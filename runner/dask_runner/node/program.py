@@ -131,18 +131,19 @@ async def _aside(look: Callable[[], bytes | None]) -> bytes | None:
 def _command(target: str, environ: Mapping[str, str]) -> None:
     if shutil.which(target, path=environ.get("PATH")) is not None:
         return
-    is_path = os.path.dirname(target) != ""  # noqa: PTH120  "./x" is one, "x" is none
-    saw = "does not exist" if is_path else "is not on the PATH"
-    do = "check its name, and that it is in the image"
+    needed = f"a command that {socket.gethostname()} has"
     if os.path.isfile(target):  # noqa: PTH113  a path may be no Path: "a\0"
-        if is_path:
-            saw = "is not executable"
-        do = "leave out the --, if it is a Python script"
-        do += f"; or make it executable (chmod +x {target})" if is_path else ""
+        raise ConfigError(
+            f"the command {target!r} is a file, which is not executable or not on the "
+            "PATH",
+            needed,
+            "leave out the --, if it is a Python script; or make it executable "
+            "(chmod +x), and write ./ before its name",
+        )
     raise ConfigError(
-        f"the command {target!r} {saw}",
-        f"a command that {socket.gethostname()} has",
-        do,
+        f"the command {target!r} does not exist, or is not on the PATH",
+        needed,
+        "check its name, and that it is in the image",
     )
 
 
@@ -219,8 +220,8 @@ def _unreadable(
         target, path=environ.get("PATH")
     ):
         do = (
-            "give the name of the script alone, which Python runs; to run the command "
-            f"{target}, write -- before it"
+            "leave out the command, if a script of Python's follows; or write -- "
+            "before it, to run the command"
         )
     if _DESCRIPTOR.fullmatch(target):
         do = (

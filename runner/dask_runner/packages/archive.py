@@ -7,14 +7,15 @@ An archive counts only if it is a file of this account that nobody else can writ
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
+import shutil
 import stat
 import tarfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO
 
 from dask_runner.wire import typed_json
@@ -34,10 +35,8 @@ _BUFFER = 1 << 20
 
 _OTHERS_WRITE = 0o022
 
-#: What is not asked of the disk for each member: None leaves it as it is made. The
-#: rights of a program stay.
-_RIGHTS = 0o755
-_OF_NO_USE = ("uid", "gid", "uname", "gname", "mtime")
+#: What a file system says whose files the kernel does not copy (sendfile(2)).
+_SENDS_NOT = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 
 
 class BadArchiveError(Exception):
@@ -174,16 +173,12 @@ def unpack(path: Path, key: str, python: str, into: Path) -> Manifest:
             raise BadArchiveError(f"is for {found.python}, and this Python is {python}")
         into.mkdir(0o700)
         count = 0
-
-        def members() -> Iterator[tarfile.TarInfo]:
-            nonlocal count
-            # Iteration begins with the manifest again.
+        makes = _Unpacked(archive, file, into)
+        try:
+            # Iteration would begin with the manifest again.
             while (member := archive.next()) is not None:
                 count += 1
-                yield member
-
-        try:
-            archive.extractall(into, members(), filter=_Inside())  # noqa: S202
+                makes(member)
         except tarfile.FilterError as error:
             raise BadArchiveError(f"has a member that is refused: {error}") from error
         except tarfile.TarError as error:
@@ -195,28 +190,80 @@ def unpack(path: Path, key: str, python: str, into: Path) -> Manifest:
         return found
 
 
-class _Inside:
-    """A filter of members: none gets out of the directory (PEP 706).
+class _Unpacked:
+    """Makes members in a directory, in their order: none gets out of it (PEP 706).
 
-    tarfile's own resolves each name on the disk, which costs as much as the files. That
-    is of no use as long as no link has been made: the directory is ours, and was empty.
+    tarfile resolves each name on the disk, looks for the directory above and carries
+    the contents through this process, which costs as much as the files. The first two
+    are of no use as long as no link has been made: the directory is ours, and was
+    empty. Whatever is no plain file or directory is tarfile's all the same, and so is
+    all that comes after a link.
+
+    Parameters
+    ----------
+    archive : TarFile
+    file : BinaryIO
+        Where it is.
+    into : Path
     """
 
-    def __init__(self) -> None:
-        self._links = False
+    def __init__(self, archive: tarfile.TarFile, file: BinaryIO, into: Path) -> None:
+        self._archive, self._source, self._into = archive, file.fileno(), str(into)
+        self._plain = self._sends = True
 
-    def __call__(self, member: tarfile.TarInfo, into: str) -> tarfile.TarInfo | None:
-        self._links |= not (member.isreg() or member.isdir())
-        path = PurePosixPath(member.name)
-        if self._links or path.is_absolute() or ".." in path.parts:
-            return tarfile.data_filter(member, into)
-        for name in _OF_NO_USE:
-            setattr(member, name, None)
-        if member.isdir() or not member.mode & stat.S_IXUSR:
-            setattr(member, "mode", None)  # noqa: B010  its type has no None
-        else:
-            member.mode &= _RIGHTS
-        return member
+    def __call__(self, member: tarfile.TarInfo) -> None:
+        """Make one member."""
+        plain = (member.isreg() and not member.issparse()) or member.isdir()
+        self._plain &= plain
+        parts = member.name.split("/")
+        # An absolute name begins with "".
+        if not self._plain or not {"", ".", ".."}.isdisjoint(parts):
+            self._archive.extract(member, self._into, filter="data")
+            return
+        path = f"{self._into}/{member.name}"
+        make = self._directory if member.isdir() else self._file
+        try:
+            make(path, member)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)  # noqa: PTH103, PTH120  for each file
+            make(path, member)
+
+    @staticmethod
+    def _directory(path: str, member: tarfile.TarInfo) -> None:
+        del member
+        with suppress(FileExistsError):
+            os.mkdir(path, 0o755)  # noqa: PTH102  for each one
+
+    def _file(self, path: str, member: tarfile.TarInfo) -> None:
+        mode = 0o755 if member.mode & stat.S_IXUSR else 0o644
+        made = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+        try:
+            if not self._sends or not self._send(made, member):
+                self._copy(made, member)
+        finally:
+            os.close(made)
+
+    def _send(self, made: int, member: tarfile.TarInfo) -> bool:
+        """Have the kernel copy the contents; return whether the file systems do."""
+        at, left = member.offset_data, member.size
+        while left:
+            try:
+                sent = os.sendfile(made, self._source, at, left)
+            except OSError as error:
+                if error.errno not in _SENDS_NOT or at > member.offset_data:
+                    raise
+                self._sends = False
+                return False
+            if not sent:
+                raise tarfile.ReadError("unexpected end of data")
+            at, left = at + sent, left - sent
+        return True
+
+    def _copy(self, made: int, member: tarfile.TarInfo) -> None:
+        contents = self._archive.extractfile(member)
+        if contents is not None:
+            with contents, open(made, "wb", closefd=False) as file:
+                shutil.copyfileobj(contents, file, _BUFFER)
 
 
 @contextmanager

@@ -9,8 +9,10 @@ worker each), or as many as ``nthreads`` fits into the CPUs; and None is one.
 **Threads** are the CPUs divided by the workers, at least one.
 
 **Memory.** ``auto`` is the rank's share, less what nannies and the rank itself
-need (a twentieth, at most 256 MiB), divided by the workers; the nanny restarts a
-worker at 95 % of its limit, so this is what keeps the kernel away. Other values are
+need (a twentieth, at least 96 MiB but no more than a sixth, at most 256 MiB), divided
+by the workers; the nanny restarts a worker at 95 % of its limit, so this is what keeps
+the kernel away. (Beside a worker's own memory, a node that plays one rank was charged
+62 MiB, and 30 MiB of files that it uses all the time.) Other values are
 read as ``dask worker --memory-limit`` reads them, the share taking the place of
 the machine's memory: a number up to 1 is a fraction of it, 0 and None are no limit,
 a text has a unit. What the workers of the rank would get together never exceeds
@@ -165,7 +167,7 @@ def _limit(
     whole = share.memory.value
     most = max(1, whole // count)
     if asked is None or asked == "auto":
-        helpers = min(whole // 20, 256 * MIB)
+        helpers = min(max(whole // 20, min(96 * MIB, whole // 6)), 256 * MIB)
         return (None if asked is None else max(1, (whole - helpers) // count)), ()
     try:
         size = parse_limit(asked)
@@ -177,8 +179,8 @@ def _limit(
     if limit <= most:
         return limit, ()
     warning = (
-        f"--memory-limit {asked} of {count} worker{'' if count == 1 else 's'} is more than this rank has "
-        f"({in_words(whole)}): each gets {in_words(most)}"
+        f"--memory-limit {asked} of {count} worker{'' if count == 1 else 's'} "
+        f"is more than this rank has ({in_words(whole)}): each gets {in_words(most)}"
     )
     return most, (warning,)
 

@@ -97,11 +97,17 @@ def valid(document: Any, schema: str) -> None:
 
 def containers(document: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the containers of a document of Kubernetes, wherever they are."""
-    found = document.get("containers", [])
+    return [one for pod in pods(document) for one in pod["containers"]]
+
+
+def pods(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what a document of Kubernetes says of pods, wherever it does."""
+    if "containers" in document:
+        return [document]
+    found = []
     for value in document.values():
         for one in value if isinstance(value, list) else [value]:
-            if isinstance(one, dict) and one not in found:
-                found = found + containers(one)
+            found += pods(one) if isinstance(one, dict) else []
     return found
 
 
@@ -209,6 +215,30 @@ def test_kubernetes_takes_the_document(name: str, schema: str) -> None:
 
         assert document["metadata"]["namespace"] == "lab"
         valid(document, schema)
+
+
+@IN_KUBERNETES
+def test_pods_are_fit_for_a_namespace_that_forbids_root(name: str, schema: str) -> None:
+    """As the Pod Security Standard "restricted" has it."""
+    document = yaml.safe_load(written(name, extra=("uid=2000", "gid=3000")))
+
+    valid(document, schema)
+    for pod in pods(document):
+        context = pod["securityContext"]
+        assert (context["runAsNonRoot"], context["runAsUser"]) == (True, 2000)
+        assert (context["runAsGroup"], context["fsGroup"]) == (3000, 3000)
+        assert context["seccompProfile"] == {"type": "RuntimeDefault"}
+        [container] = pod["containers"]
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+        }
+
+
+@pytest.mark.parametrize("uid", ["0", "-1", "me", "1.5", "1\n  runAsUser: 0"])
+def test_pods_never_run_as_root_by_a_wrong_number(uid: str) -> None:
+    with pytest.raises(ConfigError, match="a user who is not root"):
+        written("kubernetes", extra=(f"uid={uid}",))
 
 
 @IN_KUBERNETES

@@ -16,6 +16,8 @@ BOTH = {"PMI_RANK": "0", "PMI_SIZE": "4", "PMIX_NAMESPACE": "slurm.pmix.1.0"}
 PRIVATE = Surroundings(private=("/tmp", "/dev/shm"))
 SERVER = {"PMIX_SERVER_TMPDIR": "/tmp/prte.c1.1000/dvm.1"}
 
+OF_1000 = {"SLURM_STEP_ID": "0", "PMIX_NAMESPACE": "x", "SLURM_JOB_UID": "1000"}
+
 TRAPS = {
     "an MPI that hides the bound one": ({}, BOUND, "", "MPI4PY_LIBMPI=/host/lib"),
     "PMI and PMIx with MPICH 5": (BOTH, Surroundings(), MPICH_5, "-u PMIX_NAMESPACE"),
@@ -26,6 +28,7 @@ TRAPS = {
         "--bind /dev/shm",
     ),
     "a private /tmp with PMIx": (SERVER, PRIVATE, OPENMPI_5, "--bind /tmp"),
+    "a root of its own": (OF_1000, Surroundings(user=0), OPENMPI_5, "--map-user=$(id"),
 }
 
 
@@ -49,6 +52,12 @@ HARMLESS = {
     "Open MPI takes PMIx": (BOTH, Surroundings(), OPENMPI_5),
     "MPICH 5 with PMI": ({"PMI_RANK": "0"}, Surroundings(), MPICH_5),
     "one task a node": ({"SLURM_STEP_TASKS_PER_NODE": "1(x4)"}, PRIVATE, MPICH_4),
+    "the job's user": (OF_1000, Surroundings(user=1000), OPENMPI_5),
+    "mpiexec in the container": (
+        OF_1000 | {"PRTE_LAUNCHED": "1"},
+        Surroundings(user=0),
+        OPENMPI_5,
+    ),
     "PMIx elsewhere": ({"PMIX_SERVER_TMPDIR": "/var/x"}, PRIVATE, OPENMPI_5),
 }
 

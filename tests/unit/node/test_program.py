@@ -80,8 +80,8 @@ def test_what_cannot_be_run_is_refused(
     [
         ("no-such-command", "is not on the PATH", "check its name"),
         ("./no-such-command", "does not exist", "check its name"),
-        ("script.py", "is not on the PATH", "leave out the --"),
-        ("./script.py", "is not executable", "chmod +x ./script.py"),
+        ("script.py", "is a file", "leave out the --"),
+        ("./script.py", "is not executable", "chmod +x"),
     ],
 )
 def test_a_command_that_cannot_be_run_is_refused(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -166,6 +167,53 @@ def test_an_absolute_name_is_one_inside(tmp_path: Path) -> None:
 
     assert not (tmp_path / "outside").exists()
     assert [each.name for each in into.rglob("outside")] == ["outside"]
+
+
+def test_a_file_needs_no_member_for_its_directory(tmp_path: Path) -> None:
+    path = tmp_path / "made.tar"
+    made_by_hand(path, [file("a/b/c")], 1)
+
+    assert (unpacked(path) / "a/b/c").read_text() == "x"
+
+
+def test_files_and_links_come_together(tmp_path: Path) -> None:
+    path = tmp_path / "made.tar"
+    made_by_hand(path, [file("a/b"), link("a/c", "b"), file("a/d")], 3)
+
+    into = unpacked(path)
+
+    assert {one.name: one.read_text() for one in (into / "a").iterdir()} == {
+        "b": "x",
+        "c": "x",
+        "d": "x",
+    }
+    assert (into / "a/c").is_symlink()
+
+
+def test_a_file_system_that_sends_nothing_is_read(
+    archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*_: object) -> int:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "sendfile", refuses)
+
+    into = unpacked(archive)
+
+    assert (into / "polars" / "__init__.py").read_text() == "A = 1\n"
+    assert os.access(into / "bin" / "polars", os.X_OK)
+
+
+def test_a_full_disk_is_told_as_the_systems_error(
+    archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "sendfile", full)
+
+    with pytest.raises(OSError, match="No space left"):
+        unpacked(archive)
 
 
 def writable(path: Path) -> None:

@@ -110,6 +110,8 @@ ELSEWHERE = {
     "node/desk_messages": "local/test_handed_out.py",
     "node/first_come": "local/test_meet.py",
     "node/handing_out": "local/test_handed_out.py",
+    "node/desk_meeting": "local/test_handed_out.py",
+    "node/cannot_begin": "local/test_meet.py",
     "node/packages": "local/test_packages.py",
     "node/start_agent": "local/test_node_agent.py",
     "packages/build": "local/test_packages.py",

@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
+from dask_runner.batch import job_script
+from dask_runner.batch.job_script import Job
+from dask_runner.batch.systems import BY_NAME
 from dask_runner.launch import fixed
 from dask_runner.launch.options import BY_KEY
 from dask_runner.launch.settings import JOB, Setting, of_jobs, settle
@@ -52,7 +55,16 @@ def test_keys_that_are_off_are_seen_by_this_test() -> None:
     own = {"timeout", "security", "interface", "local-directory", "ports", fixed.KEY}
     assert set(on) == own | {JOB}
     assert on[fixed.KEY] == {"security": "tls", "dashboard-address": None}
-    assert set(on[JOB]) == {"image", "time", "prologue", "slurm"}
+    assert set(on[JOB]) == {"container", "image", "time", "prologue", "slurm"}
+
+
+def test_a_printed_job_of_the_site_sees_the_sites_defaults() -> None:
+    preset = read(PRESET.read_text())
+    job = Job(BY_NAME["slurm"], ("script.py",), {})
+
+    text = job_script.make(job, preset[JOB] | {"image": "x.sif"}, {}).decode()
+
+    assert "\nexec srun apptainer run --bind /etc/dask x.sif script.py\n" in text
 
 
 def test_the_side_bars_factory_is_there() -> None:

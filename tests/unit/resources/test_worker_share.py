@@ -23,6 +23,17 @@ def test_one_worker_has_all_threads_and_leaves_some_memory_to_its_nanny() -> Non
     assert (worker.nthreads, worker.memory_limit) == (64, 64 * GIB - 256 * MIB)
 
 
+@pytest.mark.parametrize(
+    ("mib", "left"), [(300, 50), (600, 96), (960, 96), (4000, 200), (8000, 256)]
+)
+def test_a_small_share_leaves_its_nanny_what_a_node_takes(mib: int, left: int) -> None:
+    share = rank_share(replace(NODE, memory=mib * MIB), 1)
+
+    (worker,) = worker_shares(share).value
+
+    assert worker.memory_limit == (mib - left) * MIB
+
+
 @pytest.mark.parametrize("count", range(1, 257))
 def test_auto_follows_dask_workers_rule(count: int) -> None:
     workers = worker_shares(share_of(count), "auto").value

@@ -49,6 +49,14 @@ ADVICE = (
     (ModuleNotFoundError, "", "No module named '(dask_mpi)'", _MPI),
 )
 
+_NOT_YOURS = """\
+error: {path!r} is closed to this container's user, {us}: {directory!r} is {owner}'s
+  needed: a container that runs as somebody who may use it
+  you can: docker run --user {owner} (or podman); for yours, --user "$(id -u):$(id -g)"\
+"""
+#: What Docker and Podman put into each container.
+_ENGINES = ("/.dockerenv", "/run/.containerenv")
+
 _ANOTHER = (
     "warning: {0}() makes another cluster, beside the one that dask-runner has started "
     "here; to use that one, write Client() in its place"
@@ -171,6 +179,45 @@ def advise(error: BaseException) -> None:
         found = re.fullmatch(pattern, str(error))
         if type(error) is kind and found and module in ("", _raised_in(error)):
             _say(text.format(*found.groups()))
+    if isinstance(error, PermissionError) and any(map(os.path.exists, _ENGINES)):
+        own = Path("/").stat().st_dev
+        for line in not_yours(error.filename, os.geteuid(), os.getegid(), own):
+            _say(line)
+
+
+def not_yours(path: object, uid: int, gid: int, device: int) -> tuple[str, ...]:
+    """Return whose a path is that a process may not use, and how to be that user.
+
+    Parameters
+    ----------
+    path : object
+        What an error names, which need not be a path.
+    uid, gid : int
+        The process's user and group.
+    device : int
+        That of the container's own files, which are not the user's.
+
+    Returns
+    -------
+    tuple of str
+        Lines; none if it is not another user's.
+    """
+    if not isinstance(path, (str, bytes)):
+        return ()
+    there = Path(os.fsdecode(path)).absolute()
+    try:
+        found = (there if there.exists() else there.parent).stat()
+    except OSError:
+        return ()
+    if found.st_uid == uid or found.st_dev == device:
+        return ()
+    values = {
+        "path": os.fsdecode(path),
+        "us": f"{uid}:{gid}",
+        "directory": str(there if there.exists() else there.parent),
+        "owner": f"{found.st_uid}:{found.st_gid}",
+    }
+    return tuple(line.format(**values) for line in _NOT_YOURS.split("\n"))
 
 
 def _raised_in(error: BaseException) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from importlib import metadata
+from typing import TYPE_CHECKING
 
 import pytest
 from distributed import Client
@@ -13,8 +14,12 @@ from dask_runner.programs.sitehook.for_client import (
     Link,
     advise,
     in_jupyter,
+    not_yours,
     other_versions,
 )
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 #: An import of a module that may be installed here.
 MISSING = "raise ModuleNotFoundError(\"No module named '"
@@ -60,6 +65,28 @@ def test_other_errors_are_the_programs_own(
     advise(_error(code))
 
     assert capsys.readouterr().err == ""
+
+
+def test_a_mounted_file_of_somebody_else_is_told_with_the_line_to_type(
+    tmp_path: Path,
+) -> None:
+    found = tmp_path.stat()
+    owner = f"{found.st_uid}:{found.st_gid}"
+
+    saw, _, do = not_yours(str(tmp_path / "out"), found.st_uid + 1, 7, device=-1)
+
+    assert f"this container's user, {found.st_uid + 1}:7" in saw
+    assert f"{str(tmp_path)!r} is {owner}'s" in saw
+    assert f"docker run --user {owner} " in do
+
+
+def test_nothing_is_told_of_what_is_ones_own_or_the_images(tmp_path: Path) -> None:
+    found = tmp_path.stat()
+
+    assert not_yours(str(tmp_path), found.st_uid, 7, device=-1) == ()
+    assert not_yours(str(tmp_path), found.st_uid + 1, 7, device=found.st_dev) == ()
+    assert not_yours(None, found.st_uid + 1, 7, device=-1) == ()
+    assert not_yours(str(tmp_path / "no" / "out"), 1, 1, device=-1) == ()
 
 
 def test_a_link_to_a_cluster_elsewhere_is_no_cluster_of_this_program(
