@@ -153,7 +153,11 @@ def run_python(client: docker.DockerClient, image: Image, code: str) -> str:
         The code failed; the message has the end of its output.
     """
     container = client.containers.create(
-        image, ["-c", code], entrypoint=f"{PREFIX}/bin/python", network_mode="none"
+        image,
+        ["-c", code],
+        entrypoint=f"{PREFIX}/bin/python",
+        network_mode="none",
+        user="0:0",  # sizes are those of all files
     )
     try:
         container.start()
