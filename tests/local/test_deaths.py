@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,6 +94,25 @@ def test_nobody_hears_of_a_resource_tracker_that_is_killed(
     assert ended.status == 0, ended
     assert ended.stdout == "begun\nothers 2\n90\n"
     assert ended.stderr.count("warning: ") == 1, ended
+
+
+#: Is killed while the resource tracker has something of it.
+LEAVES = """
+import multiprocessing, os, signal
+from dask_runner.programs.resource_tracker import protect
+protect()
+lock = multiprocessing.get_context("spawn").Lock()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_resource_tracker_says_nothing_of_those_who_were_killed() -> None:
+    # It has the same stderr, so this waits for its end as well.
+    done = subprocess.run(
+        [sys.executable, "-c", LEAVES], capture_output=True, text=True, check=False
+    )
+
+    assert (done.returncode, done.stderr) == (-signal.SIGKILL, "")
 
 
 def test_a_job_whose_workers_die_again_and_again_ends_and_says_of_what(
