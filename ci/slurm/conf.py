@@ -58,6 +58,8 @@ PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=10 Preempt
 _WITH_CGROUPS = (
     ("ProctrackType=proctrack/pgid", "ProctrackType=proctrack/cgroup"),
     ("TaskPlugin=task/none", "TaskPlugin=task/affinity,task/cgroup"),
+    # What sstat tells of a running step; sacct would need a database.
+    ("MpiDefault=none", "MpiDefault=none\nJobAcctGatherType=jobacct_gather/cgroup"),
 )
 #: Of the kernel's version of control groups, whichever the engine has.
 CGROUP_CONF = """\

@@ -8,6 +8,8 @@ import pytest
 
 from tests.cluster.conftest import NAME
 from tests.cluster.jobs import HOME, SIF, Jobs, told
+from tests.programs import BEGIN, UNTIL_TOLD
+from tests.waiting import until
 
 NODES = ("c1", "c2")
 
@@ -203,3 +205,54 @@ def test_a_job_over_its_allotment_tells_that_the_kernel_has_killed(
         done.stderr
     ), told(done)
     assert "ended with status 137" in done.stderr
+
+
+#: Each worker computes and holds memory; then all wait, so that Slurm looks once more.
+BURNS = f"""{BEGIN}
+def burn(seconds):
+    held = b"x" * (150 << 20)
+    until = time.thread_time() + seconds
+    while time.thread_time() < until:
+        pass
+
+client.gather([client.submit(burn, 3, workers=0, pure=False),
+               client.submit(burn, 2, workers=1, pure=False)])
+{UNTIL_TOLD}
+"""
+
+
+@pytest.mark.heavy
+def test_the_report_agrees_with_slurms_own_accounting(limited_jobs: Jobs) -> None:
+    """Slurm counts Apptainer and its mount as well, and what the kernel caches."""
+    limited_jobs.write("burns.py", BURNS)
+    line = f"srun --acctg-freq=task=1 apptainer run {SIF} --report r.json burns.py"
+    job = limited_jobs.batch("-N2", "-c1", "--wrap", line)
+    job.wait_for("begun")
+    told_by_slurm: dict[str, int] = {}
+
+    def has_looked() -> bool:
+        # cpu=00:00:06,…,mem=311640K,…: of all tasks; then the most of one task, in KiB.
+        columns = "--format=TRESUsageInTot,TRESUsageInMax,TRESUsageInMin"
+        said = limited_jobs.shell("sstat", "-Pn", "-j", f"{job.number}.0", columns)
+        for name, column in zip(
+            ("all", "most", "least"), said.strip().split("|"), strict=True
+        ):
+            used = dict(one.split("=") for one in column.split(","))
+            hours, minutes, seconds = map(int, used["cpu"].split(":"))
+            told_by_slurm[f"{name} cpu"] = (hours * 60 + minutes) * 60 + seconds
+            told_by_slurm[f"{name} memory"] = int(used["mem"].removesuffix("K")) << 10
+        return told_by_slurm["least cpu"] >= 2
+
+    until(has_looked, 60, lambda: str(told_by_slurm), every=0.5)
+    limited_jobs.write("go", "")
+    done = job.wait(makes=("r.json",))
+
+    assert done.returncode == 0, told(done)
+    report = json.loads(limited_jobs.shell("cat", "r.json"))
+    seconds = sum(node["cpu_seconds"] for node in report["nodes"])
+    # Slurm prints whole seconds of each task; the end came after it has looked.
+    assert abs(seconds - told_by_slurm["all cpu"]) <= 4, (told_by_slurm, report)
+    slurms = [told_by_slurm["most memory"], told_by_slurm["least memory"]]
+    ours = sorted((node["memory_peak"] for node in report["nodes"]), reverse=True)
+    for peak, slurm in zip(ours, slurms, strict=True):
+        assert 0.6 * slurm < peak < 1.1 * slurm, (told_by_slurm, report)

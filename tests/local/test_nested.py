@@ -12,6 +12,7 @@ import pytest
 from dask_runner.launch.own_variables import (
     CLUSTER_VARIABLE,
     DIRECTORY_VARIABLE,
+    LAUNCH_VARIABLE,
     OWN_VARIABLES,
 )
 from tests.programs import clean, script
@@ -69,7 +70,7 @@ def test_what_is_a_local_ranks_own_reaches_no_script(dask_runner: DaskRunner) ->
         "print(own(), Client().submit(own).result())"
     )
     # A script knows which cluster is its own; its tasks are not that program.
-    told = f"['{CLUSTER_VARIABLE}'] []\n"
+    told = f"{[CLUSTER_VARIABLE, LAUNCH_VARIABLE]} []\n"
     assert clean(dask_runner("-n", 2, "-c", code)).stdout == told
     assert DIRECTORY_VARIABLE in OWN_VARIABLES
 

@@ -38,6 +38,10 @@ HOST_PARENT_VARIABLE = "DASKRUNNER_HOST_PARENT"
 #: who wants to use the cluster needs its record, which lies in the user's home.
 CLUSTER_VARIABLE = "DASKRUNNER_CLUSTER"
 
+#: The key of the launch whose program a process is. A runner in that program finds the
+#: same launcher, and would wait for ranks that have another part already.
+LAUNCH_VARIABLE = "DASKRUNNER_LAUNCH"
+
 #: What ``dask-runner -n`` sets in the ranks that it starts. A script that calls
 #: ``srun`` must not hand these on to the ranks of that launch.
 OWN_VARIABLES = (
@@ -46,6 +50,7 @@ OWN_VARIABLES = (
     JOB_ID_VARIABLE,
     DIRECTORY_VARIABLE,
     CLUSTER_VARIABLE,
+    LAUNCH_VARIABLE,
     HOST_RANK_VARIABLE,
     HOST_LOCAL_RANK_VARIABLE,
     HOST_LOCAL_SIZE_VARIABLE,

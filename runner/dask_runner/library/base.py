@@ -30,6 +30,7 @@ from dask_runner.launch.settings import configured, settle
 from dask_runner.launch.world import World
 from dask_runner.library.deadline import within
 from dask_runner.library.instructions import RunTop
+from dask_runner.library.nested import NestedError, refuse_nested
 from dask_runner.library.session import Session
 from dask_runner.library.with_body import status_of
 from dask_runner.meeting import tls
@@ -248,8 +249,9 @@ class BaseRunner:
         try:
             run = self._run()
         except RunnerError as error:
-            # All ranks run into this error; one of them prints it.
-            if prints_shared_errors(os.environ, self._choice):
+            # All ranks run into other errors than this one; one of them prints it.
+            alone = isinstance(error, NestedError)
+            if alone or prints_shared_errors(os.environ, self._choice):
                 say(f"error: {error}")
             raise SystemExit(error.status) from None
         carry = partial(self._carry, self.exchange) if self.exchange else None
@@ -266,6 +268,7 @@ class BaseRunner:
     def _run(self) -> RunTop:
         settings = settle(self._given, configured(os.environ))
         world, is_counted, wanted = self._place(settings)
+        refuse_nested(world, os.environ)
         if number := next(_clusters):
             world = replace(world, key=f"{world.key}-{number}" if world.key else "")
             wanted = wanted and replace(wanted, key=f"{wanted.key}-{number}")

@@ -14,7 +14,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from dask_runner.hub import messages as m
-from dask_runner.launch.own_variables import CLUSTER_VARIABLE
+from dask_runner.launch.own_variables import CLUSTER_VARIABLE, LAUNCH_VARIABLE
 from dask_runner.launch.plan import Role
 from dask_runner.meeting.addresses import of_interface
 from dask_runner.mpi import image
@@ -218,7 +218,11 @@ class Children:
         self._found = n.Found(tls)
         self.agent.send(self._found)
         if self._program is not None:
-            self._program.found({**tls, CLUSTER_VARIABLE: record.nonce})
+            own = {
+                CLUSTER_VARIABLE: record.nonce,
+                LAUNCH_VARIABLE: self._launch.world.key,
+            }
+            self._program.found({**tls, **own})
 
     def schedule(self, record: Record, host: str, packages: str) -> None:
         """Instruct the scheduler, if it is here, once the packages are there as well.

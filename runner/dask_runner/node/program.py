@@ -129,16 +129,25 @@ async def _aside(look: Callable[[], bytes | None]) -> bytes | None:
 
 
 def _command(target: str, environ: Mapping[str, str]) -> None:
-    if shutil.which(target, path=environ.get("PATH")) is None:
+    if shutil.which(target, path=environ.get("PATH")) is not None:
+        return
+    needed = f"a command that {socket.gethostname()} has"
+    if os.path.isfile(target):  # noqa: PTH113  a path may be no Path: "a\0"
         raise ConfigError(
-            f"the command {target!r} is not on the PATH",
-            f"a command that {socket.gethostname()} has",
-            "check its name, and that it is in the image",
+            f"the command {target!r} is a file, which is not executable or not on the "
+            "PATH",
+            needed,
+            "leave out the --, if it is a Python script; or make it executable "
+            "(chmod +x), and write ./ before its name",
         )
+    raise ConfigError(
+        f"the command {target!r} does not exist, or is not on the PATH",
+        needed,
+        "check its name, and that it is in the image",
+    )
 
 
 def _script(target: str, environ: Mapping[str, str]) -> bytes | None:
-    del environ
     try:
         if target == STDIN:
             return _all_of(os.dup(0), target)
@@ -152,7 +161,7 @@ def _script(target: str, environ: Mapping[str, str]) -> bytes | None:
         with os.fdopen(descriptor, "rb") as file:
             file.read(1)
     except (OSError, ValueError) as error:
-        raise _unreadable(target, error) from None
+        raise _unreadable(target, error, environ) from None
     return None
 
 
@@ -199,12 +208,21 @@ def _empty(target: str, rank: int) -> ConfigError:
     )
 
 
-def _unreadable(target: str, error: OSError | ValueError) -> ConfigError:
+def _unreadable(
+    target: str, error: OSError | ValueError, environ: Mapping[str, str]
+) -> ConfigError:
     reason = error.strerror if isinstance(error, OSError) else str(error)
     do = (
         "check the path; in a container, bind the directory that it is in "
         "(apptainer run --bind DIR)"
     )
+    if isinstance(error, FileNotFoundError) and shutil.which(
+        target, path=environ.get("PATH")
+    ):
+        do = (
+            "leave out the command, if a script of Python's follows; or write -- "
+            "before it, to run the command"
+        )
     if _DESCRIPTOR.fullmatch(target):
         do = (
             "save the program in a file, and give its name: what a shell writes as "

@@ -550,6 +550,7 @@ class Rank:
             (Source.scheduler, m.Activity): say,
             (Source.scheduler, m.Work): say,
             (Source.scheduler, m.Staying): say,
+            (Source.scheduler, m.Note): say,
             (Source.scheduler, m.Failed): say,
             (Source.scheduler, Ended): self._child_ends.scheduler_ended,
             (Source.agent, m.Ping): self._on_agent_lives,

@@ -33,6 +33,7 @@ from dask_runner.programs import (
 )
 from dask_runner.programs.late_pages import LatePages
 from dask_runner.programs.listening import Scheduler
+from dask_runner.programs.unplaced import Unplaced
 from dask_runner.resources import open_files
 
 if TYPE_CHECKING:
@@ -143,12 +144,15 @@ async def _told_to_finish(
 
 
 async def _tell_of_work(channel: Channel, scheduler: Scheduler) -> None:
-    """Tell the hub what is computed, and spend little on it."""
+    """Tell the hub what is computed, and what cannot be; spend little on it."""
     pause = TELL_SECONDS
+    unplaced = Unplaced(scheduler)
     while True:
         await asyncio.sleep(pause)
         began = time.thread_time()
         channel.send(scheduler.work.now())
+        if line := unplaced.news():
+            channel.send(m.Note(line))
         pause = max(TELL_SECONDS, (time.thread_time() - began) / MOST_OF_A_CPU)
 
 

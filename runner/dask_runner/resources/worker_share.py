@@ -179,8 +179,8 @@ def _limit(
     if limit <= most:
         return limit, ()
     warning = (
-        f"memory_limit {asked} of {count} workers is more than this rank has "
-        f"({in_words(whole)}): each gets {in_words(most)}"
+        f"--memory-limit {asked} of {count} worker{'' if count == 1 else 's'} "
+        f"is more than this rank has ({in_words(whole)}): each gets {in_words(most)}"
     )
     return most, (warning,)
 

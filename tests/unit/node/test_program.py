@@ -75,9 +75,30 @@ def test_what_cannot_be_run_is_refused(
     assert failure.value.do
 
 
-def test_a_command_that_is_not_there_is_refused() -> None:
-    with pytest.raises(ConfigError, match="is not on the PATH"):
-        read(Program("command", "no-such-command"))
+@pytest.mark.parametrize(
+    ("target", "words", "do"),
+    [
+        ("no-such-command", "is not on the PATH", "check its name"),
+        ("./no-such-command", "does not exist", "check its name"),
+        ("script.py", "is a file", "leave out the --"),
+        ("./script.py", "is not executable", "chmod +x"),
+    ],
+)
+def test_a_command_that_cannot_be_run_is_refused(
+    tmp_path: Path, target: str, words: str, do: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "script.py").touch(0o644)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError) as failure:
+        read(Program("command", target))
+    assert words in failure.value.saw
+    assert do in failure.value.do
+
+
+def test_a_command_in_the_place_of_the_script_is_told_where_it_belongs() -> None:
+    with pytest.raises(ConfigError) as failure:
+        read(script("sh"))
+    assert "write -- before it" in failure.value.do
 
 
 @pytest.mark.parametrize("kind", ["script", "command"])
