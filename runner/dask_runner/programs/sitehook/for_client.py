@@ -35,6 +35,10 @@ _WORKERS = (
 )
 _JOBQUEUE = "your job is a cluster already: write Client() in place of a cluster of {0}"
 _MPI = "your ranks are a cluster already: write Client(), without {0}"
+_MISSING = (
+    "there is no module {0} here: start the cluster with --with PACKAGE to add a "
+    "package that the image lacks; put a module of your own beside the script"
+)
 
 #: Errors of programs that were written for a cluster of their own: the kind, the module
 #: that raises it ("" for any), its text, and what we say.
@@ -47,6 +51,12 @@ ADVICE = (
     ),
     (ModuleNotFoundError, "", "No module named '(dask_jobqueue)'", _JOBQUEUE),
     (ModuleNotFoundError, "", "No module named '(dask_mpi)'", _MPI),
+    (
+        ModuleNotFoundError,
+        "",
+        r"No module named '(?!dask_(?:jobqueue|mpi)')(\w+)'",
+        _MISSING,
+    ),
 )
 
 _NOT_YOURS = """\

@@ -38,6 +38,7 @@ def _error(code: str) -> BaseException:
         ("Client('tls://x:1', processes=False)", "Client() cannot give it 'processes'"),
         (f"{MISSING}dask_jobqueue'\")", "write Client() in place of"),
         (f"{MISSING}dask_mpi'\")", "write Client(), without dask_mpi"),
+        (f"{MISSING}pandas'\")", "there is no module pandas here"),
     ],
 )
 def test_it_is_told_in_one_line_what_to_write(
