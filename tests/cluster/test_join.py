@@ -193,14 +193,17 @@ def job_of(name: str, serving: Job) -> list[str]:
     return [found[-1]]
 
 
-def test_nothing_is_lost_where_joins_come_and_go_at_random(jobs: Jobs) -> None:
+@pytest.mark.parametrize("joins", [7, pytest.param(20, marks=pytest.mark.heavy)])
+def test_nothing_is_lost_where_joins_come_and_go_at_random(
+    jobs: Jobs, joins: int
+) -> None:
     chance = random.Random(SEED)  # noqa: S311  a test's
     serving = serve(jobs, "-N1 -n1 -c2")
     jobs.write("tasks.py", TASKS)
     client = jobs.start("apptainer", "run", SIF, "connect", "lab", "tasks.py")
     client.wait_for("begun")
     running: dict[str, Job] = {}
-    for number in range(1, 21):
+    for number in range(1, joins + 1):
         name = f"j{number}"
         running[name] = join(jobs, f"-N1 -n{chance.choice((1, 2))}", "--grace", "2")
         running[name].wait_for(f"joined the cluster lab on c1 as {name}")
@@ -217,4 +220,4 @@ def test_nothing_is_lost_where_joins_come_and_go_at_random(jobs: Jobs) -> None:
     assert done.stdout == f"begun\n{sum(range(1000)) + 1000}\n"
     said = end(jobs, *running.values(), serving=serving)
     assert "lost" not in said
-    assert "join j20" in said
+    assert f"join j{joins}" in said

@@ -77,11 +77,11 @@ def test_an_unmodified_script_runs_on_a_cluster_of_the_allocation(
         "workers": workers,
         "nodes": nodes,
         "tasks": [2 * x for x in range(20)],
-        # For what the script starts: whose program it is, where its dashboard is, and
-        # that the variables of TLS are not the user's.
+        # For what the script starts: whose program it is, of which launch, where its
+        # dashboard is, and that the variables of TLS are not the user's.
         "environ": [
             f"DASKRUNNER_{name}"
-            for name in ("CLUSTER", "DASHBOARD", "NAME", "SITEHOOK", "TLS")
+            for name in ("CLUSTER", "DASHBOARD", "LAUNCH", "NAME", "SITEHOOK", "TLS")
         ],
     }, told(done)
     assert len(done.stderr.splitlines()) <= MOST_LINES, told(done)

@@ -101,7 +101,7 @@ def test_the_report_agrees_with_what_was_planted(
     assert 0.4 < work["idle"] < 0.95
     (node,) = told["nodes"]
     assert 4 < node["cpu_seconds"] < node["cpu_seconds_allotted"] * 1.1
-    assert node["memory_peak"] > 250 * MIB  # at one look, and they are a second apart
+    assert node["memory_peak"] >= hog["memory_peak"]
     block = [line for line in ended.stderr.splitlines() if "started again" not in line]
     assert "ended with status 0" in block[-5]
     assert " CPU time), ran for " in block[-4]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dask_runner.hub.history import History, NodeHistory
+    from dask_runner.hub.messages import Usage
 
 #: Raised when a value changes its meaning or goes; new ones may come without.
 VERSION = 1
@@ -93,9 +94,17 @@ def _node(one: NodeHistory, now: float) -> dict[str, Any]:
         "cpu_seconds_allotted": _rounded(cpus * (until - one.came)) if cpus else None,
         "memory": usage.given if usage else None,
         "memory_taken": usage.taken if usage else None,
-        "memory_peak": (usage.peak or None) if usage else None,
+        "memory_peak": _most(usage) if usage else None,
         "final": one.final,
     }
+
+
+def _most(usage: Usage) -> int | None:
+    """Return the most memory of a node, which is no less than a worker's.
+
+    A worker may grow and be killed between two looks at the node.
+    """
+    return max(usage.peak, *(worker.peak for worker in usage.workers), 0) or None
 
 
 def _workers(history: History) -> list[dict[str, Any]]:
