@@ -200,7 +200,8 @@ def test_without_the_images_settings_they_do_not(build: Build, contained: Any) -
     contained.image = build("mpich", version="5.0.2")
     ended = sent(contained, "mpich-5.0.2", MPIR_CVAR_CH4_CMA_ENABLE="1")
     assert ended.status != 0, ended
-    assert "process_vm_readv failed" in ended.stderr + ended.stdout
+    # The system call that failed comes after it, where MPICH cuts its message off.
+    assert "MPIC_Recv" in ended.stderr, ended
 
 
 @heavy
@@ -289,7 +290,8 @@ print(json.dumps(plain(take(Root(Path("/"))))))
 def test_what_check_reads_from_files_is_what_was_measured_by_loading(
     build: Build, contained: Any, row: str
 ) -> None:
-    contained.image = build(row)
+    family, _, version = row.partition("-") if row in WHEELS else (row, "", "")
+    contained.image = build(family, version=version)
     kept = contained.run(f"{PREFIX}/abi.json", entrypoint="cat").stdout
     expected = json.loads(kept)
 
