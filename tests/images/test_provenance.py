@@ -2,6 +2,7 @@
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,9 +20,10 @@ def git(checkout: Path, *words: str) -> str:
 
 
 @pytest.fixture
-def checkout(tmp_path: Path) -> Path:
+def checkout(tmp_path: Path, require: Any) -> Path:
     """A repository with a file that images are made of, and one that they are not."""
-    git(tmp_path, "init", "--quiet")
+    with require("git", "images"):
+        git(tmp_path, "init", "--quiet")
     git(tmp_path, "remote", "add", "origin", "https://me:secret@example.org/it.git")
     (tmp_path / "inside").write_text("1")
     git(tmp_path, "add", ".")
