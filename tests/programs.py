@@ -26,6 +26,15 @@ from dask.distributed import Client
 client = Client()
 """
 
+#: A task that takes CPU time, and holds memory meanwhile.
+BURN = """
+def burn(seconds, mib=150):
+    held = b"x" * (mib << 20)
+    until = time.thread_time() + seconds
+    while time.thread_time() < until:
+        pass
+"""
+
 #: Waits for its end.
 WAIT = """
 print("begun", flush=True)

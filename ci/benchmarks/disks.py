@@ -30,7 +30,7 @@ chmod 1777 /tmp"""
 
 @contextmanager
 def mounted(cluster: Cluster) -> Iterator[None]:
-    """Give each node an ext4 of its own at ``/tmp``; needs root on this machine."""
+    """Mount a new ext4 file system at the ``/tmp`` of each node; this needs root."""
     with ExitStack() as stack:
         directory = stack.enter_context(tempfile.TemporaryDirectory())
         for node in ("c1", "c2"):

@@ -3,8 +3,8 @@
 # that it never becomes part of a layer.
 set -eu
 
-# Nobody changes accounts in an image, so su, mount, passwd and ssh's helpers need not
-# run as root. In Docker they would, whoever calls them (in Apptainer they do not).
+# No account changes in an image, so su, mount, passwd and ssh's helpers need no setuid
+# bit. Docker honours that bit (Apptainer does not).
 find /usr /opt -xdev -type f -perm /6000 -exec chmod a-s {} +
 
 apt-get clean

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ci.slurm.parts import containers
 from tests.cluster.jobs import told
 from tests.cluster.test_failures import Victim
-from tests.programs import BEGIN, UNTIL_TOLD
+from tests.programs import BEGIN, BURN, UNTIL_TOLD
 from tests.reports import valid
 
 if TYPE_CHECKING:
@@ -18,14 +18,8 @@ MIB = 2**20
 
 #: Each worker computes and holds memory; then the second node's has a result, and is
 #: idle.
-SCRIPT = f"""{BEGIN}
+SCRIPT = f"""{BEGIN}{BURN}
 from distributed import wait
-
-def burn(seconds):
-    held = b"x" * (150 << 20)
-    until = time.thread_time() + seconds
-    while time.thread_time() < until:
-        pass
 
 wait([client.submit(burn, 3, workers=0, pure=False),
       client.submit(burn, 2, workers=1, pure=False)])

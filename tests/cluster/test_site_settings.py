@@ -8,7 +8,7 @@ import pytest
 
 from tests.cluster.conftest import NAME
 from tests.cluster.jobs import HOME, SIF, Jobs, told
-from tests.programs import BEGIN, UNTIL_TOLD
+from tests.programs import BEGIN, BURN, UNTIL_TOLD
 from tests.waiting import until
 
 NODES = ("c1", "c2")
@@ -208,13 +208,7 @@ def test_a_job_over_its_allotment_tells_that_the_kernel_has_killed(
 
 
 #: Each worker computes and holds memory; then all wait, so that Slurm looks once more.
-BURNS = f"""{BEGIN}
-def burn(seconds):
-    held = b"x" * (150 << 20)
-    until = time.thread_time() + seconds
-    while time.thread_time() < until:
-        pass
-
+BURNS = f"""{BEGIN}{BURN}
 client.gather([client.submit(burn, 3, workers=0, pure=False),
                client.submit(burn, 2, workers=1, pure=False)])
 {UNTIL_TOLD}

@@ -10,7 +10,7 @@ import pytest
 
 from tests.docs.blocks import DOCS
 from tests.docs.report_keys import keys
-from tests.programs import BEGIN, UNTIL_TOLD
+from tests.programs import BEGIN, BURN, UNTIL_TOLD
 from tests.reports import valid
 from tests.waiting import until
 
@@ -23,16 +23,10 @@ MIB = 2**20
 
 #: One worker holds memory and computes, the other one holds a result, dies once of
 #: its memory and then is idle.
-PLANTED = """
+PLANTED = f"""
 import os, time
 from distributed import Client, wait
-
-def burn(seconds):
-    until = time.thread_time() + seconds
-    held = b"x" * (200 << 20)
-    while time.thread_time() < until:
-        pass
-
+{BURN}
 def grow():
     if os.path.exists("grown"):
         return 1
@@ -52,7 +46,7 @@ wait(client.submit(fail))
 grown = client.submit(grow, workers=1, allow_other_workers=True)
 assert grown.result() == 1
 client.submit(len, held, workers=0).result()
-client.submit(burn, 4, workers="0").result()
+client.submit(burn, 4, 200, workers="0").result()
 """
 
 

@@ -63,7 +63,7 @@ def aws_name(value: object) -> str:
 
 def not_root(value: object) -> int:
     """Return the number of a user or group that is not root."""
-    return int(_fitting(_NOT_ROOT, value, "the number of a user who is not root"))
+    return int(_fitting(_NOT_ROOT, value, "a user ID other than 0"))
 
 
 def _fitting(pattern: re.Pattern[str], value: object, words: str) -> str:

@@ -1,4 +1,7 @@
-"""Tell the others, where ranks meet at a desk, that this process cannot begin."""
+"""Report the error of a process that cannot start to the ranks that wait for it.
+
+This is for ranks that meet at a desk (:mod:`dask_runner.node.desk`).
+"""
 
 from __future__ import annotations
 
@@ -34,9 +37,9 @@ async def tell_first(
     environ: Mapping[str, str],
     rank: int,
 ) -> bool:
-    """Tell the first that this process cannot begin; return whether it heard that.
+    """Report the error to rank 0; return whether it was received.
 
-    It may be coming as well, so this takes some seconds.
+    Rank 0 may still be starting, so this tries for some seconds.
 
     Parameters
     ----------
@@ -77,7 +80,9 @@ async def tell_first(
 async def refuse_others(
     error: RunnerError, asked: Asked, settings: Settings, environ: Mapping[str, str]
 ) -> None:
-    """Tell the other ranks, at the address where they meet, that rank 0 cannot begin.
+    """Answer the other ranks with the error that keeps rank 0 from starting.
+
+    It listens at the address where they meet.
 
     Parameters
     ----------

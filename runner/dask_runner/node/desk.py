@@ -186,7 +186,14 @@ class Desk:
             guest.channel.send(message)
 
     async def refuse_all(self, error: RunnerError, seconds: float) -> None:
-        """Tell the others the error, for *seconds*: this process cannot begin."""
+        """Answer the others with the error that keeps this process from starting.
+
+        Parameters
+        ----------
+        error : RunnerError
+        seconds : float
+            How long to answer.
+        """
         self._known = self.came
         self.begin()
         self.end(error)

@@ -52,7 +52,7 @@ class DeskMeeting(RelayMeeting):
         self._file = file
 
     async def publish(self, record: Record) -> None:
-        """Give it to all; write the file."""
+        """Send the record to all ranks, and write the file."""
         await super().publish(record)
         if self._file is not None:
             await self._file.publish(record)

@@ -237,7 +237,7 @@ def test_pods_are_fit_for_a_namespace_that_forbids_root(name: str, schema: str) 
 
 @pytest.mark.parametrize("uid", ["0", "-1", "me", "1.5", "1\n  runAsUser: 0"])
 def test_pods_never_run_as_root_by_a_wrong_number(uid: str) -> None:
-    with pytest.raises(ConfigError, match="a user who is not root"):
+    with pytest.raises(ConfigError, match="a user ID other than 0"):
         written("kubernetes", extra=(f"uid={uid}",))
 
 
