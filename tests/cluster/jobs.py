@@ -265,16 +265,19 @@ class Jobs:
         """Fail if processes, files or jobs stay that were not there before."""
         self._written |= {*makes, "__pycache__"}
 
-        def left() -> list[str]:
+        left: list[str] = []
+
+        def nothing_left() -> bool:
             new = self.look() - self._before
-            return sorted(
+            left[:] = sorted(
                 line for line in new if not (leaves and re.search(leaves, line))
             )
+            return not left
 
         until(
-            lambda: not left(),
+            nothing_left,
             GONE_SECONDS,
-            lambda: "\n".join(["stays behind:", *left(), context]),
+            lambda: "\n".join(["stays behind:", *left, context]),
             every=0.1,
         )
         self._idle = True

@@ -4,6 +4,8 @@ import json
 import re
 import signal
 
+import pytest
+
 from tests.cluster.jobs import SIF, Jobs, told
 
 #: A browser on the login node: opens the link, loads the page, and all that it names,
@@ -135,6 +137,7 @@ def test_it_ends_with_the_cluster(jobs: Jobs) -> None:
     assert served.wait().returncode == 0
 
 
+@pytest.mark.heavy
 def test_it_ends_when_the_node_of_rank_0_dies(jobs: Jobs) -> None:
     served = jobs.srun("-N2 --ntasks-per-node=1", "serve", "--name", "lab")
     served.wait_for(" user@c")

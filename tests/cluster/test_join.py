@@ -193,7 +193,7 @@ def job_of(name: str, serving: Job) -> list[str]:
     return [found[-1]]
 
 
-@pytest.mark.parametrize("joins", [7, pytest.param(20, marks=pytest.mark.heavy)])
+@pytest.mark.parametrize("joins", [3, pytest.param(20, marks=pytest.mark.heavy)])
 def test_nothing_is_lost_where_joins_come_and_go_at_random(
     jobs: Jobs, joins: int
 ) -> None:

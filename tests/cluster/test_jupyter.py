@@ -128,10 +128,11 @@ def test_a_recipe_runs_jupyterlab_beside_its_cluster_and_one_ssh_line_leads_ther
         keep("jupyterlab", driver.get_screenshot_as_png())
 
         lab.shut_down()
+    # What the line has started on the node is the user's, and ends with it.
+    tunnel.wait()
     done = job.wait(makes=MADE)
     assert done.returncode == 0, done
     assert token not in done.stderr
-    tunnel.wait()
 
 
 def test_a_jupyterlab_elsewhere_attaches_to_a_cluster_by_its_name(

@@ -25,6 +25,9 @@ ENDS = {
     "rank 0, politely": ("dask-runner", 15, 143, "ended with status 143"),
 }
 
+#: The others are played by ``make test-cluster-all``.
+USUAL = frozenset({"JupyterLab", "the scheduler"})
+
 
 def of(jobs: Jobs, node: str, what: str) -> list[str]:
     """Return the user's processes of a name, or with a word among their arguments."""
@@ -40,7 +43,13 @@ def kill(jobs: Jobs, node: str, what: str, number: int) -> str:
     return pid
 
 
-@pytest.mark.parametrize(("what", "number", "status", "cause"), ENDS.values(), ids=ENDS)
+@pytest.mark.parametrize(
+    ("what", "number", "status", "cause"),
+    [
+        pytest.param(*end, id=name, marks=() if name in USUAL else pytest.mark.heavy)
+        for name, end in ENDS.items()
+    ],
+)
 def test_each_ends_with_the_other_and_says_why(
     jobs: Jobs, jupyter_image: str, what: str, number: int, status: int, cause: str
 ) -> None:

@@ -78,6 +78,7 @@ def test_a_job_saves_its_work_is_queued_again_and_finishes(jobs: Jobs) -> None:
     assert "not queued again" not in done.stderr
 
 
+@pytest.mark.heavy
 def test_scontrol_in_an_image_that_has_it_is_called_by_rank_0(jobs: Jobs) -> None:
     script(jobs)
     binds = ",".join(SCONTROL)
@@ -129,6 +130,7 @@ def test_what_cannot_be_is_told_at_the_start(
     assert done.stderr.count("dask-runner: error:") == 1, told(done)
 
 
+@pytest.mark.heavy
 def test_a_job_that_is_cancelled_while_it_saves_is_not_queued_again(
     jobs: Jobs,
 ) -> None:
@@ -143,6 +145,7 @@ def test_a_job_that_is_cancelled_while_it_saves_is_not_queued_again(
     assert job.field("Restarts") == "0"
 
 
+@pytest.mark.heavy
 def test_a_script_that_fails_while_it_saves_is_not_queued_again(jobs: Jobs) -> None:
     script(jobs, status=3)
     job = submitted(jobs, "--requeue-before", BEFORE)
@@ -168,6 +171,7 @@ def test_a_script_that_saves_for_too_long_is_killed_and_queued_again(
     assert job.field("Restarts") == "1"
 
 
+@pytest.mark.heavy
 def test_a_rank_0_that_is_killed_while_the_script_saves_queues_nothing(
     jobs: Jobs,
 ) -> None:

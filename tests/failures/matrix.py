@@ -316,6 +316,7 @@ _COSTS = {
     "cut": 9,
 }
 _COSTS |= {"dedicated": 3, "before": 1, "node": 12, "node0": 12, "memory": 3}
+_COSTS |= {"joining": 12}
 
 
 def _cost(cell: Cell) -> int:

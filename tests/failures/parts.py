@@ -38,10 +38,10 @@ class Process:
 PARTS = {
     "scheduler": r"^dask-scheduler |-m dask_runner\.programs\.scheduler",
     # Its forks keep its command line.
-    "agent": r"^dask-agent |^python\S* .*-m dask_runner\.programs\.agent",
+    "agent": r"^dask-agent |^python\S* .* programs\.agent ",
     "client": r"^dask-client |-m dask_runner\.programs\.(client|attached)",
     "top": r"python\S* (-\S+ )*(-m dask_runner |\S*/dask-runner )"
-    r"|-m dask_runner\.library\.top",
+    r"|-m dask_runner\.programs\.start library\.top ",
     "script": r"python\S* \S*script\.py",
     "worker": r"^dask-worker ",
     "carrier": r"^dask-carrier ",

@@ -66,7 +66,8 @@ def process(
 
 def test_each_process_is_told_by_its_name_and_its_parent() -> None:
     top = "/opt/dask-runner/bin/python3 /opt/dask-runner/libexec/dask-runner -c x"
-    agent = "/opt/dask-runner/bin/python3 -P -m dask_runner.programs.agent 8 log {}"
+    start = "/opt/dask-runner/bin/python3 -P -m dask_runner.programs.start"
+    agent = f"{start} programs.agent 8 log {{}}"
     tracker = "python3 -c from multiprocessing.resource_tracker import main;main(4)"
     found = victims(
         [

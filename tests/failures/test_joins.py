@@ -85,6 +85,20 @@ STRIKES = (
     Strike("top", "cluster", when="leaving", served=KILLED, joined=LOST),
 )
 
+#: The others are played by ``make test-failures``.
+USUAL = frozenset(
+    {
+        "worker of the join KILL running",
+        "agent of the join KILL running",
+        "top of the join KILL running",
+        "node of the join kill running",
+        "top of the cluster KILL running",
+        "worker of the join KILL leaving",
+        "top of the join KILL leaving",
+        "scheduler of the cluster KILL leaving",
+    }
+)
+
 #: Keeps each worker of the join busy for longer than it may take to leave.
 HOLDS = """\
 import time
@@ -162,7 +176,17 @@ class Stage:
         assert done.returncode == 0, told(done)
 
 
-@pytest.mark.parametrize("strike", STRIKES, ids=str)
+@pytest.mark.parametrize(
+    "strike",
+    [
+        pytest.param(
+            strike,
+            id=str(strike),
+            marks=() if str(strike) in USUAL else pytest.mark.heavy,
+        )
+        for strike in STRIKES
+    ],
+)
 def test_each_ends_in_time_with_the_true_cause_or_goes_on(
     strike: Strike, cluster: Any
 ) -> None:

@@ -69,9 +69,8 @@ def test_the_ends_are_those_of_the_design() -> None:
 
 
 def test_a_part_is_found_by_its_module_or_by_its_name() -> None:
-    started = Process(
-        "", 7, 1, 0, "python", "python -P -m dask_runner.programs.agent 7", "S"
-    )
+    start = "python -P -m dask_runner.programs.start"
+    started = Process("", 7, 1, 0, "python", f"{start} programs.agent 7", "S")
     forked = Process("", 8, 7, -1, "dask-agent", "python -P -m dask_runner -n 2", "S")
 
     assert plays(started, "agent")

@@ -76,6 +76,18 @@ STRIKES = (
     Strike("top", "c1", "TERM", served=frozenset({143}), used=69),
 )
 
+#: The others are played by ``make test-failures``.
+USUAL = frozenset(
+    {
+        "worker c2 KILL",
+        "top c2 KILL",
+        "network c2 cut",
+        "client login KILL",
+        "scheduler c1 KILL",
+        "top c1 KILL",
+    }
+)
+
 
 class Stage:
     """A served cluster on two nodes, and a program on the login node."""
@@ -109,7 +121,17 @@ class Stage:
         return job.running.stdout + job.running.stderr
 
 
-@pytest.mark.parametrize("strike", STRIKES, ids=str)
+@pytest.mark.parametrize(
+    "strike",
+    [
+        pytest.param(
+            strike,
+            id=str(strike),
+            marks=() if str(strike) in USUAL else pytest.mark.heavy,
+        )
+        for strike in STRIKES
+    ],
+)
 def test_each_ends_in_time_with_the_true_cause_or_goes_on(
     strike: Strike, cluster: Any
 ) -> None:

@@ -40,6 +40,38 @@ print(stale)
 
 
 @every_application_layer
+def test_a_start_imports_from_one_file(
+    build: Callable[..., Any], contained: Any, row: str
+) -> None:
+    contained.image = build(row)
+    code = """
+from dask_runner import bytecode
+bytecode.use()
+import asyncio, cryptography.x509, distributed.worker, numpy, dask_runner.node.rank
+others = [asyncio, cryptography.x509, distributed.worker, numpy, dask_runner.node.rank]
+print({type(module.__loader__).__module__ for module in others})
+"""
+    assert contained.python(code).stdout == "{'dask_runner.bytecode'}\n"
+
+
+def test_a_package_that_is_installed_later_is_imported_instead(contained: Any) -> None:
+    # As pip does it: the old one goes, and another comes in its place.
+    code = """
+import shutil, zict, pathlib
+place = pathlib.Path(zict.__file__).parent
+shutil.rmtree(place)
+place.mkdir()
+(place / "__init__.py").write_text("def said(): return 'another'")
+import subprocess, sys
+new = "from dask_runner import bytecode; bytecode.use(); import zict; "
+new += "print(zict.said())"
+subprocess.run([sys.executable, "-c", new], check=True)
+"""
+    ended = contained.python(code, user="0:0")
+    assert ended.stdout == "another\n", ended
+
+
+@every_application_layer
 def test_the_locked_requirements_fit_together(
     build: Callable[..., Any], contained: Any, row: str
 ) -> None:

@@ -292,9 +292,7 @@ with SlurmRunner() as runner, Client(runner) as client:
 
 def waits(run: Run) -> bool:
     """Say whether a script waits for its cluster: its top process is a rank."""
-    tops = [
-        pid for pid, words in run.pids.items() if "dask_runner.library.top" in words
-    ]
+    tops = [pid for pid, words in run.pids.items() if "library.top" in words.split()]
     return any(catches(pid, signal.SIGTERM) for pid in tops)
 
 

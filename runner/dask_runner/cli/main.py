@@ -37,9 +37,18 @@ def main() -> None:
         beside.leader = found
     if runs and not leads:
         _die_in_time(args, watched)
-    from dask_runner.cli import commands  # noqa: PLC0415  not for followers
+    from dask_runner import bytecode  # noqa: PLC0415  not for followers
 
-    commands.main(args, beside)
+    bytecode.use()
+    from dask_runner.cli import commands  # noqa: PLC0415  as above
+    from dask_runner.node.quick_exit import quick_exit  # noqa: PLC0415  as above
+
+    try:
+        commands.main(args, beside)
+    except SystemExit as end:
+        if isinstance(end.code, int):
+            quick_exit(end.code)
+        raise
 
 
 def _die_in_time(args: list[str], watched: str) -> None:

@@ -189,8 +189,8 @@ def command_of(module: str, lifeline: socket.socket, log: str) -> list[str]:
         The path of its log.
     """
     # -P: without the working directory, as a random.py there is the user's.
-    start = [sys.executable, "-P", "-m", f"dask_runner.{module}"]
-    return [*start, str(lifeline.fileno()), log]
+    start = [sys.executable, "-P", "-m", "dask_runner.programs.start"]
+    return [*start, module, str(lifeline.fileno()), log]
 
 
 @contextlib.contextmanager

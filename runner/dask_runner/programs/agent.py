@@ -26,11 +26,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from dask_runner import linux
+from dask_runner import bytecode, linux
 from dask_runner.node import messages as n
 from dask_runner.node.events import Source
 from dask_runner.node.exits import birth
 from dask_runner.node.instructions import RunAgent, RunForkServer
+from dask_runner.node.quick_exit import quick_exit
 from dask_runner.programs import (
     by_lines,
     carried,
@@ -86,10 +87,17 @@ def main() -> None:
                 with failures.told(own):
                     _prepare_workers(run, own)
     if sibling:
-        importlib.import_module(f"dask_runner.programs.{sibling}").main()
+        program = importlib.import_module(f"dask_runner.programs.{sibling}")
+        # What the user's code imports is looked for where it is.
+        bytecode.leave()
+        program.main()
     else:
         live = partial(_live, own, run, variables, forked)
         lifeline.run(live, top=run.top)
+    # The client runs the user's program, and so do workers without nannies: what that
+    # has loaded may end with Python alone, as MPI does.
+    if sibling != Source.client and (sibling or run.nannies):
+        quick_exit(0)
 
 
 def _fork_carrier(run: RunAgent, own: socket.socket) -> str:
@@ -157,7 +165,7 @@ LATE = (
 )
 
 
-def _do_once_for_all() -> None:
+def do_once_for_all() -> None:
     """Do the work that each worker would begin with, once for all forks."""
     import dask.config  # noqa: PLC0415  loaded already
     import dask.multiprocessing  # noqa: PLC0415
@@ -201,6 +209,7 @@ def _leave_to(
 def _prepare_workers(run: RunAgent, own: socket.socket) -> None:
     """Import the modules that workers share, and fork the fork server."""
     _import_for_workers(run.imports)
+    bytecode.leave()
     foreign = [own.fileno(), *run.launchers]
     environ = {openblas.VARIABLES[0]: "1"} if _was_for_the_import(run.imports) else {}
     if run.nannies:
@@ -229,7 +238,7 @@ def _import_for_workers(imports: Imports) -> None:
     # it.
     warnings.filterwarnings("ignore", "Creating scratch directories", UserWarning)
     with fork.without_collecting():
-        _do_once_for_all()
+        do_once_for_all()
         for name in imports.preload_modules:
             # Else the workers load it, when the packages have come.
             if not imports.packages or _is_here(name):
@@ -246,6 +255,7 @@ def _take_the_fork_servers_place(run: RunForkServer) -> NoReturn:
             carried.hold(socket.socket(fileno=run.carrier))
         by_lines.print_by_lines()
         _import_for_workers(run.imports)
+        bytecode.leave()
         fork_server.serve(run.listener, run.alive)
 
 
@@ -275,7 +285,3 @@ async def _live(
     watch = asyncio.create_task(agent.watch())
     await agent.own(await open_channel(own))
     watch.cancel()
-
-
-if __name__ == "__main__":
-    main()

@@ -84,12 +84,13 @@ def begin(channel: BlockingChannel) -> None:
     program = run.program
     if program.kind == "command":
         become(program.target, program.args, run.report)
-    openblas.heed(os.environ)
     by_lines.print_by_lines()  # `dask-runner connect` has not forked this process
     with _default_client(ready, run.report), _termination:
         if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
             # As in a fresh Python: from now on it is the program that is interrupted.
             signal.signal(signal.SIGINT, signal.default_int_handler)
+        # After the connection: its threads spin for a while.
+        openblas.heed(os.environ)
         if run.text is None:
             KINDS[program.kind](program.target, program.args)
         else:
