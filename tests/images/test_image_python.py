@@ -12,11 +12,7 @@ UNIT_TESTS = """\
 import sys
 sys.path[:0] = ["/checkout", "/checkout/runner"]
 import pytest
-from hypothesis import settings
-settings.register_profile(
-    "few", settings.get_profile("ci"), max_examples=5, stateful_step_count=10
-)
-few = ["-p", "no:cacheprovider", "--hypothesis-profile=few"]
+few = ["-n2", "-p", "no:cacheprovider", "--hypothesis-profile=few"]
 sys.exit(pytest.main(["-q", *few, "tests/unit"]))
 """
 SECONDS = 900

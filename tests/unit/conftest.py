@@ -6,9 +6,15 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+# For another Python (tests/images): that a property holds is shown by more elsewhere.
+settings.register_profile(
+    "few", settings.get_profile("ci"), max_examples=5, stateful_step_count=10
+)
 
 #: Python's audit events for processes, and for sockets that anybody else can reach.
 #: The socket pair of an event loop is nobody's but its own.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 #: Names of modules that nothing else has.
-PACKAGE, LIBRARY = "gathered", "_json"
+PACKAGE, LIBRARY = "gathered", "_ssl"
 
 
 @pytest.fixture
