@@ -2,10 +2,11 @@
 
 A container mounts its image by itself, and by FUSE without root: it looks for, opens,
 decompresses and reads each of some 700 modules, for each process anew. From one file
-that costs the start of a node a third less CPU time. Python imports as before, from the
-same places in the same order: only what it would read of a directory comes from the
-file, and only if the directory is as it was when the file was written. A package that
-is installed later, or mounted over the image's, is therefore taken as it is.
+the import of Dask takes 0.68 s of CPU time there instead of 0.94, FUSE's own included
+(docs/bench/costs.md). Python imports as before, from the same places in the same order:
+only what it would read of a directory comes from the file, and only if the directory is
+as it was when the file was written. A package that is installed later, or mounted over
+the image's, is therefore taken as it is.
 
 The file is written where an image is built (``images/scripts/write_bytecode.py``); a
 Python without it does without.

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 SECONDS = 120
 SEED = 20
+#: How many come and go at random.
+JOINS = 20
 
 #: Prints the names of the workers.
 WORKERS = """\
@@ -193,17 +195,15 @@ def job_of(name: str, serving: Job) -> list[str]:
     return [found[-1]]
 
 
-@pytest.mark.parametrize("joins", [3, pytest.param(20, marks=pytest.mark.heavy)])
-def test_nothing_is_lost_where_joins_come_and_go_at_random(
-    jobs: Jobs, joins: int
-) -> None:
+@pytest.mark.heavy
+def test_nothing_is_lost_where_joins_come_and_go_at_random(jobs: Jobs) -> None:
     chance = random.Random(SEED)  # noqa: S311  a test's
     serving = serve(jobs, "-N1 -n1 -c2")
     jobs.write("tasks.py", TASKS)
     client = jobs.start("apptainer", "run", SIF, "connect", "lab", "tasks.py")
     client.wait_for("begun")
     running: dict[str, Job] = {}
-    for number in range(1, joins + 1):
+    for number in range(1, JOINS + 1):
         name = f"j{number}"
         running[name] = join(jobs, f"-N1 -n{chance.choice((1, 2))}", "--grace", "2")
         running[name].wait_for(f"joined the cluster lab on c1 as {name}")
@@ -220,4 +220,4 @@ def test_nothing_is_lost_where_joins_come_and_go_at_random(
     assert done.stdout == f"begun\n{sum(range(1000)) + 1000}\n"
     said = end(jobs, *running.values(), serving=serving)
     assert "lost" not in said
-    assert f"join j{joins}" in said
+    assert f"join j{JOINS}" in said

@@ -156,6 +156,7 @@ def test_a_script_that_fails_while_it_saves_is_not_queued_again(jobs: Jobs) -> N
     assert job.field("Restarts") == "0"
 
 
+@pytest.mark.heavy
 def test_a_script_that_saves_for_too_long_is_killed_and_queued_again(
     jobs: Jobs,
 ) -> None:

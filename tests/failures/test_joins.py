@@ -91,7 +91,6 @@ USUAL = frozenset(
         "worker of the join KILL running",
         "agent of the join KILL running",
         "top of the join KILL running",
-        "node of the join kill running",
         "top of the cluster KILL running",
         "worker of the join KILL leaving",
         "top of the join KILL leaving",

@@ -81,7 +81,6 @@ USUAL = frozenset(
     {
         "worker c2 KILL",
         "top c2 KILL",
-        "network c2 cut",
         "client login KILL",
         "scheduler c1 KILL",
         "top c1 KILL",

@@ -52,7 +52,7 @@ def show(
         If there is no such cluster or process, or the cluster is lost.
     """
     name, of = split(words, environ)
-    entry, named = which_cluster.choose(name, environ)
+    entry, named = which_cluster.choose(name, environ, word=of)
     try:
         return asyncio.run(
             _show(entry.name, named.record, r.AskLogs(of, follows=follow), out)

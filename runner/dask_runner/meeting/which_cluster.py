@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from dask_runner.meeting.named_record import NamedRecord
 
 
-def choose(name: str | None, environ: Mapping[str, str]) -> tuple[Entry, NamedRecord]:
+def choose(
+    name: str | None, environ: Mapping[str, str], *, word: str = ""
+) -> tuple[Entry, NamedRecord]:
     """Return the entry that the user means, and its record.
 
     Parameters
@@ -27,6 +29,8 @@ def choose(name: str | None, environ: Mapping[str, str]) -> tuple[Entry, NamedRe
         None for the cluster whose program this process is, or else for the one cluster
         that the user has.
     environ : mapping
+    word : str
+        A word that may have been meant for a name, and is none.
 
     Raises
     ------
@@ -51,7 +55,8 @@ def choose(name: str | None, environ: Mapping[str, str]) -> tuple[Entry, NamedRe
         chosen = there[0]
     elif there:
         raise ConfigError(
-            f"{len(there)} clusters, and no name: {_names(there)}",
+            f"{len(there)} clusters, and {f'none is {word!r}' if word else 'no name'}: "
+            f"{_names(there)}",
             "the name of one of them",
             "give the name; see which answer with dask-runner list",
         )

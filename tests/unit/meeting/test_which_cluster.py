@@ -42,6 +42,9 @@ def test_of_two_clusters_one_has_to_be_named(environ: dict[str, str]) -> None:
     lay("other", environ)
     with pytest.raises(ConfigError, match="2 clusters, and no name: lab, other"):
         which_cluster.choose(None, environ)
+    # `dask-runner logs otter`, where it could be the name of a process.
+    with pytest.raises(ConfigError, match="2 clusters, and none is 'otter': lab, oth"):
+        which_cluster.choose(None, environ, word="otter")
 
 
 def test_a_name_that_is_not_there_is_told_with_those_that_are(
