@@ -1,4 +1,4 @@
-"""Write the bytecode that a start needs into one file (dask_runner/bytecode.py).
+"""Write the bytecode that a start needs into one file (dask_runner/node/bytecode.py).
 
 python write_bytecode.py
 """
@@ -9,7 +9,7 @@ import importlib
 import pkgutil
 import sys
 
-from dask_runner import bytecode
+from dask_runner.node import bytecode
 
 #: The first that a rank imports, and the last of them the most.
 FIRST = ("cli.commands", "cli.local", "cli.run", "programs.agent")

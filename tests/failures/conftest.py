@@ -3,7 +3,7 @@
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -18,6 +18,19 @@ from tests.failures.play import Outcome
 
 TABLE = ROOT / "build" / "failures.jsonl"
 PROPERTY = "cell"
+
+
+def heavy_but(usual: frozenset[str], cells: Iterable[Any]) -> list[Any]:
+    """Return cells as parameters of a test; all are heavy but those with these names.
+
+    The others are played by ``make test-failures``.
+    """
+    return [
+        pytest.param(
+            cell, id=str(cell), marks=() if str(cell) in usual else pytest.mark.heavy
+        )
+        for cell in cells
+    ]
 
 
 @contextmanager

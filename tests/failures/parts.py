@@ -36,7 +36,7 @@ class Process:
 #: A part's process by its name, a space, and its command line. A program that is
 #: started has its module there; one that is forked says its name.
 PARTS = {
-    "scheduler": r"^dask-scheduler |-m dask_runner\.programs\.scheduler",
+    "scheduler": r"^dask-scheduler ",
     # Its forks keep its command line.
     "agent": r"^dask-agent |^python\S* .* programs\.agent ",
     "client": r"^dask-client |-m dask_runner\.programs\.(client|attached)",

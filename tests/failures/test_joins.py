@@ -11,7 +11,7 @@ import pytest
 
 from tests.cluster.jobs import SIF, told
 from tests.failures import blows
-from tests.failures.conftest import place_on
+from tests.failures.conftest import heavy_but, place_on
 from tests.failures.test_serving import USES
 from tests.waiting import until
 
@@ -85,7 +85,7 @@ STRIKES = (
     Strike("top", "cluster", when="leaving", served=KILLED, joined=LOST),
 )
 
-#: The others are played by ``make test-failures``.
+#: What CI plays.
 USUAL = frozenset(
     {
         "worker of the join KILL running",
@@ -175,17 +175,7 @@ class Stage:
         assert done.returncode == 0, told(done)
 
 
-@pytest.mark.parametrize(
-    "strike",
-    [
-        pytest.param(
-            strike,
-            id=str(strike),
-            marks=() if str(strike) in USUAL else pytest.mark.heavy,
-        )
-        for strike in STRIKES
-    ],
-)
+@pytest.mark.parametrize("strike", heavy_but(USUAL, STRIKES))
 def test_each_ends_in_time_with_the_true_cause_or_goes_on(
     strike: Strike, cluster: Any
 ) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.cluster.jobs import SIF, told
 from tests.failures import blows
-from tests.failures.conftest import place_on
+from tests.failures.conftest import heavy_but, place_on
 from tests.waiting import until
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ STRIKES = (
     Strike("top", "c1", "TERM", served=frozenset({143}), used=69),
 )
 
-#: The others are played by ``make test-failures``.
+#: What CI plays.
 USUAL = frozenset(
     {
         "worker c2 KILL",
@@ -120,17 +120,7 @@ class Stage:
         return job.running.stdout + job.running.stderr
 
 
-@pytest.mark.parametrize(
-    "strike",
-    [
-        pytest.param(
-            strike,
-            id=str(strike),
-            marks=() if str(strike) in USUAL else pytest.mark.heavy,
-        )
-        for strike in STRIKES
-    ],
-)
+@pytest.mark.parametrize("strike", heavy_but(USUAL, STRIKES))
 def test_each_ends_in_time_with_the_true_cause_or_goes_on(
     strike: Strike, cluster: Any
 ) -> None:

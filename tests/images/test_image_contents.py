@@ -45,13 +45,13 @@ def test_a_start_imports_from_one_file(
 ) -> None:
     contained.image = build(row)
     code = """
-from dask_runner import bytecode
+from dask_runner.node import bytecode
 bytecode.use()
 import asyncio, cryptography.x509, distributed.worker, numpy, dask_runner.node.rank
 others = [asyncio, cryptography.x509, distributed.worker, numpy, dask_runner.node.rank]
 print({type(module.__loader__).__module__ for module in others})
 """
-    assert contained.python(code).stdout == "{'dask_runner.bytecode'}\n"
+    assert contained.python(code).stdout == "{'dask_runner.node.bytecode'}\n"
 
 
 def test_a_package_that_is_installed_later_is_imported_instead(contained: Any) -> None:
@@ -63,7 +63,7 @@ shutil.rmtree(place)
 place.mkdir()
 (place / "__init__.py").write_text("def said(): return 'another'")
 import subprocess, sys
-new = "from dask_runner import bytecode; bytecode.use(); import zict; "
+new = "from dask_runner.node import bytecode; bytecode.use(); import zict; "
 new += "print(zict.said())"
 subprocess.run([sys.executable, "-c", new], check=True)
 """

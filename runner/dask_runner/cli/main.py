@@ -37,7 +37,7 @@ def main() -> None:
         beside.leader = found
     if runs and not leads:
         _die_in_time(args, watched)
-    from dask_runner import bytecode  # noqa: PLC0415  not for followers
+    from dask_runner.node import bytecode  # noqa: PLC0415  not for followers
 
     bytecode.use()
     from dask_runner.cli import commands  # noqa: PLC0415  as above

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import sys
 from typing import TYPE_CHECKING, Any
 
 from dask_runner.errors import RunnerError
@@ -149,7 +148,3 @@ def main() -> int:
         if not error.printed:
             say(f"error: {error}")
         return error.status
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -26,7 +26,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from dask_runner import bytecode, linux
+from dask_runner import linux
+from dask_runner.node import bytecode
 from dask_runner.node import messages as n
 from dask_runner.node.events import Source
 from dask_runner.node.exits import birth

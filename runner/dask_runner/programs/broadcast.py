@@ -64,7 +64,3 @@ def _broadcast(text: str, size: int) -> str:
     world = MPI.COMM_WORLD
     refusals.other_world(os.environ, size, world.size, title)
     return str(world.bcast(text if world.rank == 0 else None, root=0))
-
-
-if __name__ == "__main__":
-    main()

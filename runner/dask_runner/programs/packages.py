@@ -77,7 +77,3 @@ def _unpacked(run: UnpackPackages) -> n.Unpacked:
 def _end(number: int, frame: object) -> None:
     del frame
     raise SystemExit(128 + number)
-
-
-if __name__ == "__main__":
-    main()

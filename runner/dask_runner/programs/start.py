@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-from dask_runner import bytecode
+from dask_runner.node import bytecode
 
 
 def main() -> int | None:

@@ -167,14 +167,15 @@ class _File:
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self.directories: dict[str, _Directory] = {}
         self.is_open = True
-        head = _FORMAT + MAGIC_NUMBER
-        found = self._read(0, len(head) + _LENGTH_BYTES)
-        if found[:-_LENGTH_BYTES] != head:
-            self.close()  # another Python's, or of another release
-            return
+        size = os.fstat(self._descriptor).st_size
+        begin = len(_head(0, 0))
+        found = self._read(0, begin)
         length = int.from_bytes(found[-_LENGTH_BYTES:])
-        index = marshal.loads(self._read(len(found), length))  # noqa: S302  the image's
-        self._begin = len(found) + length
+        self._begin = begin + length
+        if found != _head(size - self._begin, length):
+            self.close()  # another Python's or release's, or a part of one
+            return
+        index = marshal.loads(self._read(begin, length))  # noqa: S302  the image's own
         self.directories = {
             path: _Directory(changed, compiled, modules)
             for path, (changed, compiled, modules) in index.items()
@@ -207,6 +208,12 @@ class _File:
         if self.is_open:
             self.is_open = False
             os.close(self._descriptor)
+
+
+def _head(codes: int, index: int) -> bytes:
+    """Return what a file begins with, by the lengths of its parts."""
+    lengths = (max(one, 0).to_bytes(_LENGTH_BYTES) for one in (codes, index))
+    return b"".join([_FORMAT, MAGIC_NUMBER, *lengths])
 
 
 def of_this_python() -> Path:
@@ -276,8 +283,7 @@ def write(file: Path, modules: Iterable[ModuleType]) -> None:
             for place, own in directories.items()
         }
     )
-    length = len(index).to_bytes(_LENGTH_BYTES)
-    file.write_bytes(b"".join([_FORMAT, MAGIC_NUMBER, length, index, *codes]))
+    file.write_bytes(b"".join([_head(at, len(index)), index, *codes]))
 
 
 def _code_of(spec: ModuleSpec) -> bytes | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dask_runner import bytecode
+from dask_runner.node import bytecode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -151,6 +151,15 @@ def test_the_file_of_another_python_is_left_alone(place: Path, tmp_path: Path) -
     had = file.read_bytes()
     number = importlib.util.MAGIC_NUMBER
     file.write_bytes(had.replace(number, b"\0\0\0\0", 1))
+    (place / PACKAGE / "__init__.py").write_text("said = 'by this Python'\n")
+    bytecode.use()
+    assert said() == "by this Python"
+
+
+@pytest.mark.parametrize("left", [0, 5, 30, 100, -1])
+def test_a_part_of_a_file_is_left_alone(place: Path, tmp_path: Path, left: int) -> None:
+    file = tmp_path / "bytecode"
+    file.write_bytes(file.read_bytes()[:left])
     (place / PACKAGE / "__init__.py").write_text("said = 'by this Python'\n")
     bytecode.use()
     assert said() == "by this Python"
