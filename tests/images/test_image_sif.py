@@ -65,7 +65,8 @@ def test_it_runs_a_program_on_a_local_cluster(apptainer: Run) -> None:
 
 def test_a_start_imports_from_the_file_of_bytecode(apptainer: Run) -> None:
     code = (
-        "from dask_runner.node import bytecode; bytecode.use(); import distributed.worker;"
+        "from dask_runner.node import bytecode; bytecode.use();"
+        "import distributed.worker;"
         "print(type(distributed.worker.__loader__).__module__)"
     )
     ended = apptainer("exec", "python", "-c", code)
