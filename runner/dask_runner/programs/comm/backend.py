@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from distributed.comm import CommClosedError, backends, tcp
 
-from dask_runner.programs.comm import node_socket
+from dask_runner.programs.comm import node_socket, tls_socket
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -46,6 +46,9 @@ class Connector(tcp.TLSConnector):  # type: ignore[misc]  # as above
             return super().connect(address, deserialize, **given)  # type: ignore[no-any-return]
         return self._within_node(stream, address, deserialize, given)
 
+    def _get_connect_args(self, **given: Any) -> dict[str, Any]:
+        return _in_large_calls(super()._get_connect_args(**given))
+
     async def _within_node(
         self, stream: IOStream, address: str, deserialize: bool, given: dict[str, Any]
     ) -> tcp.TCP:
@@ -73,6 +76,9 @@ class Listener(tcp.TLSListener):  # type: ignore[misc]  # as above
             self._stop_node()
         super().stop()
 
+    def _get_server_args(self, **given: Any) -> dict[str, Any]:
+        return _in_large_calls(super()._get_server_args(**given))
+
     def _accept(self, stream: IOStream) -> None:
         serving = asyncio.ensure_future(self._serve(stream))
         self._serving.add(serving)
@@ -87,6 +93,12 @@ class Listener(tcp.TLSListener):  # type: ignore[misc]  # as above
             logger.info("A connection within the node ended before its handshake")
             return
         await self.comm_handler(comm)
+
+
+def _in_large_calls(args: dict[str, Any]) -> dict[str, Any]:
+    """Have a context of Dask's make our sockets; return the arguments with it."""
+    args["ssl_options"].sslsocket_class = tls_socket.Socket
+    return args
 
 
 class Backend(tcp.TLSBackend):  # type: ignore[misc]  # as above
