@@ -5,7 +5,9 @@ python write_bytecode.py
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import os
 import pkgutil
 import sys
 
@@ -23,7 +25,9 @@ FOLDERS = (
 def main() -> None:
     """Import what a start could, in about its order, and write the file."""
     # What an earlier one has is not read: another package may be there now.
-    bytecode.of_this_python().unlink(missing_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(bytecode.of_this_python())  # noqa: PTH108  it is no Path
+    recorder = bytecode.Recorder()
     for name in FIRST:
         importlib.import_module(f"dask_runner.{name}")
     agent = sys.modules["dask_runner.programs.agent"]
@@ -34,7 +38,8 @@ def main() -> None:
         package = importlib.import_module(f"dask_runner.{folder}")
         for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             importlib.import_module(found.name)
-    bytecode.write(bytecode.of_this_python(), list(sys.modules.values()))
+    modules = list(sys.modules.values())
+    bytecode.write(bytecode.of_this_python(), modules, recorder.texts())
 
 
 if __name__ == "__main__":

@@ -37,9 +37,7 @@ def main() -> None:
         beside.leader = found
     if runs and not leads:
         _die_in_time(args, watched)
-    from dask_runner.node import bytecode  # noqa: PLC0415  not for followers
-
-    bytecode.use()
+    _use_bytecode()
     from dask_runner.cli import commands  # noqa: PLC0415  as above
     from dask_runner.node.quick_exit import quick_exit  # noqa: PLC0415  as above
 
@@ -51,9 +49,16 @@ def main() -> None:
         raise
 
 
+def _use_bytecode() -> None:
+    from dask_runner.node import bytecode  # noqa: PLC0415  not for followers
+
+    bytecode.use()
+
+
 def _die_in_time(args: list[str], watched: str) -> None:
     # If this process is stopped before its options are read, nobody knows of it who
     # would kill it. A follower has no time for this module.
+    _use_bytecode()
     from dask_runner.node import kill_timer  # noqa: PLC0415  as above
 
     kill_timer.die_in(

@@ -8,6 +8,11 @@ only what it would read of a directory comes from the file, and only if the dire
 as it was when the file was written. A package that is installed later, or mounted over
 the image's, is therefore taken as it is.
 
+It also has what ``dataclasses`` compiles: Python writes the methods of each such class
+as text. With 200 of them it was a quarter of what a leader imports.
+
+This module imports little, because it comes before the file is in use.
+
 The file is written where an image is built (``images/scripts/write_bytecode.py``); a
 Python without it does without.
 """
@@ -26,19 +31,30 @@ from importlib.machinery import (
     SourceFileLoader,
     SourcelessFileLoader,
 )
-from importlib.util import MAGIC_NUMBER, spec_from_file_location
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from importlib.util import MAGIC_NUMBER, source_hash, spec_from_file_location
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from importlib.machinery import ModuleSpec
     from types import CodeType, ModuleType
+    from typing import Any
+
+    #: A module of a directory: where its source or its library is below it, where its
+    #: code is in the file, and how long that is (0 for a library).
+    Module = tuple[str, int, int]
+    #: What a directory had: when its entries had changed last and when those of its
+    #: ``__pycache__`` (seconds since the epoch), and its modules by name.
+    Directory = tuple[float, float, dict[str, Module]]
+    #: A text's code: where it is, and how long.
+    Text = tuple[int, int]
 
 #: Raised when the layout of the file changes.
-_FORMAT = b"dask-runner 1\n"
+_FORMAT = b"dask-runner 2\n"
 _LENGTH_BYTES = 8
 _PACKAGE = "__init__.py"
+#: The module that compiles texts, with ``exec``.
+_OF_TEXTS = "dataclasses"
 #: Seconds by which a time may differ: archives of layers round times to seconds.
 _ROUNDED_SECONDS = 1.0
 
@@ -49,45 +65,14 @@ _LOADERS = (
 )
 
 
-class _Module(NamedTuple):
-    """A module of a directory.
-
-    Attributes
-    ----------
-    path : str
-        Of its source or its library, below the directory.
-    at, length : int
-        Where its code is in the file; a length of 0 for a library.
-    """
-
-    path: str
-    at: int
-    length: int
-
-
-class _Directory(NamedTuple):
-    """What a directory had.
-
-    Attributes
-    ----------
-    changed, compiled : float
-        When its entries had changed last, and those of its ``__pycache__``; seconds
-        since the epoch.
-    modules : dict
-        By name.
-    """
-
-    changed: float
-    compiled: float
-    modules: dict[str, _Module]
-
-    def is_now(self, path: str) -> bool:
-        """Return whether a directory is as it was."""
-        found = _changes(path)
-        return all(
-            abs(now - then) < _ROUNDED_SECONDS
-            for now, then in zip(found, self[:2], strict=True)
-        )
+def _is_now(path: str, directory: Directory) -> bool:
+    """Return whether a directory is as it was."""
+    changed, compiled, _ = directory
+    now, now_compiled = _changes(path)
+    return (
+        abs(now - changed) < _ROUNDED_SECONDS
+        and abs(now_compiled - compiled) < _ROUNDED_SECONDS
+    )
 
 
 def _changes(path: str) -> tuple[float, float]:
@@ -107,7 +92,7 @@ class _Finder(FileFinder):
     It is one of Python's: pkgutil asks for the class.
     """
 
-    def __init__(self, path: str, file: _File, known: Mapping[str, _Module]) -> None:
+    def __init__(self, path: str, file: _File, known: Mapping[str, Module]) -> None:
         super().__init__(path, *_LOADERS)
         self._file = file
         self._known = known
@@ -151,8 +136,13 @@ class _Loader(SourceFileLoader):
         """Return a module's code; Python calls this."""
         if not self._file.is_open:
             return super().get_code(fullname)
-        code: CodeType = marshal.loads(self._file.read(self._at, self._length))  # noqa: S302  the image's own
-        return code
+        return self._file.code(self._at, self._length)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Load a module; Python calls this."""
+        super().exec_module(module)
+        if module.__name__ == _OF_TEXTS:
+            self._file.compile_for(module)
 
 
 class _File:
@@ -160,12 +150,13 @@ class _File:
 
     Parameters
     ----------
-    path : Path
+    path : str
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str) -> None:
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        self.directories: dict[str, _Directory] = {}
+        self.directories: dict[str, Directory] = {}
+        self._texts: dict[bytes, Text] = {}
         self.is_open = True
         size = os.fstat(self._descriptor).st_size
         begin = len(_head(0, 0))
@@ -175,15 +166,22 @@ class _File:
         if found != _head(size - self._begin, length):
             self.close()  # another Python's or release's, or a part of one
             return
-        index = marshal.loads(self._read(begin, length))  # noqa: S302  the image's own
-        self.directories = {
-            path: _Directory(changed, compiled, modules)
-            for path, (changed, compiled, modules) in index.items()
-        }
+        self.directories, self._texts = marshal.loads(self._read(begin, length))  # noqa: S302  the image's own
 
-    def read(self, at: int, length: int) -> bytes:
+    def code(self, at: int, length: int) -> CodeType:
         """Return a part of the code."""
-        return self._read(self._begin + at, length)
+        found: CodeType = marshal.loads(self._read(self._begin + at, length))  # noqa: S302  as above
+        return found
+
+    def compile_for(self, module: ModuleType) -> None:
+        """Compile texts for a module, if this has not their code."""
+
+        def execute(text: str, names: dict[str, Any], local: dict[str, Any]) -> None:
+            known = self._texts.get(_key(text)) if self.is_open else None
+            code = self.code(*known) if known else _compiled(text)
+            exec(code, names, local)  # noqa: S102  as it does by itself
+
+        vars(module)["exec"] = execute
 
     def _read(self, at: int, length: int) -> bytes:
         # A fork reads as well, so nobody may seek.
@@ -198,10 +196,9 @@ class _File:
             The file has nothing of it, or not as it is now.
         """
         directory = self.directories.get(path)
-        if directory is None or not self.is_open or not directory.is_now(path):
+        if directory is None or not self.is_open or not _is_now(path, directory):
             raise ImportError
-        known = {name: _Module(*one) for name, one in directory.modules.items()}
-        return _Finder(path, self, known)
+        return _Finder(path, self, directory[2])
 
     def close(self) -> None:
         """Leave all to Python."""
@@ -216,9 +213,19 @@ def _head(codes: int, index: int) -> bytes:
     return b"".join([_FORMAT, MAGIC_NUMBER, *lengths])
 
 
-def of_this_python() -> Path:
+def _key(text: str) -> bytes:
+    # As Python does for a source that it has compiled.
+    return source_hash(text.encode())
+
+
+def _compiled(text: str) -> CodeType:
+    # Without the __future__ of this module.
+    return compile(text, "<string>", "exec", dont_inherit=True)
+
+
+def of_this_python() -> str:
     """Return where this Python's file is, if it has one."""
-    return Path(sys.prefix, "lib/dask-runner.bytecode")
+    return f"{sys.prefix}/lib/dask-runner.bytecode"
 
 
 _in_use: list[_File] = []
@@ -244,6 +251,8 @@ def leave() -> None:
         file.close()
         sys.path_hooks.remove(file.finder)
         _forget(file)
+        if module := sys.modules.get(_OF_TEXTS):
+            vars(module).pop("exec", None)
 
 
 def _forget(file: _File) -> None:
@@ -252,38 +261,66 @@ def _forget(file: _File) -> None:
         sys.path_importer_cache.pop(directory, None)
 
 
-def write(file: Path, modules: Iterable[ModuleType]) -> None:
-    """Write the code of modules that are loaded.
+class Recorder:
+    """Takes note of the texts that are compiled, until it is asked for them."""
+
+    def __init__(self) -> None:
+        import dataclasses  # noqa: PLC0415  where the file is written
+
+        self._texts: dict[bytes, bytes] = {}
+        self._module = vars(dataclasses)
+        self._module["exec"] = self._execute
+
+    def _execute(self, text: str, names: dict[str, Any], local: dict[str, Any]) -> None:
+        code = _compiled(text)
+        self._texts[_key(text)] = marshal.dumps(code)
+        exec(code, names, local)  # noqa: S102  as it does by itself
+
+    def texts(self) -> dict[bytes, bytes]:
+        """Return the codes by the keys of their texts."""
+        self._module.pop("exec", None)
+        return self._texts
+
+
+def write(
+    file: str, modules: Iterable[ModuleType], texts: Mapping[bytes, bytes]
+) -> None:
+    """Write the code of modules that are loaded, and of texts.
 
     What is no file of source or library is left out.
 
     Parameters
     ----------
-    file : Path
+    file : str
     modules : iterable of module
         In the order in which they will be read.
+    texts : mapping
+        Of :class:`Recorder`.
     """
-    directories: dict[str, _Directory] = {}
+    directories: dict[str, Directory] = {}
     codes: list[bytes] = []
     at = 0
+
+    def add(code: bytes) -> tuple[int, int]:
+        nonlocal at
+        codes.append(code)
+        at += len(code)
+        return at - len(code), len(code)
+
     for spec in filter(None, (module.__spec__ for module in modules)):
         code = _code_of(spec)
         if code is None or spec.origin is None:
             continue
-        origin = Path(spec.origin)
-        place = origin.parents[1 if origin.name == _PACKAGE else 0]
-        own = directories.setdefault(str(place), _Directory(*_changes(str(place)), {}))
-        name = spec.name.rpartition(".")[2]
-        own.modules[name] = _Module(str(origin.relative_to(place)), at, len(code))
-        codes.append(code)
-        at += len(code)
-    index = marshal.dumps(
-        {
-            place: (*own[:2], {name: tuple(one) for name, one in own.modules.items()})
-            for place, own in directories.items()
-        }
-    )
-    file.write_bytes(b"".join([_head(at, len(index)), index, *codes]))
+        place, _, below = spec.origin.rpartition("/")
+        if below == _PACKAGE:
+            place, _, package = place.rpartition("/")
+            below = f"{package}/{below}"
+        _, _, own = directories.setdefault(place, (*_changes(place), {}))
+        own[spec.name.rpartition(".")[2]] = (below, *add(code))
+    places = {key: add(code) for key, code in texts.items()}
+    index = marshal.dumps((directories, places))
+    with open(file, "wb") as written:  # noqa: PTH123  pathlib is slow to import
+        written.write(b"".join([_head(at, len(index)), index, *codes]))
 
 
 def _code_of(spec: ModuleSpec) -> bytes | None:

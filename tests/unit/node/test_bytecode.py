@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
+import inspect
 import os
 import pkgutil
 import py_compile
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -18,7 +20,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 #: Names of modules that nothing else has.
-PACKAGE, LIBRARY = "gathered", "_ssl"
+PACKAGE = "gathered"
+#: A library, and what compiles the methods of dataclasses.
+OTHERS = LIBRARY, _ = "_ssl", "dataclasses"
 
 
 @pytest.fixture
@@ -32,16 +36,29 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for source in place.rglob("*.py"):
         py_compile.compile(str(source))
     monkeypatch.syspath_prepend(str(place))
-    monkeypatch.setattr(bytecode, "of_this_python", lambda: tmp_path / "bytecode")
+    monkeypatch.setattr(bytecode, "of_this_python", lambda: str(tmp_path / "bytecode"))
     modules = [
         importlib.import_module(name)
-        for name in (PACKAGE, f"{PACKAGE}.below", f"{PACKAGE}.below.deep", LIBRARY)
+        for name in (PACKAGE, f"{PACKAGE}.below", f"{PACKAGE}.below.deep", *OTHERS)
     ]
-    bytecode.write(tmp_path / "bytecode", modules)
+    recorder = bytecode.Recorder()
+    made(dataclasses)
+    bytecode.write(str(tmp_path / "bytecode"), modules, recorder.texts())
     forget()
     yield place
     bytecode.leave()
     forget()
+
+
+def made(module: Any) -> Any:
+    """Return a class that a module ``dataclasses`` has made."""
+
+    class Point:
+        x: int
+        y: float = 0.5
+
+    Point.__annotations__ = {"x": int, "y": float}
+    return module.dataclass(frozen=True, slots=True)(Point)
 
 
 def forget() -> None:
@@ -180,3 +197,48 @@ def test_a_library_is_loaded_from_where_it_is(place: Path) -> None:
     spec = importlib.util.find_spec(LIBRARY)
     assert spec is not None
     assert spec.origin == sys.modules[LIBRARY].__file__
+
+
+@pytest.fixture
+def anew(place: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Python's ``dataclasses``, loaded while the file is in use."""
+    del place
+    monkeypatch.delitem(sys.modules, "dataclasses")
+    bytecode.use()
+    return importlib.import_module("dataclasses")
+
+
+def test_the_methods_of_a_dataclass_come_from_the_file(
+    anew: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compiled(text: str) -> None:
+        raise AssertionError(text)
+
+    monkeypatch.setattr(bytecode, "_compiled", compiled)
+    point, pythons = made(anew), made(dataclasses)
+    assert anew is not dataclasses
+    assert (point(1).x, point(1).y, point(1) == point(1)) == (1, 0.5, True)
+    assert inspect.signature(point) == inspect.signature(pythons)
+    assert repr(point(2)) == repr(pythons(2))
+    with pytest.raises(AssertionError, match="other"):
+        anew.make_dataclass("Other", [("other", int)])
+
+
+def test_a_dataclass_that_the_file_does_not_have_is_made_as_ever(anew: Any) -> None:
+    fields = [("x", int), ("other", "str", "there")]
+    other = anew.make_dataclass("Other", fields)
+    pythons = dataclasses.make_dataclass("Other", fields)
+    assert (other(1).x, other(1).other) == (1, "there")
+    assert inspect.signature(other) == inspect.signature(pythons)
+
+
+def test_once_it_is_left_dataclasses_compile_by_themselves(anew: Any) -> None:
+    assert "exec" in vars(anew)
+    bytecode.leave()
+    assert "exec" not in vars(anew)
+    assert made(anew)(1).x == 1
+
+
+def test_nothing_is_noted_after_the_file_is_written(place: Path) -> None:
+    del place
+    assert "exec" not in vars(dataclasses)
