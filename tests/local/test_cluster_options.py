@@ -248,24 +248,3 @@ def test_connections_are_encrypted_unless_the_user_says_otherwise(laden: Laden) 
     assert laden.found["address"].startswith("tls://")
     workers = laden.found["workers"].values()
     assert all(worker["address"].startswith("tls://") for worker in workers)
-
-
-def test_a_dashboard_whose_packages_fail_does_not_end_the_cluster(
-    dask_runner: DaskRunner, tmp_path: Path
-) -> None:
-    package, tried = tmp_path / "bokeh", tmp_path / "tried"
-    package.mkdir()
-    (package / "__init__.py").write_text(
-        f"open({str(tried)!r}, 'w').close()\nraise RuntimeError('at odds')\n"
-    )
-    script = f"""
-import os, time
-from distributed import Client
-client = Client()
-while not os.path.exists({str(tried)!r}):
-    time.sleep(0.05)
-print(client.submit(pow, 2, 3).result())
-"""
-    env = {"PYTHONPATH": str(tmp_path)}
-    ended = dask_runner("-n", 2, "-c", script, env=env)
-    assert (ended.status, ended.stdout) == (0, "8\n"), ended

@@ -141,14 +141,46 @@ def test_a_dashboard_that_is_announced_answers_whoever_is_early(
     assert get(path, "/no-such-page")[0] == 404
 
 
-def test_a_dashboard_that_cannot_be_loaded_says_why(
+#: Waits until a file is there.
+UNTIL_THERE = """
+import os, sys, time
+
+def wait_for(file):
+    while not os.path.exists(file):
+        time.sleep(0.05)
+
+def loaded():
+    return "bokeh" in sys.modules
+
+"""
+
+
+def test_bokeh_is_loaded_for_a_reader_only(
     dask_runner: DaskRunner, tmp_path: Path
 ) -> None:
-    broken = tmp_path / "broken" / "bokeh"
+    go = tmp_path / "go"
+    code = f"""
+print("before:", client.run_on_scheduler(loaded), flush=True)
+wait_for({str(go)!r})
+print("after:", client.run_on_scheduler(loaded))
+"""
+    run = dask_runner.start(script(tmp_path, UNTIL_THERE + BEGIN + code))
+    run.wait_for("dashboard")
+    run.wait_for("before:")
+    assert get(path_in(run.stderr), STATUS)[0] == 200
+    go.touch()
+    assert run.wait().stdout == "before: False\nafter: True\n"
+
+
+def test_a_dashboard_that_cannot_be_loaded_says_why_and_the_job_goes_on(
+    dask_runner: DaskRunner, tmp_path: Path
+) -> None:
+    broken, go = tmp_path / "broken" / "bokeh", tmp_path / "go"
     broken.mkdir(parents=True)
     (broken / "__init__.py").write_text("raise ImportError('too old')")
+    code = f"wait_for({str(go)!r})\nprint(client.submit(pow, 2, 3).result())"
     run = dask_runner.start(
-        script(tmp_path, BEGIN + "time.sleep(600)"),
+        script(tmp_path, UNTIL_THERE + BEGIN + code),
         env={"PYTHONPATH": str(broken.parent)},
     )
     run.wait_for("dashboard")
@@ -160,6 +192,9 @@ def test_a_dashboard_that_cannot_be_loaded_says_why(
     assert first[0] == 503
     assert "ImportError: too old" in first[1]
     assert get(path, "/health") == (200, "ok")
+    go.touch()
+    ended = run.wait()
+    assert (ended.status, ended.stdout) == (0, "8\n")
 
 
 #: A process as srun starts it.

@@ -1,14 +1,13 @@
-"""The dashboard's pages, which are loaded late; an early reader waits for them.
+"""The dashboard's pages, which are loaded when somebody asks for one.
 
-Importing bokeh takes half a second and is done in a thread, because the scheduler is at
-work. The thread still takes time from the scheduler, so it starts after the script,
-which connects first; or when somebody asks for a page, who waits for it.
+Importing bokeh takes half a second of CPU time. It is done in a thread, because the
+scheduler is at work, and would still take that from the start of a job, from the end of
+a short one, and from one that nobody looks at. The first reader waits for it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import importlib
 import logging
 from typing import TYPE_CHECKING, Any
@@ -23,9 +22,6 @@ if TYPE_CHECKING:
     from dask_runner.programs.listening import Scheduler
 
 logger = logging.getLogger("distributed.scheduler")
-
-#: Seconds from the start of the script to the start of the dashboard.
-AFTER_THE_SCRIPT_SECONDS = 1.0
 
 #: Seconds that a reader waits at most.
 PATIENCE_SECONDS = 60.0
@@ -56,9 +52,11 @@ class LatePages(web.Application):
         scheduler.http_application.add_application(self)
 
     async def load(self) -> None:
-        """Add the dashboard to the scheduler's server, as ``dashboard=True`` would."""
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._asked.wait(), AFTER_THE_SCRIPT_SECONDS)
+        """Add the dashboard to the scheduler's server, as ``dashboard=True`` would.
+
+        This waits for a reader first.
+        """
+        await self._asked.wait()
         try:
             await self._connect()
         except Exception as error:
