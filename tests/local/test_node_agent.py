@@ -371,3 +371,18 @@ assert {count for _, count in seen} == {1}, seen
 """
     ended = dask_runner("-n", 3, "-c", BEGIN + code)
     assert ended.status == 0, ended
+
+
+def test_no_process_asks_a_program_for_the_processors_name(
+    dask_runner: DaskRunner, tmp_path: Path
+) -> None:
+    # It took 20 ms in each of three processes, on the way to ready.
+    asked, programs = tmp_path / "asked", tmp_path / "bin"
+    programs.mkdir()
+    (programs / "uname").write_text(f"#!/bin/sh\necho $@ >> '{asked}'\n")
+    (programs / "uname").chmod(0o755)
+    code = "print(sorted(client.get_versions()))"
+    path = f"{programs}:{os.environ['PATH']}"
+    ended = dask_runner("-c", BEGIN + code, env={"PATH": path})
+    assert ended.stdout == "['client', 'scheduler', 'workers']\n"
+    assert not asked.exists()
