@@ -93,15 +93,16 @@ class Socket(ssl.SSLSocket):
             Nothing has.
         """
         into = memoryview(buffer)[: nbytes or None]
-        count = 0
-        while count < len(into):
+        size, count = len(into), 0
+        # A count, where a buffer is given; typeshed says bytes.
+        read: Any = self._tls.read
+        while count < size:
             try:
-                # A count, where a buffer is given; typeshed says bytes.
-                found: Any = self._tls.read(len(into) - count, into[count:])
+                found = read(size - count, into[count:])
             except ssl.SSLWantReadError:
                 if count:
                     break
-                self._receive(max(RECEIVED_ELSE, min(len(into), RECEIVED)))
+                self._receive(max(RECEIVED_ELSE, min(size, RECEIVED)))
                 continue
             except ssl.SSLEOFError:
                 break
