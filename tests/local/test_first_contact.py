@@ -155,8 +155,9 @@ def loaded():
 """
 
 
+@pytest.mark.parametrize("page", [STATUS, "/individual-plots.json"])
 def test_bokeh_is_loaded_for_a_reader_only(
-    dask_runner: DaskRunner, tmp_path: Path
+    dask_runner: DaskRunner, tmp_path: Path, page: str
 ) -> None:
     go = tmp_path / "go"
     code = f"""
@@ -167,7 +168,11 @@ print("after:", client.run_on_scheduler(loaded))
     run = dask_runner.start(script(tmp_path, UNTIL_THERE + BEGIN + code))
     run.wait_for("dashboard")
     run.wait_for("before:")
-    assert get(path_in(run.stderr), STATUS)[0] == 200
+    path = path_in(run.stderr)
+    status, text = get(path, page)
+    assert status == 200
+    assert "individual" in text or "<html" in text, text
+    assert get(path, page)[0] == 200
     go.touch()
     assert run.wait().stdout == "before: False\nafter: True\n"
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import dask.config
 from tornado import web
 from tornado.httputil import HTTPMessageDelegate
+from tornado.routing import PathMatches, Rule
 
 if TYPE_CHECKING:
     from tornado.httputil import HTTPServerRequest
@@ -29,6 +30,11 @@ PATIENCE_SECONDS = 60.0
 #: The pages that may open websockets to a dashboard on a Unix socket: those that come
 #: through a tunnel. Otherwise any page in the same browser could read it.
 ORIGINS = ["127.0.0.1:*", "localhost:*", "[::1]:*"]
+
+
+#: What Dask answers without the pages too, with an empty list: the pages for which
+#: JupyterLab's side bar has buttons.
+LIST = r".*/individual-plots\.json"
 
 
 class LatePages(web.Application):
@@ -50,6 +56,13 @@ class LatePages(web.Application):
         self._loaded = asyncio.Event()
         self._trouble = ""
         scheduler.http_application.add_application(self)
+        self._list = Rule(PathMatches(LIST), self)
+        self._rules.insert(0, self._list)
+
+    @property
+    def _rules(self) -> list[Rule]:
+        rules: list[Rule] = self._scheduler.http_application.default_router.rules
+        return rules
 
     async def load(self) -> None:
         """Add the dashboard to the scheduler's server, as ``dashboard=True`` would.
@@ -65,6 +78,7 @@ class LatePages(web.Application):
             self._trouble = f"{type(error).__name__}: {error}"
         else:
             self._scheduler.http_application.applications.remove(self)
+        self._rules.remove(self._list)
         self._loaded.set()
 
     async def _connect(self) -> None:
