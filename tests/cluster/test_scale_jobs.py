@@ -21,7 +21,7 @@ PACKAGES = f"{HOME}/packages"
 
 BEGIN = f"""\
 import logging, subprocess, sys, time
-from dask.distributed import Client
+from dask.distributed import Client, Event
 from dask_runner import Cluster
 from dask_runner.errors import RunnerError
 
@@ -139,11 +139,14 @@ adaptive = cluster.adapt(
 )
 tasks = client.map(lambda i: time.sleep(0.1), range(300), pure=False)
 are("0", "j1.0", "j2.0")
+# One that works stays, and so does its job. It works before the others are done: from
+# then on all idle jobs may leave.
+go = Event("go")
+long = client.submit(lambda: Event("go").wait(), workers="j1.0")
 client.gather(tasks)
-# One that works stays, and so does its job.
-long = client.submit(time.sleep, 6, workers="j1.0")
 are("0", "j1.0")
 print(long.done())
+go.set()
 long.result()
 del tasks, long
 are("0")
