@@ -57,7 +57,8 @@ def _use_bytecode() -> None:
 
 def _die_in_time(args: list[str], watched: str) -> None:
     # If this process is stopped before its options are read, nobody knows of it who
-    # would kill it. A follower has no time for this module.
+    # would kill it. A follower has no time for this module; others find what it imports
+    # in the file of bytecode.
     _use_bytecode()
     from dask_runner.node import kill_timer  # noqa: PLC0415  as above
 

@@ -17,16 +17,19 @@ import pytest
 from distributed.comm import CommClosedError, backends, connect, listen, tcp
 from distributed.protocol import to_serialize
 
-from dask_runner.meeting import tls
 from dask_runner.programs.comm import backend, node_socket
-from dask_runner.programs.dask_tls import as_security
+from tests.local.programs.comm.talking import (
+    CERTIFICATE,
+    KEY,
+    LOOPBACK,
+    SECONDS,
+    echoing,
+    play,
+    security,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-
-CERTIFICATE, KEY = tls.material()
-LOOPBACK = "tls://127.0.0.1"
-SECONDS = 30.0
+    from collections.abc import AsyncIterator
 
 #: Listens, prints where, and sends without an end what nobody reads.
 SENDER = """
@@ -49,35 +52,6 @@ asyncio.run(main())
 """
 
 
-@pytest.fixture(autouse=True)
-def installed() -> Iterator[None]:
-    """Leave Dask's own table to the other tests."""
-    before = dict(backends)
-    yield
-    backends.update(before)
-
-
-def security() -> Any:
-    return as_security(CERTIFICATE, KEY)
-
-
-@contextlib.asynccontextmanager
-async def echoing() -> AsyncIterator[str]:
-    """Send back what comes; yield the address."""
-
-    async def echo(comm: Any) -> None:
-        with contextlib.suppress(CommClosedError):
-            while True:
-                await comm.write(await comm.read())
-
-    keys = security().get_listen_args("worker")
-    listener = await listen(LOOPBACK, echo, **keys)
-    try:
-        yield listener.contact_address
-    finally:
-        listener.stop()
-
-
 async def connected(address: str) -> Any:
     return await connect(address, **security().get_connection_args("client"))
 
@@ -93,14 +67,6 @@ async def spoken(address: str) -> type:
         return type(comm)
     finally:
         await comm.close()
-
-
-def play(coroutine: Any) -> Any:
-    async def within() -> Any:
-        async with asyncio.timeout(SECONDS):
-            return await coroutine
-
-    return asyncio.run(within())
 
 
 def name(address: str) -> str:

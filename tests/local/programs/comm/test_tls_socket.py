@@ -8,22 +8,26 @@ import os
 import socket
 import ssl
 import struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from distributed.comm import CommClosedError, backends, connect, listen, tcp
+from distributed.comm import connect, tcp
 from tornado.iostream import SSLIOStream, StreamClosedError
 
 from dask_runner.meeting import tls
-from dask_runner.programs.comm import backend, node_socket, tls_socket
-from dask_runner.programs.dask_tls import as_security
+from dask_runner.programs.comm import node_socket, tls_socket
+from tests.local.programs.comm.talking import (
+    CERTIFICATE,
+    KEY,
+    echoing,
+    play,
+    security,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import Iterator
 
-CERTIFICATE, KEY = tls.material()
 ANOTHER_CERTIFICATE, ANOTHER_KEY = tls.material()
-SECONDS = 30.0
 CLASSES = {"ours": tls_socket.Socket, "Python's": ssl.SSLSocket}
 #: Below, at and above what is sent, received and encrypted at once.
 SIZES = (
@@ -34,27 +38,10 @@ SIZES = (
 )
 
 
-@pytest.fixture(autouse=True)
-def installed() -> Iterator[None]:
-    """Leave Dask's own table to the other tests."""
-    before = dict(backends)
-    yield
-    backends.update(before)
-
-
-def play(coroutine: Any) -> Any:
-    async def within() -> Any:
-        async with asyncio.timeout(SECONDS):
-            return await coroutine
-
-    return asyncio.run(within())
-
-
 def context(
     serves: bool, sockets: type[ssl.SSLSocket], certificate: str, key: str
 ) -> ssl.SSLContext:
-    keys = as_security(certificate, key)
-    assert keys is not None
+    keys = security(certificate, key)
     role = keys.get_listen_args if serves else keys.get_connection_args
     made: ssl.SSLContext = role("worker")["ssl_context"]
     made.sslsocket_class = sockets
@@ -246,28 +233,10 @@ def apart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(node_socket, "connect", lambda _: None)
 
 
-@contextlib.asynccontextmanager
-async def echoing() -> AsyncIterator[str]:
-    async def echo(comm: Any) -> None:
-        with contextlib.suppress(CommClosedError):
-            while True:
-                await comm.write(await comm.read())
-
-    keys = as_security(CERTIFICATE, KEY)
-    assert keys is not None
-    listener = await listen("tls://127.0.0.1", echo, **keys.get_listen_args("worker"))
-    try:
-        yield listener.contact_address
-    finally:
-        listener.stop()
-
-
 @pytest.mark.usefixtures("apart")
 def test_dask_uses_them_between_nodes_and_knows_whom_it_talks_to() -> None:
     async def talk() -> None:
-        backend.install()
-        keys = as_security(CERTIFICATE, KEY)
-        assert keys is not None
+        keys = security()
         async with echoing() as address:
             comm = await connect(address, **keys.get_connection_args("client"))
             assert type(comm) is tcp.TLS
