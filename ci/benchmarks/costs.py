@@ -25,9 +25,6 @@ def kind_of(process):
     if name.startswith("dask-") and name != "dask-runner":
         return name.removeprefix("dask-")
     # Those that keep the interpreter's name.
-    code = (process / "cmdline").read_bytes().split(b"\\0")[-2]
-    if code.startswith(b"from multiprocessing.resource_tracker"):
-        return "resource tracker"
     nested = b"DASKRUNNER_RANK=" in (process / "environ").read_bytes()
     return "leader" if nested else "launcher"
 

@@ -74,6 +74,11 @@ def command_line(pid: int, proc: Path = PROC) -> str:
     return read(proc / f"{pid}/cmdline").replace("\0", " ").strip()
 
 
+def process_name(pid: int, proc: Path = PROC) -> str:
+    """Return a process's name, as ``ps -o comm`` shows it; empty if there is none."""
+    return read(proc / f"{pid}/comm").strip()
+
+
 def children() -> list[int]:
     """Return the children of this process."""
     numbers = (int(each.name) for each in PROC.iterdir() if each.name.isdecimal())

@@ -46,7 +46,7 @@ PARTS = {
     "worker": r"^dask-worker ",
     "carrier": r"^dask-carrier ",
     "forkserver": r"^dask-forkserver ",
-    "tracker": r"multiprocessing\.resource_tracker",
+    "tracker": r"^dask-tracker |multiprocessing\.resource_tracker",
     "follower": r"^dask-follower ",
     "container": r"^(starter|apptainer) |Apptainer runtime parent",
 }

@@ -68,7 +68,6 @@ def test_each_process_is_told_by_its_name_and_its_parent() -> None:
     top = "/opt/dask-runner/bin/python3 /opt/dask-runner/libexec/dask-runner -c x"
     start = "/opt/dask-runner/bin/python3 -P -m dask_runner.programs.start"
     agent = f"{start} programs.agent 8 log {{}}"
-    tracker = "python3 -c from multiprocessing.resource_tracker import main;main(4)"
     found = victims(
         [
             process(1, 0, "starter", "Apptainer runtime parent: dask-runner.sif"),
@@ -78,7 +77,7 @@ def test_each_process_is_told_by_its_name_and_its_parent() -> None:
             process(5, 3, "dask-forkserver", agent),
             process(6, 5, "dask-forkserver", agent),
             process(7, 5, "dask-worker", agent),
-            process(8, 3, "python3", tracker),
+            process(8, 3, "dask-tracker", agent),
             process(9, 2, "dask-scheduler", agent),
             process(10, 2, "dask-client", agent),
             process(11, 0, "dask-follower", "dask-runner -c x", rank=3),

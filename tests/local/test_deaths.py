@@ -33,10 +33,6 @@ print(sum(client.gather(client.map(lambda x: 2 * x, range(10)))))
 """
 
 
-def trackers(run: Run) -> list[int]:
-    return [pid for pid, words in run.pids.items() if "resource_tracker" in words]
-
-
 def go(run: Run) -> Ended:
     (run.cwd / "go").touch()
     return run.wait(makes=("go",))
@@ -85,7 +81,7 @@ def test_nobody_hears_of_a_resource_tracker_that_is_killed(
 ) -> None:
     run = dask_runner.start("-n", 2, "-c", BEGUN + WORKS)
     run.wait_for("begun")
-    (tracker,) = trackers(run)
+    (tracker,) = run.named("dask-tracker")
     os.kill(tracker, signal.SIGKILL)
     (worker, _) = run.named("dask-worker")
     os.kill(worker, signal.SIGKILL)
@@ -98,21 +94,31 @@ def test_nobody_hears_of_a_resource_tracker_that_is_killed(
 
 #: Is killed while the resource tracker has something of it.
 LEAVES = """
-import multiprocessing, os, signal
-from dask_runner.programs.resource_tracker import protect
-protect()
+import multiprocessing, os, signal, sys
+from dask_runner.programs import resource_tracker
+resource_tracker.protect()
+if "fork" in sys.argv:
+    resource_tracker.fork()
 lock = multiprocessing.get_context("spawn").Lock()
+print(lock._semlock.name, os.path.exists(f"/dev/shm/sem.{lock._semlock.name[1:]}"))
+sys.stdout.flush()
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_a_resource_tracker_says_nothing_of_those_who_were_killed() -> None:
+@pytest.mark.parametrize("how", ["fork", "later"])
+def test_a_resource_tracker_removes_what_the_killed_have_left_and_says_nothing(
+    how: str,
+) -> None:
     # It has the same stderr, so this waits for its end as well.
     done = subprocess.run(
-        [sys.executable, "-c", LEAVES], capture_output=True, text=True, check=False
+        [sys.executable, "-c", LEAVES, how], capture_output=True, text=True, check=False
     )
 
     assert (done.returncode, done.stderr) == (-signal.SIGKILL, "")
+    name, was = done.stdout.split()
+    assert was == "True"
+    assert not Path("/dev/shm", f"sem.{name[1:]}").exists()
 
 
 def test_a_job_whose_workers_die_again_and_again_ends_and_says_of_what(

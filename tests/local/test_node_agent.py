@@ -288,6 +288,11 @@ def threads():
     from numpy._core import _multiarray_umath
     library = ctypes.CDLL(_multiarray_umath.__file__)
     return library.scipy_openblas_get_num_threads64_()
+
+def started():
+    # Python knows nothing of OpenBLAS's.
+    import threading
+    return len(os.listdir("/proc/self/task")) - threading.active_count()
 """
 
 
@@ -299,6 +304,12 @@ def test_openblas_has_one_thread_in_workers_and_its_usual_number_in_the_script(
 assert set(client.run(threads).values()) == {{1}}
 assert threads() == len(os.sched_getaffinity(0))
 assert "OPENBLAS_NUM_THREADS" not in os.environ
+# They would spin just when the others start.
+assert started() == 0
+import numpy
+ones = numpy.ones((1000, 1000))
+ones @ ones
+assert started() == threads() - 1
 """
     ended = dask_runner("-n", 2, "-c", BEGIN + code)
     assert ended.status == 0, ended

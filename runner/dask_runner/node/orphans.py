@@ -14,6 +14,8 @@ from dask_runner import linux
 if TYPE_CHECKING:
     from collections.abc import Container
 
+#: The name of the resource tracker that the agent forks (ps -o comm).
+TRACKER = "dask-tracker"
 #: Seconds for the resource tracker to remove what no process uses any more.
 TRACKER_SECONDS = 1.0
 
@@ -80,4 +82,7 @@ def _end_in_time(child: int) -> None:
 
 
 def _tracks_resources(pid: int) -> bool:
+    if linux.process_name(pid) == TRACKER:
+        return True
+    # One that the library has started, because the first was killed.
     return "multiprocessing.resource_tracker" in linux.command_line(pid)

@@ -126,7 +126,8 @@ def _fork_siblings(run: RunAgent, own: socket.socket, forked: dict[int, str]) ->
     *forked* gets the process ID of each, and when it began.
     """
     for sibling in run.siblings:
-        pid = fork.fork()
+        client = sibling.name == Source.client
+        pid = fork.fork(partial(_heed_openblas, run.imports) if client else None)
         if pid == 0:
             _leave_to(sibling, run, own)
             return sibling.name
@@ -134,6 +135,11 @@ def _fork_siblings(run: RunAgent, own: socket.socket, forked: dict[int, str]) ->
         sibling.close()
         BlockingChannel(own).send(n.Forked(sibling.name, pid))
     return ""
+
+
+def _heed_openblas(imports: Imports) -> None:
+    users = {k: v for k, v in os.environ.items() if k not in imports.added}
+    openblas.heed(users)
 
 
 def _import_in_peace() -> None:

@@ -29,13 +29,7 @@ from dask_runner.hub.report_files import ReportFile
 from dask_runner.launch.own_variables import DASHBOARD_VARIABLE, NAME_VARIABLE
 from dask_runner.node.instructions import RunClient
 from dask_runner.node.program import STDIN
-from dask_runner.programs import (
-    added_packages,
-    by_lines,
-    lifeline,
-    openblas,
-    user_modules,
-)
+from dask_runner.programs import added_packages, by_lines, lifeline, user_modules
 from dask_runner.programs.command import become, environment
 from dask_runner.programs.sitehook.for_client import Link, advise
 from dask_runner.programs.termination import STATUS, Termination
@@ -89,8 +83,6 @@ def begin(channel: BlockingChannel) -> None:
         if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
             # As in a fresh Python: from now on it is the program that is interrupted.
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        # After the connection: its threads spin for a while.
-        openblas.heed(os.environ)
         if run.text is None:
             KINDS[program.kind](program.target, program.args)
         else:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from dask_runner import linux
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from dask_runner.node.child import Sibling
 
@@ -72,11 +72,16 @@ def quiet_again() -> None:
     os.dup2(_log, 2)
 
 
-def fork() -> int:
+def fork(between: Callable[[], None] | None = None) -> int:
     """Fork a child of this process's subreaper (prctl(2)), the rank's top process.
 
     A process between the two ends at once. So the child outlives this process, and the
     top process waits for it. The child goes on when its parent has ended.
+
+    Parameters
+    ----------
+    between : callable, optional
+        What that process does first, for its child.
 
     Returns
     -------
@@ -87,6 +92,8 @@ def fork() -> int:
     wait, go = os.pipe()
     middle = os.fork()
     if middle == 0:
+        if between is not None:
+            between()
         pid = os.fork()
         if pid:
             # It gets its own process group before any other process knows its ID.

@@ -34,7 +34,7 @@ from dask_runner.node.child import command_of, deaf_at_first
 from dask_runner.node.exits import UNKNOWN, Ended, birth, ended
 from dask_runner.node.instructions import RunForkServer
 from dask_runner.programs import carried, fork
-from dask_runner.programs.resource_tracker import protect
+from dask_runner.programs import resource_tracker as own_tracker
 from dask_runner.wire.channel import BlockingChannel
 
 if TYPE_CHECKING:
@@ -273,11 +273,12 @@ def keep(
 ) -> None:
     """Start both, and keep them running while this process lives."""
     global keeper  # noqa: PLW0603  multiprocessing has one of each per process as well
-    protect()
-    resource_tracker.ensure_running()
+    own_tracker.protect()
     if sys.version_info[:2] not in KNOWN_VERSIONS:
+        resource_tracker.ensure_running()
         multiprocessing.forkserver.ensure_running()
         return
+    own_tracker.fork()
     started = Keeper(log, imports, environ)
     started.start(foreign)
     keeper = started

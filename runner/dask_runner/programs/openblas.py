@@ -2,8 +2,10 @@
 
 OpenBLAS reads the number once, when NumPy loads it, and starts the threads. Each thread
 spins for some 70 million cycles before it sleeps. So the agent loads OpenBLAS with one
-thread (:mod:`dask_runner.node.children` sets the variable), and each fork sets the
-number that a fresh process would have.
+thread (:mod:`dask_runner.node.start_agent` sets the variable), and each fork has the
+number that a fresh process would have: a worker sets it itself, as it is one again.
+For the client it is set before the fork, at which OpenBLAS ends its threads (its
+``openblas_fork_handler``). It starts them when the client first needs them.
 """
 
 from __future__ import annotations

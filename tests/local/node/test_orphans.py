@@ -14,12 +14,15 @@ if TYPE_CHECKING:
 CODE = """
 import signal, subprocess, sys
 from dask_runner import linux
-from dask_runner.node.orphans import end_orphans
+from dask_runner.node.orphans import TRACKER, end_orphans
 
 if "ignored" in sys.argv:  # the kernel reaps, and waitpid(2) finds nobody
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-line = [sys.executable, "-c", "import signal; print(flush=True); signal.pause()"]
+code = "import signal; print(flush=True); signal.pause()"
 if "tracker" in sys.argv:
+    code = f"from dask_runner import linux; linux.name_process('{TRACKER}'); {code}"
+line = [sys.executable, "-c", code]
+if "later tracker" in sys.argv:
     line.append("multiprocessing.resource_tracker")
 children = [subprocess.Popen(line, stdout=subprocess.PIPE) for _ in range(3)]
 for child in children:
@@ -31,7 +34,7 @@ print(linux.children() == [])
 """
 
 
-@pytest.mark.parametrize("what", ["orphan", "tracker"])
+@pytest.mark.parametrize("what", ["orphan", "tracker", "later tracker"])
 @pytest.mark.parametrize("how", ["reaped", "ignored"])
 def test_all_children_end_but_those_to_be_kept(what: str, how: str) -> None:
     done = subprocess.run(
