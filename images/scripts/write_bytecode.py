@@ -11,7 +11,7 @@ import os
 import pkgutil
 import sys
 
-from dask_runner.node import bytecode
+from dask_runner.node import bytecode, compiled_texts
 
 #: The first that a rank imports, and the last of them the most.
 FIRST = ("cli.commands", "cli.local", "cli.run", "programs.agent")
@@ -27,7 +27,7 @@ def main() -> None:
     # What an earlier one has is not read: another package may be there now.
     with contextlib.suppress(FileNotFoundError):
         os.unlink(bytecode.of_this_python())  # noqa: PTH108  it is no Path
-    recorder = bytecode.Recorder()
+    recorder = compiled_texts.Recorder()
     for name in FIRST:
         importlib.import_module(f"dask_runner.{name}")
     agent = sys.modules["dask_runner.programs.agent"]
@@ -39,7 +39,7 @@ def main() -> None:
         for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             importlib.import_module(found.name)
     modules = list(sys.modules.values())
-    bytecode.write(bytecode.of_this_python(), modules, recorder.texts())
+    bytecode.write(bytecode.of_this_python(), modules, recorder.noted())
 
 
 if __name__ == "__main__":

@@ -38,7 +38,10 @@ def main() -> None:
     if runs and not leads:
         _die_in_time(args, watched)
     _use_bytecode()
-    from dask_runner.cli import commands  # noqa: PLC0415  as above
+    from dask_runner.node.importing import without_collecting  # noqa: PLC0415  as above
+
+    with without_collecting():
+        from dask_runner.cli import commands  # noqa: PLC0415  as above
     from dask_runner.node.quick_exit import quick_exit  # noqa: PLC0415  as above
 
     try:

@@ -15,6 +15,7 @@ from dask_runner.hub.report import say
 from dask_runner.launch.detect import prints_shared_errors
 from dask_runner.launch.settings import configured, of_verb, settle
 from dask_runner.node.follower import NodeSockets
+from dask_runner.node.importing import without_collecting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,9 +53,10 @@ def play_a_rank(
 
         die_in(settings.timeout + LAST_STEPS_SECONDS)
         # --help needs no event loop.
-        from dask_runner.cli import local  # noqa: PLC0415
-        from dask_runner.cli import run as runner  # noqa: PLC0415
-        from dask_runner.node import hosted_meeting  # noqa: PLC0415
+        with without_collecting():
+            from dask_runner.cli import local  # noqa: PLC0415
+            from dask_runner.cli import run as runner  # noqa: PLC0415
+            from dask_runner.node import hosted_meeting  # noqa: PLC0415
 
         local.end_with_launcher(os.environ)
         hosted_meeting.end_with_parent(os.environ)

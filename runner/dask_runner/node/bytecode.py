@@ -8,8 +8,8 @@ only what it would read of a directory comes from the file, and only if the dire
 as it was when the file was written. A package that is installed later, or mounted over
 the image's, is therefore taken as it is.
 
-It also has what ``dataclasses`` compiles: Python writes the methods of each such class
-as text. With 200 of them it was a quarter of what a leader imports.
+It also has what Python's own modules compile as others are imported
+(:mod:`dask_runner.node.compiled_texts`).
 
 This module imports little, because it comes before the file is in use.
 
@@ -31,7 +31,9 @@ from importlib.machinery import (
     SourceFileLoader,
     SourcelessFileLoader,
 )
-from importlib.util import MAGIC_NUMBER, source_hash, spec_from_file_location
+from importlib.util import MAGIC_NUMBER, spec_from_file_location
+
+from dask_runner.node.compiled_texts import Known
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,21 +42,21 @@ if TYPE_CHECKING:
     from types import CodeType, ModuleType
     from typing import Any
 
+    from dask_runner.node.compiled_texts import Key
+
     #: A module of a directory: where its source or its library is below it, where its
     #: code is in the file, and how long that is (0 for a library).
     Module = tuple[str, int, int]
     #: What a directory had: when its entries had changed last and when those of its
     #: ``__pycache__`` (seconds since the epoch), and its modules by name.
     Directory = tuple[float, float, dict[str, Module]]
-    #: A text's code: where it is, and how long.
+    #: What a text has become: where it is, and how long.
     Text = tuple[int, int]
 
 #: Raised when the layout of the file changes.
-_FORMAT = b"dask-runner 2\n"
+_FORMAT = b"dask-runner 3\n"
 _LENGTH_BYTES = 8
 _PACKAGE = "__init__.py"
-#: The module that compiles texts, with ``exec``.
-_OF_TEXTS = "dataclasses"
 #: Seconds by which a time may differ: archives of layers round times to seconds.
 _ROUNDED_SECONDS = 1.0
 
@@ -136,13 +138,14 @@ class _Loader(SourceFileLoader):
         """Return a module's code; Python calls this."""
         if not self._file.is_open:
             return super().get_code(fullname)
-        return self._file.code(self._at, self._length)
+        code: CodeType = self._file.value(self._at, self._length)
+        return code
 
     def exec_module(self, module: ModuleType) -> None:
         """Load a module; Python calls this."""
         super().exec_module(module)
-        if module.__name__ == _OF_TEXTS:
-            self._file.compile_for(module)
+        if self._file.is_open:
+            self._file.texts.serve(module)
 
 
 class _File:
@@ -156,7 +159,8 @@ class _File:
     def __init__(self, path: str) -> None:
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self.directories: dict[str, Directory] = {}
-        self._texts: dict[bytes, Text] = {}
+        self._texts: dict[Key, Text] = {}
+        self.texts = Known(self._find)
         self.is_open = True
         size = os.fstat(self._descriptor).st_size
         begin = len(_head(0, 0))
@@ -168,20 +172,13 @@ class _File:
             return
         self.directories, self._texts = marshal.loads(self._read(begin, length))  # noqa: S302  the image's own
 
-    def code(self, at: int, length: int) -> CodeType:
-        """Return a part of the code."""
-        found: CodeType = marshal.loads(self._read(self._begin + at, length))  # noqa: S302  as above
-        return found
+    def value(self, at: int, length: int) -> Any:
+        """Return a code, or what a text has become."""
+        return marshal.loads(self._read(self._begin + at, length))  # noqa: S302  as above
 
-    def compile_for(self, module: ModuleType) -> None:
-        """Compile texts for a module, if this has not their code."""
-
-        def execute(text: str, names: dict[str, Any], local: dict[str, Any]) -> None:
-            known = self._texts.get(_key(text)) if self.is_open else None
-            code = self.code(*known) if known else _compiled(text)
-            exec(code, names, local)  # noqa: S102  as it does by itself
-
-        vars(module)["exec"] = execute
+    def _find(self, key: Key) -> Any:
+        known = self._texts.get(key) if self.is_open else None
+        return self.value(*known) if known else None
 
     def _read(self, at: int, length: int) -> bytes:
         # A fork reads as well, so nobody may seek.
@@ -202,6 +199,7 @@ class _File:
 
     def close(self) -> None:
         """Leave all to Python."""
+        self.texts.put_back()
         if self.is_open:
             self.is_open = False
             os.close(self._descriptor)
@@ -211,16 +209,6 @@ def _head(codes: int, index: int) -> bytes:
     """Return what a file begins with, by the lengths of its parts."""
     lengths = (max(one, 0).to_bytes(_LENGTH_BYTES) for one in (codes, index))
     return b"".join([_FORMAT, MAGIC_NUMBER, *lengths])
-
-
-def _key(text: str) -> bytes:
-    # As Python does for a source that it has compiled.
-    return source_hash(text.encode())
-
-
-def _compiled(text: str) -> CodeType:
-    # Without the __future__ of this module.
-    return compile(text, "<string>", "exec", dont_inherit=True)
 
 
 def of_this_python() -> str:
@@ -251,8 +239,6 @@ def leave() -> None:
         file.close()
         sys.path_hooks.remove(file.finder)
         _forget(file)
-        if module := sys.modules.get(_OF_TEXTS):
-            vars(module).pop("exec", None)
 
 
 def _forget(file: _File) -> None:
@@ -261,31 +247,8 @@ def _forget(file: _File) -> None:
         sys.path_importer_cache.pop(directory, None)
 
 
-class Recorder:
-    """Takes note of the texts that are compiled, until it is asked for them."""
-
-    def __init__(self) -> None:
-        import dataclasses  # noqa: PLC0415  where the file is written
-
-        self._texts: dict[bytes, bytes] = {}
-        self._module = vars(dataclasses)
-        self._module["exec"] = self._execute
-
-    def _execute(self, text: str, names: dict[str, Any], local: dict[str, Any]) -> None:
-        code = _compiled(text)
-        self._texts[_key(text)] = marshal.dumps(code)
-        exec(code, names, local)  # noqa: S102  as it does by itself
-
-    def texts(self) -> dict[bytes, bytes]:
-        """Return the codes by the keys of their texts."""
-        self._module.pop("exec", None)
-        return self._texts
-
-
-def write(
-    file: str, modules: Iterable[ModuleType], texts: Mapping[bytes, bytes]
-) -> None:
-    """Write the code of modules that are loaded, and of texts.
+def write(file: str, modules: Iterable[ModuleType], texts: Mapping[Key, bytes]) -> None:
+    """Write the code of modules that are loaded, and what texts have become.
 
     What is no file of source or library is left out.
 
@@ -295,7 +258,7 @@ def write(
     modules : iterable of module
         In the order in which they will be read.
     texts : mapping
-        Of :class:`Recorder`.
+        Of :class:`dask_runner.node.compiled_texts.Recorder`.
     """
     directories: dict[str, Directory] = {}
     codes: list[bytes] = []

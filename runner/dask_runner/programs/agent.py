@@ -32,6 +32,7 @@ from dask_runner.node import bytecode
 from dask_runner.node import messages as n
 from dask_runner.node.events import Source
 from dask_runner.node.exits import birth
+from dask_runner.node.importing import without_collecting
 from dask_runner.node.instructions import RunAgent, RunForkServer
 from dask_runner.node.quick_exit import quick_exit
 from dask_runner.programs import (
@@ -144,7 +145,7 @@ def _heed_openblas(imports: Imports) -> None:
 
 def _import_in_peace() -> None:
     log.look_at_logging()
-    with fork.without_collecting():
+    with without_collecting():
         import_shared()
 
 
@@ -248,7 +249,7 @@ def _import_for_workers(imports: Imports) -> None:
     # Dask warns of this on a busy node, where the user can do nothing. Forks inherit
     # it.
     warnings.filterwarnings("ignore", "Creating scratch directories", UserWarning)
-    with fork.without_collecting():
+    with without_collecting():
         do_once_for_all()
         for name in imports.preload_modules:
             # Else the workers load it, when the packages have come.

@@ -7,8 +7,6 @@ forks.
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -16,25 +14,9 @@ from typing import TYPE_CHECKING
 from dask_runner import linux
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from dask_runner.node.child import Sibling
-
-
-@contextlib.contextmanager
-def without_collecting() -> Iterator[None]:
-    """Import without garbage collection, and exempt the imported objects from it.
-
-    Imported objects stay. Collecting garbage among them takes a fifth of the import's
-    time, leaves holes that forks would fill, and later writes to every page that forks
-    share. This follows Python's documentation (gc, ``freeze``).
-    """
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
 
 
 #: Descriptors of the user's stderr, and of what is in its place.

@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import importlib
 import inspect
 import os
 import pkgutil
 import py_compile
+import re
 import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dask_runner.node import bytecode
+from dask_runner.node import bytecode, compiled_texts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    Anew = Callable[[str], Any]
 
 #: Names of modules that nothing else has.
 PACKAGE = "gathered"
-#: A library, and what compiles the methods of dataclasses.
-OTHERS = LIBRARY, _ = "_ssl", "dataclasses"
+#: A library, and modules that compile texts.
+OTHERS = LIBRARY, *_ = "_ssl", "dataclasses", "collections", "re._compiler"
+COMPILER: Any = importlib.import_module("re._compiler")
+#: Patterns and flags, whose results the file has.
+PATTERNS = [
+    ("a(?P<name>[b-z]+)|(x)", 0),
+    ("a(?P<name>[b-z]+)|(x)", int(re.IGNORECASE | re.VERBOSE)),
+    (b"a(?P<name>[b-z]+)|(x)", 0),
+    ("[\u0400-\u04ff]{2,}(?=x)", int(re.ASCII)),
+]
 
 
 @pytest.fixture
@@ -41,9 +53,12 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         importlib.import_module(name)
         for name in (PACKAGE, f"{PACKAGE}.below", f"{PACKAGE}.below.deep", *OTHERS)
     ]
-    recorder = bytecode.Recorder()
+    recorder = compiled_texts.Recorder()
     made(dataclasses)
-    bytecode.write(str(tmp_path / "bytecode"), modules, recorder.texts())
+    collections.namedtuple("Named", "x y", defaults=[1])  # noqa: PYI024  as of old
+    for pattern, flags in PATTERNS:
+        COMPILER.compile(pattern, flags)
+    bytecode.write(str(tmp_path / "bytecode"), modules, recorder.noted())
     forget()
     yield place
     bytecode.leave()
@@ -200,45 +215,104 @@ def test_a_library_is_loaded_from_where_it_is(place: Path) -> None:
 
 
 @pytest.fixture
-def anew(place: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Python's ``dataclasses``, loaded while the file is in use."""
+def anew(place: Path, monkeypatch: pytest.MonkeyPatch) -> Anew:
+    """Loads a module of Python while the file is in use."""
     del place
-    monkeypatch.delitem(sys.modules, "dataclasses")
-    bytecode.use()
-    return importlib.import_module("dataclasses")
+
+    def load(name: str) -> Any:
+        package, _, own = name.rpartition(".")
+        bytecode.use()
+        # The tests themselves keep Python's.
+        with monkeypatch.context() as loading:
+            if package:
+                loading.setattr(sys.modules[package], own, sys.modules[name])
+            loading.delitem(sys.modules, name)
+            return importlib.import_module(name)
+
+    return load
 
 
-def test_the_methods_of_a_dataclass_come_from_the_file(
-    anew: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def compiled(text: str) -> None:
-        raise AssertionError(text)
+@pytest.fixture
+def only_known(anew: Anew, monkeypatch: pytest.MonkeyPatch) -> Anew:
+    """Loads a module of Python that may compile no text then."""
 
-    monkeypatch.setattr(bytecode, "_compiled", compiled)
-    point, pythons = made(anew), made(dataclasses)
-    assert anew is not dataclasses
+    def compiled(text: str, run: Any) -> None:
+        raise AssertionError(text, run)
+
+    monkeypatch.setattr(compiled_texts, "_compiled", compiled)
+    return anew
+
+
+def test_the_methods_of_a_dataclass_come_from_the_file(only_known: Anew) -> None:
+    own = only_known("dataclasses")
+    point, pythons = made(own), made(dataclasses)
     assert (point(1).x, point(1).y, point(1) == point(1)) == (1, 0.5, True)
     assert inspect.signature(point) == inspect.signature(pythons)
     assert repr(point(2)) == repr(pythons(2))
     with pytest.raises(AssertionError, match="other"):
-        anew.make_dataclass("Other", [("other", int)])
+        own.make_dataclass("Other", [("other", int)])
 
 
-def test_a_dataclass_that_the_file_does_not_have_is_made_as_ever(anew: Any) -> None:
+def test_a_dataclass_that_the_file_does_not_have_is_made_as_ever(anew: Anew) -> None:
     fields = [("x", int), ("other", "str", "there")]
-    other = anew.make_dataclass("Other", fields)
+    other = anew("dataclasses").make_dataclass("Other", fields)
     pythons = dataclasses.make_dataclass("Other", fields)
     assert (other(1).x, other(1).other) == (1, "there")
     assert inspect.signature(other) == inspect.signature(pythons)
 
 
-def test_once_it_is_left_dataclasses_compile_by_themselves(anew: Any) -> None:
-    assert "exec" in vars(anew)
+def test_the_methods_of_a_named_tuple_come_from_the_file(only_known: Anew) -> None:
+    own = only_known("collections")
+    named = own.namedtuple("Named", "x y", defaults=[1])
+    assert repr(named(2)) == "Named(x=2, y=1)"
+    with pytest.raises(AssertionError, match="other"):
+        own.namedtuple("Named", "other")
+
+
+@pytest.mark.parametrize(("pattern", "flags"), PATTERNS)
+def test_a_pattern_comes_from_the_file_and_is_as_ever(
+    anew: Anew, monkeypatch: pytest.MonkeyPatch, pattern: Any, flags: int
+) -> None:
+    pythons = COMPILER.compile(pattern, flags)
+    own = anew("re._compiler")
+    monkeypatch.setattr(own, "_code", None)
+    known = own.compile(pattern, flags)
+    assert known == pythons
+    assert (known.pattern, known.groupindex) == (pattern, pythons.groupindex)
+    with pytest.raises(TypeError, match="not callable"):
+        own.compile(pattern, flags ^ re.DOTALL)
+
+
+def test_a_pattern_that_the_file_does_not_have_is_made_as_ever(anew: Anew) -> None:
+    own = anew("re._compiler")
+    assert own.compile("other+", 0) == COMPILER.compile("other+", 0)
+    parsed = importlib.import_module("re._parser").parse("(other)+", 0)
+    assert own.compile(parsed).match("otherother").end() == len("otherother")
+    with pytest.raises(re.error, match="unterminated"):
+        own.compile("(", 0)
+
+
+@pytest.mark.parametrize(
+    ("module", "name"), [("dataclasses", "exec"), ("collections", "eval")]
+)
+def test_once_it_is_left_modules_compile_by_themselves(
+    anew: Anew, module: str, name: str
+) -> None:
+    own = anew(module)
+    assert name in vars(own)
     bytecode.leave()
-    assert "exec" not in vars(anew)
-    assert made(anew)(1).x == 1
+    assert name not in vars(own)
+
+
+def test_once_it_is_left_patterns_are_compiled_by_python(anew: Anew) -> None:
+    own = anew("re._compiler")
+    bytecode.leave()
+    assert own.compile.__module__ == own.__name__
 
 
 def test_nothing_is_noted_after_the_file_is_written(place: Path) -> None:
     del place
     assert "exec" not in vars(dataclasses)
+    assert "eval" not in vars(collections)
+    assert COMPILER.compile.__module__ == "re._compiler"
+    assert inspect.isbuiltin(importlib.import_module("_sre").compile)

@@ -121,6 +121,7 @@ ELSEWHERE = {
     "node/admission": "local/test_followers.py",
     "node/introduction": "unit/node/test_follower.py",
     "node/child_ends": "unit/node/test_rank.py",
+    "node/compiled_texts": "unit/node/test_bytecode.py",
     "node/children": "local/test_program_kinds.py",
     "node/client_program": "local/test_program_kinds.py",
     "node/foreground": "local/test_connect_ends.py",
