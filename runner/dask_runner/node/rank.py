@@ -25,7 +25,6 @@ from dask_runner.hub import messages as m
 from dask_runner.hub.ending import STOP_SECONDS
 from dask_runner.hub.report import say
 from dask_runner.hub.requeue import SCONTROL_SECONDS
-from dask_runner.hub.server import Hub
 from dask_runner.launch.detect import may_be_outlived
 from dask_runner.launch.plan import Role
 from dask_runner.launch.signals import FOR_THE_SCRIPT
@@ -52,6 +51,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from dask_runner.hub.server import Hub
     from dask_runner.launch.launch import Launch
     from dask_runner.meeting.record import Record
     from dask_runner.node.contact import RankContact
@@ -233,6 +233,9 @@ class Rank:
         if self._launch.has_hub:
             if (notice := self.contact.notices.find()) is not None:
                 raise OverError(notice)
+            # Only this rank has one, and its agent imports meanwhile.
+            from dask_runner.hub.server import Hub  # noqa: PLC0415
+
             hub = Hub.of(self._launch, self.contact.notices)
             interface = None if self._unfit else self._settings.interface
             record = await hub.open(self._launch, interface, self._nonce)
