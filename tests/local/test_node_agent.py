@@ -345,6 +345,18 @@ assert threads() == {script or len(os.sched_getaffinity(0))}
     assert ended.status == 0, ended
 
 
+def test_only_dask_itself_reads_yaml_with_libyaml(dask_runner: DaskRunner) -> None:
+    code = """
+def reads():
+    import yaml
+    return yaml.safe_load.__qualname__
+assert reads() == "safe_load"
+assert set(client.run(reads).values()) == {"safe_load"}
+"""
+    ended = dask_runner("-n", 2, "-c", BEGIN + code)
+    assert ended.status == 0, ended
+
+
 def test_workers_keep_the_configuration_that_their_nannies_do_without(
     dask_runner: DaskRunner,
 ) -> None:
