@@ -12,7 +12,7 @@ import pytest
 from distributed.comm import CommClosedError, backends, connect, listen, tcp
 
 from dask_runner.meeting import tls
-from dask_runner.programs.comm import backend
+from dask_runner.programs.comm import backend, node_socket, trust
 from dask_runner.programs.dask_tls import as_security
 from tests.attacks.stranger import attack, attacking
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SECONDS = 60.0
+CERTIFICATE, KEY = tls.material()
 
 #: Listens at a name, answers as a neighbour does, and prints what it is told.
 SQUATTER = r"""
@@ -77,7 +78,7 @@ def installed() -> Iterator[None]:
 
 def play(port: int, visit: Any = None) -> type:
     """Send words to what listens at a port, and back; return the connection's class."""
-    security: Any = as_security(*tls.material())
+    security: Any = as_security(CERTIFICATE, KEY)
 
     async def echo(comm: Any) -> None:
         with contextlib.suppress(CommClosedError):
@@ -108,7 +109,9 @@ def free_port() -> int:
 
 
 def name(port: int) -> str:
-    return f"dask-runner/1/127.0.0.1:{port}"
+    keys = as_security(CERTIFICATE, KEY)
+    cluster = trust.digest(keys.get_listen_args("worker")["ssl_context"])
+    return node_socket.name_of(f"127.0.0.1:{port}", cluster).removeprefix("\0")
 
 
 @pytest.mark.attack(

@@ -36,13 +36,15 @@ def as_security(certificate: str, key: str) -> Security | None:
 
 
 def keep_in_memory() -> None:
-    """Have Dask load PEM text from memory instead of a temporary file.
+    """Have Dask load PEM text from memory, and note what its contexts trust.
 
     Python's ``ssl`` loads a key from a file only. Dask writes one below TMPDIR for a
-    moment; another account that can rename files there could read the key, or put
+    moment: another account that can rename files there could read the key, or put
     another in its place.
     """
     from distributed import Security  # noqa: PLC0415  the caller has Dask already
+
+    from dask_runner.programs.comm import trust  # noqa: PLC0415  as above
 
     original = Security._get_tls_context  # noqa: SLF001  nothing public makes one
     if hasattr(original, "__wrapped__") or not hasattr(os, "memfd_create"):
@@ -56,6 +58,9 @@ def keep_in_memory() -> None:
                 for name in ("cert", "key")
                 if "\n" in (tls.get(name) or "")
             }
-            return original(self, {**tls, **texts}, purpose)
+            context = original(self, {**tls, **texts}, purpose)
+        if context is not None:
+            trust.note(context, tls["ca_file"])
+        return context
 
     Security._get_tls_context = get_tls_context  # noqa: SLF001

@@ -136,6 +136,7 @@ ELSEWHERE = {
     "node/mpi_broadcast": "local/test_mpi_library.py",
     "node/early_errors": "local/test_notices.py",
     "programs/agent": "local/test_node_agent.py",
+    "programs/comm/trust": "local/programs/comm/test_backend.py",
     "programs/carried": "local/programs/test_carrier.py",
     "programs/attached": "local/test_connect_ends.py",
     "programs/broadcast": "local/test_mpi_library.py",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from distributed.comm import CommClosedError, backends, tcp
 
-from dask_runner.programs.comm import node_socket, tls_socket
+from dask_runner.programs.comm import node_socket, tls_socket, trust
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -40,7 +40,8 @@ class Connector(tcp.TLSConnector):  # type: ignore[misc]  # as above
         self, address: str, deserialize: bool = True, **given: Any
     ) -> Awaitable[tcp.TCP]:
         """Connect; Dask calls this."""
-        stream = node_socket.connect(address)
+        cluster = trust.digest(given.get("ssl_context"))
+        stream = node_socket.connect(address, cluster)
         if stream is None:
             # Dask's own coroutine: its errors show no code of ours.
             return super().connect(address, deserialize, **given)  # type: ignore[no-any-return]
@@ -68,7 +69,8 @@ class Listener(tcp.TLSListener):  # type: ignore[misc]  # as above
         self._address = self.contact_address
         address = self._address.removeprefix(self.prefix)
         self._other = f"{SCHEME}://{node_socket.nameless(address)}"
-        self._stop_node = node_socket.listen(address, self._accept)
+        cluster = trust.digest(self.server_args["ssl_options"])
+        self._stop_node = node_socket.listen(address, cluster, self._accept)
 
     def stop(self) -> None:
         """Listen no more; Dask calls this, twice perhaps."""

@@ -1,7 +1,9 @@
 """Unix sockets between Dask's processes of a node, whose users the kernel vouches for.
 
-What listens at ``tls://HOST:PORT`` listens at an abstract socket of that name as well.
-A process that connects tries it first. It exists in the same network namespace alone,
+What listens at ``tls://HOST:PORT`` listens at an abstract socket of that name as well,
+in which a digest of the cluster's certificate is: a port that was one cluster's may be
+another's of the same user, who would not be refused here as TLS refuses it. A process
+that connects tries the socket first. It exists in the same network namespace alone,
 and each side asks the kernel for the user of the other (``SO_PEERCRED``): another
 account, or one that this user namespace does not know, is nobody to talk to. Then, and
 where no such socket is, the two use TLS.
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 #: What an abstract name begins with; the number is raised when what is said changes.
-_PREFIX = "\0dask-runner/1/"
+_PREFIX = "\0dask-runner/2/"
 #: Said by the side that listens, when it knows that the other is of its user.
 WELCOME = b"+"
 #: In a socket, if the kernel lets a user have so much (``net.core.wmem_max``). With
@@ -48,7 +50,9 @@ def trusted(sock: socket.socket) -> bool:
     return user == os.geteuid() and has_own_user()
 
 
-def listen(address: str, serve: Callable[[IOStream], object]) -> Callable[[], None]:
+def listen(
+    address: str, cluster: str, serve: Callable[[IOStream], object]
+) -> Callable[[], None]:
     """Listen at the name of an address, and serve what connects.
 
     Where somebody has taken the name, nothing listens.
@@ -57,6 +61,8 @@ def listen(address: str, serve: Callable[[IOStream], object]) -> Callable[[], No
     ----------
     address : str
         ``HOST:PORT``.
+    cluster : str
+        A digest of what its processes trust; nothing listens without one.
     serve : callable
 
     Returns
@@ -64,10 +70,12 @@ def listen(address: str, serve: Callable[[IOStream], object]) -> Callable[[], No
     callable
         Ends it.
     """
+    if not cluster:
+        return _nothing
     sock = socket.socket(socket.AF_UNIX)
     sock.setblocking(False)
     try:
-        sock.bind(_name(address))
+        sock.bind(name_of(address, cluster))
         sock.listen(socket.SOMAXCONN)
     except OSError:
         sock.close()
@@ -90,16 +98,18 @@ def listen(address: str, serve: Callable[[IOStream], object]) -> Callable[[], No
     return stop
 
 
-def connect(address: str) -> IOStream | None:
+def connect(address: str, cluster: str) -> IOStream | None:
     """Connect to what listens at the name of an address; None if it is not ours.
 
     The stream is in use once :func:`welcomed` says so.
     """
+    if not cluster:
+        return None
     sock = socket.socket(socket.AF_UNIX)
     try:
         # One whose queue is full, perhaps of strangers, is not waited for.
         sock.setblocking(False)
-        sock.connect(_name(address))
+        sock.connect(name_of(address, cluster))
         friend = trusted(sock)
     except OSError:
         friend = False
@@ -127,8 +137,9 @@ def nameless(address: str) -> str:
     return str(unparse_host_port(host, 0))
 
 
-def _name(address: str) -> str:
-    return f"{_PREFIX}{unparse_host_port(*parse_host_port(address))}"
+def name_of(address: str, cluster: str) -> str:
+    """Return the name of the socket of an address, in a cluster."""
+    return f"{_PREFIX}{cluster}/{unparse_host_port(*parse_host_port(address))}"
 
 
 def _stream(sock: socket.socket) -> IOStream:

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from distributed import Security
 from distributed.comm import CommClosedError, backends, connect, listen, tcp
 from distributed.protocol import to_serialize
 
-from dask_runner.programs.comm import backend, node_socket
+from dask_runner.meeting import tls
+from dask_runner.programs.comm import backend, node_socket, trust
 from tests.local.programs.comm.talking import (
     CERTIFICATE,
     KEY,
@@ -30,6 +32,7 @@ from tests.local.programs.comm.talking import (
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
 #: Listens, prints where, and sends without an end what nobody reads.
 SENDER = """
@@ -70,13 +73,44 @@ async def spoken(address: str) -> type:
 
 
 def name(address: str) -> str:
-    return f"\0dask-runner/1/{address.removeprefix('tls://')}"
+    cluster = trust.digest(security().get_listen_args("worker")["ssl_context"])
+    return node_socket.name_of(address.removeprefix("tls://"), cluster)
 
 
 def test_neighbours_use_a_unix_socket() -> None:
     async def talk() -> type:
         async with echoing() as address:
             return await spoken(address)
+
+    assert play(talk()) is backend.NodeComm
+
+
+def test_another_cluster_of_the_user_is_no_neighbour() -> None:
+    # A port that was a lost scheduler's may be a worker's of another cluster by now.
+    others = security(*tls.material())
+
+    async def talk() -> None:
+        async with echoing() as address:
+            assert await spoken(address) is backend.NodeComm
+            keys = others.get_connection_args("client")
+            with pytest.raises(OSError, match=r"certificate|alert|timed out"):
+                await connect(address, timeout=1, **keys)
+
+    play(talk())
+
+
+def test_keys_in_a_file_are_those_of_the_cluster(tmp_path: Path) -> None:
+    file, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    file.write_text(CERTIFICATE)
+    key.write_text(KEY)
+    fields = {"tls_ca_file": str(file), "tls_client_cert": str(file)}
+    of_files = Security(**fields, tls_client_key=str(key), require_encryption=True)
+
+    async def talk() -> type:
+        async with echoing() as address:
+            comm = await connect(address, **of_files.get_connection_args("client"))
+            comm.abort()
+            return type(comm)
 
     assert play(talk()) is backend.NodeComm
 
@@ -141,7 +175,7 @@ def test_a_socket_whose_queue_is_full_is_not_waited_for() -> None:
             guest.setblocking(False)
             with contextlib.suppress(BlockingIOError):
                 guest.connect("\0dask-runner-test-full")
-        patch.setattr(node_socket, "_name", lambda _: "\0dask-runner-test-full")
+        patch.setattr(node_socket, "name_of", lambda *_: "\0dask-runner-test-full")
         assert play(talk()) is tcp.TLS
 
 

@@ -230,7 +230,7 @@ def test_one_that_reads_nothing_gets_all_when_it_does() -> None:
 @pytest.fixture
 def apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have no process find another as a neighbour."""
-    monkeypatch.setattr(node_socket, "connect", lambda _: None)
+    monkeypatch.setattr(node_socket, "connect", lambda *_: None)
 
 
 @pytest.mark.usefixtures("apart")
