@@ -45,7 +45,7 @@ class _Replaced:
         return before
 
     def put_back(self) -> None:
-        """Give the names the values that they had."""
+        """Undo all replacements."""
         while self._before:
             names, name, before = self._before.pop()
             names.pop(name)

@@ -152,9 +152,9 @@ def _import_in_peace() -> None:
 
 @contextlib.contextmanager
 def _yaml_by_libyaml() -> Iterator[None]:
-    """Let Dask read its configuration with PyYAML's loader in C, if there is one.
+    """Let Dask read its configuration with libyaml, if PyYAML has it.
 
-    Dask takes the one in Python, for which its own files are 20 ms of CPU time.
+    Dask takes the loader in Python, for which its own files are 20 ms of CPU time.
     """
     import yaml  # noqa: PLC0415  as Dask does
 
