@@ -149,9 +149,12 @@ class Claims:
             self._own = None
 
     def _remove(self, path: Path, record: Record) -> None:
-        # It may be gone, or its directory may hold other files.
+        # It may be gone, or its directory may hold other files. Its process may have
+        # been killed when the claim had its name, and the name aside was still there.
         with contextlib.suppress(OSError, BadRecordError):
             record_file.remove(path, lambda text: Record.load(text) == record)
+        with contextlib.suppress(OSError, BadRecordError):
+            record_file.clear(path, record.nonce)
 
     def _found(self) -> list[tuple[int, Record]]:
         """Return the claims that can be believed, in the order of their numbers."""

@@ -71,6 +71,18 @@ def test_a_dead_one_is_replaced_and_then_removed(directory: Path) -> None:
     assert len(list(directory.iterdir())) == 1
 
 
+def test_what_the_dead_one_had_aside_is_removed_with_it(directory: Path) -> None:
+    Claims(directory, KEY).lay(RECORD)
+    (claim,) = directory.iterdir()
+    os.link(claim, directory / f".{RECORD.nonce}.0.aside")  # killed after link(2)
+    late = Claims(directory, KEY)
+    late.look()
+    late.is_over(gone=True)
+    assert late.lay(OTHER)
+    late.withdraw()
+    assert not directory.exists()
+
+
 def test_of_two_that_find_a_dead_one_the_slower_follows(directory: Path) -> None:
     Claims(directory, KEY).lay(RECORD)
     quick, slow = Claims(directory, KEY), Claims(directory, KEY)
