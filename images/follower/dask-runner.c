@@ -553,6 +553,11 @@ int main(int argc, char **argv)
         snprintf(number, sizeof(number), "%d", (int)watch);
         setenv(WATCHED, number, true);
     }
+    /* The agent that a leader forks has to hash as those of all nodes. */
+    if (part == LEADS && !variable(HASH_SEED)) {
+        setenv(HASH_SEED, SEED, true);
+        setenv(SEEDED, "1", true);
+    }
     argv[0] = PROGRAM;
     execv(PROGRAM, argv);
     dprintf(STDERR_FILENO, "dask-runner: error: %s cannot be started: %s\n", PROGRAM,

@@ -30,7 +30,13 @@ from dask_runner.meeting.private import (
     private_meeting,
 )
 from dask_runner.meeting.record_directory import LOCAL_PREFIX
-from dask_runner.node.follower import hear_signals, hold_signals
+from dask_runner.node.follower import (
+    HASH_SEED,
+    SEED,
+    SEEDED,
+    hear_signals,
+    hold_signals,
+)
 from dask_runner.node.local_ends import LocalEnds
 from dask_runner.node.orphans import end_orphans
 from dask_runner.node.system_errors import problem
@@ -159,13 +165,16 @@ async def _start(
     common: Mapping[str, str],
     descriptors: Sequence[int],
 ) -> asyncio.subprocess.Process:
+    seed = {}
+    if rank == 0 and not common.get(HASH_SEED):
+        seed = {HASH_SEED: SEED, SEEDED: "1"}
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-P",
         "-m",
         "dask_runner",
         *args,
-        env={**common, RANK_VARIABLE: str(rank)},
+        env={**common, RANK_VARIABLE: str(rank), **seed},
         stdin=None if rank == 0 else asyncio.subprocess.DEVNULL,
         pass_fds=descriptors,
         # Ctrl-C reaches this process alone, which passes it on once.

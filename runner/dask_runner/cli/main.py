@@ -22,6 +22,7 @@ def main() -> None:
     beside.name, leads = follower.meeting_place(os.environ, args)
     alone = os.environ.pop(follower.ALONE, "")
     watched = os.environ.pop(follower.WATCHED, "")
+    seeded = _is_seeded()
     runs = bool(args) and args[0] not in follower.NO_RUN
     if runs:
         follower.hold_signals()
@@ -38,6 +39,12 @@ def main() -> None:
     if runs and not leads:
         _die_in_time(args, watched)
     _use_bytecode()
+    if leads and seeded and _is_the_agent(beside):
+        return
+    _run_commands(args, beside)
+
+
+def _run_commands(args: list[str], beside: follower.NodeSockets) -> None:
     from dask_runner.node.importing import without_collecting  # noqa: PLC0415  as above
 
     with without_collecting():
@@ -47,9 +54,39 @@ def main() -> None:
     try:
         commands.main(args, beside)
     except SystemExit as end:
+        beside.need_no_agent()
         if isinstance(end.code, int):
             quick_exit(end.code)
         raise
+
+
+def _is_seeded() -> bool:
+    """Return whether Python has the hash seed of an agent; it is not the user's."""
+    if os.environ.pop(follower.SEEDED, ""):
+        return bool(os.environ.pop(follower.HASH_SEED, ""))
+    return bool(os.environ.get(follower.HASH_SEED))  # agents have the user's
+
+
+def _is_the_agent(beside: follower.NodeSockets) -> bool:
+    """Fork the agent; in that process be it to its end, and return True."""
+    # The agent's own forks end where this returns to, as every program of Python does.
+    # So nothing of a rank may have begun.
+    from dask_runner.node.importing import without_collecting  # noqa: PLC0415  as above
+
+    with without_collecting():  # what a rank imports, and an agent as well
+        from dask_runner.cli import commands, run  # noqa: F401, PLC0415  as above
+    from dask_runner.node.early_agent import EarlyAgent, fork  # noqa: PLC0415  as above
+    from dask_runner.programs import early_agent  # noqa: PLC0415  as above
+
+    leader = os.getpid()
+    forked = fork()
+    if forked is None or isinstance(forked, EarlyAgent):
+        beside.agent = forked
+        return False
+    if beside.listening is not None:
+        beside.listening.close()
+    early_agent.main(forked, leader)
+    return True
 
 
 def _use_bytecode() -> None:

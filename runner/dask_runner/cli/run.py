@@ -80,6 +80,7 @@ def run(
     hosts = [] if HOST_RANK_VARIABLE in environ else hosts_of(settings)
     if hosts:
         elsewhere = plan(sum(host.slots for host in hosts))
+        beside.need_no_agent()
         die_in(0)  # a launcher is the user's to stop and to continue
         return threads.run(
             run_hosts(hosts, settings, args, environ, program, elsewhere.client, joins)
@@ -98,6 +99,7 @@ def run(
 
         return threads.run(play())
     if world is None and (settings.nranks or 1) > 1:
+        beside.need_no_agent()
         client = plan(settings.nranks).client
         return _start_here(client, program, settings, args, environ, joins)
     if world is None:
@@ -206,6 +208,7 @@ async def _live(
         ThisProcess(to_leader),
         AgentSharing.of(launch, beside),
     )
+    beside.need_no_agent()  # not this one, where the rank has none or another's
     if meeting is not None:
         meeting.listen(rank.hear)
     return await run_rank(rank, launch, args, beside, collective=contact.collective)

@@ -106,6 +106,9 @@ JUPYTER_VARIABLE = "DASKRUNNER_JUPYTER"
 ALONE_VARIABLE = "DASKRUNNER_ALONE"
 WATCHED_VARIABLE = "DASKRUNNER_WATCHED"
 
+#: Says that the seed of Python's hashes is ours, not the user's, in a leader.
+SEEDED_VARIABLE = "DASKRUNNER_SEEDED"
+
 #: Hydra's variables, most of which name a connection that only the top process has.
 #: In a child, another file may have the same descriptor by then.
 HYDRA_VARIABLES = (

@@ -15,6 +15,7 @@ from dask_runner.wire.message import ProtocolError
 
 if TYPE_CHECKING:
     from dask_runner.launch.launch import Launch
+    from dask_runner.node.early_agent import EarlyAgent
     from dask_runner.node.follower import NodeSockets
     from dask_runner.node.fork_context import ForkContext
     from dask_runner.node.packages import NodePackages
@@ -38,6 +39,8 @@ class AgentSharing:
         Where its directory is made; empty where the rank chooses.
     packages : NodePackages or None
         Those of the node, in a rank for which the leader plays.
+    early : EarlyAgent or None
+        The process that is to be its own agent; None for a fresh one.
     """
 
     leads: bool = False
@@ -45,14 +48,16 @@ class AgentSharing:
     agent: AgentProcess | None = None
     scratch: str = ""
     packages: NodePackages | None = None
+    early: EarlyAgent | None = None
 
     @classmethod
     def of(cls, launch: Launch, beside: NodeSockets) -> AgentSharing:
         """Return those of a rank that plays for itself."""
         if launch.settings.mpi_tasks or not node_socket.may_share(launch.world):
-            return cls()
+            return cls(early=beside.take_agent())
         if launch.world.local_rank == 0:
-            return cls(leads=beside.listening is not None)
+            leads = beside.listening is not None
+            return cls(leads=leads, early=beside.take_agent())
         return cls(asks_at=beside.name)
 
     @property

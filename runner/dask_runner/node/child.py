@@ -124,6 +124,11 @@ class Process(SocketPeer):
         self._await(process.pid, process.wait())
         await self.attach(ours)
 
+    async def take(self, pid: int, lifeline: socket.socket) -> None:
+        """Use a child that this process has forked, and its lifeline."""
+        self._await(pid, _status_of(pid))
+        await self.attach(lifeline)
+
     async def expect(self) -> socket.socket:
         """Return the other end of the lifeline, for a process that the agent forks."""
         ours, theirs = socket.socketpair()

@@ -88,6 +88,7 @@ class Children:
         self._events = events
         self._launched = launched
         self._sharing = sharing
+        self._early = sharing.early
         self._roles = launch.plan.roles(launch.world.rank)
         self._directory: RankDirectory | None = None
         self._stopped = StoppedProcesses(launch.settings.silence)
@@ -191,6 +192,7 @@ class Children:
         self.directory.keep(self.directory.log("agent"), name, name)
         agent = AgentProcess(self._events, self.directory)
         self.agent = agent
+        early, self._early = self._early, None
         carrier, settings = None, self._launch.settings
         if settings.label is not False or settings.log_directory:
             self._forks["carrier"] = one = Process(Source.carrier, self._events)
@@ -204,6 +206,7 @@ class Children:
             carrier=carrier,
             serves=self.serves,
             published=self._published,
+            early=early,
         )
 
     def found(self, record: Record) -> None:
@@ -320,6 +323,8 @@ class Children:
 
     async def leave(self, patience: float) -> None:
         """End all processes; kill them after *patience* seconds."""
+        if self._early is not None:
+            self._early.give_up()  # the rank was not fit to start it
         await self._forks["client"].stop(0.0)
         await asyncio.gather(
             self.agent.finish(patience, m.Close(0)),

@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any, Self
 
+    from dask_runner.node.early_agent import EarlyAgent
+
 #: Of a launcher, what can be read at a glance: its row's name, the variable of the
 #: local rank, and those that name the launch. The innermost comes first. It is a
 #: guess, which the leader checks against the whole table of launchers.
@@ -115,6 +117,12 @@ ALONE = "DASKRUNNER_ALONE"
 #: kernel does that (``kill_timer``). And how ``ps -o comm`` shows that child.
 WATCHED, WATCHES = "DASKRUNNER_WATCHED", "dask-watch"
 
+#: The variable and the value with which a leader's Python is started, so that the agent
+#: that it forks hashes as those of all nodes (``early_agent``); and what says that the
+#: user has not set it.
+HASH_SEED, SEED = "PYTHONHASHSEED", "6640"
+SEEDED = "DASKRUNNER_SEEDED"
+
 #: What a rank of a lost cluster ends with (``errors.LostError.status``).
 LOST = 69
 
@@ -175,7 +183,7 @@ def has_own_user() -> bool:
 
 
 class NodeSockets:
-    """The node's socket, and the connection to the leader.
+    """The node's socket, the connection to the leader, and the leader's agent.
 
     Attributes
     ----------
@@ -185,14 +193,27 @@ class NodeSockets:
         The node's socket, in the leader.
     leader : socket or None
         The connection with the leader, in a rank that plays its part itself.
+    agent : EarlyAgent or None
+        The process that is to be the leader's agent, once it is known that it is one.
     """
 
-    __slots__ = ("leader", "listening", "name")
+    __slots__ = ("agent", "leader", "listening", "name")
 
     def __init__(self) -> None:
         self.name = ""
         self.listening: _socket.socket | None = None
         self.leader: _socket.socket | None = None
+        self.agent: EarlyAgent | None = None
+
+    def take_agent(self) -> EarlyAgent | None:
+        """Return the agent's process, which is the caller's from now on."""
+        agent, self.agent = self.agent, None
+        return agent
+
+    def need_no_agent(self) -> None:
+        """End the agent's process, if it is not taken."""
+        if (agent := self.take_agent()) is not None:
+            agent.give_up()
 
 
 def kept(descriptor: str) -> _socket.socket | None:

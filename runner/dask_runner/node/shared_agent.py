@@ -6,6 +6,7 @@ workers of another rank travels there in an ``OfRank``.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dask_runner.hub import messages as m
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dask_runner.node.directory import RankDirectory
+    from dask_runner.node.early_agent import EarlyAgent
     from dask_runner.node.events import Event
     from dask_runner.node.exits import Ended
     from dask_runner.wire.message import Message
@@ -45,6 +47,12 @@ class AgentProcess(Process):
         self._sharing: dict[int, Hear] = {}
         self._lives = False
         self._failed: m.Failed | None = None
+        self._early: EarlyAgent | None = None
+
+    async def adopt(self, early: EarlyAgent) -> None:
+        """Take a process for the agent that was forked before."""
+        self._early = early
+        await self.take(early.pid, early.lifeline)
 
     def share(self, rank: int, hear: Hear) -> None:
         """Have *hear* called with each message about a rank's workers.
@@ -80,6 +88,8 @@ class AgentProcess(Process):
         super().hear(message)
 
     def _tell(self, ended: Ended) -> None:
+        if self._early is not None and not self._lives:
+            self._early.keep(Path(self._directory.log("agent")))
         super()._tell(ended)
         self._tell_all(m.AgentGone(f"{ended}{self._directory.tail('agent')}"))
         self._sharing.clear()

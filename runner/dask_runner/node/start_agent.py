@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING
 from dask_runner.mpi import world as mpi_world
 from dask_runner.node import make_instructions
 from dask_runner.node.child import Sibling
+from dask_runner.node.follower import HASH_SEED, SEED
 from dask_runner.node.instructions import Imports, RunAgent
+from dask_runner.node.messages import Begin
 from dask_runner.resources import open_files
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from dask_runner.launch.launch import Launch
     from dask_runner.node.child import Process
     from dask_runner.node.directory import RankDirectory
+    from dask_runner.node.early_agent import EarlyAgent
     from dask_runner.node.instructions import Published
     from dask_runner.node.shared_agent import AgentProcess
 
@@ -26,9 +29,14 @@ if TYPE_CHECKING:
 #: set the first, so that all workers hash alike, on all nodes. The forks undo the
 #: second (:mod:`dask_runner.programs.openblas`).
 AGENT_VARIABLES = {
-    "PYTHONHASHSEED": "6640",
+    HASH_SEED: SEED,
     "OPENBLAS_NUM_THREADS": "1",
 }
+
+
+def added_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return those that the agent has and its rank has not."""
+    return {k: v for k, v in AGENT_VARIABLES.items() if not environ.get(k)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +78,7 @@ async def start_agent(
     carrier: ToFork | None,
     serves: bool,
     published: Published | None,
+    early: EarlyAgent | None,
 ) -> None:
     """Start the agent of a rank.
 
@@ -86,6 +95,8 @@ async def start_agent(
         Whether the agent has workers.
     published : Published or None
         Where the record may be, in rank 0.
+    early : EarlyAgent or None
+        The process that is to be the agent; None for a fresh one.
     """
     given: list[socket.socket] = []
     forks: list[Sibling] = []
@@ -96,7 +107,7 @@ async def start_agent(
     first = forks[: 1 if carrier else 0]
     stdins = [fork.stdin for fork in forks if fork.stdin >= 0]
     environ, settings = launch.environ, launch.settings
-    added = {k: v for k, v in AGENT_VARIABLES.items() if not environ.get(k)}
+    added = added_variables(environ)
     launchers = []
     if settings.mpi_tasks:
         added |= mpi_world.variables(environ)
@@ -122,18 +133,16 @@ async def start_agent(
         published=published,
         carrier=first[0] if first else None,
     )
-    await agent.start(
-        directory.environment(added),
-        log,
-        stderr=complaints,
-        pass_fds=[
-            users,
-            *(end.fileno() for end in given),
-            *stdins,
-            *(number for fork in forks for number in fork.opened),
-            *launchers,
-        ],
-    )
+    its = directory.environment(added)
+    own = [users, *(end.fileno() for end in given), *stdins]
+    if early is not None:
+        early.give([complaints, *own])
+        await agent.adopt(early)
+        agent.send(Begin(its, log, own))
+    else:
+        # An early one has inherited them.
+        others = [*(number for fork in forks for number in fork.opened), *launchers]
+        await agent.start(its, log, stderr=complaints, pass_fds=[*own, *others])
     agent.send(run)
     for end in given:
         end.close()

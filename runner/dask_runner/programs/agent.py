@@ -52,7 +52,7 @@ from dask_runner.resources.private_directory import HeldDirectory
 from dask_runner.wire.channel import BlockingChannel, open_channel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from dask_runner.node.child import Sibling
     from dask_runner.node.instructions import Imports
@@ -70,6 +70,20 @@ def main() -> None:
         # The top process was killed, and cannot remove what it has made.
         HeldDirectory.at(Path(sys.argv[2]).parent).remove()
         raise SystemExit(0)
+    work(run, own, import_in_peace)
+
+
+def work(run: RunAgent, own: socket.socket, import_dask: Callable[[], None]) -> None:
+    """Fork, and look after the nannies.
+
+    Parameters
+    ----------
+    run : RunAgent
+    own : socket
+        The lifeline.
+    import_dask : callable
+        Imports it, or raises why that has failed.
+    """
     variables = frozenset(os.environ) - {*run.imports.added}
     fork.hold(run.stderr)
     by_lines.print_by_lines()
@@ -82,7 +96,7 @@ def main() -> None:
             linux.name_process("dask-agent")
             sibling = _fork_carrier(run, own)
             if not sibling:
-                _import_in_peace()
+                import_dask()
                 sibling = _fork_siblings(run, own, forked)
         if not sibling:
             # All workers are forks of its forks.
@@ -144,7 +158,8 @@ def _heed_openblas(imports: Imports) -> None:
     openblas.heed(users)
 
 
-def _import_in_peace() -> None:
+def import_in_peace() -> None:
+    """Import what all programs need, as this process has it."""
     log.look_at_logging()
     with without_collecting(), _yaml_by_libyaml():
         import_shared()
@@ -279,7 +294,7 @@ def _take_the_fork_servers_place(run: RunForkServer) -> NoReturn:
     """Import what the agent did, and serve at a socket that it has opened."""
     with failures.logged():
         lifeline.leave_signals_to_the_top()
-        _import_in_peace()
+        import_in_peace()
         fork.hold(run.stderr)
         if run.carrier >= 0:
             carried.hold(socket.socket(fileno=run.carrier))
