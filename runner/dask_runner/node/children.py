@@ -28,6 +28,7 @@ from dask_runner.node.directory import RankDirectory
 from dask_runner.node.events import Source
 from dask_runner.node.exits import StoppedProcesses
 from dask_runner.node.fork_context import ForkContext
+from dask_runner.node.instructions import Made
 from dask_runner.node.kept_logs import KeptLogs
 from dask_runner.node.kill_timer import LAST_STEPS_SECONDS
 from dask_runner.node.peer import Peer, SocketPeer
@@ -122,6 +123,8 @@ class Children:
         if settings.log_directory:
             kept = KeptLogs(settings.log_directory, launch.world.job_id)
         self._directory = RankDirectory(place, launch.environ, kept)
+        if self._early is not None:
+            self._early.tell(Made(str(self._directory.path), self._published))
         if settings.mpi_tasks:
             mpi_world.check(launch.world, launch.plan, settings.spare)
         if settings.interface:

@@ -19,9 +19,13 @@ import signal
 import socket
 from typing import TYPE_CHECKING
 
+from dask_runner.wire.channel import BlockingChannel
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from dask_runner.node.instructions import Made
 
 
 class EarlyAgent:
@@ -37,6 +41,10 @@ class EarlyAgent:
         self.pid = pid
         self.lifeline = lifeline
         self._said = said
+
+    def tell(self, made: Made) -> None:
+        """Tell it what it removes if this process is killed."""
+        BlockingChannel(self.lifeline).send(made)
 
     def give(self, descriptors: Sequence[int]) -> None:
         """Give it these descriptors; it may have ended."""

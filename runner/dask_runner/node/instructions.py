@@ -97,6 +97,41 @@ class Published:
 
 
 @dataclass(frozen=True)
+class Made(Message):
+    """The first message to an early agent: what it removes if its leader is killed.
+
+    Attributes
+    ----------
+    directory : str
+        The rank's.
+    published : Published or None
+        The record, in rank 0.
+    """
+
+    directory: str
+    published: Published | None
+
+
+@dataclass(frozen=True)
+class Begin(Message):
+    """The second one: what a fresh agent is started with. ``RunAgent`` follows.
+
+    Attributes
+    ----------
+    environ : dict
+        Its environment.
+    log : str
+        The path of its log.
+    descriptors : list of int
+        The leader's numbers of the descriptors that it is given, but the log's.
+    """
+
+    environ: dict[str, str]
+    log: str
+    descriptors: list[int]
+
+
+@dataclass(frozen=True)
 class RunAgent(Message):
     """Import Dask, fork the other processes, and look after the nannies.
 

@@ -35,18 +35,6 @@ class Declined(Message):
 
 
 @dataclass(frozen=True)
-class Begin(Message):
-    """The agent that was forked early has this environment and log from now on.
-
-    *descriptors* are the leader's numbers of those that it is given.
-    """
-
-    environ: dict[str, str]
-    log: str
-    descriptors: list[int]
-
-
-@dataclass(frozen=True)
 class Found(Message):
     """The rank has found the hub: the variables that the cluster sets for Dask."""
 

@@ -10,8 +10,7 @@ from dask_runner.mpi import world as mpi_world
 from dask_runner.node import make_instructions
 from dask_runner.node.child import Sibling
 from dask_runner.node.follower import HASH_SEED, SEED
-from dask_runner.node.instructions import Imports, RunAgent
-from dask_runner.node.messages import Begin
+from dask_runner.node.instructions import Begin, Imports, RunAgent
 from dask_runner.resources import open_files
 
 if TYPE_CHECKING:

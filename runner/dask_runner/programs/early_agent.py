@@ -1,8 +1,8 @@
 """The agent as a fork of its leader, from the fork to its instructions.
 
-See :mod:`dask_runner.node.early_agent`. It imports Dask at once. Then the leader sends
-a byte with descriptors, ``Begin`` and ``RunAgent``, which make it what a fresh Python
-is that was started as the agent.
+See :mod:`dask_runner.node.early_agent`. It imports Dask at once. The leader sends
+``Made``, and then a byte with descriptors, ``Begin`` and ``RunAgent``: these make it
+what a fresh Python is that was started as the agent.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING
 
 from dask_runner import linux
 from dask_runner.launch.own_variables import inherited
-from dask_runner.node import messages as n
-from dask_runner.node.instructions import RunAgent
+from dask_runner.node.instructions import Begin, Made, RunAgent
 from dask_runner.node.start_agent import added_variables
 from dask_runner.programs import lifeline, orphaned_agent
 from dask_runner.resources.private_directory import HeldDirectory
@@ -72,9 +71,8 @@ def main(own: socket.socket, top: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Begun:
-    begin: n.Begin
+    begin: Begin
     run: RunAgent
-    descriptors: tuple[int, ...]
 
     def become(self, leaders: set[int]) -> None:
         """Take environment, log and descriptors as those of this process."""
@@ -99,6 +97,7 @@ class _Wait:
     def __init__(self, own: socket.socket, top: int) -> None:
         self._own, self._top, self._pid = own, top, os.getpid()
         self._receives = False
+        self._made: Made | None = None
         lifeline.leave_signals_to_the_top()
         signal.signal(orphaned_agent.SIGNAL, self._end)
         linux.die_with_parent(orphaned_agent.SIGNAL)
@@ -108,32 +107,45 @@ class _Wait:
         del number, frame
         if os.getppid() == self._top or self._receives or os.getpid() != self._pid:
             return
-        begun = self.receive()
-        if begun is not None:
-            # The leader has made what it cannot remove.
-            HeldDirectory.at(Path(begun.begin.log).parent).remove()
-            orphaned_agent.remove_record(begun.run.published)
+        self._receive()
+        self._remove()
         os._exit(0)
 
     def receive(self) -> _Begun | None:
         """Wait for the instructions; None if the leader ends before."""
         self._receives = True  # who is in here sees its end
+        begun = self._receive()
+        if begun is None:
+            self._remove()
+        return begun
+
+    def _remove(self) -> None:
+        if self._made is not None:
+            HeldDirectory.at(Path(self._made.directory)).remove()
+            orphaned_agent.remove_record(self._made.published)
+
+    def _receive(self) -> _Begun | None:
+        channel = BlockingChannel(self._own)
+        made = channel.receive()
+        if not isinstance(made, Made):
+            return None
+        self._made = made
         try:
             byte, descriptors, _, _ = socket.recv_fds(self._own, 1, MOST_DESCRIPTORS)
         except OSError:
             return None
-        channel = BlockingChannel(self._own)
         if not byte:
             return None
         begin, run = channel.receive(), channel.receive()
-        if not isinstance(begin, n.Begin) or not isinstance(run, RunAgent):
+        if not isinstance(begin, Begin) or not isinstance(run, RunAgent):
             return None
         for descriptor in descriptors:
             os.set_inheritable(descriptor, False)
         log, *others = descriptors
         _move_stderr(log)
-        run = _renumbered(run, dict(zip(begin.descriptors, others, strict=True)))
-        return _Begun(begin, run, tuple(others))
+        return _Begun(
+            begin, _renumbered(run, dict(zip(begin.descriptors, others, strict=True)))
+        )
 
 
 def _move_stderr(log: int) -> None:

@@ -35,6 +35,7 @@ FILES = sorted(
 
 #: Modules without a file of tests of their name, and which file tests them instead.
 ELSEWHERE = {
+    "node/early_agent": "local/programs/test_early_agent.py",
     "programs/start": "images/test_image_contents.py",
     "programs/comm/node_socket": "local/programs/comm/test_backend.py",
     "attach/attachment": "local/test_attach.py",
