@@ -2,8 +2,9 @@
 
 Each process is a child of the top process, in a process group of its own. A socket pair
 connects them: it carries messages, and its end of file shows either side at once that
-the other has ended. The agent is a fresh Python; it imports Dask and forks the other
-processes (:mod:`dask_runner.programs.fork`). None is the launcher's child, so the
+the other has ended. The agent is a fork of the leader
+(:mod:`dask_runner.node.early_agent`) or a fresh Python; it imports Dask and forks the
+other processes (:mod:`dask_runner.programs.fork`). None is the launcher's child, so the
 launcher does not end the job when one of them dies.
 """
 

@@ -1,7 +1,7 @@
 """The carrier of a node: it writes what the workers print, in whole lines with labels.
 
-The agent forks it before it imports Dask, so it is small. Each worker hands it the
-other ends of its stdout and stderr (:mod:`dask_runner.programs.carried`). It reads a
+The agent forks it first, and before it imports Dask if it can: then it is small
+wherever it lives longest. Each worker hands it the other ends of its stdout and stderr (:mod:`dask_runner.programs.carried`). It reads a
 piece at a time and writes the lines that end in it where the node's agent prints, which
 the launcher carries to the user: nothing of it goes over the hub. If nobody reads
 there, it waits, and those who print wait with it: it keeps no more than a piece and a
