@@ -395,3 +395,39 @@ assert done.stderr.startswith(f"dask-runner: error: {PYTHON} cannot be started: 
 """,
         user="0",
     )
+
+
+def test_a_leader_has_the_seed_of_all_agents_and_forks_its_own(
+    contained: Any,
+) -> None:
+    _do(
+        contained,
+        """
+def words(pid, what):
+    return Path(f"/proc/{pid}/{what}").read_bytes().split(b"\\0")
+
+def agent_of(process):
+    while True:
+        for of in Path("/proc").glob("[0-9]*"):
+            name, _, rest = (of / "stat").read_text().rpartition(")")
+            if name.endswith("(dask-agent") and int(rest.split()[1]) == process.pid:
+                return int(of.name)
+        assert process.poll() is None
+        time.sleep(0.01)
+
+os.mkdir("/tmp/met", 0o700)
+first = {
+    **{"DASKRUNNER_RANK": "0", "DASKRUNNER_SIZE": "2", "DASKRUNNER_JOB_ID": "7-ab"},
+    **{"DASKRUNNER_DIRECTORY": "/tmp/met", "HOME": "/tmp"},
+}
+for users, seed in ({}, "6640"), ({"PYTHONHASHSEED": "7"}, "7"):
+    process = start(NATIVE, first | users, ["-c", "pass"])
+    agent = agent_of(process)
+    environ = words(agent, "environ")
+    assert f"PYTHONHASHSEED={seed}".encode() in environ, environ
+    assert (b"DASKRUNNER_SEEDED=1" in environ) == (not users), environ
+    assert words(agent, "cmdline") == words(process.pid, "cmdline")
+    process.kill()
+    process.wait()
+""",
+    )
