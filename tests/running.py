@@ -28,6 +28,15 @@ KEPT = ("PATH", "LANG", "LC_ALL", "TZ")
 # What a run has started goes with it; a busy machine takes a moment over that.
 GONE_SECONDS = 5.0
 
+# Processes that keep the command line of the one that has forked them.
+FORKS = tuple(
+    f"dask-{part}"
+    for part in (
+        *("agent", "carrier", "scheduler", "client"),
+        *("forkserver", "tracker", "worker"),
+    )
+)
+
 # Looks in a row that find no process of a run.
 LOOKS = 3
 
@@ -153,6 +162,12 @@ class Run:
             for entry in Path("/proc").iterdir()
             if entry.name.isdigit() and self.mark in _words(entry / "environ")
         }
+
+    @property
+    def tops(self) -> dict[int, str]:
+        """Those of :attr:`pids` that are no forks of a rank's agent, nor it itself."""
+        forks = {pid for name in FORKS for pid in self.named(name)}
+        return {pid: words for pid, words in self.pids.items() if pid not in forks}
 
     def named(self, name: str) -> list[int]:
         """Return its living processes of a name, as ``ps -o comm`` shows it."""

@@ -40,7 +40,8 @@ PARTS = {
     # Its forks keep its command line.
     "agent": r"^dask-agent |^python\S* .* programs\.agent ",
     "client": r"^dask-client |-m dask_runner\.programs\.(client|attached)",
-    "top": r"python\S* (-\S+ )*(-m dask_runner |\S*/dask-runner )"
+    "top": r"^(?!dask-(agent|carrier|scheduler|client|forkserver|tracker|worker) ).*"
+    r"python\S* (-\S+ )*(-m dask_runner |\S*/dask-runner )"
     r"|-m dask_runner\.programs\.start library\.top ",
     "script": r"python\S* \S*script\.py",
     "worker": r"^dask-worker ",

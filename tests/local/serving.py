@@ -44,7 +44,7 @@ def rank_0(run: Run) -> int:
     """Return the process with the hub."""
     (found,) = (
         pid
-        for pid, words in run.pids.items()
+        for pid, words in run.tops.items()
         if "-m dask_runner serve" in words and "DASKRUNNER_RANK=0" in _environ(pid)
     )
     return found

@@ -263,7 +263,7 @@ def test_a_hub_that_stands_still_is_told_with_its_last_sign_of_life(lab: Run) ->
 def hubs(run: Run) -> list[int]:
     """Return the process that has the hub."""
     found = []
-    for pid, words in run.pids.items():
+    for pid, words in run.tops.items():
         environ = Path(f"/proc/{pid}/environ").read_text().split("\0")
         if "-m dask_runner serve" in words and "DASKRUNNER_RANK=0" in environ:
             found.append(pid)

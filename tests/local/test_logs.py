@@ -205,7 +205,7 @@ def test_a_rank_that_is_lost_is_told_and_the_rest_is_followed(dying: Run) -> Non
 
 
 def rank_of(run: Run, rank: int) -> int:
-    (found,) = (pid for pid, words in run.pids.items() if plays(pid, words, rank))
+    (found,) = (pid for pid, words in run.tops.items() if plays(pid, words, rank))
     return found
 
 
