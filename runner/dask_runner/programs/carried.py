@@ -92,10 +92,15 @@ def carry(label: str, copy: str = "") -> None:
     def lost() -> None:
         loop.remove_reader(there)
         os.close(there)
+        # What the carrier has not read; no line is lost, and no print() fails. Tasks
+        # print meanwhile: what comes later is not to be before that, so most of it is
+        # written first, and the rest when it can grow no more.
+        for pipe, to in (out, old_out), (err, old_err):
+            _pour(pipe, to)
         _print_to(old_out, old_err)
-        # What the carrier has not read; no line is lost, and no print() fails.
-        _pour(out, 1)
-        _pour(err, 2)
+        for pipe, to in (out, 1), (err, 2):
+            _pour(pipe, to)
+            os.close(pipe)
 
     loop.add_reader(there, lost)
 
@@ -112,12 +117,11 @@ def _print_to(out: int, err: int) -> None:
 
 
 def _pour(pipe: int, to: int) -> None:
-    """Write what is in a pipe, and close it."""
+    """Write what is in a pipe."""
     os.set_blocking(pipe, False)
     with contextlib.suppress(OSError):  # it is empty; or nobody reads what is written
         while piece := os.read(pipe, 1 << 16):
             os.write(to, piece)
-    os.close(pipe)
 
 
 async def written() -> None:
