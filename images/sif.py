@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -31,10 +32,16 @@ if TYPE_CHECKING:
 
 FOLDER = ROOT / "build"
 BUILD_SECONDS = 600
-# This takes a sixth of the time of gzip, and the file is no larger. Each container
-# mounts and decompresses the image for itself: with blocks of 32 KiB instead of 128 it
-# unpacks less that it does not need, for 5 % more size (docs/bench/costs.md).
-SQUASHFS = "-comp zstd -Xcompression-level 1 -b 32K"
+# Each container mounts and decompresses the image for itself: with blocks of 32 KiB
+# instead of 128 it unpacks less that it does not need, for 5 % more size
+# (docs/bench/costs.md). This level takes half of the time of gzip, and pays in size for
+# the next.
+SQUASHFS = "-comp zstd -Xcompression-level 9 -b 32K"
+#: What every leader reads from its first to its last byte is not compressed.
+READ_WHOLE = ("dask-runner.bytecode", "python3.[0-9]*", "libc.so.6")
+AS_IT_IS = f"-action uncompressed@({'||'.join(f'name({it})' for it in READ_WHOLE)})"
+#: The first release of squashfs-tools with actions (its announcement, 2021-07-22).
+HAS_ACTIONS = (4, 5)
 ARCHIVE = "image.tar"
 RESULT = "/tmp/image.sif"  # noqa: S108 - a path in a container of our own
 # The engine unpacks the archive that it is sent; Apptainer needs it packed.
@@ -42,7 +49,8 @@ IN_CONTAINER = f"""\
 set -eu
 tar -cf /tmp/{ARCHIVE} -C /srv $(ls /srv)
 cd /tmp
-exec apptainer build --mksquashfs-args "{SQUASHFS}" {RESULT} docker-archive:{ARCHIVE}
+exec apptainer build --mksquashfs-args "{SQUASHFS} {AS_IT_IS}" {RESULT} \\
+    docker-archive:{ARCHIVE}
 """
 
 
@@ -101,7 +109,7 @@ def _make_here(image: Image, row: Row, made: Path) -> None:
             "apptainer",
             "build",
             "--mksquashfs-args",
-            SQUASHFS,
+            how_to_pack(_version_of_mksquashfs()),
             made.name,
             f"docker-archive:{ARCHIVE}",
         ],
@@ -114,6 +122,29 @@ def _make_here(image: Image, row: Row, made: Path) -> None:
     )
     if done.returncode:
         raise _failed(done.returncode, done.stdout)
+
+
+def how_to_pack(version: str) -> str:
+    """Return mksquashfs's arguments, for what ``mksquashfs -version`` says."""
+    found = re.search(r"version (\d+)\.(\d+)", version)
+    if found is None or (int(found[1]), int(found[2])) < HAS_ACTIONS:
+        return SQUASHFS
+    return f"{SQUASHFS} {AS_IT_IS}"
+
+
+def _version_of_mksquashfs() -> str:
+    try:
+        done = subprocess.run(
+            ["mksquashfs", "-version"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            timeout=BUILD_SECONDS,
+            check=False,
+        )
+    except FileNotFoundError:
+        return ""  # Apptainer has one of its own
+    return done.stdout
 
 
 def _make_in_container(

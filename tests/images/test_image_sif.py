@@ -46,6 +46,23 @@ def test_a_sif_takes_less_than_160_megabytes(sif: Path) -> None:
     assert sif.stat().st_size < 160e6
 
 
+@pytest.mark.parametrize(
+    ("version", "packs_as_it_is"),
+    [
+        ("mksquashfs version 4.6.1 (2023/03/25)\ncopyright (C) 2023", True),
+        ("mksquashfs version 4.5 (2021/07/22)", True),
+        ("mksquashfs version 4.4 (2019/08/29)", False),
+        ("", False),
+    ],
+)
+def test_an_old_mksquashfs_packs_all_alike(
+    version: str, *, packs_as_it_is: bool
+) -> None:
+    from images.sif import AS_IT_IS, how_to_pack  # noqa: PLC0415  as above
+
+    assert (AS_IT_IS in how_to_pack(version)) == packs_as_it_is
+
+
 def test_the_stable_name_is_the_default_images_sif(sif: Path) -> None:
     assert sif.with_name("dask-runner.sif").resolve() == sif
 

@@ -1,11 +1,11 @@
 """The carrier of a node: it writes what the workers print, in whole lines with labels.
 
-The agent forks it first, and before it imports Dask if it can: then it is small
-wherever it lives longest. Each worker hands it the other ends of its stdout and stderr (:mod:`dask_runner.programs.carried`). It reads a
-piece at a time and writes the lines that end in it where the node's agent prints, which
-the launcher carries to the user: nothing of it goes over the hub. If nobody reads
-there, it waits, and those who print wait with it: it keeps no more than a piece and a
-line of each.
+The agent forks it first of all; one that is a fresh Python has not imported Dask then,
+and the carrier is small. Each worker hands it the other ends of its stdout and stderr
+(:mod:`dask_runner.programs.carried`). It reads a piece at a time and writes the lines
+that end in it where the node's agent prints, which the launcher carries to the user:
+nothing of it goes over the hub. If nobody reads there, it waits, and those who print
+wait with it: it keeps no more than a piece and a line of each.
 
 It outlives those who print, by any death, and ends when the last of them has closed
 its pipes.
