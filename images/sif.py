@@ -34,8 +34,7 @@ FOLDER = ROOT / "build"
 BUILD_SECONDS = 600
 # Each container mounts and decompresses the image for itself: with blocks of 32 KiB
 # instead of 128 it unpacks less that it does not need, for 5 % more size
-# (docs/bench/costs.md). This level takes half of the time of gzip, and pays in size for
-# the next.
+# (docs/bench/costs.md). This level makes room for what is not compressed.
 SQUASHFS = "-comp zstd -Xcompression-level 9 -b 32K"
 #: What every leader reads from its first to its last byte is not compressed.
 READ_WHOLE = ("dask-runner.bytecode", "python3.[0-9]*", "libc.so.6")

@@ -73,18 +73,15 @@ def fork() -> EarlyAgent | socket.socket | None:
     EarlyAgent, socket or None
         The process; in that process its lifeline; None if the system refuses.
     """
-    try:
-        said = os.memfd_create("agent")
-    except OSError:
-        return None
-    ours, theirs = socket.socketpair()
-    try:
-        pid = os.fork()
-    except OSError:
-        ours.close()
-        theirs.close()
-        os.close(said)
-        return None  # a fresh one may be refused as well, and then that is told
+    with contextlib.ExitStack() as opened:
+        try:
+            said = os.memfd_create("agent")
+            opened.callback(os.close, said)
+            ours, theirs = map(opened.enter_context, socket.socketpair())
+            pid = os.fork()
+        except OSError:
+            return None  # a fresh one may be refused as well, and then that is told
+        opened.pop_all()
     if pid:
         theirs.close()
         with contextlib.suppress(OSError):  # it has done so itself, or has ended

@@ -7,6 +7,7 @@ what a fresh Python is that was started as the agent.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import signal
@@ -150,7 +151,10 @@ class _Wait:
 
 def _move_stderr(log: int) -> None:
     """Direct stderr to the log, with what was said before it was there."""
-    with open(2, "rb", closefd=False) as said:
+    with (
+        contextlib.suppress(OSError),  # the disk is full
+        open(2, "rb", closefd=False) as said,
+    ):
         said.seek(0)
         os.write(log, said.read())
         os.ftruncate(2, 0)  # else the leader would write it there once more
