@@ -165,7 +165,7 @@ def test_ranks_that_podman_keeps_all_variables_from_say_that_they_are_alone(
     [
         ("podman", "podman kill --all"),
         ("podman with many tasks a node", "podman kill --all"),
-        ("charliecloud", "pkill -KILL -f libexec/[d]ask-runner.script.py"),
+        ("charliecloud", "pkill -KILL -x dask-runner"),
     ],
 )
 def test_a_container_that_is_killed_is_named_and_the_script_goes_on(
