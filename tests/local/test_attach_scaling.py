@@ -25,6 +25,7 @@ def lab() -> Iterator[Run]:
 
 def test_workers_are_retired_with_their_data_and_started_again(lab: Run) -> None:
     code = """
+import json, subprocess
 cluster = Cluster.from_name("lab")
 client = Client(cluster)
 def names():
@@ -40,6 +41,11 @@ for number in (1, 4, 2, 3, 1, 4, 1, 4, 1, 4, 1, 4):
     took.append(time.perf_counter() - began)
 assert names() == {"0", "1", "2", "3"}
 assert [one[-1] for one in client.gather(data)] == list(range(40))
+def known():  # to the hub, which hears of a new worker after the scheduler
+    line = [sys.executable, "-m", "dask_runner", "list", "--json"]
+    done = subprocess.run(line, capture_output=True, check=True)
+    return json.loads(done.stdout)["clusters"][0]["workers"]
+until(lambda: known() == 4)
 def pids():  # of those that stay
     return set(client.run(os.getpid, on_error="ignore").values())
 before = client.run(os.getpid)
