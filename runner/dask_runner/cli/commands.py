@@ -44,7 +44,7 @@ from dask_runner.node.follower import NO_RUN
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dask_runner.node.follower import NodeSockets
+    from dask_runner.node.follower import Beside
 
 
 @click.group(
@@ -345,13 +345,13 @@ def recipe(**given: Any) -> NoReturn:
 cli.add_command(job)
 
 
-def main(args: Sequence[str], beside: NodeSockets | None = None) -> None:
+def main(args: Sequence[str], beside: Beside | None = None) -> None:
     """Run the command line as a program of its own.
 
     Parameters
     ----------
     args : sequence of str
-    beside : NodeSockets, optional
+    beside : Beside, optional
         The connections to the other ranks of the node.
     """
     try:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dask_runner.launch.options import OPTIONS
-from dask_runner.node.follower import NodeSockets
+from dask_runner.node.follower import Beside
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +34,7 @@ class Invocation:
 
     Attributes
     ----------
-    beside : NodeSockets
+    beside : Beside
         The connections to the other ranks of the node.
     kind : str
         The kind of program; empty where there is none.
@@ -46,7 +46,7 @@ class Invocation:
         The name of a cluster that is before the program; empty where there is none.
     """
 
-    beside: NodeSockets
+    beside: Beside
     kind: str = ""
     words: list[str] = field(default_factory=list)
     args: list[str] = field(default_factory=list)
@@ -91,7 +91,7 @@ class RunCommand(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the arguments; click calls this."""
         ours, kind, words = self._split(ctx, args)
-        beside = ctx.obj or NodeSockets()
+        beside = ctx.obj or Beside()
         ctx.obj = Invocation(beside, kind, words, list(args))
         return super().parse_args(ctx, ours)
 
@@ -133,7 +133,7 @@ class ConnectCommand(RunCommand):
             name = words[0]
             more, kind, words = self._split(ctx, words[1:])
             ours += more
-        ctx.obj = Invocation(ctx.obj or NodeSockets(), kind, words, list(args), name)
+        ctx.obj = Invocation(ctx.obj or Beside(), kind, words, list(args), name)
         return click.Command.parse_args(self, ctx, ours)
 
 
@@ -142,7 +142,7 @@ class ServeCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the arguments; click calls this."""
-        ctx.obj = Invocation(ctx.obj or NodeSockets(), args=[self.name or "", *args])
+        ctx.obj = Invocation(ctx.obj or Beside(), args=[self.name or "", *args])
         return super().parse_args(ctx, args)
 
 

@@ -17,7 +17,7 @@ _STDERR = 2
 def main() -> None:
     """Run ``dask-runner`` with the arguments of the process."""
     _open_standard_streams()
-    beside = follower.NodeSockets()
+    beside = follower.Beside()
     args = sys.argv[1:]
     beside.name, leads = follower.meeting_place(os.environ, args)
     alone = os.environ.pop(follower.ALONE, "")
@@ -44,7 +44,7 @@ def main() -> None:
     _run_commands(args, beside)
 
 
-def _run_commands(args: list[str], beside: follower.NodeSockets) -> None:
+def _run_commands(args: list[str], beside: follower.Beside) -> None:
     from dask_runner.node.importing import without_collecting  # noqa: PLC0415  as above
 
     with without_collecting():
@@ -67,7 +67,7 @@ def _is_seeded() -> bool:
     return bool(os.environ.get(follower.HASH_SEED))  # agents have the user's
 
 
-def _is_the_agent(beside: follower.NodeSockets) -> bool:
+def _is_the_agent(beside: follower.Beside) -> bool:
     """Fork the agent; in that process be it to its end, and return True."""
     # The agent's own forks end where this returns to, as every program of Python does.
     # So nothing of a rank may have begun.

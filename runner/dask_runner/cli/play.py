@@ -14,7 +14,7 @@ from dask_runner.errors import ConfigError, RunnerError, UsageError
 from dask_runner.hub.report import say
 from dask_runner.launch.detect import prints_shared_errors
 from dask_runner.launch.settings import configured, of_verb, settle
-from dask_runner.node.follower import NodeSockets
+from dask_runner.node.follower import Beside
 from dask_runner.node.importing import without_collecting
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def find_program(invocation: Invocation, verb: str = "run") -> Program:
 def end(
     play: Callable[[], int],
     launcher: str,
-    beside: NodeSockets | None = None,
+    beside: Beside | None = None,
     run: dict[str, Any] | None = None,
 ) -> NoReturn:
     """Exit with the status of *play*; print its error once for all ranks.
@@ -113,14 +113,14 @@ def end(
 
 def report(
     error: RunnerError,
-    beside: NodeSockets | None,
+    beside: Beside | None,
     given: dict[str, Any] | None,
     launcher: str = "auto",
 ) -> None:
     """Report an error that came before the meeting, to the other ranks and the user."""
     from dask_runner.node import early_errors  # noqa: PLC0415  --help needs none of it
 
-    early_errors.report(error, os.environ, given, beside or NodeSockets(), launcher)
+    early_errors.report(error, os.environ, given, beside or Beside(), launcher)
 
 
 def check_working_directory() -> None:

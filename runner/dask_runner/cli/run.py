@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from dask_runner.launch.plan import Plan
     from dask_runner.launch.settings import Settings
     from dask_runner.node.desk_meeting import DeskMeeting
-    from dask_runner.node.follower import NodeSockets
+    from dask_runner.node.follower import Beside
     from dask_runner.node.hosted_meeting import HostedMeeting
 
 
@@ -51,7 +51,7 @@ def run(
     settings: Settings,
     environ: Mapping[str, str],
     args: Sequence[str],
-    beside: NodeSockets,
+    beside: Beside,
     joins: str = "",
 ) -> int:
     """Run this process as a rank of the cluster; return its exit status.
@@ -64,7 +64,7 @@ def run(
     environ : mapping
     args : sequence of str
         The arguments of ``dask-runner``, for local ranks and for messages.
-    beside : NodeSockets
+    beside : Beside
         The connections to the other ranks of the node.
     joins : str
         The name of the running cluster to join; empty for one of their own.
@@ -155,7 +155,7 @@ def _placed(
     return world, of_world(world) if meets else None
 
 
-def _leave(beside: NodeSockets) -> None:
+def _leave(beside: Beside) -> None:
     """Forget the other ranks of an outer launch, of which this one is the only one."""
     for sock in (beside.listening, beside.leader):
         if sock is not None:
@@ -190,7 +190,7 @@ def _tell_of_ranks(world: World, settings: Settings) -> None:
 async def _live(
     launch: Launch,
     args: Sequence[str],
-    beside: NodeSockets,
+    beside: Beside,
     meeting: DeskMeeting | HostedMeeting | None = None,
 ) -> int:
     contact = _contact(launch, meeting)

@@ -26,7 +26,7 @@ from dask_runner.node import node_socket
 from dask_runner.node.agent_sharing import AgentSharing
 from dask_runner.node.events import Source
 from dask_runner.node.exits import Ended
-from dask_runner.node.follower import NodeSockets
+from dask_runner.node.follower import Beside
 from dask_runner.node.handing_out import hand_out
 from dask_runner.node.launcher_child import ThisProcess
 from dask_runner.node.mpi_broadcast import mpi_meeting
@@ -128,7 +128,7 @@ async def _play() -> int:
         meeting = choose(world, os.environ, settings, mpi_meeting)
     contact = OwnContact(launch, meeting, socket.gethostname())
     snapshot = take(os.environ, settings.local_directory)
-    beside = NodeSockets()
+    beside = Beside()
     node_socket.claim_late(beside, world)
     sharing = AgentSharing.of(launch, beside)
     rank = Rank(launch, snapshot, contact, events, ThisProcess(), sharing, user)

@@ -16,7 +16,7 @@ from dask_runner.wire.message import ProtocolError
 if TYPE_CHECKING:
     from dask_runner.launch.launch import Launch
     from dask_runner.node.early_agent import EarlyAgent
-    from dask_runner.node.follower import NodeSockets
+    from dask_runner.node.follower import Beside
     from dask_runner.node.fork_context import ForkContext
     from dask_runner.node.packages import NodePackages
     from dask_runner.node.shared_agent import AgentProcess
@@ -51,7 +51,7 @@ class AgentSharing:
     early: EarlyAgent | None = None
 
     @classmethod
-    def of(cls, launch: Launch, beside: NodeSockets) -> AgentSharing:
+    def of(cls, launch: Launch, beside: Beside) -> AgentSharing:
         """Return those of a rank that plays for itself."""
         if launch.settings.mpi_tasks or not node_socket.may_share(launch.world):
             return cls(early=beside.take_agent())

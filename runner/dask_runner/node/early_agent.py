@@ -43,11 +43,11 @@ class EarlyAgent:
         self._said = said
 
     def tell(self, made: Made) -> None:
-        """Tell it what it removes if this process is killed."""
+        """Tell it what to remove if this process is killed."""
         BlockingChannel(self.lifeline).send(made)
 
     def give(self, descriptors: Sequence[int]) -> None:
-        """Give it these descriptors; it may have ended."""
+        """Send it these descriptors, unless it has ended."""
         with contextlib.suppress(OSError):
             socket.send_fds(self.lifeline, [b"\0"], descriptors)
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from dask_runner.launch.settings import Setting, Settings
     from dask_runner.launch.world import World
     from dask_runner.meeting.notice import Notices
-    from dask_runner.node.follower import NodeSockets
+    from dask_runner.node.follower import Beside
 
 #: Options that decide where notices lie, how long they last, and whether to leave one.
 _KEYS = (
@@ -47,7 +47,7 @@ def report(
     error: RunnerError,
     environ: Mapping[str, str],
     given: Mapping[str, Any] | None,
-    beside: NodeSockets,
+    beside: Beside,
     launcher: str = "auto",
 ) -> None:
     """Report the error that ends this process, unless another rank reports it.
@@ -59,7 +59,7 @@ def report(
     given : mapping or None
         The options of the command line, as far as they are known; None where no other
         rank waits for this one.
-    beside : NodeSockets
+    beside : Beside
         The connection to the leader of the node, which can report it.
     launcher : str
         As the user has named it.
@@ -139,7 +139,7 @@ def _tell_desk(
         asyncio.run(tell_first(error, wanted, settings, environ, rank))
 
 
-def _leader_knows(beside: NodeSockets, error: RunnerError) -> bool:
+def _leader_knows(beside: Beside, error: RunnerError) -> bool:
     """Send the error to the leader of the node; return False if there is none."""
     if beside.leader is None:
         return False

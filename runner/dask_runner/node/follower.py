@@ -182,8 +182,8 @@ def has_own_user() -> bool:
     return os.geteuid() != overflow
 
 
-class NodeSockets:
-    """The node's socket, the connection to the leader, and the leader's agent.
+class Beside:
+    """What a rank has before it knows its part: sockets of its node, and an agent.
 
     Attributes
     ----------

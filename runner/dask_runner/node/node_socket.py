@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from dask_runner.launch.world import World
-    from dask_runner.node.follower import NodeSockets
+    from dask_runner.node.follower import Beside
 
 #: Seconds until the leader accepts a connection. A hundred ranks of a node may connect
 #: at once.
@@ -47,7 +47,7 @@ def name_of(world: World) -> str:
     return f"dask-runner-{os.geteuid()}-{digest[:32]}"
 
 
-def claim_late(beside: NodeSockets, world: World) -> None:
+def claim_late(beside: Beside, world: World) -> None:
     """Name the node's socket by the World, if it has no name yet; open it to lead."""
     if beside.name or not may_share(world):
         return

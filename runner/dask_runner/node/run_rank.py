@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dask_runner.launch.launch import Launch
-    from dask_runner.node.follower import NodeSockets
+    from dask_runner.node.follower import Beside
     from dask_runner.node.rank import Rank
 
 
@@ -21,7 +21,7 @@ async def run_rank(
     rank: Rank,
     launch: Launch,
     args: Sequence[str],
-    beside: NodeSockets,
+    beside: Beside,
     *,
     collective: bool,
 ) -> int:
@@ -33,7 +33,7 @@ async def run_rank(
     launch : Launch
     args : sequence of str
         The arguments of ``dask-runner``.
-    beside : NodeSockets
+    beside : Beside
         Has the node's socket, if the rank leads.
     collective : bool
         Whether each rank has to come to the meeting itself.

@@ -167,7 +167,7 @@ def import_in_peace() -> None:
 
 @contextlib.contextmanager
 def _yaml_by_libyaml() -> Iterator[None]:
-    """Let Dask read its configuration with libyaml, if PyYAML has it.
+    """Have Dask read its configuration with libyaml, where PyYAML has it.
 
     Dask takes the loader in Python, for which its own files are 20 ms of CPU time.
     """

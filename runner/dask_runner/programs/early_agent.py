@@ -114,7 +114,7 @@ class _Wait:
 
     def receive(self) -> _Begun | None:
         """Wait for the instructions; None if the leader ends before."""
-        self._receives = True  # who is in here sees its end
+        self._receives = True  # the end of the lifeline tells of its death now
         begun = self._receive()
         if begun is None:
             self._remove()

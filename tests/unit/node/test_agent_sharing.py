@@ -11,7 +11,7 @@ from dask_runner.launch.launch import Launch
 from dask_runner.launch.plan import make_plan
 from dask_runner.launch.settings import settle
 from dask_runner.node.agent_sharing import AgentSharing
-from dask_runner.node.follower import NodeSockets
+from dask_runner.node.follower import Beside
 from tests.unit.records import world
 
 NAME = "dask-runner-0-slurm-4711-0"
@@ -20,7 +20,7 @@ NAME = "dask-runner-0-slurm-4711-0"
 def sharing(
     *, listening: socket.socket | None = None, mpi_tasks: bool = False, **place: Any
 ) -> AgentSharing:
-    beside = NodeSockets()
+    beside = Beside()
     beside.name, beside.listening = NAME, listening
     launch = Launch(
         world(**{"local_size": 4, **place}),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dask_runner.node import node_socket
-from dask_runner.node.follower import OVERFLOW, NodeSockets
+from dask_runner.node.follower import OVERFLOW, Beside
 from tests.unit.records import world
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ def test_a_rank_that_cannot_tell_or_is_alone_shares_nothing(
     assert settled(replace(WORLD, **other)).name == ""
 
 
-def settled(world: World, name: str = "") -> NodeSockets:
-    beside = NodeSockets()
+def settled(world: World, name: str = "") -> Beside:
+    beside = Beside()
     beside.name = name
     node_socket.claim_late(beside, world)
     return beside
