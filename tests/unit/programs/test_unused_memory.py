@@ -72,7 +72,7 @@ def test_mallopt_takes_each_of_them_as_an_int() -> None:
         ({}, False),
         ({"MALLOC_ARENA_MAX": "2", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}, False),
         ({"MALLOC_TRIM_THRESHOLD_": "65536"}, True),
-        ({"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0:glibc.malloc.top_pad=1"}, True),
+        ({"GLIBC_TUNABLES": "glibc.cpu.x=0:glibc.malloc.top_pad=1"}, True),
     ],
 )
 def test_what_the_user_has_told_the_c_library_stays(
