@@ -182,14 +182,42 @@ def real(error: BaseException | None) -> BaseException | None:
     return getattr(error, "real_error", None) or error
 
 
-def test_a_side_that_ends_in_a_frame_is_the_end_of_the_stream() -> None:
+@pytest.mark.parametrize(
+    ("came", "missing"), [(1000, 1), (1000, 5_000_000), (3_000_000, 2_000_000)]
+)
+def test_a_side_that_ends_in_a_frame_is_the_end_of_the_stream(
+    came: int, missing: int
+) -> None:
     async def talk() -> None:
         with sides() as (one, other):
             await both_shaken(one, other)
-            await one.stream.write(bytes(1000))
+            reading = asyncio.ensure_future(other.read(came + missing))
+            await one.stream.write(bytes(came))
             one.stream.close()
             with pytest.raises(StreamClosedError):
-                await other.read(1001)
+                await reading
+
+    play(talk())
+
+
+@pytest.mark.parametrize("drop", [1, 1000, 16_384, 16_385, 60_000, 200_000])
+def test_a_frame_that_comes_in_drops_arrives(drop: int) -> None:
+    # The last of it are the smallest that the kernel is asked to wait for, and fewer.
+    size = 3 * tls_socket.RECEIVED + 12_345
+
+    async def talk() -> None:
+        with sides() as (one, other):
+            await both_shaken(one, other)
+            sent = os.urandom(size)
+            reading = asyncio.ensure_future(other.read(size))
+            last = 200 * drop if drop < 1000 else size
+            await one.stream.write(sent[: size - last])
+            for start in range(size - last, size, drop):
+                await one.stream.write(sent[start : start + drop])
+                await asyncio.sleep(0)
+            assert await reading == sent
+            await one.stream.write(b"hello")
+            assert await other.read(5) == b"hello"
 
     play(talk())
 
