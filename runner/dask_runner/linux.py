@@ -79,6 +79,15 @@ def process_name(pid: int, proc: Path = PROC) -> str:
     return read(proc / f"{pid}/comm").strip()
 
 
+def first_environ(proc: Path = PROC) -> dict[str, str]:
+    """Return the variables that this process, or what it is a fork of, began with.
+
+    The C library has read these, whatever Python has changed since.
+    """
+    entries = read(proc / "self/environ").split("\0")
+    return dict(entry.split("=", 1) for entry in entries if "=" in entry)
+
+
 def children() -> list[int]:
     """Return the children of this process."""
     numbers = (int(each.name) for each in PROC.iterdir() if each.name.isdecimal())

@@ -89,3 +89,13 @@ def test_a_file_is_itself_by_any_name_and_no_other(tmp_path: Path) -> None:
 
     assert one == link != two
     assert linux.identity(tmp_path / "none") == []
+
+
+def test_the_first_variables_are_those_of_the_kernel(tmp_path: Path) -> None:
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self/environ").write_bytes(b"A=1\0B=a=b\0nonsense\0C=\0")
+    assert linux.first_environ(tmp_path) == {"A": "1", "B": "a=b", "C": ""}
+
+
+def test_where_they_are_hidden_there_are_none(tmp_path: Path) -> None:
+    assert linux.first_environ(tmp_path) == {}

@@ -259,7 +259,7 @@ class OwnWorker:
         """Return a worker that is not started yet."""
         worker = self.kind(*args, **options)
         metrics.answer(worker)
-        unused_memory.give_back(worker)
+        unused_memory.manage(worker)
         if not self.has_port:
             # Dask would import what its pages need.
             dask.config.set({_WORKERS_ROUTES: []})

@@ -1,12 +1,20 @@
-"""When a worker looks for memory that it can give back."""
+"""What freed memory a worker keeps, and when it looks for what it can give back."""
 
 from __future__ import annotations
 
 import pytest
 
-from dask_runner.programs.unused_memory import CHANGE, IDLE, Looked, is_due
+from dask_runner.programs.unused_memory import (
+    CHANGE,
+    IDLE,
+    NO_LIMIT,
+    Kept,
+    Looked,
+    is_due,
+    is_the_users,
+)
 
-GIB = 1 << 30
+MIB, GIB = 1 << 20, 1 << 30
 
 
 @pytest.mark.parametrize(
@@ -34,3 +42,40 @@ def test_it_looks_when_memory_is_short_or_nothing_runs(
     memory: int, limit: int | None, idle: float, last: Looked, due: bool
 ) -> None:
     assert is_due(memory, limit, idle=idle, last=last) is due
+
+
+@pytest.mark.parametrize(
+    ("limit", "kept"),
+    [
+        (400 * MIB, Kept(50 * MIB, 50 * MIB, 50 * MIB // 8)),
+        (2 * GIB, Kept(256 * MIB, 64 * MIB, 32 * MIB)),
+        (1000 * GIB, Kept(GIB, 64 * MIB, 32 * MIB)),
+    ],
+)
+def test_a_worker_keeps_no_more_than_a_share_of_its_limit(
+    limit: int, kept: Kept
+) -> None:
+    assert Kept.under(limit) == kept
+
+
+def test_a_worker_without_a_limit_keeps_a_little() -> None:
+    assert Kept.under(None) == Kept.under(NO_LIMIT)
+
+
+def test_mallopt_takes_each_of_them_as_an_int() -> None:
+    assert all(value < 1 << 31 for _, value in Kept.under(1 << 50).options())
+
+
+@pytest.mark.parametrize(
+    ("environ", "theirs"),
+    [
+        ({}, False),
+        ({"MALLOC_ARENA_MAX": "2", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}, False),
+        ({"MALLOC_TRIM_THRESHOLD_": "65536"}, True),
+        ({"GLIBC_TUNABLES": "glibc.cpu.x=0:glibc.malloc.top_pad=1"}, True),
+    ],
+)
+def test_what_the_user_has_told_the_c_library_stays(
+    environ: dict[str, str], theirs: bool
+) -> None:
+    assert is_the_users(environ) is theirs
