@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
+
 import pytest
 
 from dask_runner.programs.unused_memory import (
@@ -45,25 +47,27 @@ def test_it_looks_when_memory_is_short_or_nothing_runs(
 
 
 @pytest.mark.parametrize(
-    ("limit", "kept"),
+    ("limit", "threads", "kept"),
     [
-        (400 * MIB, Kept(50 * MIB, 50 * MIB, 50 * MIB // 8)),
-        (2 * GIB, Kept(256 * MIB, 64 * MIB, 32 * MIB)),
-        (1000 * GIB, Kept(GIB, 64 * MIB, 32 * MIB)),
+        (160 * MIB, 1, Kept(10 * MIB, 10 * MIB // 4, 10 * MIB // 4)),
+        (2 * GIB, 1, Kept(128 * MIB, 32 * MIB, 32 * MIB)),
+        (2 * GIB, 13, Kept(128 * MIB, 8 * MIB, 32 * MIB)),
+        (1000 * GIB, 64, Kept(GIB, 32 * MIB, 32 * MIB)),
+        (MIB, 1, Kept(MIB // 16, MIB // 64, MIB // 8)),
     ],
 )
 def test_a_worker_keeps_no_more_than_a_share_of_its_limit(
-    limit: int, kept: Kept
+    limit: int, threads: int, kept: Kept
 ) -> None:
-    assert Kept.under(limit) == kept
+    assert Kept.under(limit, threads) == kept
 
 
 def test_a_worker_without_a_limit_keeps_a_little() -> None:
-    assert Kept.under(None) == Kept.under(NO_LIMIT)
+    assert Kept.under(None, 2) == Kept.under(NO_LIMIT, 2)
 
 
 def test_mallopt_takes_each_of_them_as_an_int() -> None:
-    assert all(value < 1 << 31 for _, value in Kept.under(1 << 50).options())
+    assert all(value < 1 << 31 for value in astuple(Kept.under(1 << 50, 1)))
 
 
 @pytest.mark.parametrize(
