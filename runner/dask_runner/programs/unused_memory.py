@@ -51,6 +51,11 @@ NO_LIMIT = 2 << 30
 #: Threads of a worker that make arrays beside those of its tasks: the event loop's,
 #: Dask's for deserializing (``offload``), and that of a shuffle.
 OTHER_THREADS = 3
+#: Bytes: the most that is kept at the end of a heap, which mallopt(3) takes as an int.
+MOST = 1 << 30
+#: Bytes: the largest block that glibc takes from a heap (its
+#: ``DEFAULT_MMAP_THRESHOLD_MAX``).
+MOST_BLOCK = 32 << 20
 #: Bytes from which glibc by itself takes a block from the kernel, and gives back the
 #: end of the main heap (mallopt(3)).
 LARGE = 128 << 10
@@ -61,7 +66,7 @@ BLOCK = 100_000
 #: Dask's own is no subclass of Python's. Users may have others, of processes.
 THREAD_POOLS = (ThreadPoolExecutor, DaskThreadPoolExecutor)
 #: Seconds for which the threads of a pool are waited for.
-AT_ONCE = 1.0
+AT_ONCE = 0.5
 #: What a user sets to tell glibc the same (mallopt(3), "Tunables" of its manual).
 USERS = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_", "MALLOC_MMAP_THRESHOLD_")
 TUNABLES = "GLIBC_TUNABLES"
@@ -81,9 +86,11 @@ class Kept:
     Attributes
     ----------
     most : int
-        At the end of the main heap, before it gives back what is beyond ``pad``.
+        At the end of a heap, before it gives back what is beyond ``pad``. Threads have
+        heaps of their own, of at most 64 MiB each (glibc's ``HEAP_MAX_SIZE``).
     pad : int
-        What it leaves at the end of each heap, and asks for in advance.
+        What it leaves there, and asks for in advance. It gives an empty heap of a
+        thread back if the one before has that much at its end.
     block : int
         The largest block that it takes from a heap. A larger one is the kernel's, and
         goes back at once.
@@ -95,13 +102,7 @@ class Kept:
 
     @classmethod
     def under(cls, limit: int | None, threads: int) -> Self:
-        """Return what a worker of a memory limit may keep: at most an eighth of it.
-
-        Half of that is for the main heap, where the event loop's thread puts what
-        comes from others, and half for those of other threads. Such a heap has at most
-        64 MiB, and a block in it half of that (glibc's ``HEAP_MAX_SIZE``). glibc gives
-        one back that is empty, if the free end of the one before has ``pad``; more
-        than half of a heap seldom is.
+        """Return what a worker of a memory limit may keep: about an eighth of that.
 
         A rechunk of 288 MB by four workers of 2 GiB had 44,000 page faults with what
         glibc does by itself and 15,000 with this, and took 0.06 of its time less.
@@ -113,12 +114,10 @@ class Kept:
         threads : int
             How many run its tasks.
         """
-        half = (limit or NO_LIMIT) // 16
-        return cls(
-            most=min(half, 1 << 30),
-            pad=min(half // (threads + OTHER_THREADS), 32 << 20),
-            block=max(min(half // 4, 32 << 20), LARGE),
-        )
+        eighth = (limit or NO_LIMIT) // 8
+        most = min(eighth // (threads + OTHER_THREADS), MOST)
+        block = max(min(eighth // 8, MOST_BLOCK), LARGE)
+        return cls(most=most, pad=min(most // 2, MOST_BLOCK), block=block)
 
     @property
     def nothing(self) -> Self:

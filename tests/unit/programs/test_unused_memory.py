@@ -49,11 +49,11 @@ def test_it_looks_when_memory_is_short_or_nothing_runs(
 @pytest.mark.parametrize(
     ("limit", "threads", "kept"),
     [
-        (160 * MIB, 1, Kept(10 * MIB, 10 * MIB // 4, 10 * MIB // 4)),
-        (2 * GIB, 1, Kept(128 * MIB, 32 * MIB, 32 * MIB)),
-        (2 * GIB, 13, Kept(128 * MIB, 8 * MIB, 32 * MIB)),
+        (2 * GIB, 1, Kept(64 * MIB, 32 * MIB, 32 * MIB)),
+        (2 * GIB, 13, Kept(16 * MIB, 8 * MIB, 32 * MIB)),
+        (160 * MIB, 1, Kept(5 * MIB, 5 * MIB // 2, 5 * MIB // 2)),
         (1000 * GIB, 64, Kept(GIB, 32 * MIB, 32 * MIB)),
-        (MIB, 1, Kept(MIB // 16, MIB // 64, MIB // 8)),
+        (MIB, 1, Kept(MIB // 32, MIB // 64, MIB // 8)),
     ],
 )
 def test_a_worker_keeps_no_more_than_a_share_of_its_limit(
