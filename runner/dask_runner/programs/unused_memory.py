@@ -216,15 +216,21 @@ class _Heaps:
         self._libc.mallopt(M_MMAP_THRESHOLD, kept.block)
         self._now = kept
 
-    def trim(self) -> None:
-        """Give back all that is free, but for the ends of other threads' heaps."""
-        self._libc.malloc_trim(0)
+    def trim(self) -> float:
+        """Give back all that is free, but for the ends of other threads' heaps.
 
-    async def trim_all(self, threads: Iterable[tuple[Executor, int]]) -> None:
+        Nothing else runs meanwhile: return for how many seconds.
+        """
+        began = time.monotonic()
+        self._libc.malloc_trim(0)
+        return time.monotonic() - began
+
+    async def trim_all(self, threads: Iterable[tuple[Executor, int]]) -> float:
         """Give back all that is free, with the ends of these idle threads' heaps.
 
         malloc_trim(3) leaves those alone; glibc gives an end back when the thread
         itself frees a block beside it. Afterwards nothing is kept, until `keep`.
+        Return what `trim` does.
         """
         self.keep(False)
         freed = [
@@ -233,10 +239,11 @@ class _Heaps:
             for barrier in [threading.Barrier(number, timeout=AT_ONCE)]
             for _ in range(number)
         ]
-        _, late = await asyncio.wait(freed, timeout=AT_ONCE)
-        for each in late:
-            each.cancel()
-        self.trim()
+        if freed:
+            _, late = await asyncio.wait(freed, timeout=AT_ONCE)
+            for each in late:
+                each.cancel()
+        return self.trim()
 
 
 def _free_a_block(barrier: threading.Barrier) -> None:
@@ -267,16 +274,20 @@ class _Look:
         now = memory()
         if began >= self._last.after and is_due(now, limit, idle=idle, last=self._last):
             if idle >= IDLE:
-                await self._heaps.trim_all(_threads(worker))
+                took = await self._heaps.trim_all(_threads(worker))
             else:
-                self._heaps.trim()
-            ended, now = time.monotonic(), memory()
-            self._last = Looked(now, ended + (ended - began) / SHARE)
+                took = self._heaps.trim()
+            now = memory()
+            self._last = Looked(now, time.monotonic() + took / SHARE)
         self._heaps.keep(not is_short(now, limit))
 
 
 def _threads(worker: distributed.Worker) -> list[tuple[Executor, int]]:
-    """Return the pools whose threads make results, with how many each has."""
+    """Return the pools whose threads make results, with how many each may have."""
     numbers = {"default": worker.state.nthreads, "offload": 1, "actor": 1}
     pools = ((worker.executors[name], number) for name, number in numbers.items())
-    return [each for each in pools if isinstance(each[0], THREAD_POOLS)]
+    return [
+        (pool, number)
+        for pool, number in pools
+        if isinstance(pool, THREAD_POOLS) and pool._threads  # noqa: SLF001  a pool that has none yet has no heaps
+    ]
