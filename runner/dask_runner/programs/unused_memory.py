@@ -217,7 +217,7 @@ class _Heaps:
         self._now = kept
 
     def trim(self) -> float:
-        """Give back all that is free, but for the ends of other threads' heaps.
+        """Give free memory back, except at the ends of other threads' heaps.
 
         Nothing else runs meanwhile: return for how many seconds.
         """
@@ -226,7 +226,7 @@ class _Heaps:
         return time.monotonic() - began
 
     async def trim_all(self, threads: Iterable[tuple[Executor, int]]) -> float:
-        """Give back all that is free, with the ends of these idle threads' heaps.
+        """Give free memory back, also at the ends of these idle threads' heaps.
 
         malloc_trim(3) leaves those alone; glibc gives an end back when the thread
         itself frees a block beside it. Afterwards nothing is kept, until `keep`.
