@@ -231,8 +231,10 @@ def test_a_preload_is_loaded_by_each_worker(laden: Laden) -> None:
 
 
 @LADEN
-def test_a_report_is_written(laden: Laden) -> None:
-    assert "<html" in laden.report.read_text()
+def test_a_report_is_written_and_shows_the_program(laden: Laden) -> None:
+    text = laden.report.read_text()
+    assert "<html" in text
+    assert "dask_worker.mine" in text
 
 
 @LADEN

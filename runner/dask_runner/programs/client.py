@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Any
 from dask_runner import linux
 from dask_runner.hub import messages as m
 from dask_runner.hub.report import say
-from dask_runner.hub.report_files import ReportFile
 from dask_runner.launch.own_variables import DASHBOARD_VARIABLE, NAME_VARIABLE
 from dask_runner.node.instructions import RunClient
 from dask_runner.node.program import STDIN
@@ -79,7 +78,7 @@ def begin(channel: BlockingChannel) -> None:
     if program.kind == "command":
         become(program.target, program.args, run.report)
     by_lines.print_by_lines()  # `dask-runner connect` has not forked this process
-    with _default_client(ready, run.report), _termination:
+    with _default_client(ready, run), _termination:
         if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
             # As in a fresh Python: from now on it is the program that is interrupted.
             signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -90,7 +89,7 @@ def begin(channel: BlockingChannel) -> None:
 
 
 @contextlib.contextmanager
-def _default_client(ready: m.Ready, report: str | None) -> Iterator[None]:
+def _default_client(ready: m.Ready, run: RunClient) -> Iterator[None]:
     """Connect a default client, so that ``.compute()`` alone uses the cluster too."""
     import dask  # noqa: PLC0415
 
@@ -104,11 +103,20 @@ def _default_client(ready: m.Ready, report: str | None) -> Iterator[None]:
     client = connect(ready.address, keys)
     _termination.heard = partial(_be_quiet_if_lost, client)
     try:
-        with _reported(client, report) if report else contextlib.nullcontext():
+        with _reported(client, run):
             yield
     finally:
         if client.status == "running":
             client.close()
+
+
+def _reported(client: Any, run: RunClient) -> contextlib.AbstractContextManager[None]:
+    if run.report is None:
+        return contextlib.nullcontext()
+    from dask_runner.programs import html_report  # noqa: PLC0415  for few
+
+    code = html_report.source(run.program, run.text)
+    return html_report.reported(client, Path(run.report), code)
 
 
 def _be_quiet_if_lost(client: Any) -> None:
@@ -120,36 +128,6 @@ def _be_quiet_if_lost(client: Any) -> None:
 
     for name in NOISY_LOGGERS:
         logging.getLogger(name).addFilter(there)
-
-
-@contextlib.contextmanager
-def _reported(client: Any, path: str) -> Iterator[None]:
-    """Write Dask's report at the end of the program, however it ends."""
-    from distributed import performance_report  # noqa: PLC0415
-
-    file = ReportFile(Path(path).absolute(), ".html")
-    watched = performance_report(path)
-    with client.as_current():
-        watched.__enter__()
-    try:
-        yield
-    finally:
-        trouble = "the cluster is gone"
-        if client.status == "running":
-            trouble = _written(client, watched, file)
-        if trouble:
-            say(f"warning: --report {path} was not written: {trouble}")
-
-
-def _written(client: Any, watched: Any, file: ReportFile) -> str:
-    try:
-        with client.as_current(), file.replaced() as descriptor:
-            # Dask opens it by its name.
-            watched.filename = f"/proc/self/fd/{descriptor}"
-            watched.__exit__(None, None, None)
-    except (OSError, TimeoutError, ValueError) as error:
-        return str(error)
-    return ""
 
 
 def _script(path: str, args: Sequence[str]) -> None:
