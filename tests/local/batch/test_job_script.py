@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +16,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dask_runner import linux
 from dask_runner.batch import job_script
 from dask_runner.batch.job_script import Job
 from dask_runner.batch.systems import BY_NAME
 from dask_runner.errors import RunnerError
 from tests.unit.batch.values import ARGS, TEXT
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,16 +101,31 @@ class Place:
     def ended(
         self, text: bytes, shell: str = "sh", **variables: str
     ) -> subprocess.CompletedProcess[bytes]:
-        """Run a job script here; it does not wait long for hosts that say nothing."""
-        return subprocess.run(
+        """Run a job script here, in a session of its own, of which nothing stays."""
+        script = subprocess.Popen(
             [shell, "-s"],
-            input=text.replace(b"sleep 15", b"sleep 0.2"),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             cwd=self.path,
             env=self.environ | variables,
-            capture_output=True,
-            check=False,
-            timeout=60,
+            start_new_session=True,
         )
+        out, err = script.communicate(text, timeout=60)
+        until(lambda: not in_session(script.pid), 5, lambda: in_session(script.pid))
+        return subprocess.CompletedProcess(script.args, script.returncode, out, err)
+
+
+def in_session(session: int) -> list[str]:
+    """Return the command lines of the living processes of a session."""
+    found = []
+    for pid in (int(one.name) for one in Path("/proc").iterdir() if one.name.isdigit()):
+        with suppress(ProcessLookupError):
+            stat = linux.process(pid)
+            # Init may take its time to wait for those that have ended.
+            if stat and stat.state not in "ZX" and os.getsid(pid) == session:
+                found.append(f"{pid} {linux.command_line(pid)}")
+    return found
 
 
 @contextmanager
@@ -291,7 +308,7 @@ def test_a_host_that_says_nothing_is_not_waited_for(name: str) -> None:
         (there.path / "bin" / STARTS[name]).write_text(silent)
         text = written(name, ["serve"], {}, no_image=True)
 
-        done = there.ended(text)
+        done = there.ended(text.replace(b"sleep 15", b"sleep 0.2"))
 
         assert done.returncode == 3
 
