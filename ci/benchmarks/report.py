@@ -148,6 +148,7 @@ def _measured(name: str) -> Callable[[Mapping[str, Any]], float | None]:
 MOVED: tuple[tuple[str, Callable[[Mapping[str, Any]], float | None], str], ...] = (
     ("MB/s within a node", _measured("same"), "{:.0f}"),
     ("MB/s to the other node", _measured("other"), "{:.0f}"),
+    ("MB/s from a busy worker there", _measured("busy"), "{:.0f}"),
     ("s to rechunk 288 MB", _measured("rechunk"), "{:.2f}"),
     ("tasks a second", _measured("tasks"), "{:.0f}"),
     ("ms a task, there and back", _measured("trip"), "{:.2f}"),

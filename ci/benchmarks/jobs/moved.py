@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import operator
 import time
+import timeit
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,9 @@ MOVED = 128_000_000
 #: many on each worker, and then into 60 rows.
 SIDE, CUT = 6000, 100
 MOVES, RECHUNKS, MAPS, TASKS, TRIPS = 15, 5, 3, 2000, 100
+#: What a worker gives that computes in Python for a second or two, in bytes; how often;
+#: and the rounds of that loop.
+BUSY, BUSIES, ROUNDS = 32_000_000, 3, 100_000_000
 
 
 def moved(client: Any) -> dict[str, float]:
@@ -40,33 +44,61 @@ def moved(client: Any) -> dict[str, float]:
     dict
         ``same`` and ``other``: MB a second from one worker to another of its node, and
         of another node. ``rechunk``: seconds. ``tasks``: tasks a second. ``trip``:
-        milliseconds from a task's submission to its result.
+        milliseconds from a task's submission to its result. ``busy``: MB a second to
+        another node, from a worker whose task computes in pure Python.
     """
     workers = client.scheduler_info(n_workers=-1)["workers"]
     nodes: dict[str, list[str]] = {}
     for address, worker in workers.items():
         nodes.setdefault(worker["host"], []).append(address)
     pair = next(found[:2] for found in nodes.values() if len(found) > 1)
+    others = [found[0] for found in nodes.values()]
     return {
         "same": _speed(client, *pair),
-        "other": _speed(client, *(found[0] for found in nodes.values())),
+        "other": _speed(client, *others),
         "rechunk": _rechunk(client, sorted(workers)),
         "tasks": TASKS / _seconds(lambda: _map(client), MAPS),
         "trip": 1000
         * _seconds(lambda: client.submit(abs, 1, pure=False).result(), TRIPS),
+        "busy": _busy_speed(client, *others),
     }
 
 
 def _speed(client: Any, source: str, target: str) -> float:
-    def move() -> float:
-        there = client.submit(np.ones, MOVED, dtype="u1", workers=[source], pure=False)
-        wait(there)
-        began = time.perf_counter()
-        size = operator.attrgetter("nbytes")
-        client.submit(size, there, workers=[target], pure=False).result()
-        return time.perf_counter() - began
+    seconds = [_moving(client, MOVED, source, target) for _ in range(MOVES)]
+    return MOVED / 1e6 / median(seconds)
 
-    return MOVED / 1e6 / median(move() for _ in range(MOVES))
+
+def _busy_speed(client: Any, source: str, target: str) -> float:
+    def move() -> float:
+        def compute() -> None:
+            # Of the standard library, so that each worker has it.
+            busy.append(client.submit(timeit.timeit, number=ROUNDS, **there))
+
+        busy: list[Any] = []
+        there = {"workers": [source], "pure": False}
+        seconds = _moving(client, BUSY, source, target, compute)
+        wait(busy)
+        return seconds
+
+    return BUSY / 1e6 / median(move() for _ in range(BUSIES))
+
+
+def _moving(
+    client: Any,
+    nbytes: int,
+    source: str,
+    target: str,
+    first: Callable[[], None] = lambda: None,
+) -> float:
+    """Return the seconds that an array takes from one worker to another."""
+    there = client.submit(np.ones, nbytes, dtype="u1", workers=[source], pure=False)
+    wait(there)
+    first()
+    began = time.perf_counter()
+    size = operator.attrgetter("nbytes")
+    client.submit(size, there, workers=[target], pure=False).result()
+    return time.perf_counter() - began
 
 
 def _rechunk(client: Any, workers: list[str]) -> float:

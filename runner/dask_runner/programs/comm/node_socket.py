@@ -21,9 +21,12 @@ from tornado.netutil import add_accept_handler
 
 from dask_runner import linux
 from dask_runner.node.follower import has_own_user
+from dask_runner.programs.comm import turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from _typeshed import ReadableBuffer, WriteableBuffer
 
 #: What an abstract name begins with; the number is raised when what is said changes.
 _PREFIX = "\0dask-runner/2/"
@@ -37,7 +40,20 @@ _BUFFER_BYTES = 1 << 20
 
 
 class _Socket(socket.socket):
-    """A Unix socket on which Dask may set the options that it sets for TCP."""
+    """A Unix socket as Dask's streams use one.
+
+    They may set the options that they set for TCP.
+    """
+
+    def recv_into(
+        self, buffer: WriteableBuffer, nbytes: int = 0, flags: int = 0
+    ) -> int:
+        with turns.soon(memoryview(buffer).nbytes):
+            return super().recv_into(buffer, nbytes, flags)
+
+    def send(self, data: ReadableBuffer, flags: int = 0) -> int:
+        with turns.soon(memoryview(data).nbytes):
+            return super().send(data, flags)
 
     def setsockopt(self, level: int, *options: Any) -> None:
         if level != socket.SOL_TCP:

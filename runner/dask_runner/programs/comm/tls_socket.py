@@ -15,6 +15,8 @@ import ssl
 import threading
 from typing import TYPE_CHECKING, Any
 
+from dask_runner.programs.comm import turns
+
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
@@ -99,6 +101,10 @@ class Socket(ssl.SSLSocket):
             Nothing has.
         """
         into = memoryview(buffer)[: nbytes or None]
+        with turns.soon(len(into)):
+            return self._decrypt(into)
+
+    def _decrypt(self, into: memoryview) -> int:
         size, count = len(into), 0
         most = max(RECEIVED_ELSE, min(size, RECEIVED))
         # A count, where a buffer is given; typeshed says bytes.
@@ -134,6 +140,10 @@ class Socket(ssl.SSLSocket):
             It takes none: the same are to be given again.
         """
         view = memoryview(data)
+        with turns.soon(len(view)):
+            return self._encrypt(view)
+
+    def _encrypt(self, view: memoryview) -> int:
         size, sent = len(view), 0
         # All in one call, which is cheaper than tornado's loop.
         try:
