@@ -3,7 +3,7 @@
 Each call of TLS, and of the system, gives the lock away and asks for it again. A task
 in pure Python keeps it for 5 ms each time (``sys.setswitchinterval``), and TLS takes a
 call for each 16 KiB: a frame of 32 MB took 6 s to such a worker and 2 s from it, where
-it takes 0.04 s without the task (Dask knows this: dask/distributed#6325).
+it takes 0.04 s without the task (Dask's developers know: dask/distributed#6325).
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import threading
 
 #: Seconds for which another thread may keep the lock while much is moved. Threads that
 #: compute in Python lose a fifth of their speed, for so long. (32 MB from a worker that
-#: computes, and to one: 18 and 6 MB/s with 5 ms, 74 and 40 with 1 ms, 230 and 80 with
-#: 50 µs, 240 and 70 to 150 with this.)
-SOON = 1e-5
+#: computes, and to one: 18 and 6 MB/s with 5 ms, 61 and 32 with 1 ms, 180 to 290 and 60
+#: with this, 230 and 78 with 10 µs; medians of 14 rechunks of 288 MB, of eight jobs:
+#: 0.79, 0.76, 0.74 and 0.80 s.)
+SOON = 1e-4
 #: The most bytes that a stream asks for where no large frame is to come.
 LITTLE = 64 << 10
 

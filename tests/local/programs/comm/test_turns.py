@@ -1,0 +1,114 @@
+"""A thread that computes in Python gives the lock up soon while much data moves."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+from distributed.comm import connect
+from distributed.protocol import to_serialize
+
+from dask_runner.programs.comm import node_socket, turns
+from tests.local.programs.comm.talking import echoing, play, security
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SOON = round(1e6 * turns.SOON)
+MUCH, LITTLE = turns.LITTLE + 1, turns.LITTLE
+
+FORK = f"""
+import os, sys
+from dask_runner.programs.comm import turns
+before = sys.getswitchinterval()
+with turns.soon({MUCH}):
+    child = os.fork()
+    if not child:
+        assert sys.getswitchinterval() == before
+        with turns.soon({MUCH}):
+            assert sys.getswitchinterval() < before
+        assert sys.getswitchinterval() == before
+        os._exit(7)
+    _, status = os.waitpid(child, 0)
+assert os.waitstatus_to_exitcode(status) == 7
+assert sys.getswitchinterval() == before
+"""
+
+
+def microseconds() -> int:
+    return round(1e6 * sys.getswitchinterval())
+
+
+ORDINARY = microseconds()
+
+
+@contextlib.contextmanager
+def computing() -> Iterator[set[int]]:
+    """Compute in another thread; yield how long it may keep the lock, as it sees it."""
+    seen: set[int] = set()
+    ended = threading.Event()
+
+    def compute() -> None:
+        while not ended.is_set():
+            seen.add(microseconds())
+
+    thread = threading.Thread(target=compute)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        ended.set()
+        thread.join()
+
+
+async def there_and_back(nbytes: int) -> None:
+    async with echoing() as address:
+        comm = await connect(address, **security().get_connection_args("client"))
+        await comm.write([to_serialize(bytes(nbytes))])
+        await comm.read()
+        comm.abort()
+
+
+@pytest.mark.parametrize("how", ["TLS", "within the node"])
+def test_a_large_frame_waits_less_for_a_thread_that_computes(
+    how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if how == "TLS":
+        monkeypatch.setattr(node_socket, "connect", lambda *_: None)
+    with computing() as seen:
+        play(there_and_back(10_000_000))
+    assert seen == {ORDINARY, SOON}
+    assert microseconds() == ORDINARY
+
+
+def test_a_small_one_leaves_threads_as_they_are() -> None:
+    with computing() as seen:
+        play(there_and_back(10_000))
+    assert seen == {ORDINARY}
+
+
+def test_it_is_so_until_the_last_has_moved_its_own() -> None:
+    with contextlib.ExitStack() as first:
+        with turns.soon(MUCH), turns.soon(LITTLE):
+            first.enter_context(turns.soon(MUCH))
+            assert microseconds() == SOON
+        assert microseconds() == SOON
+    assert microseconds() == ORDINARY
+
+
+def test_who_wants_it_sooner_keeps_that() -> None:
+    sys.setswitchinterval(2e-6)
+    try:
+        with turns.soon(MUCH):
+            assert microseconds() == 2
+        assert microseconds() == 2
+    finally:
+        sys.setswitchinterval(ORDINARY / 1e6)
+
+
+def test_a_fork_from_within_is_not_within() -> None:
+    subprocess.run([sys.executable, "-c", FORK], check=True, timeout=60)
