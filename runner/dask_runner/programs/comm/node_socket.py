@@ -21,7 +21,7 @@ from tornado.netutil import add_accept_handler
 
 from dask_runner import linux
 from dask_runner.node.follower import has_own_user
-from dask_runner.programs.comm import turns
+from dask_runner.programs.comm import gil
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,11 +48,11 @@ class _Socket(socket.socket):
     def recv_into(
         self, buffer: WriteableBuffer, nbytes: int = 0, flags: int = 0
     ) -> int:
-        with turns.soon(memoryview(buffer).nbytes):
+        with gil.soon(memoryview(buffer).nbytes):
             return super().recv_into(buffer, nbytes, flags)
 
     def send(self, data: ReadableBuffer, flags: int = 0) -> int:
-        with turns.soon(memoryview(data).nbytes):
+        with gil.soon(memoryview(data).nbytes):
             return super().send(data, flags)
 
     def setsockopt(self, level: int, *options: Any) -> None:

@@ -15,7 +15,7 @@ import ssl
 import threading
 from typing import TYPE_CHECKING, Any
 
-from dask_runner.programs.comm import turns
+from dask_runner.programs.comm import gil
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
@@ -29,7 +29,7 @@ SENT = 126 << 10
 #: The bytes that are received at once: up to so many where a large frame is to come,
 #: because a connection keeps as much memory; else the fewer. (112 ms with 128 KiB, 96
 #: with this, 106 with 1 MiB.)
-RECEIVED, RECEIVED_ELSE = 512 << 10, 64 << 10
+RECEIVED, RECEIVED_ELSE = 512 << 10, gil.LITTLE
 #: The bytes of a record's header, and the last of them, which tell its length
 #: (RFC 8446, 5.1).
 _HEADER, _LENGTH = 5, 2
@@ -101,7 +101,7 @@ class Socket(ssl.SSLSocket):
             Nothing has.
         """
         into = memoryview(buffer)[: nbytes or None]
-        with turns.soon(len(into)):
+        with gil.soon(len(into)):
             return self._decrypt(into)
 
     def _decrypt(self, into: memoryview) -> int:
@@ -140,7 +140,7 @@ class Socket(ssl.SSLSocket):
             It takes none: the same are to be given again.
         """
         view = memoryview(data)
-        with turns.soon(len(view)):
+        with gil.soon(len(view)):
             return self._encrypt(view)
 
     def _encrypt(self, view: memoryview) -> int:

@@ -12,24 +12,24 @@ import pytest
 from distributed.comm import connect
 from distributed.protocol import to_serialize
 
-from dask_runner.programs.comm import node_socket, turns
+from dask_runner.programs.comm import gil, node_socket
 from tests.local.programs.comm.talking import echoing, play, security
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-SOON = round(1e6 * turns.SOON)
-MUCH, LITTLE = turns.LITTLE + 1, turns.LITTLE
+SOON = round(1e6 * gil.SOON)
+MUCH, LITTLE = gil.LITTLE + 1, gil.LITTLE
 
 FORK = f"""
 import os, sys
-from dask_runner.programs.comm import turns
+from dask_runner.programs.comm import gil
 before = sys.getswitchinterval()
-with turns.soon({MUCH}):
+with gil.soon({MUCH}):
     child = os.fork()
     if not child:
         assert sys.getswitchinterval() == before
-        with turns.soon({MUCH}):
+        with gil.soon({MUCH}):
             assert sys.getswitchinterval() < before
         assert sys.getswitchinterval() == before
         os._exit(7)
@@ -97,8 +97,8 @@ def test_a_small_one_leaves_threads_as_they_are() -> None:
 
 def test_it_is_so_until_the_last_has_moved_its_own() -> None:
     with contextlib.ExitStack() as first:
-        with turns.soon(MUCH), turns.soon(LITTLE):
-            first.enter_context(turns.soon(MUCH))
+        with gil.soon(MUCH), gil.soon(LITTLE):
+            first.enter_context(gil.soon(MUCH))
             assert microseconds() == SOON
         assert microseconds() == SOON
     assert microseconds() == ORDINARY
@@ -107,7 +107,7 @@ def test_it_is_so_until_the_last_has_moved_its_own() -> None:
 def test_who_wants_it_sooner_keeps_that() -> None:
     sys.setswitchinterval(2e-6)
     try:
-        with turns.soon(MUCH):
+        with gil.soon(MUCH):
             assert microseconds() == 2
         assert microseconds() == 2
     finally:
