@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import socket
 from dataclasses import dataclass
 from functools import lru_cache
@@ -95,9 +96,23 @@ def children() -> list[int]:
     return [number for number, of in told if of and of.parent == os.getpid()]
 
 
-def die_with_parent(signal: int) -> None:
+def die_with_parent(number: int) -> None:
     """Get this signal when the process that started this one is gone."""
-    _prctl(_PR_SET_PDEATHSIG, signal)
+    _prctl(_PR_SET_PDEATHSIG, number)
+
+
+def end_with_parent(started_by: int) -> None:
+    """Get SIGTERM when the process that started this one is gone, or at once if it is.
+
+    Parameters
+    ----------
+    started_by : int
+        That process. Only it knows its number for sure: a process whose parent has
+        died sees another parent.
+    """
+    die_with_parent(signal.SIGTERM)
+    if os.getppid() != started_by:
+        signal.raise_signal(signal.SIGTERM)
 
 
 def adopt_orphans() -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from dask_runner.meeting.cluster_directory import REFRESH_SECONDS
 from dask_runner.meeting.record_directory import LOCAL_PREFIX
+from dask_runner.node.directory import PREFIX
 from tests.programs import BEGIN, UNTIL_TOLD, clean, script
 from tests.running import DASK_RUNNER, Run, not_root
 from tests.waiting import until
@@ -230,6 +231,43 @@ def test_a_killed_leader_leaves_no_directory_of_ranks_that_have_not_begun(
     stat = (Path("/proc") / str(agent) / "stat").read_text()
     os.kill(int(stat.rpartition(")")[2].split()[1]), signal.SIGKILL)
     assert go(run).status == 137
+
+
+#: Kills the first process that opens a directory whose path looks so.
+KILLS = """
+import os, re, sys
+own, looks, killed = os.getpid(), os.environ["KILLS"], os.environ["KILLED"]
+def hook(event, told):
+    if event != "open" or os.getpid() != own:
+        return
+    path, _, flags = told
+    if not flags & os.O_DIRECTORY or not re.search(looks, str(path)):
+        return
+    try:
+        os.mkdir(killed)
+    except FileExistsError:
+        return
+    os.kill(own, 9)
+sys.addaudithook(hook)
+"""
+
+
+@pytest.mark.parametrize(
+    "looks",
+    [
+        pytest.param(f"/{LOCAL_PREFIX}", id="launcher"),  # its ranks have just begun
+        pytest.param(f"/{PREFIX}(?!local)", id="leader"),  # it has just made its own
+    ],
+)
+def test_nothing_stays_of_who_is_killed_at_its_worst_moment(
+    dask_runner: DaskRunner, tmp_path: Path, looks: str
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(KILLS)
+    killed = tmp_path / "killed"
+    env = {"PYTHONPATH": str(tmp_path), "KILLS": looks, "KILLED": str(killed)}
+    code = "import time; time.sleep(600)"
+    assert dask_runner("-n", 2, "-c", code, env=env).status == 137
+    assert killed.exists()
 
 
 #: Begins in a namespace of its own, in which nobody can write to /dev/shm.

@@ -7,6 +7,7 @@ ranks of any launcher.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import secrets
@@ -25,10 +26,7 @@ from dask_runner.launch.own_variables import (
     SIZE_VARIABLE,
 )
 from dask_runner.launch.signals import FOR_LOCAL_RANKS
-from dask_runner.meeting.private import (
-    is_child_of_launcher,
-    private_meeting,
-)
+from dask_runner.meeting.private import launcher, private_meeting
 from dask_runner.meeting.record_directory import LOCAL_PREFIX
 from dask_runner.node.follower import (
     HASH_SEED,
@@ -43,7 +41,7 @@ from dask_runner.node.system_errors import problem
 from dask_runner.resources import private_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from dask_runner.launch.settings import Settings
 
@@ -52,17 +50,24 @@ if TYPE_CHECKING:
 LEAVE_SECONDS = 5.0
 
 
-def end_with_launcher(environ: Mapping[str, str]) -> None:
+@contextlib.contextmanager
+def ends_with_launcher(environ: Mapping[str, str]) -> Iterator[None]:
     """Have the kernel send a local rank SIGTERM when its launcher has died.
 
-    A rank must not outlive its launcher, even one that was killed.
+    A rank must not outlive its launcher, even one that was killed, and removes then
+    what the launcher would have removed.
     """
-    above = os.getppid()
-    if not is_child_of_launcher(environ):
+    parent = launcher(environ)
+    if parent is None:
+        yield
         return
-    linux.die_with_parent(signal.SIGTERM)
-    if os.getppid() != above:  # the launcher died before the call
-        signal.raise_signal(signal.SIGTERM)
+    linux.end_with_parent(parent)
+    try:
+        yield
+    finally:
+        if os.getppid() != parent:
+            directory = environ[DIRECTORY_VARIABLE]
+            private_directory.HeldDirectory.at(directory).remove()
 
 
 async def run_ranks(

@@ -58,10 +58,10 @@ def play_a_rank(
             from dask_runner.cli import run as runner  # noqa: PLC0415
             from dask_runner.node import hosted_meeting  # noqa: PLC0415
 
-        local.end_with_launcher(os.environ)
         hosted_meeting.end_with_parent(os.environ)
         args, beside = invocation.args, invocation.beside
-        return runner.run(program(), settings, os.environ, args, beside, joins)
+        with local.ends_with_launcher(os.environ):
+            return runner.run(program(), settings, os.environ, args, beside, joins)
 
     waited_for = None if joins else given
     launcher = str(given.get("launcher") or "auto")

@@ -97,6 +97,8 @@ class Node:
         Its ranks.
     refused : set of int
         Ranks of the node that the hub has refused.
+    first : int or None
+        The lowest number of a rank that it has had; None as long as it has had none.
     """
 
     name: str
@@ -105,6 +107,18 @@ class Node:
     group: Group
     members: dict[int, Member] = field(default_factory=dict)
     refused: set[int] = field(default_factory=set)
+    first: int | None = None
+
+    def add(self, member: Member) -> None:
+        """Add a rank."""
+        self.members[member.rank] = member
+        if self.first is None or member.rank < self.first:
+            self.first = member.rank
+
+    @property
+    def order(self) -> tuple[int, bool, int]:
+        """Its place in the order of all nodes: that of their ranks."""
+        return self.group.number, self.first is None, self.first or 0
 
     @property
     def host(self) -> Host:

@@ -120,7 +120,7 @@ class Roster:
     def add(self, node: Node, hello: m.Hello) -> Member:
         """Add a rank to a node."""
         member = Member(node, hello)
-        node.members[member.rank] = member
+        node.add(member)
         self._members[member] = None
         if node.group is self.own:
             self._own[member.rank] = member

@@ -32,7 +32,8 @@ OLD_SECONDS = 3.0
 def report(history: History) -> dict[str, Any]:
     """Return the report of a run, of what is known by now."""
     now = history.age
-    nodes = [_node(one, now) for one in history.nodes.values()]
+    in_order = sorted(history.nodes, key=lambda node: node.order)
+    nodes = [_node(history.nodes[one], now) for one in in_order]
     used, allotted = _sum(nodes, "cpu_seconds"), _sum(nodes, "cpu_seconds_allotted")
     return {
         "version": VERSION,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from dask_runner.meeting.base import NoMeeting, UnusableError
@@ -9,7 +10,7 @@ from dask_runner.meeting.by_file import FileMeeting, file_meeting, node_meeting
 from dask_runner.meeting.by_pmi import pmi_meeting
 from dask_runner.meeting.file_notices import FileNotices
 from dask_runner.meeting.first_usable import FirstUsable
-from dask_runner.meeting.private import is_child_of_launcher, private_meeting
+from dask_runner.meeting.private import launcher, private_meeting
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -54,7 +55,7 @@ def _with_notices(
     """Have a rank that fails leave a notice, unless the launcher ends all with it."""
 
     def kept() -> bool:
-        return world.meeting == "private" and is_child_of_launcher(environ)
+        return world.meeting == "private" and launcher(environ) == os.getppid()
 
     if world.meeting not in _MPIS:
         meeting.post_notices(FileNotices(meeting, world.key, world.size, kept))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dask_runner.launch.numbers import parse_digits_or_none
 from dask_runner.launch.own_variables import DIRECTORY_VARIABLE, JOB_ID_VARIABLE
 from dask_runner.meeting.by_file import FileMeeting, file_meeting
 
@@ -26,7 +26,8 @@ def private_meeting(
     )
 
 
-def is_child_of_launcher(environ: Mapping[str, str]) -> bool:
-    """Return whether the process that started us as a local rank is still there."""
-    launcher = environ.get(JOB_ID_VARIABLE, "").partition("-")[0]
-    return launcher == str(os.getppid())
+def launcher(environ: Mapping[str, str]) -> int | None:
+    """Return the process that has started this one as a local rank; None for none."""
+    if DIRECTORY_VARIABLE not in environ:
+        return None
+    return parse_digits_or_none(environ.get(JOB_ID_VARIABLE, "").partition("-")[0])

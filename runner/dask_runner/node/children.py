@@ -28,7 +28,7 @@ from dask_runner.node.directory import RankDirectory
 from dask_runner.node.events import Source
 from dask_runner.node.exits import StoppedProcesses
 from dask_runner.node.fork_context import ForkContext
-from dask_runner.node.instructions import Made
+from dask_runner.node.instructions import Makes
 from dask_runner.node.kept_logs import KeptLogs
 from dask_runner.node.kill_timer import LAST_STEPS_SECONDS
 from dask_runner.node.peer import Peer, SocketPeer
@@ -38,6 +38,7 @@ from dask_runner.resources.scratch import scratch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from dask_runner.launch.launch import Launch
     from dask_runner.meeting.record import Record
@@ -122,9 +123,9 @@ class Children:
         kept = None
         if settings.log_directory:
             kept = KeptLogs(settings.log_directory, launch.world.job_id)
-        self._directory = RankDirectory(place, launch.environ, kept)
-        if self._early is not None:
-            self._early.tell(Made(str(self._directory.path), self._published))
+        self._directory = RankDirectory(
+            place, launch.environ, kept, before=self._tell_early
+        )
         if settings.mpi_tasks:
             mpi_world.check(launch.world, launch.plan, settings.spare)
         if settings.interface:
@@ -139,6 +140,11 @@ class Children:
         works_alone = Role.worker in self._roles and not self._sharing.have_agent
         if siblings or self._sharing.leads or works_alone:
             await self._start_agent(siblings)
+
+    def _tell_early(self, directory: Path) -> None:
+        """Tell the agent what is made now: this process may be killed any time."""
+        if self._early is not None:
+            self._early.tell(Makes(str(directory), self._published))
 
     def hello(self) -> m.Hello:
         """Return the rank's first message to the hub."""

@@ -11,7 +11,7 @@ from dask_runner.meeting import tls
 from dask_runner.resources import private_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from dask_runner.meeting.record import Record
     from dask_runner.node.kept_logs import KeptLogs
@@ -39,6 +39,8 @@ class RankDirectory:
         The rank's environment.
     kept : KeptLogs, optional
         Where logs are made that stay.
+    before : callable, optional
+        Is told the path before the directory is made.
 
     Raises
     ------
@@ -51,10 +53,11 @@ class RankDirectory:
         scratch: str,
         environ: Mapping[str, str],
         kept: KeptLogs | None = None,
+        before: Callable[[Path], None] = lambda _: None,
     ) -> None:
         try:
             self._held, self.path = private_directory.HeldDirectory.make(
-                scratch, PREFIX
+                scratch, PREFIX, before
             )
             self._others = private_directory.exposure(scratch)
         except OSError as error:

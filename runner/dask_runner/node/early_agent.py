@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from dask_runner.node.instructions import Made
+    from dask_runner.node.instructions import Begin, Makes
 
 
 class EarlyAgent:
@@ -42,12 +42,13 @@ class EarlyAgent:
         self.lifeline = lifeline
         self._said = said
 
-    def tell(self, made: Made) -> None:
+    def tell(self, makes: Makes) -> None:
         """Tell it what to remove if this process is killed."""
-        BlockingChannel(self.lifeline).send(made)
+        BlockingChannel(self.lifeline).send(makes)
 
-    def give(self, descriptors: Sequence[int]) -> None:
-        """Send it these descriptors, unless it has ended."""
+    def begin(self, begin: Begin, descriptors: Sequence[int]) -> None:
+        """Have it begin with these descriptors, unless it has ended."""
+        BlockingChannel(self.lifeline).send(begin)
         with contextlib.suppress(OSError):
             socket.send_fds(self.lifeline, [b"\0"], descriptors)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import socket
 from typing import TYPE_CHECKING
 
@@ -129,9 +128,6 @@ def has_told(error: RunnerError, environ: Mapping[str, str]) -> bool:
 
 def end_with_parent(environ: Mapping[str, str]) -> None:
     """Have the kernel send such a rank SIGTERM when what has started it has died."""
-    above = os.getppid()
-    if environ.get(HOST_PARENT_VARIABLE) != str(above):
-        return
-    linux.die_with_parent(signal.SIGTERM)
-    if os.getppid() != above:  # it died before the call
-        signal.raise_signal(signal.SIGTERM)
+    parent = parse_digits_or_none(environ.get(HOST_PARENT_VARIABLE, ""))
+    if parent is not None:
+        linux.end_with_parent(parent)

@@ -97,8 +97,11 @@ class Published:
 
 
 @dataclass(frozen=True)
-class Made(Message):
+class Makes(Message):
     """The first message to an early agent: what it removes if its leader is killed.
+
+    The leader sends it before it makes the directory, and another one where somebody
+    was faster.
 
     Attributes
     ----------
@@ -114,7 +117,9 @@ class Made(Message):
 
 @dataclass(frozen=True)
 class Begin(Message):
-    """The second one: what a fresh agent is started with. ``RunAgent`` follows.
+    """The next one: what a fresh agent is started with.
+
+    A byte with the descriptors follows, and ``RunAgent``.
 
     Attributes
     ----------

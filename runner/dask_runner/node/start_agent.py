@@ -135,9 +135,8 @@ async def start_agent(
     its = directory.environment(added)
     own = [users, *(end.fileno() for end in given), *stdins]
     if early is not None:
-        early.give([complaints, *own])
+        early.begin(Begin(its, log, own), [complaints, *own])
         await agent.adopt(early)
-        agent.send(Begin(its, log, own))
     else:
         # An early one has inherited them.
         others = [*(number for fork in forks for number in fork.opened), *launchers]

@@ -1,7 +1,7 @@
 """The agent as a fork of its leader, from the fork to its instructions.
 
 See :mod:`dask_runner.node.early_agent`. It imports Dask at once. The leader sends
-``Made``, and then a byte with descriptors, ``Begin`` and ``RunAgent``: these make it
+``Makes``, and then ``Begin``, a byte with descriptors, and ``RunAgent``: these make it
 what a fresh Python is that was started as the agent.
 """
 
@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 
 from dask_runner import linux
 from dask_runner.launch.own_variables import inherited
-from dask_runner.node.instructions import Begin, Made, RunAgent
+from dask_runner.node.instructions import Begin, Makes, RunAgent
 from dask_runner.node.start_agent import added_variables
 from dask_runner.programs import lifeline, orphaned_agent
-from dask_runner.resources.private_directory import HeldDirectory
+from dask_runner.resources.private_directory import HeldDirectory, exposure
 from dask_runner.wire.channel import BlockingChannel
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class _Wait:
     def __init__(self, own: socket.socket, top: int) -> None:
         self._own, self._top, self._pid = own, top, os.getpid()
         self._receives = False
-        self._made: Made | None = None
+        self._made: list[Makes] = []
         lifeline.leave_signals_to_the_top()
         signal.signal(orphaned_agent.SIGNAL, self._end)
         linux.die_with_parent(orphaned_agent.SIGNAL)
@@ -121,24 +121,28 @@ class _Wait:
         return begun
 
     def _remove(self) -> None:
-        if self._made is not None:
-            HeldDirectory.at(Path(self._made.directory)).remove()
-            orphaned_agent.remove_record(self._made.published)
+        for made in self._made:
+            directory = Path(made.directory)
+            with contextlib.suppress(OSError):  # there is no such place
+                # Else others could lay another directory of ours under that name.
+                if not exposure(directory.parent):
+                    HeldDirectory.at(directory).remove()
+            orphaned_agent.remove_record(made.published)
 
     def _receive(self) -> _Begun | None:
         channel = BlockingChannel(self._own)
-        made = channel.receive()
-        if not isinstance(made, Made):
+        while isinstance(begin := channel.receive(), Makes):
+            self._made.append(begin)
+        if not isinstance(begin, Begin):
             return None
-        self._made = made
         try:
             byte, descriptors, _, _ = socket.recv_fds(self._own, 1, MOST_DESCRIPTORS)
         except OSError:
             return None
         if not byte:
             return None
-        begin, run = channel.receive(), channel.receive()
-        if not isinstance(begin, Begin) or not isinstance(run, RunAgent):
+        run = channel.receive()
+        if not isinstance(run, RunAgent):
             return None
         for descriptor in descriptors:
             os.set_inheritable(descriptor, False)

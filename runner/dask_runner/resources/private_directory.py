@@ -12,13 +12,17 @@ import errno
 import grp
 import os
 import pwd
+import secrets
 import shutil
 import stat
 import tempfile
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from dask_runner.linux import is_hidden
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 #: Where an access control list gives rights to more than the owner and the group.
 _LIST = "system.posix_acl_access"
@@ -141,8 +145,19 @@ class HeldDirectory:
         return held
 
     @classmethod
-    def make(cls, parent: str, prefix: str) -> tuple[Self, Path]:
+    def make(
+        cls, parent: str, prefix: str, before: Callable[[Path], None] = lambda _: None
+    ) -> tuple[Self, Path]:
         """Make one of mode 0700; return its name as well.
+
+        Parameters
+        ----------
+        parent : str
+            Where.
+        prefix : str
+            How its name begins.
+        before : callable, optional
+            Is told each path before something is made there.
 
         Raises
         ------
@@ -150,7 +165,12 @@ class HeldDirectory:
             If it cannot be made, or is not ours alone.
         """
         for _ in range(TRIES):
-            path = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+            path = Path(parent, prefix + secrets.token_hex(8)).absolute()
+            before(path)
+            try:
+                path.mkdir(0o700)
+            except FileExistsError:
+                continue
             if made := cls._opened(path):
                 return made, path
         raise PermissionError(errno.EPERM, "somebody else takes away what is made")

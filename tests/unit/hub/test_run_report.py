@@ -13,8 +13,9 @@ from tests.reports import WORK, valid
 from tests.unit.hub.test_history import Clock, Group
 
 
-def node(name: str) -> Any:
-    return type("Node", (), {"name": name, "group": Group()})()
+def node(name: str, first: int = 0) -> Any:
+    known = {"name": name, "group": Group(), "order": (0, False, first)}
+    return type("Node", (), known)()
 
 
 def usage(cpu: float = 8.0, *workers: m.WorkerUsage) -> m.Usage:
@@ -49,6 +50,13 @@ def test_the_figures_of_several_nodes_are_summed() -> None:
     assert one["memory"] == {"peak": 170, "allotted": 2000}
     assert [worker["name"] for worker in one["workers"]] == ["0", "10"]
     assert one["workers"][1]["memory_limit"] is None
+
+
+def test_nodes_are_in_the_order_of_their_ranks_whichever_came_first() -> None:
+    history = History(World.alone(), "shared")
+    for one in (node("c2", 2), node("c3", 4), node("c1", 0)):
+        history.came(one)
+    assert [one["name"] for one in told(history)["nodes"]] == ["c1", "c2", "c3"]
 
 
 def test_threads_that_came_and_went_count_for_as_long_as_they_were_there() -> None:

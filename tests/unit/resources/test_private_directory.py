@@ -5,6 +5,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -74,6 +75,17 @@ def test_a_directory_is_removed_wherever_it_is_by_now(tmp_path: Path) -> None:
     assert Path("/usr").exists()
 
 
+def test_the_path_is_told_before_anything_is_there(tmp_path: Path) -> None:
+    told = []
+
+    def before(path: Path) -> None:
+        assert not list(tmp_path.iterdir())
+        told.append(path)
+
+    _, made = HeldDirectory.make(str(tmp_path), "ours-", before)
+    assert told == [made]
+
+
 def test_what_is_gone_already_is_removed_without_a_word(tmp_path: Path) -> None:
     HeldDirectory.at(tmp_path / "none").remove()
     held, made = HeldDirectory.make(str(tmp_path), "ours-")
@@ -100,7 +112,7 @@ def test_who_is_slower_than_somebody_else_begins_anew(
     # Each lays something where the first, the second and the third are made.
     def lay_another(path: Path) -> None:
         path.rmdir()
-        path.mkdir(0o700)
+        make(path, 0o700)
         (path / "laid").touch()
 
     def lay_a_link(path: Path) -> None:
@@ -108,15 +120,14 @@ def test_who_is_slower_than_somebody_else_begins_anew(
         path.symlink_to("/usr")
 
     tricks = [lay_another, lay_a_link, Path.rmdir]
-    make = tempfile.mkdtemp
+    make = Path.mkdir
 
-    def slow(**how: str) -> str:
-        made: str = make(**how)
+    def slow(path: Path, mode: int) -> None:
+        make(path, mode)
         if tricks:
-            tricks.pop(0)(Path(made))
-        return made
+            tricks.pop(0)(path)
 
-    monkeypatch.setattr(tempfile, "mkdtemp", slow)
+    monkeypatch.setattr(Path, "mkdir", slow)
     held, made = HeldDirectory.make(str(tmp_path), "ours-")
     assert not tricks
     assert os.path.samestat(made.lstat(), os.fstat(held.descriptor))
@@ -127,10 +138,10 @@ def test_who_is_slower_than_somebody_else_begins_anew(
 def test_who_is_always_slower_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = tmp_path / "made"
+    made = tmp_path / "ours-made"
     made.mkdir()
     (made / "laid").touch()
-    monkeypatch.setattr(tempfile, "mkdtemp", lambda **_: str(made))
+    monkeypatch.setattr(secrets, "token_hex", lambda _: "made")
     with pytest.raises(PermissionError, match="somebody else takes away"):
         HeldDirectory.make(str(tmp_path), "ours-")
     assert (made / "laid").exists()
