@@ -7,6 +7,8 @@ import secrets
 import signal
 import socket
 import sys
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,7 +18,6 @@ from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from tests.conftest import DaskRunner
     from tests.running import Ended
@@ -239,7 +240,7 @@ def test_the_first_one_killed_early_ends_the_others_with_the_cause(
 ) -> None:
     first = crowd.first(3, "-c", STAY)
     second = crowd.start(3, "-c", STAY)
-    until(lambda: connections(first) > 0, 60)
+    until(lambda: connections(first) > 0 and all_sleep(first, second), 60)
     first.process.kill()
     ended = second.wait()
     assert ended.status == TEMPFAIL
@@ -249,10 +250,19 @@ def test_the_first_one_killed_early_ends_the_others_with_the_cause(
         claim.unlink()  # a killed process cannot
 
 
+def all_sleep(*runs: Run) -> bool:
+    """Whether processes have told each other all: whoever got a word would run."""
+    stats = [Path(f"/proc/{run.process.pid}/stat") for run in runs]
+    for _ in range(20):
+        if any(stat.read_text().rpartition(")")[2].split()[0] != "S" for stat in stats):
+            return False
+        time.sleep(0.01)
+    return True
+
+
 def connections(run: Run) -> int:
     """Count the connections that a process has accepted."""
     (pid,) = (pid for pid in run.pids if pid == run.process.pid)
-    from pathlib import Path  # noqa: PLC0415  tests alone
 
     inodes = {
         target.name.partition("[")[2][:-1]
