@@ -626,6 +626,10 @@ class Rank:
         self.contact.withdraw()
         self._say_what_nobody_heard()
         await self._children.leave(self._patience)
+        if not self._patience:
+            # Nobody would remove it if this process is killed while it waits for the
+            # others. Nothing has been spilled yet.
+            self._children.tidy()
         await self.contact.finished()
         self._launched.end_children()
         await self._children.carried()
