@@ -38,7 +38,9 @@ from dask_runner.meeting.cluster_directory import NoDirectoryError
 from dask_runner.meeting.named_record import NamedRecord
 from dask_runner.meeting.record import BadRecordError
 from dask_runner.node import hosted_messages as h
+from dask_runner.node.exits import Ended
 from dask_runner.node.follower import hear_signals
+from dask_runner.node.local_ends import ended_early, tell
 from dask_runner.node.orphans import end_orphans, ended_orphans
 from dask_runner.node.system_errors import problem
 from dask_runner.wire.channel import HEAD, LIMIT, Channel, open_channel
@@ -79,6 +81,8 @@ class _Hosted:
         self._client: asyncio.subprocess.Process | None = None
         self._copy: Path | None = None
         self._laid: tuple[Path, str] | None = None
+        #: Whether the ranks can end with rank 0. Those of a join look elsewhere.
+        self._know_rank_0 = False
 
     async def run(self) -> int:
         adopt_orphans()
@@ -118,7 +122,7 @@ class _Hosted:
             say(f"error: {problem(error)}")
             return problem(error).status
         listening = asyncio.create_task(self._listen(reader, begin.silence))
-        ended = asyncio.create_task(self._ended(has_rank_0=begin.first == 0))
+        ended = asyncio.create_task(self._ended(begin))
         await asyncio.wait({listening, ended}, return_when=asyncio.FIRST_COMPLETED)
         listening.cancel()
         if not ended.done():
@@ -141,6 +145,7 @@ class _Hosted:
             copy = self._copy / Path(args[begin.at]).name
             copy.write_bytes(base64.b64decode(begin.script))
             args[begin.at] = str(copy)
+        self._know_rank_0 = begin.joins
         if begin.named:
             self._lay(NamedRecord.load(begin.named))
         for local in range(begin.number):
@@ -186,17 +191,24 @@ class _Hosted:
         """Send on the record of rank 0, to the launcher and to the others here."""
         with contextlib.suppress(ProtocolError):
             while (message := await channel.receive()) is not None:
+                self._know_rank_0 |= isinstance(message, h.HubRecord)
                 _tell(message)
                 for other in self._channels:
                     if other is not channel:
                         other.send(message)
 
-    async def _ended(self, *, has_rank_0: bool) -> None:
+    async def _ended(self, begin: h.Begin) -> None:
         """Wait until all ranks have ended; not long for the others after rank 0."""
         ends = [asyncio.create_task(self._end_of(one)) for one in self._ranks]
         everyone = asyncio.gather(*ends)
-        if has_rank_0:
+        if begin.first == 0:
             await ends[0]
+            if not self._know_rank_0:
+                # A rank that was killed cannot say so, and the others would wait.
+                zero = Ended(self._ranks[0].returncode or 0)
+                if zero.status < 0:
+                    tell(ended_early(0, begin.size, zero))
+                await self._ask_to_end()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(everyone, LEAVE_SECONDS)
         else:

@@ -145,6 +145,8 @@ class _Launcher:
         self._links: list[Link] = []
         self._script, self._at = _script(program, args)
         self._over: RunnerError | None = None
+        #: Whether the ranks can end with rank 0. Those of a join look elsewhere.
+        self._know_rank_0 = bool(joins)
         self._printing = {one: asyncio.Lock() for one in (sys.stdout, sys.stderr)}
 
     async def run(self) -> int:
@@ -263,6 +265,7 @@ class _Launcher:
                     self._job,
                     self._settings.silence,
                     self._client,
+                    bool(self._joins),
                     sent,
                     self._at,
                     named,
@@ -308,6 +311,7 @@ class _Launcher:
         elif isinstance(message, h.HostEnded):
             link.ended = message.status
         elif isinstance(message, h.HubRecord):
+            self._know_rank_0 = True
             self._name.note(message.text, link.ready.result())
             for other in self._links:
                 if other is not link:
@@ -339,7 +343,8 @@ class _Launcher:
         status = await zero.process.wait()
         await asyncio.gather(*zero.readers)
         if ends:
-            await asyncio.wait(ends, timeout=LEAVE_SECONDS)
+            # Who has not met rank 0 would wait for it until the end of its time.
+            await asyncio.wait(ends, timeout=LEAVE_SECONDS if self._know_rank_0 else 0)
         for task in ends:
             task.cancel()
         if zero.ended is not None:

@@ -233,7 +233,7 @@ class Cluster:
             return
         member = self._roster.add(node, hello)
         if self._over:
-            member.tell(m.Close(self._ending.status or 0))
+            self._ending.turn_away(member)
         elif member.join:
             self.joins.arrived(member)
         else:  # a join's tasks are no part of this launch's MPI

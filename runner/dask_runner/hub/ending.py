@@ -20,6 +20,7 @@ from dask_runner.launch.signals import FOR_THE_SCRIPT
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from dask_runner.hub.members import Member
     from dask_runner.hub.report import Reporter
     from dask_runner.hub.roster import Roster
     from dask_runner.hub.telling import Telling
@@ -95,6 +96,7 @@ class Ending:
         self._changed = asyncio.Event()
         self._began = time.monotonic()
         self._ended = 0.0
+        self._finishes = False
 
     @property
     def seconds(self) -> float:
@@ -277,12 +279,19 @@ class Ending:
             everyone = self._until(lambda: roster.own.assembled and not roster.staying)
             await _within(max(self._late_until - time.monotonic(), 0.0), everyone)
         await self._telling.tell()
+        self._finishes = True
         for node in roster.nodes:
             node.channel.send(m.Finish())
         await _within(
             LEAVE_SECONDS, self._until(lambda: roster.has_only_the_node_of(0))
         )
         return status
+
+    def turn_away(self, member: Member) -> None:
+        """Tell a rank that comes when the cluster has ended."""
+        member.tell(m.Close(self.status or 0))
+        if self._finishes:  # the others were told before it came
+            member.node.channel.send(m.Finish())
 
     async def _byes(self, seconds: float) -> None:
         roster = self._roster

@@ -127,7 +127,11 @@ class Survival:
     def absent(self, node: Node, message: m.Absent) -> None:
         """Act on the loss of a rank that never joined, which a node of its host saw."""
         rank, host = message.rank, node.name
-        if self._over or not self._roster.note_absent(rank, node):
+        noted = self._roster.note_absent(rank, node)
+        if self._over:
+            self._shared.ending.changed()  # the end does not wait for this rank
+            return
+        if not noted:
             return
         what, size = message.on(host), self._roster.own.size
         error = never_came(message, host, size)

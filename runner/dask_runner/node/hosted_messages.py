@@ -75,8 +75,10 @@ class Begin(Message):
         The script's text in base64, where hosts lack it.
     at : int
         The place of the script's path among the arguments.
+    joins : bool
+        Whether the ranks join a running cluster.
     named : str
-        The named record of the cluster to join, where the launcher has it.
+        Its named record, where the launcher has it.
     """
 
     args: list[str]
@@ -88,6 +90,7 @@ class Begin(Message):
     job: str
     silence: float
     client: int
+    joins: bool = False
     script: str = ""
     at: int = -1
     named: str = ""

@@ -29,6 +29,34 @@ ASKS = (signal.SIGTERM, signal.SIGINT)
 CHECK_SECONDS = 0.05
 
 
+def ended_early(rank: int, size: int, ended: Ended) -> RunnerError:
+    """Return what the end of a rank of this machine means before the ranks have met.
+
+    Parameters
+    ----------
+    rank, size : int
+    ended : Ended
+        How the rank has ended.
+    """
+    name = f"rank {rank} on {socket.gethostname()}"
+    when = "before the ranks had met"
+    if (number := ended.shell_status - 128) in ASKS:
+        return SignalledError(name, number, when)
+    error = RunnerError(
+        f"{name} {ended} {when}",
+        f"all {size} ranks",
+        "look for its own error above, or in the kernel's log (dmesg)",
+    )
+    killed = ended.status < 0 and rank
+    error.status = AssemblyError.status if killed else ended.shell_status
+    return error
+
+
+def tell(error: RunnerError) -> None:
+    """Print why the ranks do not meet."""
+    say(error if isinstance(error, SignalledError) else f"error: {error}")
+
+
 class LocalEnds:
     """Reports the end of a rank to the others, where it ends all of them.
 
@@ -98,37 +126,24 @@ class LocalEnds:
             needs_all = self._settings.needs_all_ranks and not self._joins
             if ended.status and needs_all:
                 # The rank may have failed before it joined; the hub knows.
-                self._leave(rank, self._error(rank, ended), said=False)
+                error = ended_early(rank, self._world.size, ended)
+                self._leave(rank, error, said=False)
         elif ended.status < 0 and -ended.status not in self.passed_on:
             say(f"error: rank 0 on {socket.gethostname()} {ended}")
 
     def _before_they_met(self, rank: int, ended: Ended) -> None:
-        error = self._error(rank, ended)
+        error = ended_early(rank, self._world.size, ended)
         first = self._leave(rank, error, said=True)
         # A rank that ends by itself prints its error; one that was killed cannot. It
         # may have left a notice before.
         if first and ended.status < 0 and not self.over.is_set():
-            say(error if isinstance(error, SignalledError) else f"error: {error}")
+            tell(error)
         self._is_over(error.status)
 
     def _is_over(self, status: int) -> None:
         if not self.over.is_set():
             self.over.set()
             self.status = status
-
-    def _error(self, rank: int, ended: Ended) -> RunnerError:
-        name = f"rank {rank} on {socket.gethostname()}"
-        when = "before the ranks had met"
-        if (number := ended.shell_status - 128) in ASKS:
-            return SignalledError(name, number, when)
-        error = RunnerError(
-            f"{name} {ended} {when}",
-            f"all {self._world.size} ranks",
-            "look for its own error above, or in the kernel's log (dmesg)",
-        )
-        killed = ended.status < 0 and rank
-        error.status = AssemblyError.status if killed else ended.shell_status
-        return error
 
     def _leave(self, rank: int, error: RunnerError, *, said: bool) -> bool | None:
         here = self._world.key, rank, socket.gethostname()

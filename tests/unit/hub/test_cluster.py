@@ -57,6 +57,32 @@ def test_a_rank_that_died_before_it_joined_ends_the_cluster_at_once() -> None:
     playing(3)(play)
 
 
+def test_a_rank_that_joins_when_the_others_have_left_leaves_as_well() -> None:
+    async def play(stage: Stage) -> None:
+        (two,) = await stage.ranks(2)
+        two.say(m.Absent(1, "died before it joined"))
+        await two.leaves()
+        assert await stage.status() == 75
+        await (await stage.rank(0)).leaves()
+
+    playing(3)(play)
+
+
+def test_the_end_does_not_wait_for_a_rank_that_dies_before_it_joins() -> None:
+    async def play(stage: Stage) -> None:
+        zero, one = await stage.ranks(0, 1)
+        one.say(m.Failed("no such module: foo", "", "", 78))
+        await zero.hears(m.Close)
+        zero.say(m.Absent(2, "died before it joined"))
+        zero.say(m.Bye())
+        await one.leaves()
+        await zero.hears(m.Finish)
+        zero.channel.close()
+        assert await stage.status() == 78
+
+    playing(3)(play)
+
+
 def test_the_leader_of_a_node_is_absent_though_nobody_knows_its_number() -> None:
     async def play(stage: Stage) -> None:
         zero = await stage.rank(0)
