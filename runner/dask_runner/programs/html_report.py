@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distributed import performance_report
+from distributed.comm import CommClosedError
 
 from dask_runner.hub.report import say
 from dask_runner.hub.report_files import ReportFile
@@ -61,8 +62,10 @@ def _trouble_of_writing(
             # Dask opens it by its name.
             report.filename = f"/proc/self/fd/{descriptor}"
             client.sync(write)
+    except CommClosedError:
+        return GONE
     except (OSError, TimeoutError, ValueError) as error:
-        return str(error)
+        return str(error) or type(error).__name__  # some errors have no words
     return ""
 
 

@@ -55,6 +55,26 @@ def test_the_report_shows_the_code_that_it_is_told(
     assert "# what has run" in path.read_text()
 
 
+def test_a_scheduler_that_dies_as_it_makes_the_report_is_told_as_a_cluster_that_is_gone(
+    cluster: LocalCluster,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def dies(comm: Any, **_: object) -> str:
+        comm.abort()
+        return "dont-reply"
+
+    path = tmp_path / "r.html"
+    with DefaultClient(cluster.scheduler_address) as client:
+        monkeypatch.setitem(cluster.scheduler.handlers, "performance_report", dies)
+        with reported(client, path, ""):
+            pass
+    said = capsys.readouterr().err
+    assert said == f"dask-runner: warning: --report {path} was not written: {GONE}\n"
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_cluster_that_ends_as_the_report_begins_is_told_and_no_more(
     cluster: LocalCluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
