@@ -19,13 +19,14 @@ import signal
 import socket
 from typing import TYPE_CHECKING
 
+from dask_runner.node.instructions import Gives
 from dask_runner.wire.channel import BlockingChannel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from dask_runner.node.instructions import Begin, Makes
+    from dask_runner.node.instructions import Makes
 
 
 class EarlyAgent:
@@ -46,11 +47,11 @@ class EarlyAgent:
         """Tell it what to remove if this process is killed."""
         BlockingChannel(self.lifeline).send(makes)
 
-    def begin(self, begin: Begin, descriptors: Sequence[int]) -> None:
-        """Have it begin with these descriptors, unless it has ended."""
-        BlockingChannel(self.lifeline).send(begin)
+    def give(self, descriptors: Sequence[int], log: int) -> None:
+        """Send it these descriptors, and its log's, unless it has ended."""
+        BlockingChannel(self.lifeline).send(Gives(list(descriptors)))
         with contextlib.suppress(OSError):
-            socket.send_fds(self.lifeline, [b"\0"], descriptors)
+            socket.send_fds(self.lifeline, [b"\0"], [*descriptors, log])
 
     def keep(self, log: Path) -> None:
         """Write to its log what it has said before it knew where that is."""

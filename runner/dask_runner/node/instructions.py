@@ -116,10 +116,21 @@ class Makes(Message):
 
 
 @dataclass(frozen=True)
-class Begin(Message):
-    """The next one: what a fresh agent is started with.
+class Gives(Message):
+    """The next one: a byte with descriptors follows, that of the log as the last.
 
-    A byte with the descriptors follows, and ``RunAgent``.
+    Attributes
+    ----------
+    numbers : list of int
+        The leader's numbers of the others.
+    """
+
+    numbers: list[int]
+
+
+@dataclass(frozen=True)
+class Begin(Message):
+    """The next one: what a fresh agent is started with. ``RunAgent`` follows.
 
     Attributes
     ----------
@@ -127,13 +138,10 @@ class Begin(Message):
         Its environment.
     log : str
         The path of its log.
-    descriptors : list of int
-        The leader's numbers of the descriptors that it is given, but the log's.
     """
 
     environ: dict[str, str]
     log: str
-    descriptors: list[int]
 
 
 @dataclass(frozen=True)

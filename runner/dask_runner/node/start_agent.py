@@ -135,8 +135,9 @@ async def start_agent(
     its = directory.environment(added)
     own = [users, *(end.fileno() for end in given), *stdins]
     if early is not None:
-        early.begin(Begin(its, log, own), [complaints, *own])
+        early.give(own, complaints)
         await agent.adopt(early)
+        agent.send(Begin(its, log))
     else:
         # An early one has inherited them.
         others = [*(number for fork in forks for number in fork.opened), *launchers]

@@ -1,8 +1,8 @@
 """The agent as a fork of its leader, from the fork to its instructions.
 
 See :mod:`dask_runner.node.early_agent`. It imports Dask at once. The leader sends
-``Makes``, and then ``Begin``, a byte with descriptors, and ``RunAgent``: these make it
-what a fresh Python is that was started as the agent.
+``Makes``, and then ``Gives`` with descriptors, ``Begin`` and ``RunAgent``: these make
+it what a fresh Python is that was started as the agent.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from dask_runner import linux
 from dask_runner.launch.own_variables import inherited
-from dask_runner.node.instructions import Begin, Makes, RunAgent
+from dask_runner.node.instructions import Begin, Gives, Makes, RunAgent
 from dask_runner.node.start_agent import added_variables
 from dask_runner.programs import lifeline, orphaned_agent
 from dask_runner.resources.private_directory import HeldDirectory, exposure
@@ -131,9 +131,9 @@ class _Wait:
 
     def _receive(self) -> _Begun | None:
         channel = BlockingChannel(self._own)
-        while isinstance(begin := channel.receive(), Makes):
-            self._made.append(begin)
-        if not isinstance(begin, Begin):
+        while isinstance(gives := channel.receive(), Makes):
+            self._made.append(gives)
+        if not isinstance(gives, Gives):
             return None
         try:
             byte, descriptors, _, _ = socket.recv_fds(self._own, 1, MOST_DESCRIPTORS)
@@ -141,15 +141,15 @@ class _Wait:
             return None
         if not byte:
             return None
-        run = channel.receive()
-        if not isinstance(run, RunAgent):
+        begin, run = channel.receive(), channel.receive()
+        if not isinstance(begin, Begin) or not isinstance(run, RunAgent):
             return None
         for descriptor in descriptors:
             os.set_inheritable(descriptor, False)
-        log, *others = descriptors
+        *others, log = descriptors
         _move_stderr(log)
         return _Begun(
-            begin, _renumbered(run, dict(zip(begin.descriptors, others, strict=True)))
+            begin, _renumbered(run, dict(zip(gives.numbers, others, strict=True)))
         )
 
 
