@@ -484,8 +484,8 @@ static int follow(const char *name, int argc, char **argv, int *connection)
         if (strcmp(line, HELD) == 0) {
             /* It ends by itself, and its agent ends it if it stands still. */
             wait_at_most(leader, 0);
-            prctl(PR_SET_NAME, NAME);
             end_watch();
+            prctl(PR_SET_NAME, NAME);
         } else if ((rest = behind(line, PLAYED))) {
             char *end;
             status = (int)strtol(rest, &end, 10);
