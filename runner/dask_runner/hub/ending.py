@@ -288,7 +288,7 @@ class Ending:
         return status
 
     def turn_away(self, member: Member) -> None:
-        """Tell a rank that comes when the cluster has ended."""
+        """Send away a rank that has come after the end was decided."""
         member.tell(m.Close(self.status or 0))
         if self._finishes:  # the others were told before it came
             member.node.channel.send(m.Finish())

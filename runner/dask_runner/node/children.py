@@ -142,7 +142,7 @@ class Children:
             await self._start_agent(siblings)
 
     def _tell_early(self, directory: Path) -> None:
-        """Tell the agent what is made now: this process may be killed any time."""
+        """Have the agent remove this directory if this process is killed."""
         if self._early is not None:
             self._early.tell(Makes(str(directory), self._published))
 
